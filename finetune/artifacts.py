@@ -1,0 +1,148 @@
+"""The files between the stages: every name, every read and write. Writes are atomic; what is written says what made it."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from finetune.cli import UserError
+
+SPLITS = ("train", "valid", "test")
+DATASET_RECORD = "dataset.json"
+ADAPTERS = "adapters.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+RUN_RECORD = "run.json"
+TRAINING_CONFIG = "training_config.txt"
+METRICS = "metrics.jsonl"
+EVALUATION = "evaluation.json"
+BENCHMARK = "benchmark.json"
+REPORT = "report.html"
+
+Row = dict[str, Any]
+
+
+def split_file(folder: Path, split: str) -> Path:
+    return folder / f"{split}.jsonl"
+
+
+def make_folder(folder: Path) -> None:
+    """Create the folder, or say that it cannot be written (exit 4) before any work is done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror}", exit_code=4) from None
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    After a crash at any moment ``path`` is the old file or the new one, never half of one.
+    """
+    # the suffix stays last: writers such as mx.save_safetensors choose the format by it
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _fsync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}", exit_code=4) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def append_jsonl(path: Path, row: Row) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, made_by: str) -> dict[str, Any]:
+    """A record that an earlier stage wrote; ``made_by`` is the command that would make it."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found (run: {made_by})") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error} (run again: {made_by})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a record (run again: {made_by})")
+    return value
+
+
+def read_jsonl(path: Path) -> list[tuple[int, Row]]:
+    """The file's rows with their line numbers from 1; blank lines are passed over.
+
+    Raises UserError naming the line for anything that is not a JSON object in UTF-8.
+    """
+    rows: list[tuple[int, Row]] = []
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                if text:
+                    row = json.loads(text)
+                    if not isinstance(row, dict):
+                        raise UserError(f"{path}:{number}: not a JSON object (one row a line, in braces)")
+                    rows.append((number, row))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}:{number}: not UTF-8 text (save the file as UTF-8)") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}:{number}: not JSON: {error}") from None
+    return rows
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of the file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def text_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def machine_and_versions() -> dict[str, Any]:
+    packages = ("mlx", "mlx-lm", "transformers", "tokenizers")
+    return {
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "python": sys.version.split()[0],
+        "versions": {name: version(name) for name in packages},
+    }

@@ -1,0 +1,89 @@
+"""The one place where MLX is imported first: on Linux a fast BLAS must be in the process before it.
+
+The ``mlx-cpu`` wheel carries reference BLAS (about 9 GFLOP/s in fp32 on two cores); with OpenBLAS loaded before
+``import mlx.core`` the same matrix products run 30 to 50 times faster. macOS and CUDA need none of this.
+"""
+
+import ctypes
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+_LINUX = sys.platform == "linux"
+_BLAS_VARIABLE = "FINETUNE_BLAS"  # path of a BLAS library to use instead of the ones looked for
+
+
+def _load_blas() -> str | None:
+    """Load a fast BLAS for every library loaded later, and give its name; None where there is none."""
+    if not _LINUX:
+        return None
+    if "mlx.core" in sys.modules:
+        raise RuntimeError("mlx.core was imported before finetune.backends.mlx.runtime")
+    if "OPENBLAS_CORETYPE" not in os.environ and _has_avx512():
+        os.environ["OPENBLAS_CORETYPE"] = (
+            "SkylakeX"  # OpenBLAS does not choose AVX-512 by itself on most AMD chips
+        )
+    for path in (os.environ.get(_BLAS_VARIABLE), "libopenblas.so.0"):
+        if path and _loaded(path):
+            return path
+    return _load_bundled_blas()
+
+
+def _loaded(path: str) -> bool:
+    try:
+        ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+    except OSError:
+        return False
+    return True
+
+
+def _load_bundled_blas() -> str | None:
+    """The ``ngsolve-openblas`` wheel needs a libgfortran.so.5, which a bare machine lacks but the mlx-cpu wheel carries
+    under another name. OpenBLAS looks for it in the folder it is opened from, so it is opened from a folder of links."""
+    try:
+        openblas = Path(str(distribution("ngsolve-openblas").locate_file("ngsolve_openblas")))
+        fortran = Path(str(distribution("mlx-cpu").locate_file("mlx_cpu.libs")))
+    except PackageNotFoundError:
+        return None
+    names = {"libopenblas": "libopenblas.so.0", "libgfortran": "libgfortran.so.5"}
+    with tempfile.TemporaryDirectory() as folder:
+        for library in (*openblas.glob("libopenblas*.so*"), *fortran.glob("lib*.so*")):
+            (Path(folder) / names.get(library.name[:11], library.name)).symlink_to(library)
+        return "ngsolve-openblas" if _loaded(f"{folder}/libopenblas.so.0") else None
+
+
+def _has_avx512() -> bool:
+    wanted = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = (
+        next((line for line in cpuinfo.open() if line.startswith("flags")), "") if cpuinfo.exists() else ""
+    )
+    return wanted <= set(flags.split())
+
+
+BLAS = _load_blas()
+
+import mlx.core as mx  # noqa: E402  the BLAS above must be in the process first
+
+ON_CPU = mx.default_device().type == mx.cpu
+if ON_CPU and shutil.which("g++") is None:
+    mx.disable_compile()  # on the CPU mx.compile runs the C++ compiler
+
+# matrix products on the CPU are fast in fp32 only; Metal and CUDA keep the precision that the weights were trained in
+DTYPE = mx.float32 if ON_CPU else mx.bfloat16
+
+
+def describe() -> str:
+    """One line for people: the device, the precision and the BLAS, with the remedy where it is slow."""
+    if not ON_CPU:
+        return f"MLX {mx.__version__} on {mx.default_device()}, bfloat16"
+    line = f"MLX {mx.__version__} on the CPU ({os.cpu_count()} cores), float32"
+    if not _LINUX:
+        return line
+    if BLAS is None:
+        return f"{line}, reference BLAS: 30 times slower than need be (install libopenblas0: apt install libopenblas0-pthread)"
+    return f"{line}, BLAS: {BLAS} {os.environ.get('OPENBLAS_CORETYPE', '')} on {platform.machine()}".rstrip()

@@ -1,0 +1,183 @@
+"""The command line of any script, made from its configuration dataclass. Knows nothing of this project.
+
+A script declares one frozen dataclass and calls ``run(main, Config)``. Every field is a flag: ``lora_rank: int`` becomes
+``--lora-rank N``, ``shuffle: bool`` becomes ``--shuffle`` and ``--no-shuffle``, ``str | None`` may be left out. Help, choices
+and ranges stand with the field, in ``option(...)``.
+"""
+
+import argparse
+import dataclasses
+import math
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+Layer = tuple[str, Mapping[str, Any]]  # where values come from ("--flag", "quick mode"), and the values
+
+
+class UserError(Exception):
+    """The user can put this right: one line on stderr and an exit code, never a traceback."""
+
+    def __init__(self, message: str, exit_code: int = 2):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Stopped(Exception):
+    """A signal ended the work after everything was saved; the process exits with 128 + the signal's number."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: str | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """A field of a configuration. ``choices`` names the registry whose keys are allowed; the script hands it to ``run``."""
+    limits = {"choices": choices, "at_least": at_least, "at_most": at_most, "above": above}
+    return dataclasses.field(default=default, metadata={"help": help, **limits})
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def run(
+    main: Callable[[Any], None],
+    config_class: type,
+    *,
+    choices: Mapping[str, Mapping[str, Any]] | None = None,
+    layers: Callable[[Mapping[str, Any]], Sequence[Layer]] = lambda explicit: [],
+    argv: Sequence[str] | None = None,
+) -> NoReturn:
+    """Parse the command line, call ``main(config)`` and exit.
+
+    ``choices`` gives a registry for each name that a field's ``choices`` mentions. ``layers`` turns the explicit flags into
+    further sources of values, strongest first; they stand below the flags and above the defaults. The help begins with the
+    docstring of the script.
+    """
+    about = sys.modules[main.__module__].__doc__ or ""
+    try:
+        explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about)
+        main(build(config_class, [("flag", explicit), *layers(explicit)], choices or {}))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.exit_code)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def parse(
+    config_class: type, choices: Mapping[str, Mapping[str, Any]], argv: Sequence[str], about: str
+) -> dict[str, Any]:
+    """The flags that were given, by field name; nothing for those that were not."""
+    parser = _Parser(
+        description=about, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_Formatter
+    )
+    for field in _flags_of(config_class):
+        kind, _ = _kind(config_class, field)
+        help_text = field.metadata["help"] + ("" if field.default is None else f" (default: {field.default})")
+        if kind is bool:
+            parser.add_argument(
+                flag(field.name), action=argparse.BooleanOptionalAction, help=field.metadata["help"]
+            )
+        else:
+            names = choices.get(field.metadata["choices"] or "")
+            metavar = "{" + ",".join(names) + "}" if names else _METAVAR[kind]
+            parser.add_argument(flag(field.name), metavar=metavar, help=help_text)
+    return vars(parser.parse_args(argv))
+
+
+def build(config_class: type, layers: Sequence[Layer], choices: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The configuration: of each value the strongest layer that has it, else the default.
+
+    The result's ``origins`` field, where the class has one, maps each field to the name of the layer it came from.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for field in _flags_of(config_class):
+        origin, raw = next(
+            ((name, layer[field.name]) for name, layer in layers if field.name in layer),
+            ("default", field.default),
+        )
+        values[field.name] = raw if origin == "default" else _checked(config_class, field, raw, choices)
+        origins[field.name] = origin
+    if any(field.name == "origins" for field in dataclasses.fields(config_class)):
+        values["origins"] = origins
+    return config_class(**values)
+
+
+def _flags_of(config_class: type) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(config_class) if "help" in field.metadata]
+
+
+_METAVAR = {int: "N", float: "X", str: "NAME", Path: "PATH"}
+_WANTED = {int: "a whole number", float: "a number", str: "text", Path: "a path", bool: "true or false"}
+
+
+def _kind(config_class: type, field: dataclasses.Field[Any]) -> tuple[type, bool]:
+    """The field's plain type, and whether it may be None."""
+    hint = typing.get_type_hints(config_class)[field.name]
+    if isinstance(hint, types.UnionType):
+        plain = [part for part in typing.get_args(hint) if part is not types.NoneType]
+        return plain[0], True
+    return hint, False
+
+
+def _checked(
+    config_class: type, field: dataclasses.Field[Any], raw: Any, choices: Mapping[str, Mapping[str, Any]]
+) -> Any:
+    """``raw`` (text from a flag, a value from YAML) as the field's type, within its range and choices."""
+    kind, optional = _kind(config_class, field)
+    name, limits = flag(field.name), field.metadata
+    if raw is None and optional:
+        return None
+    if kind is bool or isinstance(raw, bool):
+        if kind is bool and isinstance(raw, bool):
+            return raw
+        raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}")
+    try:
+        value = kind(raw)
+    except (TypeError, ValueError):
+        raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}") from None
+    if kind in (int, float):
+        if not math.isfinite(value) or value != (value if isinstance(raw, str) else raw):
+            raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}")
+        if limits["at_least"] is not None and value < limits["at_least"]:
+            raise UserError(f"{name}: {raw} is too small (at least {limits['at_least']})")
+        if limits["above"] is not None and value <= limits["above"]:
+            raise UserError(f"{name}: {raw} is too small (more than {limits['above']})")
+        if limits["at_most"] is not None and value > limits["at_most"]:
+            raise UserError(f"{name}: {raw} is too large (at most {limits['at_most']})")
+    elif raw == "":
+        raise UserError(f"{name}: the value is empty")
+    if limits["choices"] and value not in choices[limits["choices"]]:
+        raise UserError(
+            f"{name}: there is no {value!r} (choose from {', '.join(choices[limits['choices']])})"
+        )
+    return value
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=34)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")

@@ -1,0 +1,161 @@
+"""Base against tuned on the rows of a run: reads the records, asks the models, keeps what was found."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from finetune import artifacts
+from finetune.backends import load_backend
+from finetune.cli import UserError
+from finetune.encoding import ChatEncoder
+from finetune.evaluation import Evaluated, evaluate, result
+from finetune.progress import Progress, say
+from finetune.tasks import TASKS, Task
+
+
+@dataclass(frozen=True)
+class TunedRun:
+    """A run as train.py recorded it; a later stage takes from here what it is not told."""
+
+    adapter_path: Path
+    record: dict[str, Any]
+    backend: ModuleType
+    encoder: ChatEncoder
+    task: Task
+
+    @property
+    def model_path(self) -> Path:
+        return Path(self.record["model"]["path"])
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.record["data"]["folder"])
+
+    def load(self, tuned: bool) -> Any:
+        return self.backend.load(self.model_path, self.encoder, self.adapter_path if tuned else None)
+
+
+def open_run(adapter_path: Path) -> TunedRun:
+    """The run of an adapter folder; UserError where a part is missing or no longer what was trained with."""
+    record = artifacts.read_json(adapter_path / artifacts.RUN_RECORD, made_by="python train.py")
+    if not (adapter_path / artifacts.ADAPTERS).exists():
+        raise UserError(f"{adapter_path / artifacts.ADAPTERS}: not found (run: python train.py)")
+    model_path = Path(record["model"]["path"])
+    if not model_path.is_dir():
+        raise UserError(f"{model_path}: the model of this run is gone (run: {record['command']})")
+    encoder = ChatEncoder(model_path)
+    if artifacts.text_hash(encoder.template) != record["template_sha256"]:
+        raise UserError(f"{model_path}: the chat template is not the one of the training", exit_code=3)
+    return TunedRun(
+        adapter_path, record, load_backend(record["config"]["backend"]), encoder, TASKS[record["task"]]
+    )
+
+
+def dataset_record(run: TunedRun, data_dir: Path | None) -> dict[str, Any]:
+    return artifacts.read_json(
+        (data_dir or run.data_dir) / artifacts.DATASET_RECORD, made_by="python dataset.py"
+    )
+
+
+def read_split(
+    run: TunedRun, data_dir: Path | None, split: str, num_samples: int | None, seed: int
+) -> list[artifacts.Row]:
+    """The rows of a split, or a draw of them by seed, in the order of the file."""
+    folder = data_dir or run.data_dir
+    path = artifacts.split_file(folder, split)
+    data = dataset_record(run, data_dir)
+    if data["type"] != run.task.name:
+        raise UserError(
+            f"{folder}: {data['type']} rows, but {run.adapter_path} was trained on {run.task.name} rows"
+        )
+    if artifacts.file_hash(path) != run.record["data"]["files"].get(path.name):
+        say(f"Note: {path} is not the file that stood beside the training rows.")
+    rows = [row for _, row in artifacts.read_jsonl(path)]
+    if not rows:
+        raise UserError(f"{path}: no rows (run: python dataset.py)")
+    if num_samples is not None and num_samples < len(rows):
+        drawn = random.Random(seed).sample(range(len(rows)), num_samples)
+        rows = [rows[i] for i in sorted(drawn)]
+    return rows
+
+
+def compare(
+    run: TunedRun, rows: list[artifacts.Row], split: str, max_tokens: int, base: bool
+) -> dict[str, Any]:
+    """The record of evaluation.json: the tuned model's answers to the rows and, where ``base``, the base model's."""
+    evaluated: dict[str, Evaluated] = {}
+    with run.task.open_scorer() as score:
+        for name in ("base", "tuned") if base else ("tuned",):
+            model = run.load(tuned=name == "tuned")
+            with Progress(f"Answers of the {name} model", len(rows), "rows") as bar:
+                ask: Callable[..., Any] = lambda prompts, done, model=model: model.answers(
+                    prompts, max_tokens, done
+                )
+                evaluated[name] = evaluate(ask, score, rows, bar.advance)
+            del model
+    return {
+        "format": 1,
+        "task": run.task.name,
+        "metric": run.task.metric,
+        "split": split,
+        "model": run.record["model"]["name"],
+        "adapter_path": str(run.adapter_path),
+        **result(rows, evaluated),
+    }
+
+
+_VERDICTS = {
+    "better": "the tuned model is better than the base model.",
+    "worse": "the tuned model is worse than the base model.",
+    "no evidence": "no evidence that the tuned model differs from the base model.",
+}
+
+
+def print_comparison(record: dict[str, Any], examples: int) -> None:
+    """The result for people: the verdict last, where the eye rests."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False, soft_wrap=False)
+    sides = [name for name in ("base", "tuned") if name in record]
+    for row in record["rows"][:examples]:
+        table = Table(
+            box=box.HORIZONTALS,
+            show_header=False,
+            title=row["question"],
+            title_justify="left",
+            title_style="bold",
+        )
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_row("reference", row["reference"])
+        for name in sides:
+            side = row[name]
+            mark = {1.0: "right", None: "not scored"}.get(side["value"], "wrong")
+            table.add_row(
+                name, f"{side['answer'][:400]}\n[{mark}: {side['kind']}] {side['reason'][:160]}".rstrip()
+            )
+        console.print(table)
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("", record["metric"], "95 % interval", "right", "stopped by itself", "tokens per answer"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name in sides:
+        side = record[name]
+        low, high = side["interval"]
+        accuracy = "-" if side["accuracy"] is None else f"{side['accuracy']:.1%}"
+        interval, right = f"{low:.0%} to {high:.0%}", f"{side['right']} of {record['scored']}"
+        table.add_row(name, accuracy, interval, right, f"{side['stopped']:.0%}", f"{side['mean_tokens']:.0f}")
+    console.print(table)
+    if record["unscored"]:
+        left_out = ", ".join(f"{count} {kind}" for kind, count in record["unscored"].items())
+        console.print(f"Left out, because the row itself cannot be judged: {left_out}.")
+    for name in sides:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in record[name]["kinds"].items())
+        console.print(f"{name}: {kinds}")
+    if "verdict" in record:
+        console.print(f"\nVerdict: {_VERDICTS[record['verdict']]}", style="bold")
+        console.print(record["explanation"])

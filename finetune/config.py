@@ -1,0 +1,145 @@
+"""The four configurations: each frozen dataclass is a script's command line and the record of its run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from finetune.cli import Layer, UserError, flag, option
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    type: str = option("sql", "kind of task", choices="tasks")
+    dataset_name: str | None = option(
+        None, "a JSONL file, a Hub dataset, or builtin (default: the type's own on the Hub, else builtin)"
+    )
+    sample_size: int = option(2000, "rows to keep, over all splits", at_least=3)
+    output_dir: Path = option(Path("data"), "folder for train.jsonl, valid.jsonl, test.jsonl")
+    valid_fraction: float = option(0.05, "share of the rows for validation", above=0, at_most=0.5)
+    test_fraction: float = option(0.05, "share of the rows for the final test", above=0, at_most=0.5)
+    seed: int = option(42, "draws the rows and the splits", at_least=0)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The defaults are the standard mode; ``MODES`` holds what the other two change."""
+
+    quick_test: bool = option(False, "quick mode: 100 iterations of batch 2, to see that everything works")
+    conservative: bool = option(
+        False, "conservative mode: 800 iterations, low learning rate, dropout, early stopping"
+    )
+    data_dir: Path = option(Path("data"), "folder that dataset.py wrote")
+    dataset_type: str | None = option(None, "kind of task (default: as dataset.py recorded)", choices="tasks")
+    model: str | None = option(
+        None, "Hub name, model folder, .gguf file or builtin (default: google/gemma-3-270m-it, else builtin)"
+    )
+    adapter_path: Path = option(Path("checkpoints"), "folder for the adapters and the record of the run")
+    method: str = option("sft", "training method", choices="methods")
+    backend: str = option("mlx", "what computes", choices="backends")
+    iters: int = option(2000, "optimizer steps", at_least=1)
+    epochs: float | None = option(None, "passes over the training rows, instead of --iters", above=0)
+    batch_size: int = option(4, "rows per step", at_least=1)
+    learning_rate: float = option(2e-4, "peak learning rate", above=0, at_most=1)
+    schedule: str = option("cosine", "learning rate after the warm-up", choices="schedules")
+    warmup: int = option(10, "steps of linear warm-up", at_least=0)
+    weight_decay: float = option(0.01, "AdamW weight decay", at_least=0)
+    max_grad_norm: float = option(1.0, "clip the global gradient norm to this", above=0)
+    lora_rank: int = option(16, "rank of the LoRA matrices", at_least=1)
+    lora_scale: float = option(2.0, "factor of the LoRA update (alpha / rank)", above=0)
+    lora_dropout: float = option(0.0, "dropout in front of the LoRA matrices", at_least=0, at_most=0.9)
+    lora_layers: int | None = option(None, "adapt only the last N layers (default: all)", at_least=1)
+    max_seq_length: int = option(
+        1024, "longest row, in tokens; a longer one is refused by its line", at_least=8
+    )
+    steps_per_report: int = option(10, "steps between two reports", at_least=1)
+    steps_per_eval: int = option(100, "steps between two validations", at_least=1)
+    patience: int | None = option(None, "stop after this many validations without a better loss", at_least=1)
+    seed: int = option(42, "draws the order of the rows and the first LoRA weights", at_least=0)
+    dry_run: bool = option(False, "print every value and where it comes from, then stop")
+    config: Path | None = option(None, "YAML file with values for these flags")
+    origins: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    adapter_path: Path = option(Path("checkpoints"), "folder that train.py wrote")
+    data_dir: Path | None = option(None, "folder with the rows (default: as train.py recorded)")
+    use_validation: bool = option(False, "score the validation rows instead of the test rows")
+    num_samples: int | None = option(None, "score a seeded draw of N rows (default: all)", at_least=1)
+    quick_test: bool = option(False, "score 10 rows")
+    max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
+    seed: int = option(42, "draws the rows", at_least=0)
+    interactive: bool = option(False, "chat with the tuned model")
+    show_base: bool = option(False, "in the chat, answer with the base model too")
+    results_dir: Path = option(Path("results"), "folder for evaluation.json")
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    adapter_path: Path = option(Path("checkpoints"), "folder that train.py wrote")
+    data_dir: Path | None = option(None, "folder with the rows (default: as train.py recorded)")
+    compare: bool = option(False, "measure the base model too, and judge tuned against it")
+    num_samples: int | None = option(
+        None, "rows for the quality measurement (default: all test rows)", at_least=1
+    )
+    quick: bool = option(False, "few rows and few repeats, to see that everything works")
+    runs: int = option(5, "repeats of each speed measurement", at_least=1)
+    max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
+    seed: int = option(42, "draws the rows", at_least=0)
+    results_dir: Path = option(Path("results"), "folder for benchmark.json and report.html")
+
+
+MODES: dict[str, dict[str, Any]] = {
+    "quick": {"iters": 100, "batch_size": 2, "steps_per_eval": 50},
+    "standard": {},
+    "conservative": {"iters": 800, "learning_rate": 5e-5, "lora_dropout": 0.05, "patience": 3},
+}
+
+
+def training_layers(explicit: Mapping[str, Any]) -> list[Layer]:
+    """What stands between the flags and the defaults of train.py: the YAML file, then the mode."""
+    from_file: Mapping[str, Any] = {}
+    layers: list[Layer] = []
+    if path := explicit.get("config"):
+        from_file = read_yaml(Path(path), TrainingConfig)
+        layers.append((str(path), from_file))
+    chosen = {**from_file, **explicit}
+    if chosen.get("quick_test") and chosen.get("conservative"):
+        raise UserError("--quick-test and --conservative exclude each other (give one)")
+    if "epochs" in explicit and "iters" in explicit:
+        raise UserError("--epochs and --iters exclude each other (give one)")
+    mode = (
+        "quick" if chosen.get("quick_test") else "conservative" if chosen.get("conservative") else "standard"
+    )
+    return [*layers, (f"{mode} mode", MODES[mode])]
+
+
+def read_yaml(path: Path, config_class: type) -> Mapping[str, Any]:
+    """The values of a YAML file whose keys are the fields of ``config_class``; an unknown key is an error."""
+    import difflib
+
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: not a mapping of flag names to values")
+    known = [item.name for item in fields(config_class) if "help" in item.metadata and item.name != "config"]
+    values = {str(key).replace("-", "_"): value for key, value in values.items()}
+    for key in values:
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1)
+            raise UserError(
+                f"{path}: unknown key {key!r}" + (f" (did you mean {nearest[0]!r}?)" if nearest else "")
+            )
+    return values
+
+
+def describe(config: TrainingConfig) -> str:
+    """Every value and where it came from, a line each."""
+    rows = [(flag(name), str(getattr(config, name)), origin) for name, origin in config.origins.items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "\n".join(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for name, value, origin in rows)

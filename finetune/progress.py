@@ -1,0 +1,61 @@
+"""Progress on the terminal: a bar where somebody watches, a plain line now and then where nobody does."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+_SECONDS_BETWEEN_LINES = 15
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal; results go to stdout, this does not."""
+    print(line, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """``with Progress("Training", 800, "steps") as bar: bar.advance(note="loss 0.41")``"""
+
+    def __init__(self, title: str, total: int, unit: str):
+        self.title, self.total, self.unit = title, total, unit
+        self.done = 0
+        self._bar: Any = None
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        if sys.stderr.isatty():
+            from rich import progress
+            from rich.console import Console
+
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(bar_width=24),
+                progress.TextColumn("{task.completed}/{task.total} " + self.unit),
+                progress.TimeRemainingColumn(),
+                progress.TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task(self.title, total=self.total, note="")
+            self._bar.start()
+        return self
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(self._task, advance=count, **({"note": note} if note else {}))
+        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            say(f"{self.title}: {self.done}/{self.total} {self.unit}" + (f", {note}" if note else ""))
+
+    def say(self, line: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(line, highlight=False, markup=False)
+        else:
+            say(line)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

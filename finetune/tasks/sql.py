@@ -1,0 +1,92 @@
+"""Text to SQL: a question about a schema, answered by one SQLite query, judged by running it.
+
+Fields are those of ``gretelai/synthetic_text_to_sql``: ``sql_prompt`` (the question), ``sql`` (the reference query),
+``sql_context`` (CREATE TABLE and INSERT statements) and optionally ``sql_explanation``. The prompt shows the model the
+tables, not the rows in them: a real database does not fit into a prompt, and an answer cannot be copied from it.
+"""
+
+import random
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from finetune.encoding import Message
+from finetune.artifacts import Row
+from finetune.tasks.base import Score, Scorer, Task
+
+_PROMPT = """\
+Write one SQLite query that answers the question.
+
+Schema:
+{schema}
+
+Question: {question}"""
+
+# of the builtin domains; the rows of a split all come from its own domains
+_DOMAIN_SHARES = {"valid": 0.1, "test": 0.2}
+
+
+def schema_of(context: str) -> str:
+    """The CREATE statements of a context, one after the other, without the rows."""
+    return "\n".join(
+        statement for statement in _statements(context) if statement.upper().startswith("CREATE")
+    )
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; a semicolon inside quotes or a comment ends none."""
+    pending = ""
+    for part in script.split(";"):
+        pending += part + ";"
+        if sqlite3.complete_statement(pending):
+            yield pending.strip()
+            pending = ""
+    if pending.strip("; \n"):
+        yield pending.strip()
+
+
+def to_messages(row: Row) -> list[Message]:
+    prompt = _PROMPT.format(schema=schema_of(row["sql_context"]), question=row["sql_prompt"].strip())
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": row["sql"].strip()}]
+
+
+@contextmanager
+def open_scorer() -> Iterator[Scorer]:
+    """A scorer that owns the process in which the SQL runs."""
+    from finetune.sql import SqlJudge
+
+    with SqlJudge() as judge:
+
+        def score(row: Row, answer: str) -> Score:
+            judgement = judge.judge(row["sql_context"], row["sql"], answer)
+            return Score(
+                float(judgement.right) if judgement.scored else None, judgement.kind, judgement.reason
+            )
+
+        yield score
+
+
+def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
+    """Generated rows for each split; no two splits share a domain. Raises ValueError where there are not so many."""
+    from finetune.tasks.sql_rows import DOMAINS, generate
+
+    domains = list(DOMAINS)
+    random.Random(f"domains {seed}").shuffle(domains)
+    rows = {}
+    for split in ("test", "valid", "train"):
+        share = round(len(DOMAINS) * _DOMAIN_SHARES[split]) if split in _DOMAIN_SHARES else len(domains)
+        rows[split] = list(generate(counts[split], seed, sorted(domains[:share])))
+        domains = domains[share:]
+    return rows
+
+
+SQL = Task(
+    name="sql",
+    about="a question about a schema, answered by one SQLite query",
+    hub_dataset="gretelai/synthetic_text_to_sql",
+    required=("sql_prompt", "sql", "sql_context"),
+    to_messages=to_messages,
+    open_scorer=open_scorer,
+    builtin=builtin,
+    metric="execution accuracy",
+)

@@ -1,0 +1,40 @@
+"""Is the tuned model better than the base model? Both answer the same held-out rows; answers are judged, not admired.
+
+python test_finetuned.py --adapter-path checkpoints
+python test_finetuned.py --interactive --show-base      talk to both
+"""
+
+from finetune import artifacts, cli
+from finetune.config import EvaluationConfig
+
+_QUICK_ROWS = 10
+_EXAMPLES_SHOWN = 3
+
+
+def main(config: EvaluationConfig) -> None:
+    from finetune import comparison
+    from finetune.progress import say
+
+    run = comparison.open_run(config.adapter_path)
+    if config.interactive:
+        from finetune.chat import chat
+
+        base = run.load(tuned=False) if config.show_base else None
+        chat(run.load(tuned=True), base, config.max_tokens)
+        return
+
+    artifacts.make_folder(config.results_dir)
+    split = "valid" if config.use_validation else "test"
+    num_samples = config.num_samples or (_QUICK_ROWS if config.quick_test else None)
+    rows = comparison.read_split(run, config.data_dir, split, num_samples, config.seed)
+    say(run.backend.describe())
+    if config.use_validation:
+        say("Note: the validation rows also chose the checkpoint; the test rows did not.")
+    record = comparison.compare(run, rows, split, config.max_tokens, base=True)
+    artifacts.write_json(config.results_dir / artifacts.EVALUATION, record)
+    comparison.print_comparison(record, _EXAMPLES_SHOWN)
+    print(f"All answers: {config.results_dir / artifacts.EVALUATION}")
+
+
+if __name__ == "__main__":
+    cli.run(main, EvaluationConfig)

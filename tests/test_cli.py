@@ -1,0 +1,99 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from finetune import cli
+from finetune.cli import UserError, build, option, parse
+from finetune.config import MODES, TrainingConfig, training_layers
+
+COLOURS = {"colours": {"red": 1, "blue": 2}}
+
+
+@dataclass(frozen=True)
+class Config:
+    size: int = option(3, "size", at_least=1, at_most=9)
+    rate: float = option(0.5, "rate", above=0)
+    colour: str = option("red", "colour", choices="colours")
+    folder: Path | None = option(None, "folder")
+    shuffle: bool = option(True, "shuffle")
+    origins: dict[str, str] = field(default_factory=dict)
+
+
+def built(*argv: str) -> Config:
+    return build(Config, [("flag", parse(Config, COLOURS, argv, ""))], COLOURS)
+
+
+def test_flags_become_typed_fields() -> None:
+    config = built("--size", "7", "--rate", "1e-3", "--colour", "blue", "--folder", "a b", "--no-shuffle")
+    assert (config.size, config.rate, config.colour, config.folder, config.shuffle) == (
+        7,
+        1e-3,
+        "blue",
+        Path("a b"),
+        False,
+    )
+    assert config.origins["size"] == "flag"
+    assert built().folder is None and built().origins["size"] == "default"
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["--size", "seven"], ["--size", "'seven'", "whole number"]),
+        (["--size", "2.5"], ["--size", "whole number"]),
+        (["--size", "0"], ["--size", "at least 1"]),
+        (["--size", "10"], ["--size", "at most 9"]),
+        (["--rate", "nan"], ["--rate", "number"]),
+        (["--rate", "0"], ["--rate", "more than 0"]),
+        (["--colour", "green"], ["--colour", "red, blue"]),
+        (["--folder", ""], ["--folder", "empty"]),
+        (["--siz", "3"], ["--siz"]),
+        (["--size"], ["--size"]),
+    ],
+)
+def test_wrong_values_are_refused_by_flag_name(argv: list[str], words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        built(*argv)
+    assert all(word in str(caught.value) for word in words)
+    assert "\n" not in str(caught.value)
+
+
+def test_flag_beats_yaml_beats_mode_beats_default(tmp_path: Path) -> None:
+    path = tmp_path / "run.yml"
+    path.write_text("learning-rate: 1e-5\nbatch_size: 8\nseed: 1\n")
+    explicit = {"config": str(path), "conservative": True, "seed": "2"}
+    config = build(
+        TrainingConfig,
+        [("flag", explicit), *training_layers(explicit)],
+        {name: {"sft": 0, "mlx": 0, "cosine": 0} for name in ("methods", "backends", "schedules", "tasks")},
+    )
+    assert (config.seed, config.learning_rate, config.batch_size) == (2, 1e-5, 8)
+    assert (config.iters, config.lora_rank) == (MODES["conservative"]["iters"], TrainingConfig.lora_rank)
+    origins = [config.origins[name] for name in ("seed", "learning_rate", "iters", "lora_rank")]
+    assert origins == ["flag", str(path), "conservative mode", "default"]
+
+
+def test_unknown_yaml_key_names_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "run.yml"
+    path.write_text("learning_rte: 1e-5\n")
+    with pytest.raises(UserError, match="learning_rte.*did you mean 'learning_rate'"):
+        training_layers({"config": str(path)})
+
+
+def test_modes_are_as_documented() -> None:
+    assert (MODES["quick"]["iters"], MODES["quick"]["batch_size"]) == (100, 2)
+    assert (TrainingConfig.iters, TrainingConfig.batch_size) == (2000, 4)
+    assert (MODES["conservative"]["iters"], MODES["conservative"]["learning_rate"]) == (800, 5e-5)
+
+
+@pytest.mark.parametrize(
+    "error, code", [(UserError("no"), 2), (UserError("full", 4), 4), (cli.Stopped("saved", 15), 143)]
+)
+def test_exit_codes(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def main(config: Config) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(main, Config, choices=COLOURS, argv=[])
+    assert stopped.value.code == code
+    assert str(error) in capsys.readouterr().err
