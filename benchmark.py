@@ -22,7 +22,7 @@ def main(config: BenchmarkConfig) -> None:
     speed = benchmarking.measure_speed(run, rows, config.max_tokens, runs, base=config.compare)
     record = {
         "format": 1,
-        **artifacts.machine_and_versions(),
+        "machine": artifacts.machine_and_versions(),
         "device": run.backend.describe(),
         "model": run.record["model"]["name"],
         "adapter_path": str(config.adapter_path),

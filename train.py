@@ -5,6 +5,8 @@ python train.py                     standard: 2000 steps of 4 rows
 python train.py --conservative      800 steps, gentle, with early stopping
 """
 
+from collections.abc import Mapping
+
 from finetune import cli
 from finetune.backends import BACKENDS, load_backend
 from finetune.config import TrainingConfig, describe, training_layers
@@ -23,5 +25,10 @@ def main(config: TrainingConfig) -> None:
 
 
 if __name__ == "__main__":
-    choices = {"tasks": TASKS, "methods": METHODS, "backends": BACKENDS, "schedules": SCHEDULES}
+    choices: dict[str, Mapping[str, object]] = {
+        "tasks": TASKS,
+        "methods": METHODS,
+        "backends": BACKENDS,
+        "schedules": SCHEDULES,
+    }
     cli.run(main, TrainingConfig, choices=choices, layers=training_layers)

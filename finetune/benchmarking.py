@@ -23,7 +23,7 @@ def measure_speed(run: TunedRun, rows: list[Row], max_tokens: int, runs: int, ba
         started = time.perf_counter()
         model = run.load(tuned=name == "tuned")
         load_seconds[name] = time.perf_counter() - started
-        model.answers(conversations, max_tokens)
+        model.answers(conversations, max_tokens=max_tokens)
         memory[name] = run.backend.peak_memory_mb()
         del model
     for name in sides:

@@ -1,8 +1,8 @@
 """Base against tuned on the rows of a run: reads the records, asks the models, keeps what was found."""
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,10 +91,8 @@ def compare(
         for name in ("base", "tuned") if base else ("tuned",):
             model = run.load(tuned=name == "tuned")
             with Progress(f"Answers of the {name} model", len(rows), "rows") as bar:
-                ask: Callable[..., Any] = lambda prompts, done, model=model: model.answers(
-                    prompts, max_tokens, done
-                )
-                evaluated[name] = evaluate(ask, score, rows, bar.advance)
+                generate = partial(model.answers, max_tokens=max_tokens)
+                evaluated[name] = evaluate(generate, score, rows, bar.advance)
             del model
     return {
         "format": 1,

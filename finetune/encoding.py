@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +60,8 @@ class ChatEncoder:
         loss_mask = [False] * len(tokens)
         for turn, message in enumerate(messages):
             if message["role"] == "assistant":
-                start = len(commonprefix([tokens, self.prompt(messages[:turn])]))
-                end = len(commonprefix([tokens, self._apply(messages[: turn + 1])]))
+                start = _common(tokens, self.prompt(messages[:turn]))
+                end = _common(tokens, self._apply(messages[: turn + 1]))
                 end = max((i + 1 for i in range(start, end) if tokens[i] in self._special), default=end)
                 loss_mask[start:end] = [True] * (end - start)
         last = max((i + 1 for i, learned in enumerate(loss_mask) if learned), default=len(tokens))
@@ -87,6 +86,11 @@ class ChatEncoder:
         """The special token that the template puts after an assistant's answer."""
         example = self.example([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
         return example.tokens[-1]
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common prefix."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _generation_eos(folder: Path) -> list[int]:

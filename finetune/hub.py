@@ -4,6 +4,7 @@ Without a network the answer takes at most ``ANSWER_SECONDS``; with HF_HUB_OFFLI
 """
 
 import errno
+import os
 import re
 import threading
 from pathlib import Path
@@ -79,8 +80,20 @@ def explain_hub_error(error: BaseException, repo_id: str, repo_type: RepoType = 
     return f"the download failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
 
 
+def read_dotenv() -> None:
+    """Take HF_TOKEN and the like from ./.env, where the environment does not have them; the Hub's client reads them there."""
+    from dotenv import load_dotenv
+
+    load_dotenv(".env")
+    if token := os.environ.get(
+        "HUGGINGFACE_HUB_TOKEN"
+    ):  # a name that people use and the client does not know
+        os.environ.setdefault("HF_TOKEN", token)
+
+
 def _ask_hub(repo_id: str, repo_type: RepoType) -> str | None:
     """Asks the Hub, once, whether this user may read the repository: None, or why not."""
+    read_dotenv()  # before the client is imported: it reads some variables only then
     import httpx2
     from huggingface_hub import auth_check, repo_info
     from huggingface_hub.errors import HfHubHTTPError

@@ -22,7 +22,7 @@ def measure(model: Any, conversations: Sequence[Sequence[Message]], max_tokens: 
     first = time.perf_counter()
     tokens += sum(1 for _ in stream)
     decoded = time.perf_counter()
-    answers = model.answers(conversations, max_tokens)
+    answers = model.answers(conversations, max_tokens=max_tokens)
     batched = time.perf_counter()
     return {
         "first_token_ms": (first - started) * 1e3,

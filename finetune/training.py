@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -29,7 +28,7 @@ class Outcome:
 
     steps: int = 0
     best_step: int = 0
-    best_valid_loss: float = math.inf
+    best_valid_loss: float | None = None  # per learned token; None before the first validation
     seconds: float = 0.0
     stopped_early: bool = False
     trainable_parameters: int = 0
@@ -123,8 +122,8 @@ def on_step(
         file = artifacts.split_file(config.data_dir, "train")
         finish_record(config, outcome)
         raise UserError(
-            f"the loss is not finite at step {event.step}, rows {file}:{lines} (lower --learning-rate, now {config.learning_rate};"
-            f" the best adapters so far are kept)",
+            f"the loss is not finite at step {event.step}, rows {file}:{lines}"
+            f" (lower --learning-rate, now {config.learning_rate}; the best adapters so far are kept)",
             exit_code=5,
         )
     outcome.steps, outcome.seconds = event.step, outcome.seconds + event.seconds
@@ -149,7 +148,7 @@ def on_step(
 def on_validation(
     event: Validation, outcome: Outcome, config: TrainingConfig, bar: Progress, save: Any
 ) -> None:
-    best = event.loss < outcome.best_valid_loss
+    best = outcome.best_valid_loss is None or event.loss < outcome.best_valid_loss
     if best:
         outcome.best_step, outcome.best_valid_loss = event.step, event.loss
     keep(event.step, best, config, save)
@@ -200,7 +199,7 @@ def start_record(
         "command": "python " + " ".join(sys.argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "device": backend.describe(),
-        **artifacts.machine_and_versions(),
+        "machine": artifacts.machine_and_versions(),
     }
     artifacts.write_json(config.adapter_path / artifacts.RUN_RECORD, record)
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from finetune import artifacts
 from finetune.cli import UserError
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from finetune.cli import UserError
 from finetune.encoding import ChatEncoder, encode_rows
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from finetune.backends import load_backend
 from finetune.backends.base import Step, Validation
 from finetune.cli import UserError
@@ -127,7 +128,7 @@ def test_batched_answers_equal_single_ones(tiny_model: Path, encoder: ChatEncode
     conversations = [
         [{"role": "user", "content": text}] for text in ("a", "what is the answer to this?", "b c d")
     ]
-    together = model.answers(conversations, 12)
+    together = model.answers(conversations, max_tokens=12)
     for conversation, answer in zip(conversations, together, strict=True):
         tokens = list(model.stream(encoder.prompt(conversation), 12))
         assert answer.text == encoder.decode(tokens) and answer.tokens == len(tokens)

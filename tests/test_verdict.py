@@ -1,4 +1,5 @@
 import pytest
+
 from finetune.verdict import judge, mcnemar_p, wilson_interval
 
 

@@ -9,8 +9,8 @@ from finetune.artifacts import SPLITS, Row, text_hash
 from finetune.cli import UserError
 from finetune.config import DatasetConfig
 from finetune.hub import hub_problem
-from finetune.rows.sources import SourcedRow, looks_local, read_hub, read_local
 from finetune.rows.kind import RowKind
+from finetune.rows.sources import SourcedRow, looks_local, read_hub, read_local
 
 
 @dataclass(frozen=True)

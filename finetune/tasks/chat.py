@@ -2,8 +2,8 @@
 
 from contextlib import nullcontext
 
-from finetune.encoding import Message
 from finetune.artifacts import Row
+from finetune.encoding import Message
 from finetune.tasks.base import Score, Task
 
 _ROLES = ("system", "user", "assistant")

@@ -6,12 +6,13 @@ tables, not the rows in them: a real database does not fit into a prompt, and an
 """
 
 import random
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from finetune.encoding import Message
 from finetune.artifacts import Row
+from finetune.encoding import Message
 from finetune.tasks.base import Score, Scorer, Task
 
 _PROMPT = """\
@@ -26,11 +27,14 @@ Question: {question}"""
 _DOMAIN_SHARES = {"valid": 0.1, "test": 0.2}
 
 
+# VARCHAR(255), DECIMAL(10, 2): SQLite ignores the sizes, and each digit is a token
+_TYPE_SIZE = re.compile(r"(?<=[A-Za-z])\s*\(\s*\d+(\s*,\s*\d+)?\s*\)")
+
+
 def schema_of(context: str) -> str:
-    """The CREATE statements of a context, one after the other, without the rows."""
-    return "\n".join(
-        statement for statement in _statements(context) if statement.upper().startswith("CREATE")
-    )
+    """The CREATE statements of a context, one a line, without the sizes of types and without the rows."""
+    created = (statement for statement in _statements(context) if statement.upper().startswith("CREATE"))
+    return "\n".join(" ".join(_TYPE_SIZE.sub("", statement).split()) for statement in created)
 
 
 def _statements(script: str) -> Iterator[str]:

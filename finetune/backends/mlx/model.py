@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune.backends.mlx.runtime import DTYPE, mx
+from finetune.backends.mlx import cpu_math
+from finetune.backends.mlx.runtime import DTYPE, lanes, mx
 from finetune.cli import UserError
 from finetune.encoding import ChatEncoder, Message
 from finetune.evaluation import Answer
 
-_BATCH = 16  # answers decoded at once; more gains little and costs memory
+_BATCH = 32  # answers decoded at once; more gains little and costs memory
 
 
 def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None) -> "MlxModel":
@@ -17,6 +18,7 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None) -> "Ml
     from mlx.utils import tree_map
     from mlx_lm.utils import load_adapters, load_model
 
+    cpu_math.install()
     try:
         network, _ = load_model(folder, lazy=True)
     except (ValueError, FileNotFoundError) as error:
@@ -46,12 +48,14 @@ class MlxModel:
     def answers(
         self,
         conversations: Sequence[Sequence[Message]],
-        max_tokens: int,
         on_answer: Callable[[], None] = lambda: None,
+        *,
+        max_tokens: int,
     ) -> list[Answer]:
         """Greedy answers, decoded in batches, in the order of the conversations."""
         from mlx_lm.generate import BatchGenerator
 
+        lanes(1)  # all BLAS threads for one batch
         prompts = [self.encoder.prompt(messages) for messages in conversations]
         order = sorted(
             range(len(prompts)), key=lambda i: len(prompts[i])
@@ -81,7 +85,7 @@ class MlxModel:
         """Greedy tokens after the prompt's token ids, one by one, up to and without the token that stops."""
         from mlx_lm.generate import generate_step
 
-        for token, _ in generate_step(mx.array(prompt), self.network, max_tokens=max_tokens):
+        for token, _ in generate_step(mx.array(list(prompt)), self.network, max_tokens=max_tokens):
             if int(token) in self.encoder.stop_tokens:
                 return
             yield int(token)

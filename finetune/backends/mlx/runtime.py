@@ -7,13 +7,17 @@ The ``mlx-cpu`` wheel carries reference BLAS (about 9 GFLOP/s in fp32 on two cor
 import ctypes
 import os
 import platform
-import shutil
 import sys
 import tempfile
-from importlib.metadata import PackageNotFoundError, distribution
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+from typing import Any
+
+__all__ = ["BLAS", "DTYPE", "ON_CPU", "describe", "lanes", "mx"]
 
 _LINUX = sys.platform == "linux"
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _BLAS_VARIABLE = "FINETUNE_BLAS"  # path of a BLAS library to use instead of the ones looked for
 
 
@@ -34,10 +38,12 @@ def _load_blas() -> str | None:
 
 
 def _loaded(path: str) -> bool:
+    global _set_blas_threads
     try:
-        ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+        library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
     except OSError:
         return False
+    _set_blas_threads = getattr(library, "openblas_set_num_threads", None)
     return True
 
 
@@ -56,6 +62,11 @@ def _load_bundled_blas() -> str | None:
         return "ngsolve-openblas" if _loaded(f"{folder}/libopenblas.so.0") else None
 
 
+def _cores() -> int:
+    """The cores that this process may use; a container or taskset may leave it fewer than there are."""
+    return len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1
+
+
 def _has_avx512() -> bool:
     wanted = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
     cpuinfo = Path("/proc/cpuinfo")
@@ -65,23 +76,53 @@ def _has_avx512() -> bool:
     return wanted <= set(flags.split())
 
 
+def _keep_freed_memory() -> None:
+    """Have malloc reuse freed arrays instead of handing them back to the kernel after each operation.
+
+    MLX allocates every result anew on the CPU. With glibc's defaults each array of some megabytes means fresh pages, which
+    cost more than the arithmetic: SwiGLU on 1.35 million values takes 13.9 ms, with this 6.4 ms.
+    """
+    libc = ctypes.CDLL(None)
+    if _LINUX and hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc allows
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+_set_blas_threads: Callable[[int], None] | None = None
 BLAS = _load_blas()
+_keep_freed_memory()
 
 import mlx.core as mx  # noqa: E402  the BLAS above must be in the process first
 
 ON_CPU = mx.default_device().type == mx.cpu
-if ON_CPU and shutil.which("g++") is None:
-    mx.disable_compile()  # on the CPU mx.compile runs the C++ compiler
+if ON_CPU:
+    mx.disable_compile()  # on the CPU mx.compile runs the C++ compiler, which a machine may lack, for each new shape
 
 # matrix products on the CPU are fast in fp32 only; Metal and CUDA keep the precision that the weights were trained in
+_streams: list[Any] = []
 DTYPE = mx.float32 if ON_CPU else mx.bfloat16
+
+
+def lanes(work: int) -> list[Any]:
+    """Streams that run side by side on the CPU's cores, for up to ``work`` independent pieces; one stream elsewhere.
+
+    Elementwise operations use one core, so two halves of a batch, each with its own core, finish sooner than one after
+    the other with both cores on every matrix product. Gives each lane its share of the BLAS threads.
+    """
+    cores = _cores()
+    count = min(work, cores) if ON_CPU and _set_blas_threads is not None else 1
+    if _set_blas_threads is not None:
+        _set_blas_threads(cores // count)
+    while len(_streams) < count:
+        _streams.append(mx.new_stream(mx.default_device()))
+    return _streams[:count] if count > 1 else [mx.default_stream(mx.default_device())]
 
 
 def describe() -> str:
     """One line for people: the device, the precision and the BLAS, with the remedy where it is slow."""
     if not ON_CPU:
-        return f"MLX {mx.__version__} on {mx.default_device()}, bfloat16"
-    line = f"MLX {mx.__version__} on the CPU ({os.cpu_count()} cores), float32"
+        return f"MLX {version('mlx')} on {mx.default_device()}, bfloat16"
+    line = f"MLX {version('mlx')} on the CPU ({_cores()} cores), float32"
     if not _LINUX:
         return line
     if BLAS is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.artifacts import atomic
+from finetune.backends.base import Step, Validation
 from finetune.backends.mlx.completion import collate, logprob_function
 from finetune.backends.mlx.model import MlxModel, peak_memory_mb
 from finetune.backends.mlx.runtime import mx
@@ -14,7 +15,6 @@ from finetune.config import TrainingConfig
 from finetune.encoding import Example
 from finetune.methods import Method
 from finetune.methods.schedules import SCHEDULES, learning_rate
-from finetune.backends.base import Step, Validation
 
 import mlx.nn as nn  # isort: skip  after the runtime
 import mlx.optimizers as optim  # isort: skip
@@ -38,7 +38,8 @@ def attach_lora(model: MlxModel, config: TrainingConfig) -> dict[str, Any]:
 def trainable_parameters(model: MlxModel) -> int:
     from mlx.utils import tree_flatten
 
-    return sum(array.size for _, array in tree_flatten(model.network.trainable_parameters()))
+    arrays = dict(tree_flatten(model.network.trainable_parameters()))
+    return sum(array.size for array in arrays.values())
 
 
 def save_adapters(model: MlxModel, path: Path) -> None:
@@ -63,7 +64,8 @@ def train(
     network = model.network
     logprobs = logprob_function(network)
     loss_and_grad = nn.value_and_grad(network, lambda network, batch: method.loss(logprobs(network, batch)))
-    optimizer = optim.AdamW(learning_rate=config.learning_rate, weight_decay=config.weight_decay)
+    # without the correction the first hundred steps are several times larger than the learning rate says
+    optimizer = optim.AdamW(config.learning_rate, weight_decay=config.weight_decay, bias_correction=True)
     schedule = SCHEDULES[config.schedule]
     for step, rows in zip(
         range(1, steps + 1), method.batches(train_rows, config.batch_size, config.seed), strict=False
@@ -81,8 +83,8 @@ def train(
             optimizer.update(network, gradients)
             mx.eval(network.trainable_parameters(), optimizer.state)
         seconds = time.perf_counter() - started
-        tokens = int(batch.inputs.size)
-        yield Step(step, loss.item(), finite, rate, rows, tokens, batch.learned, seconds, peak_memory_mb())
+        tokens, learned = sum(part.inputs.size for part in batch), sum(part.learned for part in batch)
+        yield Step(step, loss.item(), finite, rate, rows, tokens, learned, seconds, peak_memory_mb())
         if not finite:
             return
         if step % config.steps_per_eval == 0 or step == steps:
@@ -97,5 +99,5 @@ def validation_loss(model: MlxModel, logprobs: Any, rows: Sequence[Example], bat
     for at in range(0, len(order), batch_size):
         batch = collate([rows[row] for row in order[at : at + batch_size]])
         total -= logprobs(model.network, batch).sum().item()
-        learned += batch.learned
+        learned += sum(part.learned for part in batch)
     return total / learned

@@ -1,0 +1,110 @@
+"""The two charts, as inline SVG in the colours of the page; the same numbers give the same bytes."""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+INK, MUTED, LINE, BASE, TUNED = "#010101", "#020202", "#030303", "#040404", "#050505"
+# stand-ins: in the SVG each becomes the variable of the page's style
+_VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", BASE: "--base", TUNED: "--tuned"}
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",  # comes with matplotlib; the page shows its own font, which is narrower
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "legend.frameon": False,
+}
+_WIDTH = 4.4  # inches; on a phone this is shown at about its natural size, so the text can be read
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def accuracy(sides: Mapping[str, Mapping[str, Any]], metric: str) -> Markup:
+    """A bar with its 95 % interval for each of ``sides``: {"base": summary, "tuned": summary}."""
+
+    def draw(axes: Any) -> None:
+        for y, (name, side) in enumerate(sides.items()):
+            low, high = side["interval"]
+            axes.barh(y, side["accuracy"], height=0.56, color={"base": BASE, "tuned": TUNED}[name])
+            axes.plot([low, high], [y, y], color=INK, linewidth=1.2, marker="|", markersize=7)
+            axes.annotate(percent(side["accuracy"]), (1.03, y), va="center", annotation_clip=False)
+        axes.set(xlim=(0, 1), ylim=(len(sides) - 0.5, -0.5), yticks=range(len(sides)), yticklabels=sides)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100\N{NO-BREAK SPACE}%"])
+        axes.tick_params("y", length=0, labelcolor=INK)
+
+    told = (f"{name} {percent(side['accuracy'])}" for name, side in sides.items())
+    return _svg(draw, 0.6 + 0.55 * len(sides), f"Bars of {metric}: {', '.join(told)}, with 95 % intervals")
+
+
+def loss(metrics: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """Training and validation loss over the steps, the best validation marked; None without a loss."""
+    training, validation = _curve(metrics, "loss"), _curve(metrics, "valid_loss")
+    best = [row["step"] for row in metrics if row.get("best") and row["step"] in validation][-1:]
+    if not training and not validation:
+        return None
+
+    def draw(axes: Any) -> None:
+        dot = {"marker": "o", "markersize": 3.5}
+        alone = dot if len(training) == 1 else {}  # a line of one point would not be seen
+        axes.plot(*_xy(training), color=BASE, linewidth=1, label="training", **alone)
+        axes.plot(*_xy(validation), color=TUNED, linewidth=1.8, label="validation", **dot)
+        for step in best:
+            label = f"best: {validation[step]:#.3g}, step {step}"
+            axes.scatter(
+                step, validation[step], s=80, facecolors="none", edgecolors=INK, zorder=3, label=label
+            )
+        axes.set_xlabel("step")
+        axes.locator_params(axis="x", integer=True)
+        axes.set_ylabel("loss")
+        axes.grid(axis="y", color=LINE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.legend(loc="upper right")
+
+    told = "".join(f"; best validation loss {validation[step]:#.3g} at step {step}" for step in best)
+    return _svg(draw, 2.4, f"Training and validation loss over the steps{told}")
+
+
+def _curve(metrics: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
+    """Loss by step. A resumed run reports some steps twice: the later one counts."""
+    return {row["step"]: row[key] for row in metrics if key in row}
+
+
+def _xy(curve: Mapping[int, float]) -> tuple[list[int], list[float]]:
+    steps = sorted(curve)
+    return steps, [curve[step] for step in steps]
+
+
+def _svg(draw: Callable[[Any], None], height: float, label: str) -> Markup:
+    """The figure as SVG without its prologue, its fixed size, its global style and its ids of groups."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    # with the salt the ids inside are the same in each run, and others in each figure
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": label}):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        draw(figure.add_subplot())
+        file = io.StringIO()
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=metadata)
+    svg = file.getvalue()
+    view_box = re.search(r'viewBox="[^"]*"', svg)
+    assert view_box
+    inside = re.sub(r"<style.*?</style>", "", svg[svg.index(">", svg.index("<svg")) + 1 :], flags=re.DOTALL)
+    inside = re.sub(r'<g id="[^"]*"', "<g", inside)
+    for colour, variable in _VARIABLES.items():
+        inside = inside.replace(colour, f"var({variable})")
+    head = Markup('<svg role="img" {} aria-label="{}"><title>{}</title>')
+    return head.format(Markup(view_box[0]), label, label) + Markup(inside)

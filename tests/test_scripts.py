@@ -1,0 +1,159 @@
+"""The four scripts as a person runs them: real processes, a small model, real rows, real signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
+
+
+def run(
+    folder: Path, script: str, *arguments: object, code: int = 0, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, input=stdin)
+    assert done.returncode == code, done.stderr
+    if code:
+        assert "Traceback" not in done.stderr
+    return done
+
+
+def refused(folder: Path, script: str, *arguments: object, code: int = 2) -> str:
+    """The one line of an error."""
+    lines = run(folder, script, *arguments, code=code).stderr.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    return lines[-1]
+
+
+@pytest.fixture(scope="module")
+def road(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which rows were made and the small model was trained on them."""
+    folder = tmp_path_factory.mktemp("road")
+    run(folder, "dataset.py", "--type", "sql", "--dataset-name", "builtin", "--sample-size", 60)
+    run(
+        folder,
+        "train.py",
+        "--model",
+        tiny_model,
+        "--iters",
+        6,
+        "--batch-size",
+        2,
+        "--steps-per-eval",
+        3,
+        "--steps-per-report",
+        2,
+    )
+    return folder
+
+
+def test_train_leaves_adapters_and_their_record(road: Path) -> None:
+    files = {path.name for path in (road / "checkpoints").iterdir()}
+    wanted = {
+        "adapters.safetensors",
+        "adapter_config.json",
+        "run.json",
+        "training_config.txt",
+        "metrics.jsonl",
+    }
+    assert files == wanted | {"0000003_adapters.safetensors", "0000006_adapters.safetensors"}
+    record = json.loads((road / "checkpoints" / "run.json").read_text())
+    assert record["config"]["iters"] == 6 and record["origins"]["iters"] == "flag"
+    assert record["result"]["steps"] == 6
+    metrics = [json.loads(line) for line in (road / "checkpoints" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in metrics if "valid_loss" in row] == [3, 6]
+
+
+def test_mlx_lm_loads_what_train_wrote(road: Path, tiny_model: Path) -> None:
+    from finetune.backends import load_backend
+
+    load_backend("mlx")
+    from mlx_lm import generate, load
+
+    model, tokenizer = load(str(tiny_model), adapter_path=str(road / "checkpoints"))
+    assert isinstance(generate(model, tokenizer, prompt="SELECT", max_tokens=4), str)
+
+
+def test_evaluation_has_the_agreed_keys(road: Path) -> None:
+    done = run(road, "test_finetuned.py", "--num-samples", 2, "--max-tokens", 8)
+    record = json.loads((road / "results" / "evaluation.json").read_text())
+    assert {"task", "n", "scored", "base", "tuned", "verdict", "rows"} <= record.keys()
+    assert (record["task"], record["n"], len(record["rows"])) == ("sql", 2, 2)
+    assert 0 <= record["base"]["accuracy"] <= 1
+    assert "Verdict: no evidence" in done.stdout
+
+
+def test_benchmark_writes_numbers_and_a_page(road: Path) -> None:
+    run(road, "benchmark.py", "--compare", "--quick", "--num-samples", 2, "--max-tokens", 8)
+    record = json.loads((road / "results" / "benchmark.json").read_text())
+    assert record["speed"].keys() == {"base", "tuned"}
+    assert record["speed"]["tuned"]["decode_tokens_per_second"]["median"] > 0
+    page = (road / "results" / "report.html").read_text()
+    assert "no evidence" in page and "<script" not in page
+
+
+def test_chat_answers_and_ends(road: Path) -> None:
+    done = run(
+        road,
+        "test_finetuned.py",
+        "--interactive",
+        "--show-base",
+        "--max-tokens",
+        5,
+        stdin="hello\n/new\n/quit\n",
+    )
+    assert "base> " in done.stdout and "tuned> " in done.stdout and "(new conversation)" in done.stdout
+
+
+def test_a_signal_ends_training_after_saving(road: Path, tiny_model: Path) -> None:
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        "--model",
+        str(tiny_model),
+        "--adapter-path",
+        "stopped",
+    ]
+    process = subprocess.Popen(command, cwd=road, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    metrics = road / "stopped" / "metrics.jsonl"
+    for _ in range(600):
+        if metrics.exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 143 and "Traceback" not in stderr
+    assert (road / "stopped" / "adapters.safetensors").exists()
+    assert json.loads((road / "stopped" / "run.json").read_text())["result"]["steps"] >= 10
+
+
+def test_bad_input_is_one_line_and_writes_nothing(road: Path, tmp_path: Path, tiny_model: Path) -> None:
+    assert "--iters" in refused(tmp_path, "train.py", "--iters", "0")
+    assert "--quick-test" in refused(tmp_path, "train.py", "--quick-test", "--conservative")
+    assert "python dataset.py" in refused(tmp_path, "train.py")
+    assert "python train.py" in refused(tmp_path, "test_finetuned.py")
+    assert "no such file" in refused(tmp_path, "dataset.py", "--dataset-name", "missing.jsonl")
+    assert "--type chat" in refused(tmp_path, "dataset.py", "--type", "chat")
+    assert list(tmp_path.iterdir()) == []
+    assert "--dataset-type" in refused(road, "train.py", "--dataset-type", "chat")
+    assert "google/gemma-3-270m-it" in refused(
+        road, "train.py", "--model", "google/gemma-3-270m-it", "--adapter-path", tmp_path / "a"
+    )
+    assert "--max-seq-length" in refused(
+        road, "train.py", "--model", tiny_model, "--max-seq-length", 20, "--adapter-path", tmp_path / "b"
+    )
+
+
+def test_dry_run_says_where_each_value_comes_from(tmp_path: Path) -> None:
+    lines = run(tmp_path, "train.py", "--conservative", "--seed", 1, "--dry-run").stdout.splitlines()
+    origins = {line.split()[0]: (line.split()[1], line.split(maxsplit=2)[2]) for line in lines}
+    assert origins["--seed"] == ("1", "flag")
+    assert origins["--iters"] == ("800", "conservative mode")
+    assert origins["--lora-rank"][1] == "default"
