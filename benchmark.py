@@ -4,22 +4,22 @@ python benchmark.py --compare       results/benchmark.json, results/report.html
 """
 
 from finetune import artifacts, cli
-from finetune.config import BenchmarkConfig
+from finetune.config import QUICK_ROWS, BenchmarkConfig
 
 
 def main(config: BenchmarkConfig) -> None:
-    from finetune import benchmarking, comparison, report
+    from finetune import benchmarking, comparison, report, run_record
     from finetune.progress import say
 
     run = comparison.open_run(config.adapter_path)
+    data_dir = config.data_dir or run.data_dir
+    num_samples = config.num_samples or (QUICK_ROWS if config.quick else None)
+    rows = comparison.read_rows(run, data_dir, "test", num_samples, config.seed)
     artifacts.make_folder(config.results_dir)
-    rows = comparison.read_split(
-        run, config.data_dir, "test", config.num_samples or (10 if config.quick else None), config.seed
-    )
     say(run.backend.describe())
     quality = comparison.compare(run, rows, "test", config.max_tokens, base=config.compare)
     runs = min(config.runs, 2) if config.quick else config.runs
-    speed = benchmarking.measure_speed(run, rows, config.max_tokens, runs, base=config.compare)
+    speed = benchmarking.measure_speed(run, rows, runs, base=config.compare)
     record = {
         "format": 1,
         "machine": artifacts.machine_and_versions(),
@@ -34,14 +34,11 @@ def main(config: BenchmarkConfig) -> None:
     comparison.print_comparison(quality, examples=0)
     benchmarking.print_speed(speed)
 
-    metrics = [row for _, row in artifacts.read_jsonl(config.adapter_path / artifacts.METRICS)]
-    html = report.render(
-        quality, record, run.record, metrics, comparison.dataset_record(run, config.data_dir)
-    )
-    artifacts.write_text(config.results_dir / artifacts.REPORT, html)
-    print(
-        f"\nNumbers: {config.results_dir / artifacts.BENCHMARK}   Report: {config.results_dir / artifacts.REPORT}"
-    )
+    metrics = run_record.read_metrics(config.adapter_path)
+    page = report.render(quality, record, run.record, metrics, artifacts.read_dataset_record(data_dir))
+    artifacts.write_text(config.results_dir / artifacts.REPORT, page)
+    print(f"\nNumbers: {config.results_dir / artifacts.BENCHMARK}")
+    print(f"Report:  {config.results_dir / artifacts.REPORT}")
 
 
 if __name__ == "__main__":

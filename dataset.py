@@ -13,8 +13,8 @@ from finetune.tasks import TASKS
 def main(config: DatasetConfig) -> None:
     from finetune.rows import prepare
 
-    artifacts.make_folder(config.output_dir)
     dataset = prepare(config, TASKS[config.type], say)
+    artifacts.make_folder(config.output_dir)
     files = {split: artifacts.split_file(config.output_dir, split) for split in artifacts.SPLITS}
     for split, path in files.items():
         artifacts.write_jsonl(path, dataset.splits[split])

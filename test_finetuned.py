@@ -5,9 +5,8 @@ python test_finetuned.py --interactive --show-base      talk to both
 """
 
 from finetune import artifacts, cli
-from finetune.config import EvaluationConfig
+from finetune.config import QUICK_ROWS, EvaluationConfig
 
-_QUICK_ROWS = 10
 _EXAMPLES_SHOWN = 3
 
 
@@ -15,6 +14,8 @@ def main(config: EvaluationConfig) -> None:
     from finetune import comparison
     from finetune.progress import say
 
+    if config.show_base and not config.interactive:
+        raise cli.UserError("--show-base: belongs to the chat (add --interactive)")
     run = comparison.open_run(config.adapter_path)
     if config.interactive:
         from finetune.chat import chat
@@ -23,10 +24,10 @@ def main(config: EvaluationConfig) -> None:
         chat(run.load(tuned=True), base, config.max_tokens)
         return
 
-    artifacts.make_folder(config.results_dir)
     split = "valid" if config.use_validation else "test"
-    num_samples = config.num_samples or (_QUICK_ROWS if config.quick_test else None)
-    rows = comparison.read_split(run, config.data_dir, split, num_samples, config.seed)
+    num_samples = config.num_samples or (QUICK_ROWS if config.quick_test else None)
+    rows = comparison.read_rows(run, config.data_dir or run.data_dir, split, num_samples, config.seed)
+    artifacts.make_folder(config.results_dir)
     say(run.backend.describe())
     if config.use_validation:
         say("Note: the validation rows also chose the checkpoint; the test rows did not.")

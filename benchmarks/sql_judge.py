@@ -140,9 +140,7 @@ def equivalent(judge: SqlJudge, context: str, gold: str, query: str) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows_file", type=Path)
     parser.add_argument("--rows", type=int, default=400, help="how many SELECT rows to take")
     parser.add_argument("--seed", type=int, default=0, help="which ones")

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -86,12 +86,15 @@ def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
 
 
 def append_jsonl(path: Path, row: Row) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}", exit_code=4) from None
 
 
-def read_json(path: Path, made_by: str) -> dict[str, Any]:
-    """A record that an earlier stage wrote; ``made_by`` is the command that would make it."""
+def read_json(path: Path, made_by: str, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """A record that an earlier stage wrote, with these keys; ``made_by`` is the command that would make it."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -100,7 +103,26 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read: {error} (run again: {made_by})") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a record (run again: {made_by})")
+    if missing := [key for key in keys if key not in value]:
+        raise UserError(f"{path}: no {', '.join(missing)} in it (run again: {made_by})")
     return value
+
+
+def read_dataset_record(folder: Path) -> dict[str, Any]:
+    return read_json(folder / DATASET_RECORD, "python dataset.py", ("type", "source", "files"))
+
+
+def read_split(folder: Path, split: str, record: dict[str, Any]) -> list[tuple[int, Row]]:
+    """The rows of a split with their line numbers; UserError where the file is not the one that dataset.py checked."""
+    path = split_file(folder, split)
+    rows = read_jsonl(path)
+    if not rows:
+        raise UserError(f"{path}: no rows (run: python dataset.py)")
+    if file_hash(path) != record["files"].get(path.name):
+        raise UserError(
+            f"{path}: changed since dataset.py checked it (python dataset.py --dataset-name reads your own rows)"
+        )
+    return rows
 
 
 def read_jsonl(path: Path) -> list[tuple[int, Row]]:
@@ -115,6 +137,7 @@ def read_jsonl(path: Path) -> list[tuple[int, Row]]:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
                 if text:
                     row = json.loads(text)
+                    json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is no text
                     if not isinstance(row, dict):
                         raise UserError(f"{path}:{number}: not a JSON object (one row a line, in braces)")
                     rows.append((number, row))
@@ -122,6 +145,8 @@ def read_jsonl(path: Path) -> list[tuple[int, Row]]:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeEncodeError:
+        raise UserError(f"{path}:{number}: half a character (a \\ud800 to \\udfff without its other half)") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}:{number}: not UTF-8 text (save the file as UTF-8)") from None
     except (ValueError, RecursionError) as error:

@@ -6,14 +6,14 @@ from typing import Any
 from finetune.artifacts import Row
 from finetune.comparison import TunedRun
 from finetune.progress import Progress
-from finetune.speed import alternate, spread
+from finetune.speed import TOKENS, alternate, spread
 
 _BATCH_ROWS = 8  # rows of the batch measurement
 
 Speed = dict[str, dict[str, dict[str, float]]]  # side -> measure -> median, min, max
 
 
-def measure_speed(run: TunedRun, rows: list[Row], max_tokens: int, runs: int, base: bool) -> Speed:
+def measure_speed(run: TunedRun, rows: list[Row], runs: int, base: bool) -> Speed:
     """Load time, memory and rates of the tuned model and, where ``base``, of the base model."""
     sides = ("base", "tuned") if base else ("tuned",)
     conversations = [row["messages"][:-1] for row in rows[:_BATCH_ROWS]]
@@ -23,13 +23,13 @@ def measure_speed(run: TunedRun, rows: list[Row], max_tokens: int, runs: int, ba
         started = time.perf_counter()
         model = run.load(tuned=name == "tuned")
         load_seconds[name] = time.perf_counter() - started
-        model.answers(conversations, max_tokens=max_tokens)
+        model.answers(conversations, max_tokens=TOKENS, stops=False)
         memory[name] = run.backend.peak_memory_mb()
         del model
     for name in sides:
         models[name] = run.load(tuned=name == "tuned")
     with Progress("Speed", (runs + 1) * len(sides), "runs") as bar:
-        measured = alternate(models, conversations, max_tokens, runs, bar.advance)
+        measured = alternate(models, conversations, runs, bar.advance)
     return {
         name: {
             "load_seconds": spread([load_seconds[name]]),
@@ -45,7 +45,7 @@ _LABELS = {
     "first_token_ms": ("first token", "ms", "{:.0f}"),
     "prompt_tokens_per_second": ("prompt", "tokens/s", "{:.0f}"),
     "decode_tokens_per_second": ("decode", "tokens/s", "{:.1f}"),
-    "batch_tokens_per_second": (f"batch of {_BATCH_ROWS}", "tokens/s", "{:.1f}"),
+    "batch_tokens_per_second": (f"batch of {_BATCH_ROWS}, prompts included", "tokens/s", "{:.1f}"),
     "peak_memory_mb": ("peak memory", "MB", "{:.0f}"),
 }
 
@@ -70,4 +70,4 @@ def print_speed(speed: Speed) -> None:
             low, middle, high = (form.format(side[key][part]) for part in ("min", "median", "max"))
             cells.append(middle if low == high else f"{middle} ({low} to {high})")
         table.add_row(*cells)
-    Console(highlight=False).print(table)
+    Console(highlight=False, emoji=False).print(table)

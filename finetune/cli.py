@@ -7,7 +7,8 @@ and ranges stand with the field, in ``option(...)``.
 
 import argparse
 import dataclasses
-import math
+import io
+import os
 import sys
 import types
 import typing
@@ -48,6 +49,11 @@ def option(
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 
 
+def first_line(error: BaseException) -> str:
+    """What a library says of an error, cut to one line."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
@@ -66,6 +72,9 @@ def run(
     further sources of values, strongest first; they stand below the flags and above the defaults. The help begins with the
     docstring of the script.
     """
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows another in its place
+            stream.reconfigure(errors="replace")
     about = sys.modules[main.__module__].__doc__ or ""
     try:
         explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about)
@@ -76,6 +85,8 @@ def run(
     except Stopped as stop:
         print(stop, file=sys.stderr)
         sys.exit(stop.exit_code)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
@@ -93,9 +104,7 @@ def parse(
         kind, _ = _kind(config_class, field)
         help_text = field.metadata["help"] + ("" if field.default is None else f" (default: {field.default})")
         if kind is bool:
-            parser.add_argument(
-                flag(field.name), action=argparse.BooleanOptionalAction, help=field.metadata["help"]
-            )
+            parser.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=field.metadata["help"])
         else:
             names = choices.get(field.metadata["choices"] or "")
             metavar = "{" + ",".join(names) + "}" if names else _METAVAR[kind]
@@ -147,16 +156,18 @@ def _checked(
     name, limits = flag(field.name), field.metadata
     if raw is None and optional:
         return None
+    if isinstance(raw, (list, dict)):
+        raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}")
     if kind is bool or isinstance(raw, bool):
         if kind is bool and isinstance(raw, bool):
             return raw
         raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}")
     try:
         value = kind(raw)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}") from None
     if kind in (int, float):
-        if not math.isfinite(value) or value != (value if isinstance(raw, str) else raw):
+        if not -1e300 < value < 1e300 or value != (value if isinstance(raw, str) else raw):
             raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}")
         if limits["at_least"] is not None and value < limits["at_least"]:
             raise UserError(f"{name}: {raw} is too small (at least {limits['at_least']})")
@@ -167,9 +178,7 @@ def _checked(
     elif raw == "":
         raise UserError(f"{name}: the value is empty")
     if limits["choices"] and value not in choices[limits["choices"]]:
-        raise UserError(
-            f"{name}: there is no {value!r} (choose from {', '.join(choices[limits['choices']])})"
-        )
+        raise UserError(f"{name}: there is no {value!r} (choose from {', '.join(choices[limits['choices']])})")
     return value
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from finetune import artifacts
+from finetune import artifacts, run_record
 from finetune.backends import load_backend
 from finetune.cli import UserError
 from finetune.encoding import ChatEncoder
@@ -40,7 +40,7 @@ class TunedRun:
 
 def open_run(adapter_path: Path) -> TunedRun:
     """The run of an adapter folder; UserError where a part is missing or no longer what was trained with."""
-    record = artifacts.read_json(adapter_path / artifacts.RUN_RECORD, made_by="python train.py")
+    record = run_record.read(adapter_path)
     if not (adapter_path / artifacts.ADAPTERS).exists():
         raise UserError(f"{adapter_path / artifacts.ADAPTERS}: not found (run: python train.py)")
     model_path = Path(record["model"]["path"])
@@ -49,51 +49,32 @@ def open_run(adapter_path: Path) -> TunedRun:
     encoder = ChatEncoder(model_path)
     if artifacts.text_hash(encoder.template) != record["template_sha256"]:
         raise UserError(f"{model_path}: the chat template is not the one of the training", exit_code=3)
-    return TunedRun(
-        adapter_path, record, load_backend(record["config"]["backend"]), encoder, TASKS[record["task"]]
-    )
+    return TunedRun(adapter_path, record, load_backend(record["config"]["backend"]), encoder, TASKS[record["task"]])
 
 
-def dataset_record(run: TunedRun, data_dir: Path | None) -> dict[str, Any]:
-    return artifacts.read_json(
-        (data_dir or run.data_dir) / artifacts.DATASET_RECORD, made_by="python dataset.py"
-    )
-
-
-def read_split(
-    run: TunedRun, data_dir: Path | None, split: str, num_samples: int | None, seed: int
-) -> list[artifacts.Row]:
+def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None, seed: int) -> list[artifacts.Row]:
     """The rows of a split, or a draw of them by seed, in the order of the file."""
-    folder = data_dir or run.data_dir
-    path = artifacts.split_file(folder, split)
-    data = dataset_record(run, data_dir)
+    data = artifacts.read_dataset_record(data_dir)
     if data["type"] != run.task.name:
-        raise UserError(
-            f"{folder}: {data['type']} rows, but {run.adapter_path} was trained on {run.task.name} rows"
-        )
-    if artifacts.file_hash(path) != run.record["data"]["files"].get(path.name):
-        say(f"Note: {path} is not the file that stood beside the training rows.")
-    rows = [row for _, row in artifacts.read_jsonl(path)]
-    if not rows:
-        raise UserError(f"{path}: no rows (run: python dataset.py)")
+        raise UserError(f"{data_dir}: {data['type']} rows, but {run.adapter_path} was trained on {run.task.name} rows")
+    rows = [row for _, row in artifacts.read_split(data_dir, split, data)]
+    if data["files"] != run.record["data"]["files"]:
+        say(f"Note: {data_dir} is not the data that {run.adapter_path} was trained on.")
     if num_samples is not None and num_samples < len(rows):
-        drawn = random.Random(seed).sample(range(len(rows)), num_samples)
-        rows = [rows[i] for i in sorted(drawn)]
+        rows = [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), num_samples))]
     return rows
 
 
-def compare(
-    run: TunedRun, rows: list[artifacts.Row], split: str, max_tokens: int, base: bool
-) -> dict[str, Any]:
+def compare(run: TunedRun, rows: list[artifacts.Row], split: str, max_tokens: int, base: bool) -> dict[str, Any]:
     """The record of evaluation.json: the tuned model's answers to the rows and, where ``base``, the base model's."""
     evaluated: dict[str, Evaluated] = {}
     with run.task.open_scorer() as score:
-        for name in ("base", "tuned") if base else ("tuned",):
+        for name in ("tuned", "base") if base else ("tuned",):  # an adapter that does not fit is refused at once
             model = run.load(tuned=name == "tuned")
             with Progress(f"Answers of the {name} model", len(rows), "rows") as bar:
                 generate = partial(model.answers, max_tokens=max_tokens)
                 evaluated[name] = evaluate(generate, score, rows, bar.advance)
-            del model
+            del model, generate  # one model in memory at a time
     return {
         "format": 1,
         "task": run.task.name,
@@ -101,7 +82,7 @@ def compare(
         "split": split,
         "model": run.record["model"]["name"],
         "adapter_path": str(run.adapter_path),
-        **result(rows, evaluated),
+        **result(rows, evaluated, run.task.question),
     }
 
 
@@ -118,7 +99,7 @@ def print_comparison(record: dict[str, Any], examples: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False, soft_wrap=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     sides = [name for name in ("base", "tuned") if name in record]
     for row in record["rows"][:examples]:
         table = Table(
@@ -134,9 +115,7 @@ def print_comparison(record: dict[str, Any], examples: int) -> None:
         for name in sides:
             side = row[name]
             mark = {1.0: "right", None: "not scored"}.get(side["value"], "wrong")
-            table.add_row(
-                name, f"{side['answer'][:400]}\n[{mark}: {side['kind']}] {side['reason'][:160]}".rstrip()
-            )
+            table.add_row(name, f"{side['answer'][:400]}\n[{mark}: {side['kind']}] {side['reason'][:160]}".rstrip())
         console.print(table)
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("", record["metric"], "95 % interval", "right", "stopped by itself", "tokens per answer"):

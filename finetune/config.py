@@ -5,7 +5,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from finetune.cli import Layer, UserError, flag, option
+from finetune.cli import Layer, UserError, first_line, flag, option
+
+_SEEDS = 2**31  # what every generator of random numbers takes
+QUICK_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class DatasetConfig:
     output_dir: Path = option(Path("data"), "folder for train.jsonl, valid.jsonl, test.jsonl")
     valid_fraction: float = option(0.05, "share of the rows for validation", above=0, at_most=0.5)
     test_fraction: float = option(0.05, "share of the rows for the final test", above=0, at_most=0.5)
-    seed: int = option(42, "draws the rows and the splits", at_least=0)
+    seed: int = option(42, "draws the rows and the splits", at_least=0, at_most=_SEEDS)
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,7 @@ class TrainingConfig:
     """The defaults are the standard mode; ``MODES`` holds what the other two change."""
 
     quick_test: bool = option(False, "quick mode: 100 iterations of batch 2, to see that everything works")
-    conservative: bool = option(
-        False, "conservative mode: 800 iterations, low learning rate, dropout, early stopping"
-    )
+    conservative: bool = option(False, "conservative mode: 800 iterations, low learning rate, dropout, early stopping")
     data_dir: Path = option(Path("data"), "folder that dataset.py wrote")
     dataset_type: str | None = option(None, "kind of task (default: as dataset.py recorded)", choices="tasks")
     model: str | None = option(
@@ -49,16 +50,14 @@ class TrainingConfig:
     lora_scale: float = option(2.0, "factor of the LoRA update (alpha / rank)", above=0)
     lora_dropout: float = option(0.0, "dropout in front of the LoRA matrices", at_least=0, at_most=0.9)
     lora_layers: int | None = option(None, "adapt only the last N layers (default: all)", at_least=1)
-    max_seq_length: int = option(
-        1024, "longest row, in tokens; a longer one is refused by its line", at_least=8
-    )
+    max_seq_length: int = option(1024, "longest row, in tokens; a longer one is refused by its line", at_least=8)
     steps_per_report: int = option(10, "steps between two reports", at_least=1)
     steps_per_eval: int = option(100, "steps between two validations", at_least=1)
     patience: int | None = option(None, "stop after this many validations without a better loss", at_least=1)
-    seed: int = option(42, "draws the order of the rows and the first LoRA weights", at_least=0)
+    seed: int = option(42, "draws the order of the rows and the first LoRA weights", at_least=0, at_most=_SEEDS)
     dry_run: bool = option(False, "print every value and where it comes from, then stop")
     config: Path | None = option(None, "YAML file with values for these flags")
-    origins: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)  # flag -> where its value comes from
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,9 @@ class EvaluationConfig:
     data_dir: Path | None = option(None, "folder with the rows (default: as train.py recorded)")
     use_validation: bool = option(False, "score the validation rows instead of the test rows")
     num_samples: int | None = option(None, "score a seeded draw of N rows (default: all)", at_least=1)
-    quick_test: bool = option(False, "score 10 rows")
+    quick_test: bool = option(False, f"score {QUICK_ROWS} rows")
     max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
-    seed: int = option(42, "draws the rows", at_least=0)
+    seed: int = option(42, "draws the rows", at_least=0, at_most=_SEEDS)
     interactive: bool = option(False, "chat with the tuned model")
     show_base: bool = option(False, "in the chat, answer with the base model too")
     results_dir: Path = option(Path("results"), "folder for evaluation.json")
@@ -80,13 +79,11 @@ class BenchmarkConfig:
     adapter_path: Path = option(Path("checkpoints"), "folder that train.py wrote")
     data_dir: Path | None = option(None, "folder with the rows (default: as train.py recorded)")
     compare: bool = option(False, "measure the base model too, and judge tuned against it")
-    num_samples: int | None = option(
-        None, "rows for the quality measurement (default: all test rows)", at_least=1
-    )
+    num_samples: int | None = option(None, "rows for the quality measurement (default: all test rows)", at_least=1)
     quick: bool = option(False, "few rows and few repeats, to see that everything works")
     runs: int = option(5, "repeats of each speed measurement", at_least=1)
     max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
-    seed: int = option(42, "draws the rows", at_least=0)
+    seed: int = option(42, "draws the rows", at_least=0, at_most=_SEEDS)
     results_dir: Path = option(Path("results"), "folder for benchmark.json and report.html")
 
 
@@ -103,15 +100,15 @@ def training_layers(explicit: Mapping[str, Any]) -> list[Layer]:
     layers: list[Layer] = []
     if path := explicit.get("config"):
         from_file = read_yaml(Path(path), TrainingConfig)
+        if "iters" in explicit:  # the flag decides how long, whatever the file says of epochs
+            from_file = {name: value for name, value in from_file.items() if name != "epochs"}
         layers.append((str(path), from_file))
     chosen = {**from_file, **explicit}
     if chosen.get("quick_test") and chosen.get("conservative"):
         raise UserError("--quick-test and --conservative exclude each other (give one)")
-    if "epochs" in explicit and "iters" in explicit:
+    if ("epochs" in explicit and "iters" in explicit) or ("epochs" in from_file and "iters" in from_file):
         raise UserError("--epochs and --iters exclude each other (give one)")
-    mode = (
-        "quick" if chosen.get("quick_test") else "conservative" if chosen.get("conservative") else "standard"
-    )
+    mode = "quick" if chosen.get("quick_test") else "conservative" if chosen.get("conservative") else "standard"
     return [*layers, (f"{mode} mode", MODES[mode])]
 
 
@@ -124,7 +121,7 @@ def read_yaml(path: Path, config_class: type) -> Mapping[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: cannot be read as YAML: {first_line(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: not a mapping of flag names to values")
     known = [item.name for item in fields(config_class) if "help" in item.metadata and item.name != "config"]
@@ -132,9 +129,7 @@ def read_yaml(path: Path, config_class: type) -> Mapping[str, Any]:
     for key in values:
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=1)
-            raise UserError(
-                f"{path}: unknown key {key!r}" + (f" (did you mean {nearest[0]!r}?)" if nearest else "")
-            )
+            raise UserError(f"{path}: unknown key {key!r}" + (f" (did you mean {nearest[0]!r}?)" if nearest else ""))
     return values
 
 

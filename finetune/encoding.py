@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.cli import UserError
+from finetune.cli import UserError, first_line
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 
@@ -33,18 +33,15 @@ class ChatEncoder:
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError) as error:
-            raise UserError(
-                f"{folder}: its tokenizer cannot be loaded: {str(error).splitlines()[0]}"
-            ) from None
+            raise UserError(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}") from None
         if not self.tokenizer.chat_template:
             raise UserError(
                 f"{folder}: the model has no chat template (use the instruction-tuned variant of the model)"
             )
         added = self.tokenizer.added_tokens_decoder
         self._special = {token_id for token_id, token in added.items() if token.special}
-        self.stop_tokens = frozenset(
-            {*_generation_eos(folder), self.tokenizer.eos_token_id, self._end_of_turn()}
-        )
+        ends = {*_generation_eos(folder), self.tokenizer.eos_token_id, self._end_of_turn()}
+        self.stop_tokens = frozenset(token for token in ends if token is not None)
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids up to the place where the assistant's answer begins."""
@@ -82,10 +79,10 @@ class ChatEncoder:
             )
         )
 
-    def _end_of_turn(self) -> int:
-        """The special token that the template puts after an assistant's answer."""
+    def _end_of_turn(self) -> int | None:
+        """The special token that the template puts after an assistant's answer, if it puts one."""
         example = self.example([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
-        return example.tokens[-1]
+        return example.tokens[-1] if example.tokens[-1] in self._special else None
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
@@ -109,13 +106,17 @@ def encode_rows(
 
     Raises one UserError that counts every row that cannot be trained on and names the first by its line.
     """
+    from jinja2 import TemplateError
+
     examples, problems = [], []
     for line, row in rows:
-        example = encoder.example(row["messages"])
+        try:
+            example = encoder.example(row["messages"])
+        except (TemplateError, ValueError) as error:
+            problems.append(f"{path}:{line}: the model's chat template refuses it: {first_line(error)}")
+            continue
         if len(example.tokens) > max_tokens:
-            problems.append(
-                f"{path}:{line}: {len(example.tokens)} tokens (raise --max-seq-length above {max_tokens})"
-            )
+            problems.append(f"{path}:{line}: {len(example.tokens)} tokens (raise --max-seq-length above {max_tokens})")
         elif not any(example.loss_mask):
             problems.append(f"{path}:{line}: nothing to learn (the row needs an assistant message with text)")
         examples.append(example)

@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from finetune.artifacts import Row
 from finetune.encoding import Message
 from finetune.tasks import Score, Scorer
 from finetune.verdict import judge, wilson_interval
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,18 +29,14 @@ class Evaluated:
     seconds: float
 
 
-def evaluate(
-    generate: Generate, score: Scorer, rows: Sequence[Row], on_answer: Callable[[], None]
-) -> Evaluated:
+def evaluate(generate: Generate, score: Scorer, rows: Sequence[Row], on_answer: Callable[[], None]) -> Evaluated:
     """Greedy answers to each row's conversation up to its last assistant turn, and their scores."""
     import time
 
     started = time.perf_counter()
     answers = generate([row["messages"][:-1] for row in rows], on_answer)
     seconds = time.perf_counter() - started
-    return Evaluated(
-        answers, [score(row, answer.text) for row, answer in zip(rows, answers, strict=True)], seconds
-    )
+    return Evaluated(answers, [score(row, answer.text) for row, answer in zip(rows, answers, strict=True)], seconds)
 
 
 def summary(evaluated: Evaluated) -> dict[str, Any]:
@@ -53,17 +48,16 @@ def summary(evaluated: Evaluated) -> dict[str, Any]:
         "accuracy": right / len(values) if values else None,
         "interval": wilson_interval(right, len(values)),
         "right": right,
-        "kinds": dict(
-            Counter(score.kind for score in evaluated.scores if score.value is not None).most_common()
-        ),
+        "kinds": dict(Counter(score.kind for score in evaluated.scores if score.value is not None).most_common()),
         "stopped": sum(answer.stopped for answer in answers) / len(answers),
         "mean_tokens": sum(answer.tokens for answer in answers) / len(answers),
         "seconds": evaluated.seconds,
     }
 
 
-def result(rows: Sequence[Row], evaluated: dict[str, Evaluated]) -> dict[str, Any]:
+def result(rows: Sequence[Row], evaluated: dict[str, Evaluated], question: Callable[[Row], str]) -> dict[str, Any]:
     """The record of an evaluation: ``evaluated`` holds "tuned" and, for a comparison, "base"."""
+    evaluated = {name: evaluated[name] for name in ("base", "tuned") if name in evaluated}
     tuned = evaluated["tuned"]
     scored = [score.value is not None for score in tuned.scores]
     record: dict[str, Any] = {
@@ -75,23 +69,16 @@ def result(rows: Sequence[Row], evaluated: dict[str, Evaluated]) -> dict[str, An
     if "base" in evaluated:
         record |= asdict(
             judge(
-                [
-                    score.value == 1.0
-                    for score, kept in zip(evaluated["base"].scores, scored, strict=True)
-                    if kept
-                ],
+                [score.value == 1.0 for score, kept in zip(evaluated["base"].scores, scored, strict=True) if kept],
                 [score.value == 1.0 for score, kept in zip(tuned.scores, scored, strict=True) if kept],
             )
         )
     record["rows"] = [
         {
             "prompt": row["messages"][-2]["content"],
-            "question": row.get("sql_prompt", row["messages"][-2]["content"]),
+            "question": question(row),
             "reference": row["messages"][-1]["content"],
-            **{
-                name: {"answer": side.answers[i].text, **asdict(side.scores[i])}
-                for name, side in evaluated.items()
-            },
+            **{name: {"answer": side.answers[i].text, **asdict(side.scores[i])} for name, side in evaluated.items()},
         }
         for i, row in enumerate(rows)
     ]

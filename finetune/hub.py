@@ -85,9 +85,7 @@ def read_dotenv() -> None:
     from dotenv import load_dotenv
 
     load_dotenv(".env")
-    if token := os.environ.get(
-        "HUGGINGFACE_HUB_TOKEN"
-    ):  # a name that people use and the client does not know
+    if token := os.environ.get("HUGGINGFACE_HUB_TOKEN"):  # a name that people use and the client does not know
         os.environ.setdefault("HF_TOKEN", token)
 
 
@@ -127,9 +125,7 @@ def _cached_snapshot(repo_id: str, repo_type: RepoType, allow_patterns: list[str
 
     try:
         return Path(
-            snapshot_download(
-                repo_id, repo_type=repo_type, allow_patterns=allow_patterns, local_files_only=True
-            )
+            snapshot_download(repo_id, repo_type=repo_type, allow_patterns=allow_patterns, local_files_only=True)
         )
     except (LocalEntryNotFoundError, HFValidationError):
         return None

@@ -33,7 +33,7 @@ class Progress:
                 progress.TextColumn("{task.completed}/{task.total} " + self.unit),
                 progress.TimeRemainingColumn(),
                 progress.TextColumn("{task.fields[note]}"),
-                console=Console(stderr=True),
+                console=Console(stderr=True, emoji=False),
                 transient=True,
             )
             self._task = self._bar.add_task(self.title, total=self.total, note="")

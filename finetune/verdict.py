@@ -22,9 +22,7 @@ def judge(base: Sequence[bool], tuned: Sequence[bool]) -> Verdict:
     broken = sum(before and not after for before, after in zip(base, tuned, strict=True))
     p = mcnemar_p(fixed, broken)
     word = "no evidence" if p >= _SIGNIFICANT else "better" if fixed > broken else "worse"
-    return Verdict(
-        word, f"{fixed} answers fixed, {broken} broken; exact McNemar test: p = {p:.2g}", p, fixed, broken
-    )
+    return Verdict(word, f"{fixed} answers fixed, {broken} broken; exact McNemar test: p = {p:.2g}", p, fixed, broken)
 
 
 def mcnemar_p(fixed: int, broken: int) -> float:

@@ -63,9 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json([entry for entry in entries if entry["path"] in asked])
         elif action == "tree":
             is_recursive = parse_qs(url.query).get("recursive", [""])[0].lower() == "true"
-            here = [
-                entry for entry in entries if f"/{entry['path']}".startswith(f"/{path}/" if path else "/")
-            ]
+            here = [entry for entry in entries if f"/{entry['path']}".startswith(f"/{path}/" if path else "/")]
             depth = path.count("/") + bool(path)
             self._json([entry for entry in here if is_recursive or entry["path"].count("/") == depth])
         else:

@@ -13,6 +13,7 @@ LAYERS = [  # from the top; a module may import from any layer below its own
     SCRIPTS,
     ("benchmarking", "training", "chat", "report"),
     ("comparison", "speed"),
+    ("run_record",),
     ("backends",),
     ("evaluation",),
     ("verdict", "methods"),

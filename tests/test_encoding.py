@@ -20,9 +20,7 @@ def learned_text(encoder: ChatEncoder, messages: list[dict[str, str]]) -> str:
     example = encoder.example(messages)
     assert len(example.tokens) == len(example.loss_mask)
     return str(
-        encoder.tokenizer.decode(
-            [t for t, learned in zip(example.tokens, example.loss_mask, strict=True) if learned]
-        )
+        encoder.tokenizer.decode([t for t, learned in zip(example.tokens, example.loss_mask, strict=True) if learned])
     )
 
 

@@ -83,10 +83,7 @@ def test_a_repository_is_open_missing_or_gated(repositories: Path, run: Any) -> 
         is_open, missing, locked, no_name = run(PROBLEMS, questions, hub.url)
         assert is_open is None
         assert "no such repository" in missing
-        assert (
-            locked
-            == f"access to it needs a token: accept the licence at {hub.url}/{gated} and set HF_TOKEN in .env"
-        )
+        assert locked == f"access to it needs a token: accept the licence at {hub.url}/{gated} and set HF_TOKEN in .env"
         assert "not the name of a Hub repository" in no_name
 
         assert run(PROBLEMS, [(gated, "model")], hub.url, HF_TOKEN=GOOD_TOKEN) == [None]
@@ -126,10 +123,7 @@ def test_only_the_default_falls_back(repositories: Path, run: Any) -> None:
 
         message, exit_code, said = run(FIND, DEFAULT_MODEL, hub.url)
         assert (exit_code, said) == (2, [])
-        assert (
-            message.startswith(f"{DEFAULT_MODEL}: access to it needs a token")
-            and "--model builtin" in message
-        )
+        assert message.startswith(f"{DEFAULT_MODEL}: access to it needs a token") and "--model builtin" in message
         message, exit_code, said = run(FIND, "owner/unfinished", hub.url)
         assert exit_code == 2 and "model.safetensors is missing" in message and "\n" not in message
 

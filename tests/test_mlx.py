@@ -28,10 +28,7 @@ def encoder(tiny_model: Path) -> ChatEncoder:
 @pytest.fixture(scope="module")
 def examples(encoder: ChatEncoder) -> list:
     pairs = [("One?", "SELECT 1;"), ("And two, as a word?", "SELECT 'two' AS answer;"), ("3", "SELECT 3;")]
-    return [
-        encoder.example([{"role": "user", "content": q}, {"role": "assistant", "content": a}])
-        for q, a in pairs
-    ]
+    return [encoder.example([{"role": "user", "content": q}, {"role": "assistant", "content": a}]) for q, a in pairs]
 
 
 def test_loss_and_gradients_equal_full_logits(tiny_model: Path, encoder: ChatEncoder, examples: list) -> None:
@@ -40,9 +37,7 @@ def test_loss_and_gradients_equal_full_logits(tiny_model: Path, encoder: ChatEnc
 
     model = mlx.load(tiny_model, encoder)
     mlx.attach_lora(model, CONFIG)
-    for name, array in tree_flatten(
-        model.network.trainable_parameters()
-    ):  # lora_b starts at 0: no gradient for lora_a
+    for name, array in tree_flatten(model.network.trainable_parameters()):  # lora_b starts at 0: no gradient for lora_a
         if name.endswith("lora_b"):
             array[:] = 0.01 * mx.random.normal(array.shape)
     logprobs = logprob_function(model.network)
@@ -103,9 +98,7 @@ def test_training_learns_saves_and_loads_again(
 
 def test_validation_changes_nothing(tiny_model: Path, encoder: ChatEncoder, examples: list) -> None:
     config = replace(CONFIG, iters=6, lora_dropout=0.1)
-    runs = [
-        trained(tiny_model, encoder, examples, replace(config, steps_per_eval=every))[1] for every in (1, 6)
-    ]
+    runs = [trained(tiny_model, encoder, examples, replace(config, steps_per_eval=every))[1] for every in (1, 6)]
     first, second = ([event.loss for event in events if isinstance(event, Step)] for events in runs)
     assert first == second
 
@@ -125,9 +118,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(
 
 def test_batched_answers_equal_single_ones(tiny_model: Path, encoder: ChatEncoder) -> None:
     model = mlx.load(tiny_model, encoder)
-    conversations = [
-        [{"role": "user", "content": text}] for text in ("a", "what is the answer to this?", "b c d")
-    ]
+    conversations = [[{"role": "user", "content": text}] for text in ("a", "what is the answer to this?", "b c d")]
     together = model.answers(conversations, max_tokens=12)
     for conversation, answer in zip(conversations, together, strict=True):
         tokens = list(model.stream(encoder.prompt(conversation), 12))

@@ -130,9 +130,7 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("quantisation", ["F16", "Q8_0"])
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
-def test_weights_come_back_in_the_layout_of_hugging_face(
-    tmp_path: Path, architecture: str, quantisation: str
-) -> None:
+def test_weights_come_back_in_the_layout_of_hugging_face(tmp_path: Path, architecture: str, quantisation: str) -> None:
     kind = gguf.GGMLQuantizationType[quantisation]
     convert(write_gguf(tmp_path / "tiny.gguf", architecture, kind), tmp_path)
     weights = read_weights(tmp_path)
@@ -355,9 +353,7 @@ PARAGRAPH = (
 )
 
 
-@pytest.mark.skipif(
-    find_spec(builtin.PACKAGE) is None, reason="the builtin model is not installed: make setup"
-)
+@pytest.mark.skipif(find_spec(builtin.PACKAGE) is None, reason="the builtin model is not installed: make setup")
 def test_the_builtin_model_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mx = pytest.importorskip("finetune.backends.mlx.runtime").mx  # the first import of MLX, for the fast BLAS
     import mlx.nn as nn
@@ -375,7 +371,5 @@ def test_the_builtin_model_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True)
     answer = tokenizer.encode("The capital of France is Paris.<|im_end|>")
     logits = model(mx.array([prompt + answer]))[0, len(prompt) - 1 : -1]
-    greedy = mx.argmax(
-        logits, axis=-1
-    ).tolist()  # as if generated: right here means the next was asked the same
+    greedy = mx.argmax(logits, axis=-1).tolist()  # as if generated: right here means the next was asked the same
     assert tokenizer.decode(greedy) == tokenizer.decode(answer)

@@ -31,8 +31,7 @@ def measures(factor: float) -> dict[str, Any]:
     )
     steady = {"load_seconds": {"median": 1.2, "min": 1.1, "max": 1.3}}
     return steady | {
-        key: {"median": 50 * factor, "min": 49 * factor, "max": 51 * factor}
-        for key in (*keys, "peak_memory_mb")
+        key: {"median": 50 * factor, "min": 49 * factor, "max": 51 * factor} for key in (*keys, "peak_memory_mb")
     }
 
 
@@ -182,10 +181,7 @@ def spoilt(value: Any, attack: str, free: bool = False) -> Any:
     if isinstance(value, str):
         return value if value in OURS else attack + value
     if isinstance(value, dict):
-        return {
-            attack + key if free else key: spoilt(item, attack, key in FREE_KEYS)
-            for key, item in value.items()
-        }
+        return {attack + key if free else key: spoilt(item, attack, key in FREE_KEYS) for key, item in value.items()}
     return [spoilt(item, attack) for item in value] if isinstance(value, list) else value
 
 
@@ -210,10 +206,7 @@ def test_no_text_changes_the_page(attack: str) -> None:
     assert not set(html) & set("\0\x1b\u202e\u2066")
     html.encode("utf-8")
     shown = page.texts["pre"] + page.texts["p"]
-    assert (
-        attack in shown
-        or "nul \\x00 escape \\x1b override \\u202e\\u2066 half a character \\ud800 عربي" in shown
-    )
+    assert attack in shown or "nul \\x00 escape \\x1b override \\u202e\\u2066 half a character \\ud800 عربي" in shown
 
 
 def test_tokens_of_the_hub_are_masked() -> None:
@@ -270,9 +263,7 @@ def test_rows_that_cannot_be_judged_give_no_verdict() -> None:
 
 def test_each_outcome_can_be_filtered() -> None:
     page = Page(render(**records()))
-    examples = [
-        a["class"] for tag, a in page.elements if tag == "details" and "example" in str(a.get("class"))
-    ]
+    examples = [a["class"] for tag, a in page.elements if tag == "details" and "example" in str(a.get("class"))]
     assert examples == [f"example outcome-{number}" for number in (1, 2, 3, 4, 5)]
     for number, outcome in enumerate(["fixed", "broken", "both wrong", "both right", "not judged"], start=1):
         assert f"section:has(#show-{number}:checked) .example:not(.outcome-{number})" in page.texts["style"]

@@ -36,9 +36,7 @@ def test_splits_are_drawn_by_seed_whatever_the_order_of_the_file(tmp_path: Path)
     first = prepared(tmp_path, numbered(40))
     again = prepared(tmp_path, numbered(40)[::-1])
     other = prepared(tmp_path, numbered(40), seed=7)
-    assert [prompts(first, split) for split in first.splits] == [
-        prompts(again, split) for split in first.splits
-    ]
+    assert [prompts(first, split) for split in first.splits] == [prompts(again, split) for split in first.splits]
     assert prompts(first, "test") != prompts(other, "test")
     assert {split: len(rows) for split, rows in first.splits.items()} == {"test": 2, "valid": 2, "train": 36}
 
@@ -63,7 +61,7 @@ def test_bad_rows_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
         ({"messages": [{"role": "user", "content": "a"}]}, "last message"),
         ({"messages": [{"role": "robot", "content": "a"}]}, "role 'robot'"),
         ({"messages": [{"role": "user", "content": ""}]}, "no text"),
-        ({"messages": [{"role": "assistant", "content": "a"}]}, "no message of the user"),
+        ({"messages": [{"role": "assistant", "content": "a"}]}, "begin with the user"),
     ],
 )
 def test_chat_rows_are_refused_with_the_reason(tmp_path: Path, row: Row, words: str) -> None:
@@ -95,7 +93,7 @@ def test_default_rows_fall_back_with_one_warning_and_a_given_name_never(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("finetune.rows.dataset.hub_problem", lambda name, kind: "the Hub cannot be reached")
-    monkeypatch.setattr("finetune.rows.sources.hub_problem", lambda name, kind: "the Hub cannot be reached")
+    monkeypatch.setattr("finetune.hub._ask_hub", lambda name, kind: "the Hub cannot be reached")
     said: list[str] = []
     dataset = prepare(DatasetConfig(sample_size=50), TASKS["sql"], said.append)
     assert dataset.source == {"source": "builtin"}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,15 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from loopback_hub import LoopbackHub
+
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
 
 def run(
-    folder: Path, script: str, *arguments: object, code: int = 0, stdin: str = ""
+    folder: Path, script: str, *arguments: object, code: int = 0, stdin: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, input=stdin)
+    variables = os.environ | OFFLINE | environment
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, input=stdin)
     assert done.returncode == code, done.stderr
     if code:
         assert "Traceback" not in done.stderr
@@ -37,20 +41,8 @@ def road(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which rows were made and the small model was trained on them."""
     folder = tmp_path_factory.mktemp("road")
     run(folder, "dataset.py", "--type", "sql", "--dataset-name", "builtin", "--sample-size", 60)
-    run(
-        folder,
-        "train.py",
-        "--model",
-        tiny_model,
-        "--iters",
-        6,
-        "--batch-size",
-        2,
-        "--steps-per-eval",
-        3,
-        "--steps-per-report",
-        2,
-    )
+    options = "--iters 6 --batch-size 2 --steps-per-eval 3 --steps-per-report 2"
+    run(folder, "train.py", "--model", tiny_model, *options.split())
     return folder
 
 
@@ -121,7 +113,7 @@ def test_a_signal_ends_training_after_saving(road: Path, tiny_model: Path) -> No
         "--adapter-path",
         "stopped",
     ]
-    process = subprocess.Popen(command, cwd=road, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=road, env=os.environ | OFFLINE, stderr=subprocess.PIPE, text=True)
     metrics = road / "stopped" / "metrics.jsonl"
     for _ in range(600):
         if metrics.exists():
@@ -149,6 +141,37 @@ def test_bad_input_is_one_line_and_writes_nothing(road: Path, tmp_path: Path, ti
     assert "--max-seq-length" in refused(
         road, "train.py", "--model", tiny_model, "--max-seq-length", 20, "--adapter-path", tmp_path / "b"
     )
+
+
+def test_rows_that_were_changed_by_hand_are_refused(road: Path, tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(road / "data", tmp_path / "data")
+    with (tmp_path / "data" / "train.jsonl").open("a") as file:
+        file.write('{"text": "added by hand"}\n')
+    assert "train.jsonl: changed" in refused(tmp_path, "train.py", "--model", tiny_model)
+
+
+def test_a_second_run_keeps_the_adapters_of_the_first(road: Path, tiny_model: Path, tmp_path: Path) -> None:
+    arguments = ("--model", tiny_model, "--data-dir", road / "data", "--iters", 2, "--batch-size", 1)
+    for seed in (1, 2):
+        run(tmp_path, "train.py", *arguments, "--seed", seed)
+    previous = json.loads((tmp_path / "checkpoints" / "previous" / "run.json").read_text())
+    assert previous["config"]["seed"] == 1
+    assert (tmp_path / "checkpoints" / "previous" / "adapters.safetensors").exists()
+
+
+def test_rows_come_from_the_hub(tmp_path: Path) -> None:
+    repository = tmp_path / "hub" / "datasets" / "me" / "rows"
+    repository.mkdir(parents=True)
+    row = {"sql": "SELECT 1;", "sql_context": "CREATE TABLE t (a INT);"}
+    lines = [json.dumps({"sql_prompt": f"Question {i}?", **row}) + "\n" for i in range(9)]
+    (repository / "train.jsonl").write_text("".join(lines))
+    online = {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": ""}
+    with LoopbackHub(tmp_path / "hub") as hub:
+        run(tmp_path, "dataset.py", "--dataset-name", "me/rows", HF_ENDPOINT=hub.url, **online)
+        record = json.loads((tmp_path / "data" / "dataset.json").read_text())
+        assert (record["source"]["source"], record["read"]) == ("me/rows", 9) and record["source"]["revision"]
+        done = run(tmp_path, "dataset.py", "--dataset-name", "me/none", code=2, HF_ENDPOINT=hub.url, **online)
+        assert "me/none: there is no such repository" in done.stderr
 
 
 def test_dry_run_says_where_each_value_comes_from(tmp_path: Path) -> None:

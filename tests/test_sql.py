@@ -16,9 +16,7 @@ INSERT INTO team VALUES (1, 'Lima'), (2, 'Oslo'), (3, 'Oslo');
 CREATE TABLE staff (name TEXT, team_id INT, pay DECIMAL(8, 2), born DATE);
 INSERT INTO staff VALUES ('Ana', 1, 10, '1990-01-05'), ('Bo', 2, 20, '1985-07-30');
 INSERT INTO staff VALUES ('Cy', 2, 30, '2001-02-03');"""
-JOIN = (
-    "SELECT s.name, s.pay FROM staff s JOIN team t ON s.team_id = t.id WHERE t.city = 'Oslo' AND s.pay > 10"
-)
+JOIN = "SELECT s.name, s.pay FROM staff s JOIN team t ON s.team_id = t.id WHERE t.city = 'Oslo' AND s.pay > 10"
 ORDERED = "SELECT name, pay FROM staff ORDER BY pay DESC, name"
 COUNTED = "SELECT team_id, COUNT(*) AS n FROM staff GROUP BY team_id ORDER BY n DESC LIMIT 1"
 

@@ -39,9 +39,7 @@ def digest(rows: list[dict[str, str]]) -> str:
 
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_another_process_makes_the_same_rows(hash_seed):
-    program = (
-        "import json; from finetune.tasks.sql_rows import generate; print(json.dumps(list(generate(150, 3))))"
-    )
+    program = "import json; from finetune.tasks.sql_rows import generate; print(json.dumps(list(generate(150, 3))))"
     result = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -128,9 +126,7 @@ def test_a_query_is_kept_only_if_its_answer_depends_on_every_part():
     assert not holds(everything, ranking=f"SELECT 1 FROM {table};")
 
 
-@pytest.mark.parametrize(
-    "arguments", [(["no_such_domain"],), (DOMAINS, ["no_such_pattern"]), ([],), (DOMAINS, [])]
-)
+@pytest.mark.parametrize("arguments", [(["no_such_domain"],), (DOMAINS, ["no_such_pattern"]), ([],), (DOMAINS, [])])
 def test_unknown_names_are_refused(arguments):
     with pytest.raises(ValueError):
         next(generate(1, 0, *arguments))

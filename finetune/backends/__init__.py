@@ -7,5 +7,5 @@ BACKENDS = {"mlx": "finetune.backends.mlx"}
 
 
 def load_backend(name: str) -> ModuleType:
-    """The backend's package: ``describe()``, ``load(folder, encoder, adapter)`` and ``train(...)``."""
+    """The backend's package; ``__all__`` of ``mlx`` lists the functions that every backend has."""
     return import_module(BACKENDS[name])

@@ -12,7 +12,5 @@ class Method:
     """``loss`` takes the log-probabilities of a batch's learned tokens, shape [tokens], an array of the backend."""
 
     name: str
-    batches: Callable[
-        [Sequence[Example], int, int], Iterator[list[int]]
-    ]  # (examples, batch size, seed) -> row indices
+    batches: Callable[[Sequence[Example], int, int], Iterator[list[int]]]  # (examples, batch size, seed) -> row indices
     loss: Callable[[Any], Any]

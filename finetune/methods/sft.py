@@ -7,9 +7,7 @@ from typing import Any
 from finetune.encoding import Example
 from finetune.methods.base import Method
 
-_BATCHES_PER_BUCKET = (
-    16  # rows of this many batches are sorted by length together: little padding, still well mixed
-)
+_BATCHES_PER_BUCKET = 16  # rows of this many batches are sorted by length together: little padding, still well mixed
 
 
 def batches(examples: Sequence[Example], batch_size: int, seed: int) -> Iterator[list[int]]:

@@ -56,9 +56,7 @@ class Metadata(dict[str, Any]):
         value = self[name] if default is None else self.get(name, default)
         if isinstance(value, list):
             raise UserError(f"{name} differs from layer to layer, which is not supported")
-        return (
-            float(f"{value:.7g}") if isinstance(value, float) else value
-        )  # float32: 9.9999997e-06 was 1e-05
+        return float(f"{value:.7g}") if isinstance(value, float) else value  # float32: 9.9999997e-06 was 1e-05
 
 
 def convert(gguf: Path, folder: Path) -> None:
@@ -159,9 +157,7 @@ def _gemma3_config(metadata: Metadata) -> Config:
 class Architecture:
     config: Callable[[Metadata], Config]  # what config.json holds beyond _common_config
     layer: dict[str, tuple[str, tuple[str, ...]]]
-    interleaves_heads: bool = (
-        False  # in each query and key head the two halves are stored row by row in turns
-    )
+    interleaves_heads: bool = False  # in each query and key head the two halves are stored row by row in turns
     adds_one_to_norms: bool = False  # the model multiplies by 1 + weight, and the GGUF stores the sum
 
 
@@ -204,9 +200,7 @@ def _match(tensors: Tensors, architecture: Architecture, config: Config) -> dict
             try:
                 dequantize(tensors[name].data[:1], tensors[name].tensor_type)
             except NotImplementedError:
-                problems.append(
-                    f"{name} is quantised as {tensors[name].tensor_type.name}, which is not supported"
-                )
+                problems.append(f"{name} is quantised as {tensors[name].tensor_type.name}, which is not supported")
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise UserError(f"the GGUF does not fit its architecture: {'; '.join(problems[:4])}{more}")
@@ -249,9 +243,7 @@ def _bfloat16(tensor: "ReaderTensor", subtract: int) -> "np.ndarray":
 
     blocks = []
     for start in range(0, len(tensor.data), ROWS_AT_ONCE):
-        values = dequantize(tensor.data[start : start + ROWS_AT_ONCE], tensor.tensor_type) - np.float32(
-            subtract
-        )
+        values = dequantize(tensor.data[start : start + ROWS_AT_ONCE], tensor.tensor_type) - np.float32(subtract)
         if not np.isfinite(values).all():
             raise UserError(f"{tensor.name} holds values that are not finite (the file is damaged)")
         bits = values.view(np.uint32)

@@ -55,9 +55,7 @@ def write_tokenizer(metadata: Mapping[str, Any], vocab_size: int, folder: Path) 
         if f"tokenizer.ggml.{key}_token_id" in metadata
     }
     if any(token_id >= len(tokens) for token_id in special.values()):
-        raise UserError(
-            f"the GGUF has {len(tokens)} tokens, but its special ones are {special} (it is damaged)"
-        )
+        raise UserError(f"the GGUF has {len(tokens)} tokens, but its special ones are {special} (it is damaged)")
     kind = metadata["tokenizer.ggml.model"]
     if kind == "gpt2":
         tokenizer, starts_with_bos = _byte_level_bpe(metadata, tokens)
@@ -111,9 +109,7 @@ def _byte_level_bpe(metadata: Mapping[str, Any], tokens: list[str]) -> tuple["To
     vocab = _vocab(tokens)
     for merge in merges:
         if len(merge) != 2 or not vocab.keys() >= {*merge, "".join(merge)}:
-            raise UserError(
-                f"GGUF tokenizer.ggml.merges joins what is no token: {merge} (the file is damaged)"
-            )
+            raise UserError(f"GGUF tokenizer.ggml.merges joins what is no token: {merge} (the file is damaged)")
     tokenizer = Tokenizer(models.BPE(vocab, merges, ignore_merges=is_llama3))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)
     tokenizer.decoder = decoders.ByteLevel()
@@ -125,9 +121,7 @@ def _sentencepiece_bpe(metadata: Mapping[str, Any], tokens: list[str], types: li
 
     merges = _merges(tokens, metadata["tokenizer.ggml.scores"], types)
     unknown = tokens[metadata.get("tokenizer.ggml.unknown_token_id", 0)]
-    tokenizer = Tokenizer(
-        models.BPE(_vocab(tokens), merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
-    )
+    tokenizer = Tokenizer(models.BPE(_vocab(tokens), merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
     space = normalizers.Replace(" ", "▁")
     decode = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     if metadata.get("tokenizer.ggml.add_space_prefix", True):

@@ -63,9 +63,7 @@ def loss(metrics: Sequence[Mapping[str, Any]]) -> Markup | None:
         axes.plot(*_xy(validation), color=TUNED, linewidth=1.8, label="validation", **dot)
         for step in best:
             label = f"best: {validation[step]:#.3g}, step {step}"
-            axes.scatter(
-                step, validation[step], s=80, facecolors="none", edgecolors=INK, zorder=3, label=label
-            )
+            axes.scatter(step, validation[step], s=80, facecolors="none", edgecolors=INK, zorder=3, label=label)
         axes.set_xlabel("step")
         axes.locator_params(axis="x", integer=True)
         axes.set_ylabel("loss")

@@ -11,9 +11,7 @@ Record = Mapping[str, Any]
 
 _TOKEN = re.compile(r"\bhf_\w+|hf_[A-Za-z0-9]{20,}")
 # controls, marks that turn text around, halves of characters: shown by their code, so that they do nothing
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 # outcome of a row: did the base model get it right, did the tuned one; without a base model the first is None
 _OUTCOMES = {

@@ -30,7 +30,7 @@ def prepare(config: DatasetConfig, task: RowKind, say: Callable[[str], None]) ->
     }
     counts["train"] = config.sample_size - sum(counts.values())
     if counts["train"] < 1:
-        raise UserError(f"--sample-size: {config.sample_size} rows leave none to train on")
+        raise UserError("--valid-fraction and --test-fraction leave no rows to train on")
     name = config.dataset_name or _default_source(task, say)
     if name == "builtin":
         return _builtin(task, counts, config.seed)
@@ -66,12 +66,8 @@ def _builtin(task: RowKind, counts: dict[str, int], seed: int) -> Dataset:
         generated = task.builtin(counts, seed)
     except ValueError as error:
         raise UserError(f"--sample-size: {error}") from None
-    splits = {
-        split: [{"messages": task.to_messages(row), **row} for row in generated[split]] for split in SPLITS
-    }
-    return Dataset(
-        splits, {"source": "builtin"}, "no domain is in two splits", sum(counts.values()), Counter()
-    )
+    splits = {split: [{"messages": task.to_messages(row), **row} for row in generated[split]] for split in SPLITS}
+    return Dataset(splits, {"source": "builtin"}, "no domain is in two splits", sum(counts.values()), Counter())
 
 
 def _checked(rows: list[SourcedRow], task: RowKind) -> tuple[list[Row], Counter[str]]:
@@ -80,9 +76,7 @@ def _checked(rows: list[SourcedRow], task: RowKind) -> tuple[list[Row], Counter[
     dropped: Counter[str] = Counter()
     problems = []
     for place, row in rows:
-        missing = [
-            name for name in task.required if not isinstance(row.get(name), str) or not row[name].strip()
-        ]
+        missing = [name for name in task.required if not isinstance(row.get(name), str) or not row[name].strip()]
         try:
             if missing:
                 raise ValueError(f"no text in {', '.join(missing)} (fields: {', '.join(row) or 'none'})")
@@ -94,11 +88,7 @@ def _checked(rows: list[SourcedRow], task: RowKind) -> tuple[list[Row], Counter[
         dropped["duplicate prompt"] += prompt in kept
         kept.setdefault(prompt, {**row, "messages": messages})
     if problems:
-        more = (
-            f" ... and {len(problems) - 1} more of {len(rows)} rows are not {task.name} rows"
-            if problems[1:]
-            else ""
-        )
+        more = f" ... and {len(problems) - 1} more of {len(rows)} rows are not {task.name} rows" if problems[1:] else ""
         raise UserError(problems[0] + more)
     return list(kept.values()), dropped
 

@@ -10,12 +10,7 @@ from finetune.encoding import Message
 @dataclass(frozen=True)
 class RowKind:
     name: str
-    about: str
     hub_dataset: str | None  # the default rows
-    required: tuple[
-        str, ...
-    ]  # fields of a row that must be non-empty text; () where to_messages checks by itself
+    required: tuple[str, ...]  # fields of a row that must be non-empty text; () where to_messages checks by itself
     to_messages: Callable[[Row], list[Message]]  # raises ValueError that says what is wrong with the row
-    builtin: (
-        Callable[[Mapping[str, int], int], dict[str, list[Row]]] | None
-    )  # (rows by split, seed) -> rows by split
+    builtin: Callable[[Mapping[str, int], int], dict[str, list[Row]]] | None  # (rows by split, seed) -> rows by split

@@ -50,9 +50,7 @@ def ordered(rows: tuple[Row, ...], columns: int, keyed: tuple[Row, ...] | None, 
         tied = place > 0 and row[columns:] == keyed[place - 1][columns:]
         groups.append(groups[-1] if tied else place)
     places = tuple(groups[offset : offset + len(rows)])
-    allowed = [
-        (group, row[:columns]) for group, row in zip(groups, keyed, strict=True) if group in set(places)
-    ]
+    allowed = [(group, row[:columns]) for group, row in zip(groups, keyed, strict=True) if group in set(places)]
     found = len(places) == len(rows) and Counter(zip(places, rows, strict=True)) <= Counter(allowed)
     return Expected(columns, places, tuple(allowed)) if found else strict
 
@@ -118,12 +116,8 @@ def _same_bag(
             tries += 1
             if tries > MAX_TRIES:
                 return False
-            keys = _numbered(
-                zip(gold_keys, column, strict=True), zip(answer_keys, answer_columns[index], strict=True)
-            )
-            if Counter(keys[1]) <= Counter(keys[0]) and fits(
-                *keys, [other for other in free if other != index]
-            ):
+            keys = _numbered(zip(gold_keys, column, strict=True), zip(answer_keys, answer_columns[index], strict=True))
+            if Counter(keys[1]) <= Counter(keys[0]) and fits(*keys, [other for other in free if other != index]):
                 return True
         return False
 

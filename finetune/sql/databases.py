@@ -86,9 +86,7 @@ def _of(table: Table, sources: dict[Place, Source]) -> list[tuple[Place, Source]
 
 def _sources(tables: tuple[Table, ...], gold: Gold) -> dict[Place, Source]:
     sources: dict[Place, Source] = {}
-    referenced = {
-        (other.lower(), (name or "").lower()) for table in tables for _, other, name in table.foreign
-    }
+    referenced = {(other.lower(), (name or "").lower()) for table in tables for _, other, name in table.foreign}
     for table in tables:
         for index, column in enumerate(table.columns):
             place = (table.name.lower(), column.name.lower())
@@ -124,9 +122,7 @@ def _joins(tables: tuple[Table, ...], gold: Gold, sources: dict[Place, Source]) 
     joins = []
     for table in tables:
         for own, other, column in table.foreign:
-            keys = [
-                names for parent in tables if parent.name.lower() == other.lower() for names in parent.unique
-            ]
+            keys = [names for parent in tables if parent.name.lower() == other.lower() for names in parent.unique]
             key = column or (keys[0][0] if keys else own)
             joins.append(((table.name.lower(), own.lower()), (other.lower(), key.lower())))
     for first, second in gold.equal:

@@ -109,9 +109,7 @@ class SqlWorker:
         tables = tuple(
             Table(
                 name=table["name"],
-                columns=tuple(
-                    Column(name, kind, bool(required)) for name, kind, required in table["columns"]
-                ),
+                columns=tuple(Column(name, kind, bool(required)) for name, kind, required in table["columns"]),
                 unique=tuple(tuple(columns) for columns in table["unique"] if columns),
                 foreign=tuple((own, other, column) for own, other, column in table["foreign"]),
                 rows=_rows(table["rows"]),
@@ -186,9 +184,7 @@ def _start() -> "subprocess.Popen[str]":
 
 
 def _rows(rows: list[list[Any]]) -> tuple[Row, ...]:
-    return tuple(
-        tuple(("blob", value["blob"]) if isinstance(value, dict) else value for value in row) for row in rows
-    )
+    return tuple(tuple(("blob", value["blob"]) if isinstance(value, dict) else value for value in row) for row in rows)
 
 
 def _outcome(reply: dict[str, Any]) -> Outcome:

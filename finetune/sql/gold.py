@@ -46,9 +46,7 @@ def read_gold(sql: str) -> Gold | None:
     if len(sql) > MAX_LENGTH or sql.count("(") > MAX_PARENTHESES:
         return None
     try:
-        statements = [
-            statement for statement in sqlglot.parse(sql, dialect="sqlite") if statement is not None
-        ]
+        statements = [statement for statement in sqlglot.parse(sql, dialect="sqlite") if statement is not None]
         if len(statements) != 1:
             return None
         tree = statements[0]

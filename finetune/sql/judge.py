@@ -214,8 +214,7 @@ class SqlJudge:
                 replace(
                     result,
                     empty=outcome.tables == other.tables if write else _only_null(outcome),
-                    changes=read.without_where is None
-                    or (dropped.error is None and not result.agrees(dropped)),
+                    changes=read.without_where is None or (dropped.error is None and not result.agrees(dropped)),
                     stable=result.agrees(outcomes[3 * len(scripts) + number]),
                 )
             )

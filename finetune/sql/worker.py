@@ -43,9 +43,7 @@ NOT_INTERNAL = "name NOT LIKE 'sqlite~_%' ESCAPE '~'"
 QUERY = {"SELECT", "READ", "FUNCTION", "RECURSIVE"}
 WRITE = QUERY | {"INSERT", "UPDATE", "DELETE"}
 SCRIPT = QUERY | {"INSERT", "CREATE_TABLE", "CREATE_INDEX", "CREATE_VIEW", "REINDEX", "TRANSACTION"}
-DENIED = (
-    "ATTACH DETACH PRAGMA ANALYZE SAVEPOINT ALTER_TABLE CREATE_TRIGGER CREATE_VTABLE".split()
-)  # named in messages
+DENIED = "ATTACH DETACH PRAGMA ANALYZE SAVEPOINT ALTER_TABLE CREATE_TRIGGER CREATE_VTABLE".split()  # named in messages
 ACTIONS = {getattr(sqlite3, f"SQLITE_{name}"): name for name in [*SCRIPT, *WRITE, *DENIED]}
 
 # They reach files, or make a value of any size out of a short text.
@@ -162,9 +160,7 @@ def run(script: str, sql: str | None, write: bool, deadline: float) -> dict[str,
     try:
         connection = open_database(script, authorizer, deadline)
         if sql is None:
-            schema = fetch(
-                connection.execute(f"SELECT type, sql FROM sqlite_master WHERE sql > '' AND {NOT_INTERNAL}")
-            )
+            schema = fetch(connection.execute(f"SELECT type, sql FROM sqlite_master WHERE sql > '' AND {NOT_INTERNAL}"))
             return {
                 "schema": schema,
                 "tables": describe(connection),
@@ -210,9 +206,7 @@ def limit_processor_time() -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(usage.ru_utime + usage.ru_stime) + CPU_SECONDS
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard)
-    )
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 def main() -> None:

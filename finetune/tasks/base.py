@@ -24,3 +24,4 @@ Scorer = Callable[[Row, str], Score]
 class Task(RowKind):
     open_scorer: Callable[[], AbstractContextManager[Scorer]]
     metric: str  # what the mean score is called
+    question: Callable[[Row], str]  # the row in short, for people

@@ -15,14 +15,10 @@ def to_messages(row: Row) -> list[Message]:
         row = {"messages": [{"role": role, "content": text} for role, text in turns]}
     messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise ValueError(
-            f"neither 'messages' nor 'prompt' and 'completion' (fields: {', '.join(row) or 'none'})"
-        )
+        raise ValueError(f"neither 'messages' nor 'prompt' and 'completion' (fields: {', '.join(row) or 'none'})")
     clean: list[Message] = []
     for message in messages:
-        role, content = (
-            (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
-        )
+        role, content = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
         if role not in _ROLES:
             raise ValueError(f"a message has the role {role!r} (use {', '.join(_ROLES)})")
         if not isinstance(content, str) or not content.strip():
@@ -30,8 +26,8 @@ def to_messages(row: Row) -> list[Message]:
         clean.append({"role": role, "content": content})
     if clean[-1]["role"] != "assistant":
         raise ValueError("the last message is not the assistant's")
-    if "user" not in [message["role"] for message in clean]:
-        raise ValueError("no message of the user")
+    if next(message["role"] for message in clean if message["role"] != "system") != "user":
+        raise ValueError("the conversation does not begin with the user")
     return clean
 
 
@@ -44,11 +40,11 @@ def score(row: Row, answer: str) -> Score:
 
 CHAT = Task(
     name="chat",
-    about="your own conversations: messages, or prompt and completion",
     hub_dataset=None,
     required=(),
     to_messages=to_messages,
     open_scorer=lambda: nullcontext(score),
     builtin=None,
     metric="exact match",
+    question=lambda row: row["messages"][-2]["content"],
 )

@@ -63,9 +63,7 @@ def open_scorer() -> Iterator[Scorer]:
 
         def score(row: Row, answer: str) -> Score:
             judgement = judge.judge(row["sql_context"], row["sql"], answer)
-            return Score(
-                float(judgement.right) if judgement.scored else None, judgement.kind, judgement.reason
-            )
+            return Score(float(judgement.right) if judgement.scored else None, judgement.kind, judgement.reason)
 
         yield score
 
@@ -86,11 +84,11 @@ def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
 
 SQL = Task(
     name="sql",
-    about="a question about a schema, answered by one SQLite query",
     hub_dataset="gretelai/synthetic_text_to_sql",
     required=("sql_prompt", "sql", "sql_context"),
     to_messages=to_messages,
     open_scorer=open_scorer,
     builtin=builtin,
     metric="execution accuracy",
+    question=lambda row: row["sql_prompt"],
 )

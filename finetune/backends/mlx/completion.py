@@ -53,9 +53,7 @@ def logprob_function(network: Any) -> Callable[[Any, list[Batch]], Any]:
     logits (soft-capped, say) gets its own full logits.
     """
     probe = mx.array([[1, 2, 3]])
-    apart = hasattr(network, "model") and (
-        hasattr(network, "lm_head") or hasattr(network.model, "embed_tokens")
-    )
+    apart = hasattr(network, "model") and (hasattr(network, "lm_head") or hasattr(network.model, "embed_tokens"))
     if apart:
         apart = bool(mx.allclose(_head(network, network.model(probe)), network(probe), rtol=1e-4, atol=1e-4))
     head_logprobs = _chunked_logprobs(lambda hidden: _head(network, hidden))
@@ -100,9 +98,7 @@ def _chunked_logprobs(head: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
             total = exponentials.sum(axis=-1, keepdims=True)
             logprobs.append((mx.take_along_axis(logits, wanted, axis=-1) - mx.log(total)).squeeze(-1))
             slope = exponentials / -total  # d logprob / d logits = one-hot(label) - softmax
-            slope = mx.put_along_axis(
-                slope, wanted, 1.0 + mx.take_along_axis(slope, wanted, axis=-1), axis=-1
-            )
+            slope = mx.put_along_axis(slope, wanted, 1.0 + mx.take_along_axis(slope, wanted, axis=-1), axis=-1)
             gradients.append(mx.vjp(head, [part], [slope.astype(part.dtype)])[1][0])
         return mx.concatenate(logprobs), mx.concatenate(gradients)
 
@@ -117,8 +113,4 @@ def _chunked_logprobs(head: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _head(network: Any, hidden: Any) -> Any:
-    return (
-        network.lm_head(hidden)
-        if hasattr(network, "lm_head")
-        else network.model.embed_tokens.as_linear(hidden)
-    )
+    return network.lm_head(hidden) if hasattr(network, "lm_head") else network.model.embed_tokens.as_linear(hidden)

@@ -90,9 +90,7 @@ def _softmax_vjp(scores: Any, d: Any, p: Any) -> Any:
     return dp - p * dp.sum(axis=-1, keepdims=True)
 
 
-def attention(
-    queries: Any, keys: Any, values: Any, cache: Any, scale: float, mask: Any, sinks: Any = None
-) -> Any:
+def attention(queries: Any, keys: Any, values: Any, cache: Any, scale: float, mask: Any, sinks: Any = None) -> Any:
     """Scaled dot-product attention with grouped keys, as mlx_lm's models call it.
 
     queries [rows, heads, length, size]; keys and values [rows, key heads, context, size]; mask "causal", None, or an array

@@ -6,7 +6,7 @@ from typing import Any
 
 from finetune.backends.mlx import cpu_math
 from finetune.backends.mlx.runtime import DTYPE, lanes, mx
-from finetune.cli import UserError
+from finetune.cli import UserError, first_line
 from finetune.encoding import ChatEncoder, Message
 from finetune.evaluation import Answer
 
@@ -22,16 +22,14 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None) -> "Ml
     try:
         network, _ = load_model(folder, lazy=True)
     except (ValueError, FileNotFoundError) as error:
-        raise UserError(f"{folder}: MLX cannot load this model: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{folder}: MLX cannot load this model: {first_line(error)}") from None
     network.update(
-        tree_map(
-            lambda a: a.astype(DTYPE) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters()
-        )
+        tree_map(lambda a: a.astype(DTYPE) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
     )
     if adapter is not None:
         try:
             load_adapters(network, str(adapter))
-        except (ValueError, KeyError, FileNotFoundError, RuntimeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError, RuntimeError) as error:
             raise UserError(
                 f"{adapter}: the adapter does not fit the model: {' '.join(str(error).split())}", exit_code=3
             ) from None
@@ -51,19 +49,21 @@ class MlxModel:
         on_answer: Callable[[], None] = lambda: None,
         *,
         max_tokens: int,
+        stops: bool = True,
     ) -> list[Answer]:
-        """Greedy answers, decoded in batches, in the order of the conversations."""
+        """Greedy answers, decoded in batches, in the order of the conversations.
+
+        Without ``stops`` each runs to ``max_tokens``, for measurements.
+        """
         from mlx_lm.generate import BatchGenerator
 
         lanes(1)  # all BLAS threads for one batch
         prompts = [self.encoder.prompt(messages) for messages in conversations]
-        order = sorted(
-            range(len(prompts)), key=lambda i: len(prompts[i])
-        )  # equal lengths together: little padding
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # equal lengths together: little padding
         generator = BatchGenerator(
             self.network,
             max_tokens=max_tokens,
-            stop_tokens=[[token] for token in self.encoder.stop_tokens],
+            stop_tokens=[[token] for token in self.encoder.stop_tokens] if stops else None,
             completion_batch_size=_BATCH,
         )
         tokens: dict[int, list[int]] = {uid: [] for uid in generator.insert([prompts[i] for i in order])}
@@ -81,12 +81,12 @@ class MlxModel:
             answers[i] = Answer(self.encoder.decode(generated), len(generated), stopped[uid])
         return [answer for answer in answers if answer is not None]
 
-    def stream(self, prompt: Sequence[int], max_tokens: int) -> Iterator[int]:
+    def stream(self, prompt: Sequence[int], max_tokens: int, stops: bool = True) -> Iterator[int]:
         """Greedy tokens after the prompt's token ids, one by one, up to and without the token that stops."""
         from mlx_lm.generate import generate_step
 
         for token, _ in generate_step(mx.array(list(prompt)), self.network, max_tokens=max_tokens):
-            if int(token) in self.encoder.stop_tokens:
+            if stops and int(token) in self.encoder.stop_tokens:
                 return
             yield int(token)
 

@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
+from finetune.cli import UserError
+
 __all__ = ["BLAS", "DTYPE", "ON_CPU", "describe", "lanes", "mx"]
 
 _LINUX = sys.platform == "linux"
@@ -28,13 +30,12 @@ def _load_blas() -> str | None:
     if "mlx.core" in sys.modules:
         raise RuntimeError("mlx.core was imported before finetune.backends.mlx.runtime")
     if "OPENBLAS_CORETYPE" not in os.environ and _has_avx512():
-        os.environ["OPENBLAS_CORETYPE"] = (
-            "SkylakeX"  # OpenBLAS does not choose AVX-512 by itself on most AMD chips
-        )
-    for path in (os.environ.get(_BLAS_VARIABLE), "libopenblas.so.0"):
-        if path and _loaded(path):
-            return path
-    return _load_bundled_blas()
+        os.environ["OPENBLAS_CORETYPE"] = "SkylakeX"  # OpenBLAS does not choose AVX-512 by itself on most AMD chips
+    if path := os.environ.get(_BLAS_VARIABLE):
+        if not _loaded(path):
+            raise UserError(f"{_BLAS_VARIABLE}: {path} cannot be loaded (give the path of a BLAS library, or unset it)")
+        return path
+    return "libopenblas.so.0" if _loaded("libopenblas.so.0") else _load_bundled_blas()
 
 
 def _loaded(path: str) -> bool:
@@ -70,9 +71,7 @@ def _cores() -> int:
 def _has_avx512() -> bool:
     wanted = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
     cpuinfo = Path("/proc/cpuinfo")
-    flags = (
-        next((line for line in cpuinfo.open() if line.startswith("flags")), "") if cpuinfo.exists() else ""
-    )
+    flags = next((line for line in cpuinfo.open() if line.startswith("flags")), "") if cpuinfo.exists() else ""
     return wanted <= set(flags.split())
 
 
@@ -98,8 +97,8 @@ ON_CPU = mx.default_device().type == mx.cpu
 if ON_CPU:
     mx.disable_compile()  # on the CPU mx.compile runs the C++ compiler, which a machine may lack, for each new shape
 
-# matrix products on the CPU are fast in fp32 only; Metal and CUDA keep the precision that the weights were trained in
 _streams: list[Any] = []
+# matrix products on the CPU are fast in fp32 only; Metal and CUDA keep the precision that the weights were trained in
 DTYPE = mx.float32 if ON_CPU else mx.bfloat16
 
 

@@ -46,7 +46,10 @@ def save_adapters(model: MlxModel, path: Path) -> None:
     from mlx.utils import tree_flatten
 
     with atomic(path) as temporary:
-        mx.save_safetensors(str(temporary), dict(tree_flatten(model.network.trainable_parameters())))
+        try:
+            mx.save_safetensors(str(temporary), dict(tree_flatten(model.network.trainable_parameters())))
+        except RuntimeError as error:  # how MLX says that the disk is full
+            raise OSError(str(error)) from None
 
 
 def train(

@@ -92,9 +92,7 @@ def some_conditions(voice: Voice, entity: Entity, count: int, avoid: Sequence[Fi
     """Conditions on different columns."""
     conditions: list[Condition] = []
     for _ in range(count):
-        conditions.append(
-            condition(voice, entity, avoid=[*avoid, *(earlier.field for earlier in conditions)])
-        )
+        conditions.append(condition(voice, entity, avoid=[*avoid, *(earlier.field for earlier in conditions)]))
     return conditions
 
 

@@ -41,9 +41,7 @@ WHOSE_COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
     "year": {">=": ("{} or later",), "<=": ("{} or earlier",), "=": ("{}",)},
 }
 PREPOSITIONS = frozenset("at by for from in of on over under with within above below between".split())
-PARTICIPLES = frozenset(
-    "made built held grown written born sold sent led run taken caught bred kept sung shot".split()
-)
+PARTICIPLES = frozenset("made built held grown written born sold sent led run taken caught bred kept sung shot".split())
 
 
 @dataclass(frozen=True)
@@ -79,9 +77,7 @@ def relative(entity: Entity) -> str:
     return "who" if entity.table.people else "that"
 
 
-def rows_where(
-    voice: Voice, entity: Entity, conditions: Sequence[Condition], conjunction: str = "and"
-) -> str:
+def rows_where(voice: Voice, entity: Entity, conditions: Sequence[Condition], conjunction: str = "and") -> str:
     """The rows as a plural noun phrase: "stations in Spain that have more than 12 platforms"."""
     plural, who = entity.table.plural, relative(entity)
     if not conditions:
@@ -105,9 +101,7 @@ def equal(voice: Voice, field: Field) -> Condition:
     value = voice.pick(field.known)
     predicate = field.column.predicate
     said = voice.text(value, predicate)
-    return Condition(
-        field, f"{{}} = {literal(value)}", predicate.format(said), f"{field.column.noun} is {said}"
-    )
+    return Condition(field, f"{{}} = {literal(value)}", predicate.format(said), f"{field.column.noun} is {said}")
 
 
 def not_equal(voice: Voice, field: Field) -> Condition:
@@ -155,17 +149,11 @@ def between(voice: Voice, field: Field) -> Condition:
     if field.column.kind == "date":
         span = f"between {voice.amount(field, low)} and {voice.amount(field, high)}"
     else:
-        ways = (
-            ("between {} and {}",)
-            if " of {}" in field.column.predicate
-            else ("between {} and {}", "from {} to {}")
-        )
+        ways = ("between {} and {}",) if " of {}" in field.column.predicate else ("between {} and {}", "from {} to {}")
         span = voice.pick(ways).format(literal(low), voice.amount(field, high))
     end = voice.pick((" inclusive", ", inclusive", " (inclusive)", ", both included"))
     test = f"{{}} BETWEEN {literal(low)} AND {literal(high)}"
-    return Condition(
-        field, test, field.column.predicate.format(span) + end, f"{field.column.noun} is {span}{end}"
-    )
+    return Condition(field, test, field.column.predicate.format(span) + end, f"{field.column.noun} is {span}{end}")
 
 
 def like(voice: Voice, field: Field) -> Condition:
@@ -213,9 +201,7 @@ def in_period(voice: Voice, field: Field) -> Condition:
     else:
         said, form, value = f"in {month} of any year", "%m", f"{day.month:02}"
     whose = f"{field.column.noun} {voice.pick(('is', 'falls'))} {said}"
-    return Condition(
-        field, f"strftime('{form}', {{}}) = '{value}'", field.column.predicate.format(said), whose
-    )
+    return Condition(field, f"strftime('{form}', {{}}) = '{value}'", field.column.predicate.format(said), whose)
 
 
 def _rounded(value: Value) -> Value:

@@ -204,9 +204,7 @@ def _values(column: Column, count: int, rng: random.Random) -> tuple[Value, ...]
     if column.kind == "label":
         values = _labels(column.pool, count, rng)
     elif column.kind == "category":
-        values = _shared(
-            rng.sample(column.pool, min(len(column.pool), rng.randint(2, 4), count - 1)), count, rng
-        )
+        values = _shared(rng.sample(column.pool, min(len(column.pool), rng.randint(2, 4), count - 1)), count, rng)
     elif column.kind == "date":
         start = date(int(column.low), 1, 1)
         days = (date(int(column.high), 12, 31) - start).days

@@ -37,9 +37,7 @@ from finetune.tasks.sql_rows.wording import Voice
 def select(voice: Voice, entity: Entity, conditions: Sequence[Condition], conjunction: str = "and") -> Query:
     """SELECT columns FROM table WHERE conditions, each of which must matter."""
     constant = (
-        [c.field for c in conditions if c.test.startswith(("{} =", "{} IS NULL"))]
-        if conjunction == "and"
-        else []
+        [c.field for c in conditions if c.test.startswith(("{} =", "{} IS NULL"))] if conjunction == "and" else []
     )
     fields = some_columns(voice, entity, avoid=constant)
     words = {

@@ -158,8 +158,7 @@ def group_order(db: Database, voice: Voice) -> Query:
             first=first,
             order="descending" if descending else "ascending",
         ),
-        sql=f"SELECT {group.name}, {measure.sql} {source} "
-        f"ORDER BY {measure.sql} {'DESC' if descending else 'ASC'};",
+        sql=f"SELECT {group.name}, {measure.sql} {source} ORDER BY {measure.sql} {'DESC' if descending else 'ASC'};",
         explanation=f"Returns {measure.sql} for each {group.name} of {entity.name}, {first} first.",
         ranking=f"SELECT {measure.sql} {source};",
     )
@@ -177,9 +176,7 @@ def group_top(db: Database, voice: Voice) -> Query:
         extreme = f"the {'highest' if most else 'lowest'} {measure.of(entity.table.plural)}"
     else:
         extreme = f"the {'most' if most else 'fewest'} {entity.table.plural}"
-    shown = (
-        f"the {group.column.noun} and the {measure.said}" if with_value else f"only the {group.column.noun}"
-    )
+    shown = f"the {group.column.noun} and the {measure.said}" if with_value else f"only the {group.column.noun}"
     wordings = (
         "Which {group} has {extreme}? Give {shown}.",
         "Find the {group} with {extreme} and return {shown}.",

@@ -31,9 +31,7 @@ def several(voice: Voice, *operators: str) -> tuple[str, str]:
 
 def dividing(voice: Voice, values: list[Value]) -> Value:
     """A round number strictly between two neighbours among the values."""
-    ordered = sorted(
-        round(value, 6) for value in values
-    )  # the last bits of a sum depend on the SQLite version
+    ordered = sorted(round(value, 6) for value in values)  # the last bits of a sum depend on the SQLite version
     low, high = voice.pick([(low, high) for low, high in pairwise(ordered) if high - low > 0.15])
     for digits in range(-6, 2):
         middle = round((low + high) / 2, digits)

@@ -124,9 +124,7 @@ def join_top(db: Database, voice: Voice) -> Query:
     label, count = link.parent.label, voice.pick((1, 1, 1, 2, 3))
     shown = voice.chance(0.5)
     extreme = (
-        f"the highest {measure.of(link.child.table.plural)}"
-        if measure.field
-        else f"the most {link.child.table.plural}"
+        f"the highest {measure.of(link.child.table.plural)}" if measure.field else f"the most {link.child.table.plural}"
     )
     if count == 1:
         wordings = (

@@ -121,9 +121,7 @@ def join_aggregate(db: Database, voice: Voice) -> Query:
 
 def join_three(db: Database, voice: Voice) -> Query:
     """A child with both of its parents."""
-    first, second = voice.pick(
-        [(a, b) for a in db.links for b in db.links if a is not b and a.child is b.child]
-    )
+    first, second = voice.pick([(a, b) for a in db.links for b in db.links if a is not b and a.child is b.child])
     conditions = [condition(voice, voice.pick((first.child, first.parent)))]
     test = conditions[0]
     fields = [first.parent.label, second.parent.label]
@@ -145,13 +143,9 @@ def join_three(db: Database, voice: Voice) -> Query:
         "What are the {columns} for each of the {rows}?",
         "Return, for every one of the {rows}, the {columns}.",
     )
-    query = (
-        f"SELECT {names(fields, full=True)} FROM {first.join} JOIN {second.parent.name} ON {second.condition}"
-    )
+    query = f"SELECT {names(fields, full=True)} FROM {first.join} JOIN {second.parent.name} ON {second.condition}"
     return Query(
-        prompt=voice.say(
-            wordings, rows=rows, columns=listing([said[0], *[f"the {words}" for words in said[1:]]])
-        ),
+        prompt=voice.say(wordings, rows=rows, columns=listing([said[0], *[f"the {words}" for words in said[1:]]])),
         sql=f"{query}{where(conditions, full=True)};",
         explanation=f"Joins {first.child.name} with {first.parent.name} and {second.parent.name}. "
         f"{keeping(conditions, full=True)} {names(fields, full=True)}.",

@@ -181,8 +181,7 @@ def best_one(db: Database, voice: Voice) -> Query:
     return Query(
         prompt=prompt.replace(" its ", " their ") if entity.table.people else prompt,
         sql=f"SELECT {names(fields)} {source} {order} LIMIT 1;",
-        explanation=f"{keeping(conditions)} {names(fields)} of the row of {entity.name} "
-        f"with the {first} {field.name}.",
+        explanation=f"{keeping(conditions)} {names(fields)} of the row of {entity.name} with the {first} {field.name}.",
         differs=(f"SELECT {names(fields)} FROM {entity.name} {order} LIMIT 1;",) if conditions else (),
         ranking=f"SELECT {field.name} {source};",
     )

@@ -82,10 +82,7 @@ def naming_table(voice: Voice, query: Query) -> Query:
 
 def _bag(database: Database, sql: str) -> list[tuple[Value, ...]]:
     """The rows in one order, decimals rounded: the last bits of a sum depend on the order of its terms."""
-    rows = [
-        tuple(round(value, 6) if isinstance(value, float) else value for value in row)
-        for row in database.run(sql)
-    ]
+    rows = [tuple(round(value, 6) if isinstance(value, float) else value for value in row) for row in database.run(sql)]
     return sorted(rows, key=repr)
 
 

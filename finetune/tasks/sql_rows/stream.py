@@ -72,9 +72,7 @@ def _rows(domain: Domain, seed: int, patterns: Sequence[str], seen: set[str]) ->
             return
 
 
-def _question(
-    database: Database, rng: random.Random, patterns: Sequence[str], seen: set[str]
-) -> Query | None:
+def _question(database: Database, rng: random.Random, patterns: Sequence[str], seen: set[str]) -> Query | None:
     """A new question of a pattern drawn by chance, if one was found within the tries."""
     pattern = PATTERNS[rng.choice(patterns)]
     for _ in range(TRIES_PER_PATTERN):

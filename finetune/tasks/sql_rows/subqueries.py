@@ -147,9 +147,7 @@ def without_children(db: Database, voice: Voice) -> Query:
     return _by_children(voice, link, conditions, "NOT IN", "{} no {}")
 
 
-def _by_children(
-    voice: Voice, link: Link, conditions: Sequence[Condition], operator: str, said: str
-) -> Query:
+def _by_children(voice: Voice, link: Link, conditions: Sequence[Condition], operator: str, said: str) -> Query:
     test = Condition(
         link.parent.key,
         f"{{}} {operator} (SELECT {link.field.name} FROM {link.child.name}{where(conditions)})",

@@ -1,0 +1,59 @@
+"""The CPU replacements against MLX's own functions: values and gradients."""
+
+import numpy as np
+import pytest
+
+from finetune.backends import load_backend
+
+load_backend("mlx")
+
+import mlx.nn as nn  # noqa: E402
+
+from finetune.backends.mlx import cpu_math  # noqa: E402
+from finetune.backends.mlx.runtime import mx  # noqa: E402
+
+
+def normal(*shape: int, seed: int = 0):
+    return 5 * mx.random.normal(shape, key=mx.random.key(seed))
+
+
+def assert_equal(ours, original, *inputs) -> None:
+    assert mx.allclose(ours(*inputs), original(*inputs), rtol=2e-5, atol=1e-6)
+    for argument in range(len(inputs)):
+        grads = [mx.grad(lambda *x, f=f: (f(*x) ** 2).sum(), argnums=argument)(*inputs) for f in (ours, original)]
+        assert mx.allclose(*grads, rtol=1e-4, atol=1e-4)
+
+
+def test_exp_over_its_whole_range() -> None:
+    x = mx.linspace(-86, 87, 100_001)
+    exact = np.exp(np.array(x).astype(np.float64))
+    assert np.abs(np.array(cpu_math.exp(x)) / exact - 1).max() < 2e-7
+    assert cpu_math.exp(mx.array([-1e30, -200.0])).max() < 1e-37
+
+
+def test_activations() -> None:
+    assert_equal(cpu_math.swiglu, lambda gate, up: nn.silu(gate) * up, normal(7, 33), normal(7, 33, seed=1))
+    assert_equal(cpu_math.gelu_approx, nn.gelu_approx, normal(7, 33))
+    extreme = mx.array([-1e4, -100.0, 100.0, 1e4])
+    assert mx.allclose(cpu_math.swiglu(extreme, mx.ones_like(extreme)), mx.array([0.0, 0.0, 100.0, 1e4]))
+
+
+@pytest.mark.parametrize("mask", ["causal", None, "boolean", "additive"])
+def test_attention_with_grouped_keys(mask: str | None) -> None:
+    q, k, v = normal(2, 6, 5, 8), normal(2, 3, 9, 8, seed=1), normal(2, 3, 9, 8, seed=2)
+    allowed = mx.random.uniform(shape=(2, 1, 5, 9), key=mx.random.key(3)) < 0.7
+    allowed[..., 0] = True
+    chosen = {"boolean": allowed, "additive": mx.where(allowed, 0.0, -1e9)}.get(mask, mask)
+    assert_equal(
+        lambda q, k, v: cpu_math.attention(q, k, v, None, 0.3, chosen),
+        lambda q, k, v: mx.fast.scaled_dot_product_attention(q, k, v, scale=0.3, mask=chosen),
+        q, k, v,
+    )  # fmt: skip
+
+
+def test_install_reaches_the_models() -> None:
+    from mlx_lm.models import gemma3_text, llama
+
+    cpu_math.install()
+    assert llama.swiglu is cpu_math.swiglu
+    assert llama.scaled_dot_product_attention is gemma3_text.scaled_dot_product_attention is cpu_math.attention
