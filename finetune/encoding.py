@@ -38,6 +38,7 @@ class ChatEncoder:
             raise UserError(
                 f"{folder}: the model has no chat template (use the instruction-tuned variant of the model)"
             )
+        self._knows_system = self._keeps_system()
         added = self.tokenizer.added_tokens_decoder
         self._special = {token_id for token_id, token in added.items() if token.special}
         ends = {*_generation_eos(folder), self.tokenizer.eos_token_id, self._end_of_turn()}
@@ -72,6 +73,8 @@ class ChatEncoder:
         return str(self.tokenizer.chat_template)
 
     def _apply(self, messages: Sequence[Message], **options: bool) -> list[int]:
+        if not self._knows_system:
+            messages = fold_system(messages)
         # sanitize: "<end_of_turn>" typed by a user stays text, it does not become the control token
         return list(
             self.tokenizer.apply_chat_template(
@@ -79,10 +82,28 @@ class ChatEncoder:
             )
         )
 
+    def _keeps_system(self) -> bool:
+        """Some templates refuse a system message, some drop it in silence."""
+        from jinja2 import TemplateError
+
+        messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}]
+        try:
+            return "be brief" in self.tokenizer.apply_chat_template(messages, tokenize=False)
+        except TemplateError:
+            return False
+
     def _end_of_turn(self) -> int | None:
         """The special token that the template puts after an assistant's answer, if it puts one."""
         example = self.example([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
         return example.tokens[-1] if example.tokens[-1] in self._special else None
+
+
+def fold_system(messages: Sequence[Message]) -> Sequence[Message]:
+    """The system message put before the first message of the user, for a model that has no such role."""
+    if len(messages) < 2 or messages[0]["role"] != "system":
+        return messages
+    system, first, *rest = messages
+    return [{"role": first["role"], "content": f"{system['content']}\n\n{first['content']}"}, *rest]
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

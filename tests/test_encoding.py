@@ -47,6 +47,17 @@ def test_a_user_cannot_type_control_tokens(encoder: ChatEncoder) -> None:
         assert attack.count(token_id) == clean.count(token_id)
 
 
+def test_a_system_message_reaches_a_model_without_that_role(builtin_model: Path) -> None:
+    encoder = ChatEncoder(builtin_model)
+    for template in ("{{ raise_exception('no system') if messages[0].role == 'system' }}", ""):
+        encoder.tokenizer.chat_template = (
+            template + "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
+        )
+        encoder._knows_system = encoder._keeps_system()
+        tokens = encoder.prompt([{"role": "system", "content": "Be brief."}, ASK])
+        assert encoder.tokenizer.decode(tokens) == "Be brief.\n\nHow many?"
+
+
 def test_the_end_of_turn_stops(encoder: ChatEncoder) -> None:
     assert encoder.tokenizer.convert_tokens_to_ids("<|im_end|>") in encoder.stop_tokens
 

@@ -77,7 +77,7 @@ def test_chat_rows_may_be_prompt_and_completion(tmp_path: Path) -> None:
 
 def test_the_prompt_shows_the_tables_without_rows_or_sizes() -> None:
     context = "CREATE TABLE t (a VARCHAR(50), b DECIMAL(10, 2)); INSERT INTO t VALUES ('x; CREATE y', 1);"
-    prompt = TASKS["sql"].to_messages({**SQL_ROW, "sql_context": context})[0]["content"]
+    prompt = TASKS["sql"].to_messages({**SQL_ROW, "sql_context": context})[-2]["content"]
     assert "CREATE TABLE t (a VARCHAR, b DECIMAL);" in prompt
     assert "INSERT" not in prompt and "x; CREATE" not in prompt
 

@@ -15,13 +15,7 @@ from finetune.artifacts import Row
 from finetune.encoding import Message
 from finetune.tasks.base import Score, Scorer, Task
 
-_PROMPT = """\
-Write one SQLite query that answers the question.
-
-Schema:
-{schema}
-
-Question: {question}"""
+_INSTRUCTION = "Answer with one SQLite query."
 
 # of the builtin domains; the rows of a split all come from its own domains
 _DOMAIN_SHARES = {"valid": 0.1, "test": 0.2}
@@ -50,8 +44,12 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def to_messages(row: Row) -> list[Message]:
-    prompt = _PROMPT.format(schema=schema_of(row["sql_context"]), question=row["sql_prompt"].strip())
-    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": row["sql"].strip()}]
+    question = f"{schema_of(row['sql_context'])}\n\nQuestion: {row['sql_prompt'].strip()}"
+    return [
+        {"role": "system", "content": _INSTRUCTION},
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": row["sql"].strip()},
+    ]
 
 
 @contextmanager
