@@ -86,6 +86,7 @@ def compare(run: TunedRun, rows: list[artifacts.Row], split: str, max_tokens: in
     }
 
 
+_WIDE = 72  # columns of a terminal
 _VERDICTS = {
     "better": "the tuned model is better than the base model.",
     "worse": "the tuned model is worse than the base model.",
@@ -118,14 +119,17 @@ def print_comparison(record: dict[str, Any], examples: int) -> None:
             table.add_row(name, f"{side['answer'][:400]}\n[{mark}: {side['kind']}] {side['reason'][:160]}".rstrip())
         console.print(table)
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("", record["metric"], "95 % interval", "right", "stopped by itself", "tokens per answer"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    headings = ("", record["metric"], "95 % interval", "right", "stopped by itself", "tokens per answer")
+    columns = len(headings) if console.width >= _WIDE else 4  # a narrow terminal keeps what decides
+    for heading in headings[:columns]:
+        table.add_column(heading, justify="right" if heading else "left", min_width=6)
     for name in sides:
         side = record[name]
         low, high = side["interval"]
         accuracy = "-" if side["accuracy"] is None else f"{side['accuracy']:.1%}"
         interval, right = f"{low:.0%} to {high:.0%}", f"{side['right']} of {record['scored']}"
-        table.add_row(name, accuracy, interval, right, f"{side['stopped']:.0%}", f"{side['mean_tokens']:.0f}")
+        cells = (name, accuracy, interval, right, f"{side['stopped']:.0%}", f"{side['mean_tokens']:.0f}")
+        table.add_row(*cells[:columns])
     console.print(table)
     if record["unscored"]:
         left_out = ", ".join(f"{count} {kind}" for kind, count in record["unscored"].items())

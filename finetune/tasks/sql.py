@@ -15,7 +15,7 @@ from finetune.artifacts import Row
 from finetune.encoding import Message
 from finetune.tasks.base import Score, Scorer, Task
 
-_INSTRUCTION = "Answer with one SQLite query."
+_INSTRUCTION = "You write SQLite queries."
 
 # of the builtin domains; the rows of a split all come from its own domains
 _DOMAIN_SHARES = {"valid": 0.1, "test": 0.2}
@@ -44,7 +44,7 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def to_messages(row: Row) -> list[Message]:
-    question = f"{schema_of(row['sql_context'])}\n\nQuestion: {row['sql_prompt'].strip()}"
+    question = f"{schema_of(row['sql_context'])}\n\nWrite one SQLite query: {row['sql_prompt'].strip()}"
     return [
         {"role": "system", "content": _INSTRUCTION},
         {"role": "user", "content": question},
