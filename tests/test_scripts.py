@@ -88,7 +88,7 @@ def test_benchmark_writes_numbers_and_a_page(road: Path) -> None:
     assert record["speed"].keys() == {"base", "tuned"}
     assert record["speed"]["tuned"]["decode_tokens_per_second"]["median"] > 0
     page = (road / "results" / "report.html").read_text()
-    assert "no evidence" in page and "<script" not in page
+    assert "No evidence" in page and "<script" not in page
 
 
 def test_chat_answers_and_ends(road: Path) -> None:
