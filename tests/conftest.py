@@ -20,10 +20,9 @@ def builtin_model() -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(builtin_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of two small layers with random weights, and the real tokenizer of the builtin model."""
+    from finetune.backends.mlx.runtime import mx  # isort: skip  before any other import of MLX
     from mlx.utils import tree_flatten
     from mlx_lm.models import llama
-
-    from finetune.backends.mlx.runtime import mx
 
     folder = tmp_path_factory.mktemp("tiny")
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
