@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.backends.mlx.cpu_math import exp
-from finetune.backends.mlx.runtime import lanes, mx
+from finetune.backends.mlx.runtime import ON_CPU, lanes, mx, with_gradient
 from finetune.encoding import Example
 
-_CHUNK = 64  # tokens whose logits are in memory at once
+import mlx.nn as nn  # isort: skip  after the runtime
+
+_CHUNK_TOKENS = 256
+# logits in memory at once: on the CPU what fits its cache, elsewhere enough to keep the device busy
+_CHUNK_LOGITS = 2**19 if ON_CPU else 2**24
 
 
 @dataclass(frozen=True)
@@ -49,21 +53,18 @@ def _padded(examples: Sequence[Example]) -> Batch:
 def logprob_function(network: Any) -> Callable[[Any, list[Batch]], Any]:
     """A function (network, parts of a batch) -> log-probabilities [learned] of all parts, float32.
 
-    It runs trunk and head apart where ``head(trunk(x)) == network(x)``; a model with another way from hidden states to
-    logits (soft-capped, say) gets its own full logits.
+    It runs trunk and head apart where the head is a plain frozen matrix and ``head(trunk(x)) == network(x)``; any other
+    model (soft-capped or quantised logits, say) gets its own full logits.
     """
-    probe = mx.array([[1, 2, 3]])
-    apart = hasattr(network, "model") and (hasattr(network, "lm_head") or hasattr(network.model, "embed_tokens"))
-    if apart:
-        apart = bool(mx.allclose(_head(network, network.model(probe)), network(probe), rtol=1e-4, atol=1e-4))
-    head_logprobs = _chunked_logprobs(lambda hidden: _head(network, hidden))
 
     def of_part(network: Any, batch: Batch) -> Any:
         if apart:
             hidden = network.model(batch.inputs)
-            return head_logprobs(hidden.reshape(-1, hidden.shape[-1])[batch.positions], batch.labels)[0]
+            return head_logprobs(hidden.reshape(-1, hidden.shape[-1])[batch.positions], _head(network), batch.labels)
         logits = network(batch.inputs)
         return _chosen(logits.reshape(-1, logits.shape[-1])[batch.positions].astype(mx.float32), batch.labels)
+
+    apart = has_plain_head(network)
 
     def logprobs(network: Any, batches: list[Batch]) -> Any:
         parts = []
@@ -75,42 +76,61 @@ def logprob_function(network: Any) -> Callable[[Any, list[Batch]], Any]:
     return logprobs
 
 
+def has_plain_head(network: Any) -> bool:
+    """Whether logits are ``hidden @ weight.T`` of a float matrix that is not trained."""
+    trunk: Any = getattr(network, "model", None)
+    head: Any = getattr(network, "lm_head", None) or getattr(trunk, "embed_tokens", None)
+    if type(head) not in (nn.Linear, nn.Embedding) or "bias" in head or "weight" in head.trainable_parameters():
+        return False
+    probe = mx.array([[1, 2, 3]])
+    logits = trunk(probe) @ head.weight.T
+    return bool(mx.allclose(logits, network(probe), rtol=1e-4, atol=1e-4))
+
+
+def _head(network: Any) -> Any:
+    return (network.lm_head if hasattr(network, "lm_head") else network.model.embed_tokens).weight
+
+
 def _chosen(logits: Any, labels: Any) -> Any:
     """Log-probability [tokens] of each label under its row of logits [tokens, vocabulary]."""
     return mx.take_along_axis(logits, labels[:, None], axis=-1).squeeze(-1) - mx.logsumexp(logits, axis=-1)
 
 
-def _chunked_logprobs(head: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    """(hidden [tokens, size], labels [tokens]) -> log-probabilities [tokens], through a head that is not trained.
+def head_logprobs(hidden: Any, weight: Any, labels: Any) -> Any:
+    """Log-probabilities [tokens] of ``labels`` [tokens] under logits ``hidden @ weight.T``, with a gradient for ``hidden``.
 
-    The gradient with respect to ``hidden`` is computed on the way forward, from the same exponentials, chunk by chunk, as
-    Liger Kernel does (arXiv 2410.10989, section 3.2): no array of [tokens, vocabulary] is ever kept. Because the loss may
-    weigh tokens as it likes, what is kept is the gradient of each token's own log-probability.
+    hidden [tokens, size]; weight [vocabulary, size], not trained. No array of [tokens, vocabulary] is ever made: the
+    vocabulary is walked through in pieces, with a running maximum (arXiv 2411.09009, section 4), and the gradient is
+    summed in the same walk from the same exponentials, as Liger Kernel does (arXiv 2410.10989, section 3.2). Because the
+    loss may weigh tokens as it likes, what is kept is the gradient of each token's own log-probability.
     """
-
-    def forward(hidden: Any, labels: Any) -> tuple[Any, Any]:
-        logprobs, gradients = [], []
-        for at in range(0, labels.size, _CHUNK):
-            part, wanted = hidden[at : at + _CHUNK], labels[at : at + _CHUNK, None]
-            logits = head(part).astype(mx.float32)
-            logits = logits - logits.max(axis=-1, keepdims=True)
-            exponentials = exp(logits)
-            total = exponentials.sum(axis=-1, keepdims=True)
-            logprobs.append((mx.take_along_axis(logits, wanted, axis=-1) - mx.log(total)).squeeze(-1))
-            slope = exponentials / -total  # d logprob / d logits = one-hot(label) - softmax
-            slope = mx.put_along_axis(slope, wanted, 1.0 + mx.take_along_axis(slope, wanted, axis=-1), axis=-1)
-            gradients.append(mx.vjp(head, [part], [slope.astype(part.dtype)])[1][0])
-        return mx.concatenate(logprobs), mx.concatenate(gradients)
-
-    function = mx.custom_function(forward)
-
-    @function.vjp
-    def backward(primals: Any, cotangents: Any, outputs: Any) -> tuple[Any, Any]:
-        hidden, labels = primals
-        return (cotangents[0][:, None] * outputs[1]).astype(hidden.dtype), mx.zeros_like(labels)
-
-    return function
+    parts = [
+        _walk(hidden[at : at + _CHUNK_TOKENS], weight, labels[at : at + _CHUNK_TOKENS])[0]
+        for at in range(0, labels.size, _CHUNK_TOKENS)
+    ]
+    return mx.concatenate(parts)
 
 
-def _head(network: Any, hidden: Any) -> Any:
-    return network.lm_head(hidden) if hasattr(network, "lm_head") else network.model.embed_tokens.as_linear(hidden)
+def _walk_backward(primals: Any, cotangents: Any, outputs: Any) -> tuple[Any, Any, Any]:
+    hidden, weight, labels = primals
+    return (cotangents[0][:, None] * outputs[1]).astype(hidden.dtype), mx.zeros_like(weight), mx.zeros_like(labels)
+
+
+@with_gradient(_walk_backward)
+def _walk(hidden: Any, weight: Any, labels: Any) -> tuple[Any, Any]:
+    """Log-probabilities [tokens] and their gradients with respect to ``hidden`` [tokens, size]."""
+    step = max(1, _CHUNK_LOGITS // labels.size)
+    peak = mx.full((labels.size, 1), -mx.inf)
+    total = mx.zeros((labels.size, 1))
+    mean = mx.zeros(hidden.shape)  # of the weight's rows under the softmax, times total
+    for at in range(0, weight.shape[0], step):
+        piece = weight[at : at + step]
+        logits = (hidden @ piece.T).astype(mx.float32)
+        higher = mx.maximum(peak, logits.max(axis=-1, keepdims=True))
+        exponentials, shrink = exp(logits - higher), mx.exp(peak - higher)
+        total = total * shrink + exponentials.sum(axis=-1, keepdims=True)
+        mean = mean * shrink + (exponentials.astype(piece.dtype) @ piece).astype(mx.float32)
+        peak = higher
+    wanted = weight[labels].astype(mx.float32)
+    logprobs = (hidden.astype(mx.float32) * wanted).sum(axis=-1) - (peak + mx.log(total)).squeeze(-1)
+    return logprobs, wanted - mean / total

@@ -1,52 +1,61 @@
 """Fast fp32 replacements, for the CPU only, of the functions on which MLX spends half of a training step there.
 
-On the CPU, MLX adds and multiplies with SIMD but takes exp one value at a time from libm. Here exp is a polynomial made of
-multiplications and additions (relative error below 2e-7, from Cephes' expf: range reduction by ln 2 in two parts), and
-SwiGLU, GELU and the softmax of the attention are built on it, with their own gradients. ``install()`` checks each against
-the original before it takes its place.
+On the CPU, MLX adds and multiplies with SIMD but takes exp one value at a time from libm, and each operation costs some
+microseconds of its own. Here 2**x is a few multiplications, additions and a division, and SwiGLU, GELU, attention, rotary
+positions and LoRA are built to need few operations, with their own gradients. ``install()`` checks each against the
+original before it takes its place.
 """
 
 import math
 from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
-from finetune.backends.mlx.runtime import ON_CPU, mx
+from finetune.backends.mlx.runtime import ON_CPU, mx, with_gradient
 
-_LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693359375, -2.12194440e-4
-_POLYNOMIAL = (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+_LOG2E, _LN2 = math.log2(math.e), math.log(2)
 _ROUND = 12582912.0  # 1.5 * 2**23: added to a small float, it leaves the nearest whole number in the low bits
 
 
+def _pow2(x: Any) -> tuple[Any, Any]:
+    """2**x for -126 <= x <= 126, as numerator and denominator, elementwise.
+
+    x = n + r with a whole n and abs(r) <= 1/2. For the rest, e**z = (c + z) / (c - z) with c = z * coth(z / 2), of which
+    the series up to z**4 is enough: what is left out changes the result by 2e-8. The power 2**n is added to the exponent.
+    """
+    shifted = x + _ROUND
+    r = x - (shifted - _ROUND)
+    y = r * r
+    c = (y * (-(_LN2**3) / 360) + _LN2 / 6) * y + 2 / _LN2
+    return ((c + r).view(mx.int32) + (shifted.view(mx.int32) << 23)).view(mx.float32), c - r
+
+
+def exp2(x: Any) -> Any:
+    """2**x elementwise for x <= 126; below -126 it stays at 2**-126 (1e-38). float32 only."""
+    numerator, denominator = _pow2(mx.maximum(x, -126.0))
+    return numerator / denominator
+
+
 def exp(x: Any) -> Any:
-    """e**x elementwise for x <= 88; on the CPU float32 only, and below -87 it stays at e**-87 (1e-38)."""
-    if not ON_CPU:
-        return mx.exp(x)
-    x = mx.maximum(x, -87.0)
-    shifted = x * _LOG2E + _ROUND
-    n = shifted - _ROUND
-    r = x - n * _LN2_HIGH - n * _LN2_LOW
-    p = r * 1.9875691500e-4 + _POLYNOMIAL[0]
-    for coefficient in _POLYNOMIAL[1:]:
-        p = p * r + coefficient
-    p = p * (r * r) + r + 1.0
-    return (p.view(mx.int32) + (shifted.view(mx.int32) << 23)).view(mx.float32)
+    """e**x elementwise for x <= 87; on the CPU float32 only, and below -87 it stays at 1e-38."""
+    return exp2(x * _LOG2E) if ON_CPU else mx.exp(x)
 
 
 def sigmoid(x: Any) -> Any:
-    return 1.0 / (1.0 + exp(mx.minimum(-x, 87.0)))
+    numerator, denominator = _pow2(mx.clip(x * -_LOG2E, -125.0, 125.0))
+    return denominator / (denominator + numerator)
 
 
-@mx.custom_function
-def _swiglu(gate: Any, up: Any) -> tuple[Any, Any]:
+def _swiglu_backward(primals: Any, cotangents: Any, outputs: Any) -> tuple[Any, Any]:
+    (_, up), (_, s, silu), d = primals, outputs, cotangents[0]
+    return d * up * (s + silu * (1.0 - s)), d * silu
+
+
+@with_gradient(_swiglu_backward)
+def _swiglu(gate: Any, up: Any) -> tuple[Any, Any, Any]:
     s = sigmoid(gate)
-    return gate * s * up, s
-
-
-@_swiglu.vjp
-def _swiglu_vjp(primals: Any, cotangents: Any, outputs: Any) -> tuple[Any, Any]:
-    (gate, up), s, d = primals, outputs[1], cotangents[0]
-    ds = d * s
-    return ds * up * (1.0 + gate * (1.0 - s)), ds * gate
+    silu = gate * s
+    return silu * up, s, silu
 
 
 def swiglu(gate: Any, up: Any) -> Any:
@@ -58,17 +67,16 @@ def swiglu(gate: Any, up: Any) -> Any:
 _GELU_SLOPE, _GELU_CUBE = math.sqrt(8 / math.pi), 0.044715
 
 
-@mx.custom_function
+def _gelu_approx_backward(x: Any, cotangents: Any, outputs: Any) -> Any:
+    gelu, s = outputs
+    slope = _GELU_SLOPE + (3 * _GELU_SLOPE * _GELU_CUBE) * (x * x)
+    return cotangents[0] * (s + gelu * (1.0 - s) * slope)
+
+
+@with_gradient(_gelu_approx_backward)
 def _gelu_approx(x: Any) -> tuple[Any, Any]:
-    s = sigmoid(_GELU_SLOPE * x * (1.0 + _GELU_CUBE * (x * x)))  # (1 + tanh(z)) / 2 = sigmoid(2 z)
+    s = sigmoid(x * (_GELU_SLOPE + (_GELU_SLOPE * _GELU_CUBE) * (x * x)))  # (1 + tanh(z)) / 2 = sigmoid(2 z)
     return x * s, s
-
-
-@_gelu_approx.vjp
-def _gelu_approx_vjp(x: Any, cotangents: Any, outputs: Any) -> Any:
-    s = outputs[1]
-    slope = _GELU_SLOPE * (1.0 + (3 * _GELU_CUBE) * (x * x))
-    return cotangents[0] * (s + x * s * (1.0 - s) * slope)
 
 
 def gelu_approx(x: Any) -> Any:
@@ -77,17 +85,40 @@ def gelu_approx(x: Any) -> Any:
     return outputs[0]
 
 
-@mx.custom_function
-def softmax(scores: Any) -> Any:
-    """Over the last axis."""
-    e = exp(scores - scores.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+def _attention_backward(primals: Any, cotangents: Any, outputs: Any) -> tuple[Any, Any, Any, Any]:
+    """FlashAttention's backward pass (arXiv 2205.14135, appendix B.2), with the weights kept instead of computed again."""
+    (queries, keys, values, mask), (mixed, weights, scale) = primals, outputs
+    rows, key_heads, group, length, _ = queries.shape
+    per_key_head = (rows, key_heads, group * length, -1)
+    d = cotangents[0] * scale
+    along = (d * mixed).sum(axis=-1, keepdims=True)
+    d = d.reshape(per_key_head)
+    d_scores = (d @ values.swapaxes(-1, -2)).reshape(weights.shape)
+    d_scores = ((d_scores - along) * weights).reshape(per_key_head)
+    return (
+        ((d_scores @ keys) * _LN2).reshape(queries.shape),
+        (d_scores.swapaxes(-1, -2) @ queries.reshape(per_key_head)) * _LN2,
+        weights.reshape(per_key_head).swapaxes(-1, -2) @ d,
+        mx.zeros_like(mask),
+    )
 
 
-@softmax.vjp
-def _softmax_vjp(scores: Any, d: Any, p: Any) -> Any:
-    dp = d * p
-    return dp - p * dp.sum(axis=-1, keepdims=True)
+@with_gradient(_attention_backward)
+def _attention(queries: Any, keys: Any, values: Any, mask: Any) -> tuple[Any, Any, Any]:
+    """Attention in base 2, with a mask that is added to the scores; also the unscaled weights and the scale of each row.
+
+    queries [rows, key heads, group, length, size], times log2(e); keys, values [rows, key heads, context, size]; mask
+    broadcasts against [rows, key heads, group, length, context].
+    """
+    rows, key_heads, group, length, size = queries.shape
+    context = keys.shape[2]
+    scores = queries.reshape(rows, key_heads, group * length, size) @ keys.swapaxes(-1, -2)
+    scores = scores.reshape(rows, key_heads, group, length, context) + mask
+    weights = exp2(scores - scores.max(axis=-1, keepdims=True))
+    scale = 1.0 / weights.sum(axis=-1, keepdims=True)
+    mixed = weights.reshape(rows, key_heads, group * length, context) @ values
+    # the sum divides the mixed values, which are fewer than the weights
+    return mixed.reshape(queries.shape) * scale, weights, scale
 
 
 def attention(queries: Any, keys: Any, values: Any, cache: Any, scale: float, mask: Any, sinks: Any = None) -> Any:
@@ -98,15 +129,74 @@ def attention(queries: Any, keys: Any, values: Any, cache: Any, scale: float, ma
     """
     rows, heads, length, size = queries.shape
     key_heads, context = keys.shape[1], keys.shape[2]
-    grouped = (queries * scale).reshape(rows, key_heads, heads // key_heads * length, size)
-    scores = (grouped @ keys.swapaxes(-1, -2)).reshape(rows, heads, length, context)
-    if isinstance(mask, str):
+    if mask is None:
+        mask = mx.zeros((1, 1))
+    elif isinstance(mask, str):
         mask = mx.arange(context - length, context)[:, None] >= mx.arange(context)
-    if mask is not None:
-        scores = mx.where(mask, scores, -1e30) if mask.dtype == mx.bool_ else scores + mask
-    weights: Any = softmax(scores)
-    mixed = weights.reshape(rows, key_heads, heads // key_heads * length, context) @ values
-    return mixed.reshape(rows, heads, length, size)
+    mask = mx.where(mask, 0.0, -1e30) if mask.dtype == mx.bool_ else mask * _LOG2E
+    if mask.ndim > 2:
+        groups = (1, 1) if mask.shape[-3] == 1 else (key_heads, heads // key_heads)
+        mask = mask.reshape(*mask.shape[:-3], *groups, *mask.shape[-2:])
+    grouped = (queries * (scale * _LOG2E)).reshape(rows, key_heads, heads // key_heads, length, size)
+    outputs: Any = _attention(grouped, keys, values, mask)
+    return outputs[0].reshape(queries.shape)
+
+
+@lru_cache(maxsize=16)
+def _angles(length: int, size: int, base: float, scale: float) -> tuple[Any, Any]:
+    """cos and sin [length, size] of the rotary positions, the sines of the first half negative."""
+    half = size // 2
+    frequencies = mx.exp(mx.arange(half) * (-math.log(base) / half))
+    angles = (mx.arange(length) * scale)[:, None] * frequencies
+    cos, sin = mx.cos(angles), mx.sin(angles)
+    cos, sin = mx.concatenate([cos, cos], axis=-1), mx.concatenate([-sin, sin], axis=-1)
+    mx.eval(cos, sin)  # other streams will read them
+    return cos, sin
+
+
+def _swap_halves(x: Any) -> Any:
+    half = x.shape[-1] // 2
+    return mx.concatenate([x[..., half:], x[..., :half]], axis=-1)
+
+
+def _rotate_backward(primals: Any, d: Any, _: Any) -> tuple[Any, Any, Any]:
+    _, cos, sin = primals
+    return d * cos - _swap_halves(d) * sin, mx.zeros_like(cos), mx.zeros_like(sin)
+
+
+@with_gradient(_rotate_backward)
+def _rotate(x: Any, cos: Any, sin: Any) -> Any:
+    x = mx.contiguous(x)  # the models pass a transposed view; attention would copy it anyway
+    return x * cos + _swap_halves(x) * sin
+
+
+def rope(self: Any, x: Any, offset: Any = 0) -> Any:
+    """``nn.RoPE.__call__`` for x [..., length, size] (arXiv 2104.09864); with an offset, MLX's own."""
+    if self.traditional or self.dims != x.shape[-1] or not isinstance(offset, int) or offset or x.shape[-2] == 1:
+        return mx.fast.rope(x, self.dims, traditional=self.traditional, base=self.base, scale=self.scale, offset=offset)
+    return _rotate(x, *_angles(x.shape[-2], self.dims, self.base, self.scale))
+
+
+def _lora_backward(primals: Any, cotangents: Any, outputs: Any) -> tuple[Any, Any, Any, Any]:
+    (x, weight, a, b), low, d = primals, outputs[1], cotangents[0]
+    d_low = d @ b.T
+    return d @ weight + d_low @ a.T, mx.zeros_like(weight), x.T @ d_low, low.T @ d
+
+
+@with_gradient(_lora_backward)
+def _lora(x: Any, weight: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    low = x @ a
+    return x @ weight.T + low @ b, low
+
+
+def lora(self: Any, x: Any) -> Any:
+    """``LoRALinear.__call__``: x @ W + scale * dropout(x) @ A @ B, with the scale on B and few operations."""
+    linear, dropout = self.linear, self.dropout
+    if type(linear).__name__ != "Linear" or "bias" in linear or (dropout.training and dropout._p_1 < 1.0):
+        y = linear(x)
+        return y + (self.scale * ((dropout(x) @ self.lora_a) @ self.lora_b)).astype(x.dtype)
+    outputs: Any = _lora(x.reshape(-1, x.shape[-1]), linear.weight, self.lora_a, self.scale * self.lora_b)
+    return outputs[0].reshape(*x.shape[:-1], -1)
 
 
 def install() -> None:
@@ -115,6 +205,7 @@ def install() -> None:
         return
     import mlx.nn as nn
     from mlx_lm.models import activations, base, gemma3_text, llama
+    from mlx_lm.tuner.lora import LoRALinear
 
     x = mx.random.normal((2, 4, 8, 16), key=mx.random.key(0)) * 4
     y = mx.random.normal((2, 4, 8, 16), key=mx.random.key(1))
@@ -129,6 +220,12 @@ def install() -> None:
     if _equal(with_mask(attention), with_mask(base.scaled_dot_product_attention), x, y):
         llama.scaled_dot_product_attention = attention
         gemma3_text.scaled_dot_product_attention = attention
+    if _equal(partial(rope, nn.RoPE(16)), nn.RoPE(16), x):
+        nn.RoPE.__call__ = rope
+    layer = LoRALinear.from_base(nn.Linear(16, 8, bias=False), r=4)
+    layer.lora_b = y[0, 0, :4, :8]
+    if _equal(partial(lora, layer), layer, x):
+        LoRALinear.__call__ = lora
 
 
 def _equal(ours: Callable[..., Any], original: Callable[..., Any], *inputs: Any) -> bool:

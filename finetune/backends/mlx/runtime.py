@@ -16,7 +16,7 @@ from typing import Any
 
 from finetune.cli import UserError
 
-__all__ = ["BLAS", "DTYPE", "ON_CPU", "describe", "lanes", "mx"]
+__all__ = ["BLAS", "DTYPE", "ON_CPU", "describe", "lanes", "mx", "with_gradient"]
 
 _LINUX = sys.platform == "linux"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -115,6 +115,35 @@ def lanes(work: int) -> list[Any]:
     while len(_streams) < count:
         _streams.append(mx.new_stream(mx.default_device()))
     return _streams[:count] if count > 1 else [mx.default_stream(mx.default_device())]
+
+
+def with_gradient(backward: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``mx.custom_function`` whose ``backward(primals, cotangents, outputs)`` runs on the stream of its forward call.
+
+    MLX sees to that for its own operations only: a custom gradient would run on the default stream, where both lanes of a
+    step would wait for it.
+    """
+
+    def decorate(forward: Callable[..., Any]) -> Callable[..., Any]:
+        made: dict[str, Any] = {}
+
+        def on(stream: Any) -> Callable[..., Any]:
+            def run(*arguments: Any) -> Any:
+                with mx.stream(stream):
+                    return backward(*arguments)
+
+            return run
+
+        def call(*inputs: Any) -> Any:
+            stream = mx.default_stream(mx.default_device())
+            if (key := repr(stream)) not in made:
+                made[key] = mx.custom_function(forward)
+                made[key].vjp(on(stream))
+            return made[key](*inputs)
+
+        return call
+
+    return decorate
 
 
 def describe() -> str:
