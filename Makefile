@@ -13,10 +13,10 @@ FIND_PYTHON = for python in $(PYTHON) ""; do \
 	"$$python" -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$$python cannot make virtual environments (install the package python$$version-venv)" >&2; exit 2; }
 
-.PHONY: help setup demo test check format lock clean distclean
+.PHONY: help setup demo test test-faults check format lock clean distclean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 # .venv/.setup records the Python and the requirements of a finished setup. Anything else there is made afresh.
 setup: ## install the pinned requirements into .venv; PYTHON=python3.12 chooses the Python
@@ -42,6 +42,9 @@ demo: setup ## rows, a short training, base against tuned: the whole road, with 
 
 test: setup ## run the tests
 	@$(RUN) -m pytest
+
+test-faults: setup ## kill, damage and fill the disk under training runs (some minutes)
+	@$(RUN) -m pytest -m faults -s tests/faults
 
 check: setup ## what a change must pass: format, lint, types, tests
 	$(RUN) -m ruff format --check

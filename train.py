@@ -3,15 +3,18 @@
 python train.py --quick-test        100 steps of 2 rows, to see that everything works
 python train.py                     standard: 2000 steps of 4 rows
 python train.py --conservative      800 steps, gentle, with early stopping
+python train.py --resume            go on with a run that was stopped or killed
 """
 
 from collections.abc import Mapping
 
-from finetune import cli
+from finetune import cli, run_record
 from finetune.backends import BACKENDS, load_backend
-from finetune.config import TrainingConfig, describe, training_layers
+from finetune.backends.base import OPTIMIZERS
+from finetune.config import FINE_TUNE_TYPES, TrainingConfig, describe
 from finetune.methods import METHODS
 from finetune.methods.schedules import SCHEDULES
+from finetune.reporters import REPORTERS
 from finetune.tasks import TASKS
 
 
@@ -30,5 +33,8 @@ if __name__ == "__main__":
         "methods": METHODS,
         "backends": BACKENDS,
         "schedules": SCHEDULES,
+        "optimizers": OPTIMIZERS,
+        "fine_tune_types": dict.fromkeys(FINE_TUNE_TYPES),
+        "reporters": REPORTERS,
     }
-    cli.run(main, TrainingConfig, choices=choices, layers=training_layers)
+    cli.run(main, TrainingConfig, choices=choices, layers=run_record.layers)

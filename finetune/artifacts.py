@@ -21,6 +21,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 RUN_RECORD = "run.json"
 TRAINING_CONFIG = "training_config.txt"
 METRICS = "metrics.jsonl"
+CURVE = "loss.png"
+STATE = "state"
 EVALUATION = "evaluation.json"
 BENCHMARK = "benchmark.json"
 REPORT = "report.html"
@@ -55,14 +57,14 @@ def atomic(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        _fsync_folder(path.parent)
+        fsync_folder(path.parent)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}", exit_code=4) from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -112,11 +114,11 @@ def read_dataset_record(folder: Path) -> dict[str, Any]:
     return read_json(folder / DATASET_RECORD, "python dataset.py", ("type", "source", "files"))
 
 
-def read_split(folder: Path, split: str, record: dict[str, Any]) -> list[tuple[int, Row]]:
+def read_split(folder: Path, split: str, record: dict[str, Any], may_be_empty: bool = False) -> list[tuple[int, Row]]:
     """The rows of a split with their line numbers; UserError where the file is not the one that dataset.py checked."""
     path = split_file(folder, split)
     rows = read_jsonl(path)
-    if not rows:
+    if not rows and not may_be_empty:
         raise UserError(f"{path}: no rows (run: python dataset.py)")
     if file_hash(path) != record["files"].get(path.name):
         raise UserError(

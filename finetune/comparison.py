@@ -12,6 +12,7 @@ from finetune.backends import load_backend
 from finetune.cli import UserError
 from finetune.encoding import ChatEncoder
 from finetune.evaluation import Evaluated, evaluate, result
+from finetune.models import fingerprint
 from finetune.progress import Progress, say
 from finetune.tasks import TASKS, Task
 
@@ -35,7 +36,8 @@ class TunedRun:
         return Path(self.record["data"]["folder"])
 
     def load(self, tuned: bool) -> Any:
-        return self.backend.load(self.model_path, self.encoder, self.adapter_path if tuned else None)
+        adapter = self.adapter_path if tuned else None
+        return self.backend.load(self.model_path, self.encoder, adapter, fingerprint(self.model_path))
 
 
 def open_run(adapter_path: Path) -> TunedRun:

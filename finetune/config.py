@@ -1,5 +1,6 @@
 """The four configurations: each frozen dataclass is a script's command line and the record of its run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -40,24 +41,44 @@ class TrainingConfig:
     backend: str = option("mlx", "what computes", choices="backends")
     iters: int = option(2000, "optimizer steps", at_least=1)
     epochs: float | None = option(None, "passes over the training rows, instead of --iters", above=0)
-    batch_size: int = option(4, "rows per step", at_least=1)
+    batch_size: int = option(4, "rows per batch", at_least=1)
+    grad_accumulation: int = option(1, "batches per step, each weighing as much as its tokens", at_least=1)
     learning_rate: float = option(2e-4, "peak learning rate", above=0, at_most=1)
     schedule: str = option("cosine", "learning rate after the warm-up", choices="schedules")
     warmup: int = option(10, "steps of linear warm-up", at_least=0)
-    weight_decay: float = option(0.01, "AdamW weight decay", at_least=0)
+    optimizer: str = option("adamw", "what turns gradients into steps", choices="optimizers")
+    weight_decay: float = option(0.01, "weight decay, where the optimizer knows it", at_least=0)
     max_grad_norm: float = option(1.0, "clip the global gradient norm to this", above=0)
     lora_rank: int = option(16, "rank of the LoRA matrices", at_least=1)
-    lora_scale: float = option(2.0, "factor of the LoRA update (alpha / rank)", above=0)
+    lora_scale: float = option(2.0, "factor of the LoRA update", above=0)
+    lora_alpha: float | None = option(None, "alpha, instead of --lora-scale: the factor is alpha / rank", above=0)
+    rslora: bool = option(False, "the factor falls with the root of the rank: alpha / sqrt(rank)")
     lora_dropout: float = option(0.0, "dropout in front of the LoRA matrices", at_least=0, at_most=0.9)
     lora_layers: int | None = option(None, "adapt only the last N layers (default: all)", at_least=1)
-    max_seq_length: int = option(1024, "longest row, in tokens; a longer one is refused by its line", at_least=8)
+    lora_modules: str = option("all", "linear layers to adapt, such as q_proj,v_proj")
+    fine_tune_type: str = option("lora", "what is trained: LoRA, DoRA, or the layers whole", choices="fine_tune_types")
+    grad_checkpoint: bool = option(
+        False, "compute each block twice instead of keeping its insides: less memory, slower"
+    )
+    max_seq_length: int = option(1024, "longest row, in tokens; longer ones are left out and counted", at_least=8)
     steps_per_report: int = option(10, "steps between two reports", at_least=1)
     steps_per_eval: int = option(100, "steps between two validations", at_least=1)
+    eval_samples: int = option(0, "validation rows whose answers are scored at each validation", at_least=0)
+    show_samples: int = option(1, "answers to validation rows shown at each validation", at_least=0)
+    steps_per_save: int = option(50, "steps between two states that --resume can go on from", at_least=1)
+    resume: bool = option(False, "go on with the run in --adapter-path, exactly where it stopped")
+    report_to: str | None = option(None, "send the metrics to this tool as well", choices="reporters")
     patience: int | None = option(None, "stop after this many validations without a better loss", at_least=1)
     seed: int = option(42, "draws the order of the rows and the first LoRA weights", at_least=0, at_most=_SEEDS)
     dry_run: bool = option(False, "print every value and where it comes from, then stop")
     config: Path | None = option(None, "YAML file with values for these flags")
     origins: dict[str, str] = field(default_factory=dict)  # flag -> where its value comes from
+
+    @property
+    def lora_factor(self) -> float:
+        """What the LoRA update is multiplied with; rsLoRA (arXiv 2312.03732) divides alpha by the root of the rank."""
+        alpha = self.lora_scale * self.lora_rank if self.lora_alpha is None else self.lora_alpha
+        return alpha / (math.sqrt(self.lora_rank) if self.rslora else self.lora_rank)
 
 
 @dataclass(frozen=True)
@@ -87,6 +108,8 @@ class BenchmarkConfig:
     results_dir: Path = option(Path("results"), "folder for benchmark.json and report.html")
 
 
+FINE_TUNE_TYPES = ("lora", "dora", "full")
+
 MODES: dict[str, dict[str, Any]] = {
     "quick": {"iters": 100, "batch_size": 2, "steps_per_eval": 50},
     "standard": {},
@@ -106,8 +129,9 @@ def training_layers(explicit: Mapping[str, Any]) -> list[Layer]:
     chosen = {**from_file, **explicit}
     if chosen.get("quick_test") and chosen.get("conservative"):
         raise UserError("--quick-test and --conservative exclude each other (give one)")
-    if ("epochs" in explicit and "iters" in explicit) or ("epochs" in from_file and "iters" in from_file):
-        raise UserError("--epochs and --iters exclude each other (give one)")
+    for one, other in (("epochs", "iters"), ("lora_alpha", "lora_scale")):
+        if any(one in layer and other in layer for layer in (explicit, from_file)):
+            raise UserError(f"{flag(one)} and {flag(other)} exclude each other (give one)")
     mode = "quick" if chosen.get("quick_test") else "conservative" if chosen.get("conservative") else "standard"
     return [*layers, (f"{mode} mode", MODES[mode])]
 

@@ -122,14 +122,15 @@ def _generation_eos(folder: Path) -> list[int]:
 
 def encode_rows(
     encoder: ChatEncoder, rows: Sequence[tuple[int, dict[str, Any]]], path: Path, max_tokens: int
-) -> list[Example]:
-    """The examples of the rows of ``path``, given with their line numbers.
+) -> tuple[list[Example], list[int]]:
+    """The examples of the rows of ``path``, given with their line numbers, and the lines of those left out as too long.
 
-    Raises one UserError that counts every row that cannot be trained on and names the first by its line.
+    Raises one UserError that counts every row that cannot be trained on and names the first by its line; also where every
+    row is too long.
     """
     from jinja2 import TemplateError
 
-    examples, problems = [], []
+    examples, too_long, problems = [], [], []
     for line, row in rows:
         try:
             example = encoder.example(row["messages"])
@@ -137,11 +138,14 @@ def encode_rows(
             problems.append(f"{path}:{line}: the model's chat template refuses it: {first_line(error)}")
             continue
         if len(example.tokens) > max_tokens:
-            problems.append(f"{path}:{line}: {len(example.tokens)} tokens (raise --max-seq-length above {max_tokens})")
+            too_long.append(line)
         elif not any(example.loss_mask):
             problems.append(f"{path}:{line}: nothing to learn (the row needs an assistant message with text)")
-        examples.append(example)
+        else:
+            examples.append(example)
     if problems:
         more = f" ... and {len(problems) - 1} more rows like it" if len(problems) > 1 else ""
         raise UserError(problems[0] + more)
-    return examples
+    if too_long and not examples:
+        raise UserError(f"{path}: every row has more than {max_tokens} tokens (raise --max-seq-length)")
+    return examples, too_long

@@ -16,14 +16,14 @@ def say(line: str) -> None:
 class Progress:
     """``with Progress("Training", 800, "steps") as bar: bar.advance(note="loss 0.41")``"""
 
-    def __init__(self, title: str, total: int, unit: str):
-        self.title, self.total, self.unit = title, total, unit
+    def __init__(self, title: str, total: int, unit: str, silent: bool = False):
+        self.title, self.total, self.unit, self.silent = title, total, unit, silent
         self.done = 0
         self._bar: Any = None
         self._last_line = time.monotonic()
 
     def __enter__(self) -> "Progress":
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self.silent:
             from rich import progress
             from rich.console import Console
 
@@ -44,7 +44,7 @@ class Progress:
         self.done += count
         if self._bar is not None:
             self._bar.update(self._task, advance=count, **({"note": note} if note else {}))
-        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+        elif not self.silent and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             say(f"{self.title}: {self.done}/{self.total} {self.unit}" + (f", {note}" if note else ""))
 

@@ -4,39 +4,50 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from finetune import artifacts
-from finetune.cli import UserError
-from finetune.config import TrainingConfig, describe
+from finetune.cli import Layer, UserError, flag
+from finetune.config import TrainingConfig, describe, training_layers
 from finetune.encoding import ChatEncoder
-from finetune.models import ModelFolder
+from finetune.models import ModelFolder, fingerprint
 from finetune.progress import say
 
 _PREVIOUS = "previous"
 _KEYS = ("config", "task", "model", "template_sha256", "data", "command")
 
 
-def start(
-    config: TrainingConfig,
-    folder: ModelFolder,
-    encoder: ChatEncoder,
-    dataset: dict[str, Any],
-    adapter_config: dict[str, Any],
-    device: str,
-) -> None:
-    """Say what will make these adapters. Adapters of an earlier run move aside, with their record."""
-    _set_aside(config.adapter_path)
-    path = str(folder.path.resolve())
-    artifacts.write_json(config.adapter_path / artifacts.ADAPTER_CONFIG, {**adapter_config, "model": path})
-    artifacts.write_text(config.adapter_path / artifacts.TRAINING_CONFIG, describe(config) + "\n")
-    record = {
-        "format": 1,
+# flags that change what is seen of a run, not what it does
+_FREE = {"quick_test", "conservative", "adapter_path", "resume", "dry_run", "config", "report_to", "show_samples"}
+_FREE |= {"steps_per_save", "dataset_type", "data_dir"}
+
+
+def layers(explicit: Mapping[str, Any]) -> list[Layer]:
+    """Where train.py takes what no flag says: from the modes, or, of a run that is resumed, from its own record."""
+    if not explicit.get("resume"):
+        return training_layers(explicit)
+    adapter_path = Path(explicit.get("adapter_path", TrainingConfig.adapter_path))
+    return [(str(adapter_path / artifacts.RUN_RECORD), read(adapter_path)["config"])]
+
+
+def describe_run(
+    config: TrainingConfig, folder: ModelFolder, encoder: ChatEncoder, dataset: dict[str, Any], device: str
+) -> dict[str, Any]:
+    """All that decides what a run does, and where it does it."""
+    return {
+        "format": 2,
         "config": {name: getattr(config, name) for name in config.origins},
         "origins": config.origins,
         "task": dataset["type"],
-        "model": {"name": folder.name, "source": folder.source, "revision": folder.revision, "path": path},
+        "model": {
+            "name": folder.name,
+            "source": folder.source,
+            "revision": folder.revision,
+            "path": str(folder.path.resolve()),
+            "weights": fingerprint(folder.path),
+        },
         "template_sha256": artifacts.text_hash(encoder.template),
         "data": {
             "folder": str(config.data_dir.resolve()),
@@ -48,7 +59,50 @@ def start(
         "device": device,
         "machine": artifacts.machine_and_versions(),
     }
+
+
+def start(config: TrainingConfig, record: dict[str, Any], adapter_config: dict[str, Any]) -> None:
+    """Say what will make these adapters. Adapters of an earlier run move aside, with their record."""
+    _set_aside(config.adapter_path)
+    adapter_config = {**adapter_config, "model": record["model"]["path"]}
+    artifacts.write_json(config.adapter_path / artifacts.ADAPTER_CONFIG, adapter_config)
+    artifacts.write_text(config.adapter_path / artifacts.TRAINING_CONFIG, describe(config) + "\n")
     artifacts.write_json(config.adapter_path / artifacts.RUN_RECORD, record)
+
+
+def check_same(adapter_path: Path, now: dict[str, Any]) -> None:
+    """UserError (exit 3) that lists every difference between the recorded run and the one that would go on with it."""
+    then = read(adapter_path)
+    compared = [
+        (flag(name), then["config"].get(name), value) for name, value in now["config"].items() if name not in _FREE
+    ]
+    compared += [
+        (f"rows in {name}", then["data"]["files"].get(name), value) for name, value in now["data"]["files"].items()
+    ]
+    compared.append(("the weights of the model", then["model"].get("weights"), now["model"]["weights"]))
+    compared.append(("the chat template", then["template_sha256"], now["template_sha256"]))
+    different = [
+        f"{what} {_short(old)}, now {_short(new)}" for what, old, new in compared if _plain(old) != _plain(new)
+    ]
+    if different:
+        raise UserError(
+            f"{adapter_path}: not the run that was started: {'; '.join(different)}"
+            " (give the same again, or start a new run without --resume)",
+            exit_code=3,
+        )
+    if then["machine"] != now["machine"]:
+        say(
+            "Note: another machine or other versions than the run began with; the result may differ in the last digits."
+        )
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:8] if len(text) == 64 else text  # a hash
 
 
 def finish(adapter_path: Path, result: dict[str, Any]) -> None:
@@ -58,6 +112,12 @@ def finish(adapter_path: Path, result: dict[str, Any]) -> None:
 
 def read(adapter_path: Path) -> dict[str, Any]:
     return artifacts.read_json(adapter_path / artifacts.RUN_RECORD, "python train.py", _KEYS)
+
+
+def keep_metrics(adapter_path: Path, step: int, validated: int) -> None:
+    """Drop what was reported after ``step``, or of a validation after ``validated``: it will be reported again."""
+    kept = [row for row in read_metrics(adapter_path) if row["step"] <= (validated if "valid_loss" in row else step)]
+    artifacts.write_jsonl(adapter_path / artifacts.METRICS, kept)
 
 
 def read_metrics(adapter_path: Path) -> list[dict[str, Any]]:
@@ -74,8 +134,9 @@ def _set_aside(adapter_path: Path) -> None:
         shutil.rmtree(previous, ignore_errors=True)
         previous.mkdir()
         for path in adapter_path.iterdir():
-            if path.is_file():
+            if path.is_file() and not path.name.startswith("."):
                 path.rename(previous / path.name)
+        shutil.rmtree(adapter_path / artifacts.STATE, ignore_errors=True)
     except OSError as error:
         raise UserError(f"{previous}: cannot be written: {error.strerror}", exit_code=4) from None
     say(f"The adapters of the run before are now in {previous}.")

@@ -20,19 +20,41 @@ def builtin_model() -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(builtin_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of two small layers with random weights, and the real tokenizer of the builtin model."""
-    from finetune.backends.mlx.runtime import mx  # isort: skip  before any other import of MLX
-    from mlx.utils import tree_flatten
+    from finetune.backends.mlx.runtime import mx  # noqa: F401  # isort: skip  before any other import of MLX
     from mlx_lm.models import llama
 
     folder = tmp_path_factory.mktemp("tiny")
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
-        if (builtin_model / name).exists():
-            (folder / name).write_bytes((builtin_model / name).read_bytes())
     config = json.loads((builtin_model / "config.json").read_text())
     config |= {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "intermediate_size": 128}
     config |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+    _write_model(folder, config, llama, builtin_model)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_gemma(builtin_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for Gemma 3, with a window shorter than the rows in every second layer."""
+    from finetune.backends.mlx.runtime import mx  # noqa: F401  # isort: skip
+    from mlx_lm.models import gemma3_text
+
+    folder = tmp_path_factory.mktemp("gemma")
+    vocabulary = json.loads((builtin_model / "config.json").read_text())["vocab_size"]
+    config = {"model_type": "gemma3_text", "hidden_size": HIDDEN, "num_hidden_layers": 4, "intermediate_size": 128}
+    config |= {"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16}
+    config |= {"vocab_size": vocabulary, "sliding_window": 8, "sliding_window_pattern": 2}
+    _write_model(folder, config, gemma3_text, builtin_model)
+    return folder
+
+
+def _write_model(folder: Path, config: dict, architecture: object, tokenizer: Path) -> None:
+    from finetune.backends.mlx.runtime import mx  # isort: skip
+    from mlx.utils import tree_flatten
+
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
+        if (tokenizer / name).exists():
+            (folder / name).write_bytes((tokenizer / name).read_bytes())
     (folder / "config.json").write_text(json.dumps(config))
     mx.random.seed(0)
-    network = llama.Model(llama.ModelArgs.from_dict(config))
-    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(network.parameters())))
-    return folder
+    network = architecture.Model(architecture.ModelArgs.from_dict(config))
+    weights = {name: array for name, array in tree_flatten(network.parameters()) if name != "lm_head.weight"}
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)

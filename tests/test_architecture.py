@@ -11,9 +11,11 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ("dataset", "train", "test_finetuned", "benchmark")
 LAYERS = [  # from the top; a module may import from any layer below its own
     SCRIPTS,
-    ("benchmarking", "training", "chat", "report"),
+    ("benchmarking", "training", "chat"),
+    ("training_progress",),
+    ("report",),
     ("comparison", "speed"),
-    ("run_record",),
+    ("run_record", "checkpoints", "reporters"),
     ("backends",),
     ("evaluation",),
     ("verdict", "methods"),

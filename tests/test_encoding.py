@@ -62,10 +62,9 @@ def test_the_end_of_turn_stops(encoder: ChatEncoder) -> None:
     assert encoder.tokenizer.convert_tokens_to_ids("<|im_end|>") in encoder.stop_tokens
 
 
-def test_a_row_that_is_too_long_is_named_by_its_line(encoder: ChatEncoder) -> None:
-    rows = [
-        (1, {"messages": [ASK, SAY]}),
-        (7, {"messages": [{"role": "user", "content": "word " * 100}, SAY]}),
-    ]
-    with pytest.raises(UserError, match=r"rows\.jsonl:7: 1\d\d tokens.*--max-seq-length"):
-        encode_rows(encoder, rows, Path("rows.jsonl"), 64)
+def test_rows_that_are_too_long_are_left_out_by_line(encoder: ChatEncoder) -> None:
+    long = (7, {"messages": [{"role": "user", "content": "word " * 100}, SAY]})
+    examples, left_out = encode_rows(encoder, [(1, {"messages": [ASK, SAY]}), long], Path("rows.jsonl"), 64)
+    assert (len(examples), left_out) == (1, [7])
+    with pytest.raises(UserError, match=r"rows\.jsonl: every row.*--max-seq-length"):
+        encode_rows(encoder, [long], Path("rows.jsonl"), 64)

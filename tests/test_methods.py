@@ -1,15 +1,16 @@
 from itertools import islice
 
+import pytest
+
 from finetune.encoding import Example
-from finetune.methods import sft
+from finetune.methods import METHODS, plan, sft, steps_per_epoch
 from finetune.methods.schedules import SCHEDULES, learning_rate
 
 EXAMPLES = [Example([0] * (5 + i % 37), [True] * (5 + i % 37)) for i in range(103)]
 
 
 def epoch(number: int, batch_size: int = 4) -> list[list[int]]:
-    per_epoch = -(-len(EXAMPLES) // batch_size)
-    return list(islice(sft.batches(EXAMPLES, batch_size, 1), number * per_epoch, (number + 1) * per_epoch))
+    return sft.epoch(EXAMPLES, batch_size, 1, number)
 
 
 def test_every_row_once_per_epoch_with_the_partial_batch() -> None:
@@ -27,6 +28,17 @@ def test_buckets_keep_padding_small() -> None:
     lengths = [[len(EXAMPLES[row].tokens) for row in batch] for batch in epoch(0)]
     padded = sum(max(batch) * len(batch) for batch in lengths)
     assert padded < 1.15 * sum(sum(batch) for batch in lengths)
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_a_run_goes_on_from_any_step(accumulation: int) -> None:
+    per_epoch = steps_per_epoch(len(EXAMPLES), 4, accumulation)
+    whole = list(islice(plan(METHODS["sft"], EXAMPLES, 4, accumulation, 1), 2 * per_epoch + 3))
+    for first in (1, per_epoch - 1, per_epoch, 2 * per_epoch + 1):
+        rest = plan(METHODS["sft"], EXAMPLES, 4, accumulation, 1, first)
+        assert list(islice(rest, len(whole) - first)) == whole[first:]
+    first_epoch = [row for step in whole[:per_epoch] for batch in step for row in batch]
+    assert sorted(first_epoch) == list(range(len(EXAMPLES)))  # the last step of an epoch may have fewer batches
 
 
 def test_learning_rate_warms_up_and_ends_low() -> None:

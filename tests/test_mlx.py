@@ -6,18 +6,17 @@ from pathlib import Path
 import pytest
 
 from finetune.backends import load_backend
-from finetune.backends.base import Step, Validation
-from finetune.cli import UserError
+from finetune.backends.base import OPTIMIZERS, Step
 from finetune.config import TrainingConfig
 from finetune.encoding import ChatEncoder
-from finetune.methods import METHODS
+from finetune.methods import METHODS, sft
 
 mlx = load_backend("mlx")
 
-from finetune.backends.mlx.completion import collate, logprob_function  # noqa: E402
+from finetune.backends.mlx.completion import collate, has_plain_head, logprob_function  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 
-CONFIG = TrainingConfig(iters=30, batch_size=2, learning_rate=1e-2, lora_rank=4, steps_per_eval=10, warmup=2)
+CONFIG = TrainingConfig(iters=30, batch_size=2, learning_rate=1e-2, lora_rank=4, warmup=2)
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +30,30 @@ def examples(encoder: ChatEncoder) -> list:
     return [encoder.example([{"role": "user", "content": q}, {"role": "assistant", "content": a}]) for q, a in pairs]
 
 
-def test_loss_and_gradients_equal_full_logits(tiny_model: Path, encoder: ChatEncoder, examples: list) -> None:
+def trainer(folder: Path, encoder: ChatEncoder, examples: list, config: TrainingConfig = CONFIG):
+    return mlx.Trainer(mlx.load(folder, encoder), METHODS["sft"], examples, config, config.iters, "base")
+
+
+def run(trainer, stop=lambda: False) -> list[Step]:
+    return list(trainer.run(stop))
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "full"])
+@pytest.mark.parametrize("shape", ["llama", "gemma"])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_loss_and_gradients_equal_full_logits(
+    request: pytest.FixtureRequest, encoder: ChatEncoder, examples: list, kind: str, shape: str, accumulation: int
+) -> None:
     import mlx.nn as nn
     from mlx.utils import tree_flatten
 
-    model = mlx.load(tiny_model, encoder)
-    mlx.attach_lora(model, CONFIG)
-    for name, array in tree_flatten(model.network.trainable_parameters()):  # lora_b starts at 0: no gradient for lora_a
+    folder = request.getfixturevalue("tiny_model" if shape == "llama" else "tiny_gemma")
+    config = replace(CONFIG, fine_tune_type=kind, batch_size=2 if accumulation == 2 else 3)
+    made = trainer(folder, encoder, examples, config)
+    network = made.network
+    for name, array in tree_flatten(network.trainable_parameters()):  # lora_b starts at 0: no gradient for lora_a
         if name.endswith("lora_b"):
             array[:] = 0.01 * mx.random.normal(array.shape)
-    logprobs = logprob_function(model.network)
-
-    def ours(network):
-        return METHODS["sft"].loss(logprobs(network, collate(examples)))
 
     def reference(network):
         losses, learned = 0.0, 0
@@ -54,18 +64,50 @@ def test_loss_and_gradients_equal_full_logits(tiny_model: Path, encoder: ChatEnc
             learned += sum(example.loss_mask)
         return losses / learned
 
-    (loss, grads), (wanted, wanted_grads) = (
-        nn.value_and_grad(model.network, f)(model.network) for f in (ours, reference)
+    wanted, wanted_gradients = nn.value_and_grad(network, reference)(network)
+    for batch in sft.epoch(examples, config.batch_size, 0, 0):
+        made._add(batch)
+    at = made.position
+    assert at.loss / at.weight == pytest.approx(wanted.item(), rel=1e-5)
+    for name, want in tree_flatten(wanted_gradients):
+        ours = made._sum[name] / at.weight
+        assert mx.abs(ours - want).max().item() <= 1e-5 * max(1e-3, mx.abs(want).max().item()), name
+
+
+def test_a_head_that_is_not_plain_gets_its_full_logits(tiny_model: Path, encoder: ChatEncoder, examples: list) -> None:
+    network = mlx.load(tiny_model, encoder).network
+    network.freeze()
+    assert has_plain_head(network)
+    plain = network.model.embed_tokens.as_linear
+    network.model.embed_tokens.as_linear = lambda x: 30 * mx.tanh(plain(x) / 30)  # soft-capped
+    assert not has_plain_head(network)
+    batches = collate(examples)
+    capped = logprob_function(network)(network, batches)
+    logits = network(batches[0].inputs).reshape(-1, network.args.vocab_size)[batches[0].positions]
+    chosen = mx.take_along_axis(
+        logits - mx.logsumexp(logits, axis=-1, keepdims=True), batches[0].labels[:, None], axis=-1
     )
-    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
-    for (name, grad), (_, want) in zip(tree_flatten(grads), tree_flatten(wanted_grads), strict=True):
-        assert mx.abs(grad - want).max().item() <= 1e-5 * max(1e-3, mx.abs(want).max().item()), name
+    assert mx.allclose(capped[: chosen.size], chosen.squeeze(-1), atol=1e-5)
 
 
-def trained(folder: Path, encoder: ChatEncoder, examples: list, config: TrainingConfig):
-    model = mlx.load(folder, encoder)
-    mlx.attach_lora(model, config)
-    return model, list(mlx.train(model, METHODS["sft"], examples, examples, config, config.iters))
+@pytest.mark.parametrize("changed", [{"grad_checkpoint": True}, {"lora_modules": "q_proj,v_proj"}, {"rslora": True}])
+def test_variants_of_a_step(tiny_model: Path, encoder: ChatEncoder, examples: list, changed: dict) -> None:
+    plain, other = (trainer(tiny_model, encoder, examples, replace(CONFIG, iters=3, **c)) for c in ({}, changed))
+    losses = [[step.loss for step in run(made)] for made in (plain, other)]
+    if "grad_checkpoint" in changed:
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    elif "lora_modules" in changed:
+        assert other.trainable_parameters < plain.trainable_parameters
+        assert other.adapter_config["lora_parameters"]["keys"] == ["self_attn.q_proj", "self_attn.v_proj"]
+    else:
+        assert other.adapter_config["lora_parameters"]["scale"] == pytest.approx(CONFIG.lora_scale * 2)  # rank 4
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_learns(tiny_model: Path, encoder: ChatEncoder, examples: list, name: str) -> None:
+    rate = {"sgd": 0.5, "lion": 1e-3}.get(name, 1e-2)
+    steps = run(trainer(tiny_model, encoder, examples, replace(CONFIG, optimizer=name, learning_rate=rate)))
+    assert steps[-1].loss < steps[0].loss - 0.5
 
 
 def test_training_learns_saves_and_loads_again(
@@ -73,47 +115,41 @@ def test_training_learns_saves_and_loads_again(
 ) -> None:
     import json
 
-    model, events = trained(tiny_model, encoder, examples, CONFIG)
-    losses = [event.loss for event in events if isinstance(event, Validation)]
-    assert [event.step for event in events if isinstance(event, Validation)] == [10, 20, 30]
-    assert losses[-1] < losses[0] - 1
+    made = trainer(tiny_model, encoder, examples)
+    before = made.validation_loss(examples)
+    steps = run(made)
+    assert [step.step for step in steps] == list(range(1, 31))
+    assert made.validation_loss(examples) < before - 1
 
-    mlx.save_adapters(model, tmp_path / "adapters.safetensors")
-    lora = {"rank": CONFIG.lora_rank, "scale": CONFIG.lora_scale, "dropout": 0.0}
-    (tmp_path / "adapter_config.json").write_text(
-        json.dumps({"fine_tune_type": "lora", "num_layers": 2, "lora_parameters": lora})
-    )
-    again = mlx.load(tiny_model, encoder, tmp_path)
+    made.save_adapters(tmp_path / "adapters.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps(made.adapter_config))
+    again = mlx.load(tiny_model, encoder, tmp_path, "base")
     probe = mx.array([examples[0].tokens])
-    assert mx.array_equal(again.network(probe), model.network(probe))
-    assert not mx.array_equal(mlx.load(tiny_model, encoder).network(probe), model.network(probe))
-
-    (tmp_path / "adapter_config.json").write_text(
-        json.dumps({"fine_tune_type": "lora", "num_layers": 1, "lora_parameters": lora})
-    )
-    with pytest.raises(UserError) as refused:
-        mlx.load(tiny_model, encoder, tmp_path)
-    assert refused.value.exit_code == 3
+    assert mx.array_equal(again.network(probe), made.network(probe))
+    assert not mx.array_equal(mlx.load(tiny_model, encoder).network(probe), made.network(probe))
 
 
 def test_validation_changes_nothing(tiny_model: Path, encoder: ChatEncoder, examples: list) -> None:
     config = replace(CONFIG, iters=6, lora_dropout=0.1)
-    runs = [trained(tiny_model, encoder, examples, replace(config, steps_per_eval=every))[1] for every in (1, 6)]
-    first, second = ([event.loss for event in events if isinstance(event, Step)] for events in runs)
+    made, watched = (trainer(tiny_model, encoder, examples, config) for _ in range(2))
+    first = [step.loss for step in run(made)]
+    second = []
+    for step in watched.run(lambda: False):
+        second.append(step.loss)
+        watched.validation_loss(examples)
     assert first == second
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights(
     tiny_model: Path, encoder: ChatEncoder, examples: list
 ) -> None:
-    from mlx.utils import tree_flatten
+    from finetune.backends.mlx import adapters
 
-    model = mlx.load(tiny_model, encoder)
-    mlx.attach_lora(model, CONFIG)
-    model.network.model.norm.weight = model.network.model.norm.weight * float("inf")
-    events = list(mlx.train(model, METHODS["sft"], examples, examples, CONFIG, 5))
-    assert len(events) == 1 and not events[0].finite
-    assert all(mx.isfinite(array).all() for _, array in tree_flatten(model.network.trainable_parameters()))
+    made = trainer(tiny_model, encoder, examples)
+    made.network.model.norm.weight = made.network.model.norm.weight * float("inf")
+    steps = run(made)
+    assert len(steps) == 1 and not steps[0].finite
+    assert all(mx.isfinite(array).all() for array in adapters.trainable(made.network).values())
 
 
 def test_batched_answers_equal_single_ones(tiny_model: Path, encoder: ChatEncoder) -> None:

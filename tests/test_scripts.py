@@ -55,7 +55,8 @@ def test_train_leaves_adapters_and_their_record(road: Path) -> None:
         "training_config.txt",
         "metrics.jsonl",
     }
-    assert files == wanted | {"0000003_adapters.safetensors", "0000006_adapters.safetensors"}
+    wanted |= {"0000003_adapters.safetensors", "0000006_adapters.safetensors", "loss.png", "state", ".lock"}
+    assert files == wanted
     record = json.loads((road / "checkpoints" / "run.json").read_text())
     assert record["config"]["iters"] == 6 and record["origins"]["iters"] == "flag"
     assert record["result"]["steps"] == 6
@@ -126,6 +127,40 @@ def test_a_signal_ends_training_after_saving(road: Path, tiny_model: Path) -> No
     assert json.loads((road / "stopped" / "run.json").read_text())["result"]["steps"] >= 10
 
 
+def test_adapters_that_do_not_fit_are_refused(road: Path, tiny_gemma: Path, tmp_path: Path) -> None:
+    from finetune.backends import load_backend
+
+    load_backend("mlx")
+    import mlx.core as mx
+
+    arrays = mx.load(str(road / "checkpoints" / "adapters.safetensors"))
+    first = min(arrays)
+    broken = {
+        "not finite": arrays | {first: arrays[first] * float("nan")},
+        "does not fit": arrays | {first: mx.zeros((3, 3))},
+        "is missing": {name: array for name, array in arrays.items() if name != first},
+        "is not in the model": arrays | {"unrelated": mx.zeros((3, 3))},
+    }
+    shutil.copytree(road / "checkpoints", tmp_path / "a")
+    for why, content in broken.items():
+        mx.save_safetensors(str(tmp_path / "a" / "adapters.safetensors"), content)
+        for script in ("test_finetuned.py", "benchmark.py"):
+            assert why in refused(road, script, "--adapter-path", tmp_path / "a", code=3)
+    good = bytearray((road / "checkpoints" / "adapters.safetensors").read_bytes())
+    good[-5] ^= 4  # a flipped bit
+    (tmp_path / "a" / "adapters.safetensors").write_bytes(good)
+    assert "damaged" in refused(road, "test_finetuned.py", "--adapter-path", tmp_path / "a", code=3)
+    record = json.loads((road / "checkpoints" / "run.json").read_text())
+    other = tmp_path / "other"  # a base of the same shape with other weights
+    shutil.copytree(record["model"]["path"], other)
+    weights = mx.load(str(other / "model.safetensors"))
+    mx.save_safetensors(str(other / "model.safetensors"), {name: array * 1.01 for name, array in weights.items()})
+    shutil.copy(road / "checkpoints" / "adapters.safetensors", tmp_path / "a")
+    record["model"]["path"] = str(other)
+    (tmp_path / "a" / "run.json").write_text(json.dumps(record))
+    assert "another model" in refused(road, "test_finetuned.py", "--adapter-path", tmp_path / "a", code=3)
+
+
 def test_bad_input_is_one_line_and_writes_nothing(road: Path, tmp_path: Path, tiny_model: Path) -> None:
     assert "--iters" in refused(tmp_path, "train.py", "--iters", "0")
     assert "--quick-test" in refused(tmp_path, "train.py", "--quick-test", "--conservative")
@@ -134,6 +169,15 @@ def test_bad_input_is_one_line_and_writes_nothing(road: Path, tmp_path: Path, ti
     assert "no such file" in refused(tmp_path, "dataset.py", "--dataset-name", "missing.jsonl")
     assert "--type chat" in refused(tmp_path, "dataset.py", "--type", "chat")
     assert list(tmp_path.iterdir()) == []
+    for rate in ("nan", "inf", "0", "-1e-4"):
+        assert "--learning-rate" in refused(tmp_path, "train.py", f"--learning-rate={rate}")
+    assert "--lora-rank" in refused(tmp_path, "train.py", "--lora-rank", "0")
+    assert "--lora-layers: the model has 2" in refused(
+        road, "train.py", "--model", tiny_model, "--lora-layers", 3, "--adapter-path", tmp_path / "c"
+    )
+    assert "q_proj" in refused(
+        road, "train.py", "--model", tiny_model, "--lora-modules", "query", "--adapter-path", tmp_path / "c"
+    )
     assert "--dataset-type" in refused(road, "train.py", "--dataset-type", "chat")
     assert "google/gemma-3-270m-it" in refused(
         road, "train.py", "--model", "google/gemma-3-270m-it", "--adapter-path", tmp_path / "a"

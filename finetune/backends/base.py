@@ -1,6 +1,15 @@
-"""What every backend reports while it trains."""
+"""What every backend reports while it trains, and the names that its choices go by."""
 
 from dataclasses import dataclass
+
+OPTIMIZERS = {
+    "adamw": "AdamW",
+    "adam": "Adam",
+    "sgd": "SGD",
+    "lion": "Lion",
+    "adafactor": "Adafactor",
+    "muon": "Muon",
+}
 
 
 @dataclass(frozen=True)
@@ -8,17 +17,11 @@ class Step:
     """One optimizer step, counted from 1."""
 
     step: int
-    loss: float  # mean over the learned tokens of the batch
+    loss: float  # mean over the learned tokens of its rows
     finite: bool  # of the loss and of the gradient's norm; where False the step was not applied
     learning_rate: float
-    rows: list[int]  # indices of the batch's training rows
+    rows: list[int]  # indices of the training rows it took
     tokens: int  # processed, padding included
     learned: int  # in the loss
     seconds: float
     peak_memory_mb: float
-
-
-@dataclass(frozen=True)
-class Validation:
-    step: int
-    loss: float  # per learned token, over the whole validation split

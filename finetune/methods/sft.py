@@ -1,7 +1,7 @@
 """Supervised fine-tuning: the mean negative log-probability of the assistant's tokens."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from finetune.encoding import Example
@@ -10,28 +10,25 @@ from finetune.methods.base import Method
 _BATCHES_PER_BUCKET = 16  # rows of this many batches are sorted by length together: little padding, still well mixed
 
 
-def batches(examples: Sequence[Example], batch_size: int, seed: int) -> Iterator[list[int]]:
-    """Batches of row indices without end: each epoch has every row once, drawn and bucketed by length anew.
+def epoch(examples: Sequence[Example], batch_size: int, seed: int, number: int) -> list[list[int]]:
+    """Batches of row indices: every row once, drawn and bucketed by length anew in each epoch.
 
-    The last batch of an epoch may be smaller; it is trained too.
+    The last batch may be smaller; it is trained too.
     """
-    epoch = 0
-    while True:
-        draw = random.Random(f"{seed} {epoch}")
-        order = draw.sample(range(len(examples)), len(examples))
-        bucket = batch_size * _BATCHES_PER_BUCKET
-        by_length = [
-            row
-            for at in range(0, len(order), bucket)
-            for row in sorted(order[at : at + bucket], key=lambda i: len(examples[i].tokens))
-        ]
-        cut = [by_length[at : at + batch_size] for at in range(0, len(by_length), batch_size)]
-        yield from draw.sample(cut, len(cut))
-        epoch += 1
+    draw = random.Random(f"{seed} {number}")
+    order = draw.sample(range(len(examples)), len(examples))
+    bucket = batch_size * _BATCHES_PER_BUCKET
+    by_length = [
+        row
+        for at in range(0, len(order), bucket)
+        for row in sorted(order[at : at + bucket], key=lambda i: len(examples[i].tokens))
+    ]
+    cut = [by_length[at : at + batch_size] for at in range(0, len(by_length), batch_size)]
+    return draw.sample(cut, len(cut))
 
 
-def loss(logprobs: Any) -> Any:
-    return -logprobs.mean()
+def loss(logprobs: Any) -> tuple[Any, float]:
+    return -logprobs.sum(), float(logprobs.size)
 
 
-SFT = Method(name="sft", batches=batches, loss=loss)
+SFT = Method(name="sft", epoch=epoch, loss=loss)

@@ -11,8 +11,11 @@ from typing import Any, Literal
 from finetune import artifacts
 from finetune.cli import UserError
 from finetune.hub import download_snapshot
+from finetune.models.fingerprint import fingerprint
 
 DEFAULT_MODEL = "google/gemma-3-270m-it"
+__all__ = ["DEFAULT_MODEL", "ModelFolder", "cache_dir", "find_model", "fingerprint"]
+
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model"]
 
 

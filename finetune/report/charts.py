@@ -25,6 +25,7 @@ _STYLE = {
     "ytick.labelcolor": MUTED,
     "legend.frameon": False,
 }
+_ON_WHITE = {INK: "#1a1a1a", MUTED: "#666666", LINE: "#d0d0d0", BASE: "#9a9a9a", TUNED: "#0b6e8f"}
 _WIDTH = 4.4  # inches; on a phone this is shown at about its natural size, so the text can be read
 
 
@@ -51,6 +52,46 @@ def accuracy(sides: Mapping[str, Mapping[str, Any]], metric: str) -> Markup:
 
 def loss(metrics: Sequence[Mapping[str, Any]]) -> Markup | None:
     """Training and validation loss over the steps, the best validation marked; None without a loss."""
+    drawn = _loss(metrics)
+    return _svg(drawn[0], 2.4, f"Training and validation loss over the steps{drawn[1]}") if drawn else None
+
+
+def loss_picture(metrics: Sequence[Mapping[str, Any]]) -> bytes | None:
+    """The same chart as a PNG on white; None without a loss."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    drawn = _loss(metrics)
+    if drawn is None:
+        return None
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        drawn[0](figure.add_subplot())
+        for artist in figure.findobj():
+            for part in ("color", "edgecolor", "facecolor"):
+                _repaint(artist, part)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=150)
+    return file.getvalue()
+
+
+def _repaint(artist: Any, part: str) -> None:
+    """Give a part of a figure the colour that its stand-in means on white."""
+    from matplotlib.colors import to_hex
+
+    getter, setter = getattr(artist, f"get_{part}", None), getattr(artist, f"set_{part}", None)
+    if getter is None or setter is None:
+        return
+    try:
+        colour = to_hex(getter())
+    except ValueError:  # a part with several colours, or none
+        return
+    if colour in _ON_WHITE:
+        setter(_ON_WHITE[colour])
+
+
+def _loss(metrics: Sequence[Mapping[str, Any]]) -> tuple[Callable[[Any], None], str] | None:
+    """What draws the losses, and what it shows in words."""
     training, validation = _curve(metrics, "loss"), _curve(metrics, "valid_loss")
     best = [row["step"] for row in metrics if row.get("best") and row["step"] in validation][-1:]
     if not training and not validation:
@@ -71,8 +112,7 @@ def loss(metrics: Sequence[Mapping[str, Any]]) -> Markup | None:
         axes.set_axisbelow(True)
         axes.legend(loc="upper right")
 
-    told = "".join(f"; best validation loss {validation[step]:#.3g} at step {step}" for step in best)
-    return _svg(draw, 2.4, f"Training and validation loss over the steps{told}")
+    return draw, "".join(f"; best validation loss {validation[step]:#.3g} at step {step}" for step in best)
 
 
 def _curve(metrics: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune.backends.mlx import cpu_math
+from finetune.backends.mlx import adapters, cpu_math
 from finetune.backends.mlx.runtime import DTYPE, lanes, mx
 from finetune.cli import UserError, first_line
 from finetune.encoding import ChatEncoder, Message
@@ -13,10 +13,13 @@ from finetune.evaluation import Answer
 _BATCH = 32  # answers decoded at once; more gains little and costs memory
 
 
-def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None) -> "MlxModel":
-    """The model of ``folder``, with the adapter of the folder ``adapter`` attached. Raises UserError where they do not fit."""
+def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: str | None = None) -> "MlxModel":
+    """The model of ``folder``, with the adapter of the folder ``adapter`` attached. Raises UserError where they do not fit.
+
+    ``base`` is the fingerprint of the model's weights, which the adapter must name if it names any.
+    """
     from mlx.utils import tree_map
-    from mlx_lm.utils import load_adapters, load_model
+    from mlx_lm.utils import load_model
 
     cpu_math.install()
     try:
@@ -27,12 +30,7 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None) -> "Ml
         tree_map(lambda a: a.astype(DTYPE) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
     )
     if adapter is not None:
-        try:
-            load_adapters(network, str(adapter))
-        except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError, RuntimeError) as error:
-            raise UserError(
-                f"{adapter}: the adapter does not fit the model: {' '.join(str(error).split())}", exit_code=3
-            ) from None
+        adapters.load(network, adapter, base)
     network.eval()
     mx.eval(network.parameters())
     return MlxModel(network, encoder)

@@ -1,0 +1,134 @@
+"""The trained part of a model: put on, saved with a hash of its own, and refused where it does not fit."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from finetune import artifacts
+from finetune.backends.mlx.runtime import mx
+from finetune.cli import UserError, first_line
+from finetune.config import TrainingConfig
+
+import mlx.nn as nn  # isort: skip  after the runtime
+from mlx.utils import tree_flatten, tree_unflatten  # isort: skip
+
+_LEAVES = {"lora_a", "lora_b", "m"}  # m: DoRA's magnitudes
+
+
+def settings(network: Any, config: TrainingConfig) -> dict[str, Any]:
+    """What mlx_lm needs to put the same layers on again (adapter_config.json). UserError where the model has no such layers."""
+    depth = len(network.layers)
+    layers = depth if config.lora_layers is None else config.lora_layers
+    if layers > depth:
+        raise UserError(f"--lora-layers: the model has {depth} layers, not {layers}")
+    parameters: dict[str, Any] = {"rank": config.lora_rank, "scale": config.lora_factor, "dropout": config.lora_dropout}
+    if config.lora_modules != "all":
+        parameters["keys"] = _modules(network, config.lora_modules.split(","))
+    return {"fine_tune_type": config.fine_tune_type, "num_layers": layers, "lora_parameters": parameters}
+
+
+def _modules(network: Any, wanted: list[str]) -> list[str]:
+    known = [name for name, module in network.layers[-1].named_modules() if isinstance(module, nn.Linear)]
+    known += [name for name, module in network.layers[-1].named_modules() if isinstance(module, nn.QuantizedLinear)]
+    names = {name.rsplit(".", 1)[-1] for name in known}
+    for name in wanted:
+        if name.strip() not in names:
+            raise UserError(f"--lora-modules: the model has no {name.strip()!r} (it has {', '.join(sorted(names))})")
+    chosen = {name.strip() for name in wanted}
+    return sorted(name for name in known if name.rsplit(".", 1)[-1] in chosen)
+
+
+def attach(network: Any, settings: Mapping[str, Any]) -> None:
+    """Freeze the model and make its last layers trainable: by LoRA (arXiv 2106.09685), DoRA (2402.09353), or whole."""
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+
+    network.freeze()
+    kind, layers = settings.get("fine_tune_type", "lora"), settings["num_layers"]
+    if kind == "full":
+        for layer in network.layers[-layers:]:
+            layer.unfreeze()
+            for _, module in layer.named_modules():
+                if isinstance(module, nn.QuantizedLinear):
+                    raise UserError("--fine-tune-type full: a quantised model can only be adapted (use lora)")
+    else:
+        linear_to_lora_layers(network, layers, dict(settings["lora_parameters"]), use_dora=kind == "dora")
+
+
+def trainable(network: Any) -> dict[str, Any]:
+    return dict(tree_flatten(network.trainable_parameters()))
+
+
+def save(arrays: Mapping[str, Any], path: Path, about: Mapping[str, str] | None = None) -> None:
+    """Write arrays as safetensors, atomically, with ``about`` and a SHA-256 of their content in the metadata."""
+    metadata = {"format": "mlx", **(about or {}), "sha256": digest(arrays)}
+    with artifacts.atomic(path) as temporary:
+        try:
+            mx.save_safetensors(str(temporary), dict(arrays), metadata=metadata)
+        except RuntimeError as error:  # how MLX says that the disk is full
+            raise OSError(str(error)) from None
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Arrays and metadata of a file; UserError (exit 3) where it is damaged or holds a value that is not finite."""
+    try:
+        loaded: Any = mx.load(str(path), return_metadata=True)
+        arrays, metadata = loaded
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: cannot be loaded: {first_line(error)}", exit_code=3) from None
+    if "sha256" in metadata and metadata["sha256"] != digest(arrays):
+        raise UserError(f"{path}: damaged: its content is not what was saved", exit_code=3)
+    for name, array in arrays.items():
+        if mx.issubdtype(array.dtype, mx.floating) and not mx.isfinite(array).all().item():
+            raise UserError(f"{path}: {name} has values that are not finite", exit_code=3)
+    return arrays, metadata
+
+
+def digest(arrays: Mapping[str, Any]) -> str:
+    """SHA-256 over names, types, shapes and values."""
+    content = hashlib.sha256()
+    for name in sorted(arrays):
+        array: Any = mx.contiguous(arrays[name])
+        content.update(f"{name} {array.dtype} {array.shape}".encode())
+        content.update(memoryview(array.reshape(-1).view(mx.uint8)))
+    return content.hexdigest()
+
+
+def put(network: Any, arrays: Mapping[str, Any]) -> None:
+    network.update(tree_unflatten(list(arrays.items())))
+
+
+def load(network: Any, folder: Path, base: str | None = None) -> None:
+    """Attach the adapter of a folder. UserError (exit 3) where it was not made for this model.
+
+    ``base`` is the fingerprint of the model's weights; an adapter that names another was trained on another model.
+    """
+    path = folder / artifacts.ADAPTERS
+    try:
+        wanted = json.loads((folder / artifacts.ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        attach(network, wanted)
+    except FileNotFoundError:
+        raise UserError(f"{folder / artifacts.ADAPTER_CONFIG}: not found (run: python train.py)") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{folder / artifacts.ADAPTER_CONFIG}: does not fit the model: {why}", exit_code=3) from None
+    arrays, metadata = read(path)
+    if base is not None and metadata.get("base", base) != base:
+        raise UserError(f"{path}: was trained on another model", exit_code=3)
+    parameters = trainable(network)
+    if wanted.get("fine_tune_type") != "full":
+        parameters = {name: array for name, array in parameters.items() if name.rsplit(".", 1)[-1] in _LEAVES}
+    for name in sorted(parameters.keys() ^ arrays.keys()):
+        what = "is missing" if name in parameters else "is not in the model"
+        raise UserError(f"{path}: does not fit the model: {name} {what}", exit_code=3)
+    for name, array in arrays.items():
+        if array.shape != parameters[name].shape:
+            shapes = f"{tuple(array.shape)}, in the model {tuple(parameters[name].shape)}"
+            raise UserError(f"{path}: does not fit the model: {name} is {shapes}", exit_code=3)
+    put(network, arrays)
+
+
+def count(network: Any) -> int:
+    return sum(math.prod(array.shape) for array in trainable(network).values())

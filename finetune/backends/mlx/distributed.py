@@ -1,0 +1,39 @@
+"""Several processes that train one model: each takes a share of every batch, and their sums are added up.
+
+``mlx.launch`` starts them and tells each its number; without it there is one.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from finetune.backends.mlx.runtime import mx
+
+
+class Ranks:
+    """The processes of this run. With one, every method is free."""
+
+    def __init__(self) -> None:
+        self._group = mx.distributed.init(strict=True) if "MLX_RANK" in os.environ else None
+        self.rank = self._group.rank() if self._group else 0
+        self.size = self._group.size() if self._group else 1
+
+    def share(self, rows: Sequence[Any]) -> list[Any]:
+        """The rows of this process; may be none."""
+        return list(rows[self.rank :: self.size])
+
+    def total(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        """The sums of each array over all processes, in one exchange."""
+        if self.size == 1:
+            return arrays
+        flat = mx.concatenate([array.astype(mx.float32).reshape(-1) for array in arrays.values()])
+        flat = mx.distributed.all_sum(flat, group=self._group, stream=mx.cpu)
+        sums, at = {}, 0
+        for name, array in arrays.items():
+            sums[name] = flat[at : at + array.size].reshape(array.shape)
+            at += array.size
+        return sums
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any of them."""
+        return bool(flag) if self.size == 1 else self.total({"flag": mx.array([float(flag)])})["flag"].item() > 0

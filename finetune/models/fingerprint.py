@@ -1,0 +1,24 @@
+"""Which weights a folder holds, told without reading all of them."""
+
+import hashlib
+import os
+from pathlib import Path
+
+_BLOCKS, _BLOCK = 64, 16384  # of each file, evenly spread, and bytes of each
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over config.json and, of each safetensors file, its name, its size and blocks from all over it.
+
+    Any training changes nearly every value, so other weights of the same shape differ in it. It takes milliseconds where
+    reading a model of 7 billion parameters takes many seconds.
+    """
+    content = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("model*.safetensors")):
+        size = path.stat().st_size
+        content.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for block in range(_BLOCKS):
+                file.seek(max(0, size - _BLOCK) * block // (_BLOCKS - 1), os.SEEK_SET)
+                content.update(file.read(_BLOCK))
+    return content.hexdigest()

@@ -1,0 +1,221 @@
+"""How far a training run is: its metrics, its best adapters, its states, and when it has gone on for long enough."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from finetune import artifacts, checkpoints, run_record
+from finetune.backends.base import Step
+from finetune.cli import UserError
+from finetune.config import TrainingConfig
+from finetune.encoding import Example
+from finetune.evaluation import evaluate
+from finetune.progress import Progress
+from finetune.reporters import Log
+from finetune.tasks import Task
+
+_HISTORY = 2  # earlier adapters kept beside the best
+_SHOWN_TOKENS = 64  # of an answer shown at a validation
+_BEST = "best.safetensors"
+
+
+class Watcher:
+    """Answers of the model under training to validation rows: a few to look at, and a score where one is wanted."""
+
+    def __init__(self, model: Any, task: Task, rows: Sequence[artifacts.Row], config: TrainingConfig):
+        self._model, self._task = model, task
+        self._scored = rows[: config.eval_samples]
+        self._shown = rows[: config.show_samples]
+
+    def look(self) -> dict[str, Any]:
+        """What goes into the metrics of a validation: ``task_score`` (0 to 1) and ``samples``."""
+        found: dict[str, Any] = {}
+        if self._scored:
+            with self._task.open_scorer() as score:
+                generate = partial(self._model.answers, max_tokens=4 * _SHOWN_TOKENS)
+                scores = evaluate(generate, score, self._scored, lambda: None).scores
+            values = [score.value for score in scores if score.value is not None]
+            found["task_score"] = sum(values) / len(values) if values else None
+        if self._shown:
+            conversations = [row["messages"][:-1] for row in self._shown]
+            answers = self._model.answers(conversations, max_tokens=_SHOWN_TOKENS)
+            found["samples"] = [
+                {"question": self._task.question(row), "answer": answer.text}
+                for row, answer in zip(self._shown, answers, strict=True)
+            ]
+        return found
+
+
+class RunProgress:
+    """Takes what the trainer did, keeps it on disk and in memory; ``leader`` is the one process that writes."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        trainer: Any,
+        watcher: Watcher,
+        valid: Sequence[Example],
+        lines: Sequence[int],
+        report: Log,
+        leader: bool,
+    ):
+        self.config, self.leader = config, leader
+        self.seconds = 0.0
+        self.best_step: int | None = None
+        self.best_valid_loss = math.inf  # per learned token
+        self._trainer, self._watcher, self._valid, self._report = trainer, watcher, valid, report
+        self._lines = lines  # of the training rows in their file
+        self._validated = 0  # last step with a validation
+        self._since_best = 0  # validations
+        self._unreported: list[Step] = []
+        self._saved = (0, 0, 0)  # step, batch and validation of the newest state
+
+    @property
+    def stopped_early(self) -> bool:
+        return (
+            self._since_best >= (self.config.patience or math.inf) and self._trainer.position.step < self._trainer.steps
+        )
+
+    @property
+    def ended(self) -> bool:
+        done = self._trainer.position.step >= self._trainer.steps and not self.validation_due()
+        return done or self.stopped_early
+
+    def take_step(self, step: Step, bar: Progress) -> None:
+        """Count a step, report now and then, keep a state now and then; UserError (exit 5) where it was not finite."""
+        if not step.finite:
+            lines = ",".join(str(self._lines[row]) for row in step.rows)
+            where = f"{artifacts.split_file(self.config.data_dir, 'train')}:{lines}"
+            kept = f"; the adapters of step {self.best_step} are kept" if self.best_step else ""
+            remedy = f"lower --learning-rate, now {self.config.learning_rate}"
+            raise UserError(f"{where}: the loss is not finite at step {step.step} ({remedy}{kept})", exit_code=5)
+        self.seconds += step.seconds
+        rate = step.tokens / step.seconds
+        bar.advance(note=f"loss {step.loss:.3f}, {rate:.0f} tokens/s, {step.peak_memory_mb / 1e3:.1f} GB")
+        self._unreported.append(step)
+        if step.step % self.config.steps_per_report == 0:
+            self._append(_report(self._unreported) | {"seconds": self.seconds})
+            self._unreported = []
+        if step.step % self.config.steps_per_save == 0 and not self.validation_due():
+            self.save_state()
+
+    def validation_due(self) -> bool:
+        """Whether the step just done ends with a validation that has not been."""
+        at = self._trainer.position
+        due = at.step % self.config.steps_per_eval == 0 or at.step == self._trainer.steps
+        return bool(self._valid) and due and at.batch == 0 and self._validated < at.step
+
+    def validate(self, bar: Progress, stop: Callable[[], bool]) -> bool:
+        """Measure the validation loss and keep the adapters; False where ``stop`` came in between, and nothing is kept."""
+        step = self._trainer.position.step
+        loss = self._trainer.validation_loss(self._valid, stop)
+        if loss is None:
+            return False
+        seen = self._watcher.look() if self.leader else {}
+        best = self.best_step is None or loss < self.best_valid_loss
+        if best:
+            self.best_step, self.best_valid_loss = step, loss
+        self._since_best = 0 if best else self._since_best + 1
+        self._validated = step
+        self._keep_adapters(best)
+        self._append({"step": step, "valid_loss": loss, "best": best, "seconds": self.seconds, **seen})
+        if self.leader:
+            score = f", score {seen['task_score']:.1%}" if seen.get("task_score") is not None else ""
+            bar.say(f"step {step}: validation loss {loss:.3f}{score}" + (" (best so far)" if best else ""))
+            for sample in seen.get("samples", []):
+                bar.say(
+                    f"  {' '.join(sample['question'].split())[:100]}\n    -> {' '.join(sample['answer'].split())[:110]}"
+                )
+        self.save_state()
+        return True
+
+    def _keep_adapters(self, best: bool) -> None:
+        """In the history, and as *the* adapters where they are the best so far."""
+        if not self.leader:
+            return
+        folder = self.config.adapter_path
+        self._trainer.save_adapters(folder / f"{self._trainer.position.step:07d}_{artifacts.ADAPTERS}")
+        if best:
+            self._trainer.save_adapters(folder / artifacts.ADAPTERS)
+        for old in sorted(folder.glob(f"[0-9]*_{artifacts.ADAPTERS}"))[:-_HISTORY]:
+            old.unlink()
+
+    def save_state(self) -> None:
+        """Keep what ``--resume`` needs, if anything happened since the last time."""
+        at = self._trainer.position
+        if not self.leader or self._saved == (at.step, at.batch, self._validated):
+            return
+        if self.best_step is None and self.ended:
+            self._keep_adapters(best=True)
+        checkpoints.write(self.config.adapter_path / artifacts.STATE, f"{at.step:07d}-{at.batch:04d}", self._fill)
+        self._saved = (at.step, at.batch, self._validated)
+
+    def _fill(self, folder: Path) -> dict[str, Any]:
+        best = self.config.adapter_path / artifacts.ADAPTERS
+        if self.best_step is not None:  # so that a state is complete in itself
+            (folder / _BEST).write_bytes(best.read_bytes())
+        else:  # stopped before the first validation: these are the best there are
+            self._trainer.save_adapters(best)
+        progress = {
+            "seconds": self.seconds,
+            "best_step": self.best_step,
+            "best_valid_loss": self.best_valid_loss if self.best_step is not None else None,
+            "validated": self._validated,
+            "since_best": self._since_best,
+            "unreported": [asdict(step) for step in self._unreported],
+        }
+        return {"trainer": self._trainer.save(folder), "progress": progress}
+
+    def restore(self, folder: Path, progress: dict[str, Any]) -> None:
+        """Go on from what ``save_state`` kept; later metrics are dropped, they will come again."""
+        self.seconds, self.best_step = progress["seconds"], progress["best_step"]
+        self.best_valid_loss = math.inf if self.best_step is None else progress["best_valid_loss"]
+        self._validated, self._since_best = progress["validated"], progress["since_best"]
+        self._unreported = [Step(**step) for step in progress["unreported"]]
+        at = self._trainer.position
+        self._saved = (at.step, at.batch, self._validated)
+        if not self.leader:
+            return
+        if self.best_step is not None:
+            with artifacts.atomic(self.config.adapter_path / artifacts.ADAPTERS) as temporary:
+                temporary.write_bytes((folder / _BEST).read_bytes())
+        run_record.keep_metrics(self.config.adapter_path, at.step, self._validated)
+
+    def result(self) -> dict[str, Any]:
+        return {
+            "steps": self._trainer.position.step,
+            "best_step": self.best_step,
+            "best_valid_loss": self.best_valid_loss if self.best_step is not None else None,
+            "seconds": self.seconds,
+            "stopped_early": self.stopped_early,
+        }
+
+    def draw(self) -> None:
+        """The curve of the run as a picture beside the adapters."""
+        from finetune.report.charts import loss_picture
+
+        picture = loss_picture(run_record.read_metrics(self.config.adapter_path))
+        if picture is not None:
+            with artifacts.atomic(self.config.adapter_path / artifacts.CURVE) as temporary:
+                temporary.write_bytes(picture)
+
+    def _append(self, metrics: dict[str, Any]) -> None:
+        if self.leader:
+            artifacts.append_jsonl(self.config.adapter_path / artifacts.METRICS, metrics)
+            self._report(metrics)
+
+
+def _report(steps: Sequence[Step]) -> dict[str, Any]:
+    """The line of metrics.jsonl for the steps since the last one."""
+    seconds = sum(step.seconds for step in steps)
+    return {
+        "step": steps[-1].step,
+        "loss": sum(step.loss * step.learned for step in steps) / sum(step.learned for step in steps),
+        "learning_rate": steps[-1].learning_rate,
+        "tokens_per_second": sum(step.tokens for step in steps) / seconds,
+        "rows_per_second": sum(len(step.rows) for step in steps) / seconds,
+        "peak_memory_mb": steps[-1].peak_memory_mb,
+    }
