@@ -59,7 +59,10 @@ def test_attention_with_grouped_keys(mask: str | None) -> None:
 
 def test_install_reaches_the_models() -> None:
     from mlx_lm.models import gemma3_text, llama
+    from mlx_lm.tuner.lora import LoRALinear
 
     cpu_math.install()
+    assert LoRALinear.__call__ is cpu_math.lora and nn.RoPE.__call__ is cpu_math.rope
+    assert gemma3_text.nn.gelu_approx is cpu_math.gelu_approx
     assert llama.swiglu is cpu_math.swiglu
     assert llama.scaled_dot_product_attention is gemma3_text.scaled_dot_product_attention is cpu_math.attention

@@ -15,8 +15,8 @@ from finetune.encoding import Example
 import mlx.nn as nn  # isort: skip  after the runtime
 
 _CHUNK_TOKENS = 256
-# logits in memory at once: on the CPU what fits its cache, elsewhere enough to keep the device busy
-_CHUNK_LOGITS = 2**19 if ON_CPU else 2**24
+# logits in memory at once: many small operations cost more than what the cache saves
+_CHUNK_LOGITS = 2**21 if ON_CPU else 2**24
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def logprob_function(network: Any) -> Callable[[Any, list[Batch]], Any]:
     It runs trunk and head apart where the head is a plain frozen matrix and ``head(trunk(x)) == network(x)``; any other
     model (soft-capped or quantised logits, say) gets its own full logits.
     """
+    apart = has_plain_head(network)
 
     def of_part(network: Any, batch: Batch) -> Any:
         if apart:
@@ -63,8 +64,6 @@ def logprob_function(network: Any) -> Callable[[Any, list[Batch]], Any]:
             return head_logprobs(hidden.reshape(-1, hidden.shape[-1])[batch.positions], _head(network), batch.labels)
         logits = network(batch.inputs)
         return _chosen(logits.reshape(-1, logits.shape[-1])[batch.positions].astype(mx.float32), batch.labels)
-
-    apart = has_plain_head(network)
 
     def logprobs(network: Any, batches: list[Batch]) -> Any:
         parts = []

@@ -1,6 +1,7 @@
 """Several processes that train one model: each takes a share of every batch, and their sums are added up.
 
-``mlx.launch`` starts them and tells each its number; without it there is one.
+``mlx.launch`` starts them and tells each its number; without it there is one. What all must agree on (whether to stop,
+the validation loss) is summed as well, so that every process takes the same way.
 """
 
 import os
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune.backends.mlx.runtime import mx
+from finetune.cli import UserError, first_line
 
 
 class Ranks:
@@ -28,6 +30,13 @@ class Ranks:
             return arrays
         flat = mx.concatenate([array.astype(mx.float32).reshape(-1) for array in arrays.values()])
         flat = mx.distributed.all_sum(flat, group=self._group, stream=mx.cpu)
+        try:
+            mx.eval(flat)
+        except RuntimeError as error:
+            raise UserError(
+                f"another process of this run is gone: {first_line(error)} (--resume goes on from the last state)",
+                exit_code=1,
+            ) from None
         sums, at = {}, 0
         for name, array in arrays.items():
             sums[name] = flat[at : at + array.size].reshape(array.shape)

@@ -65,6 +65,7 @@ class Trainer:
         self._loss_and_grad = nn.value_and_grad(self.network, self._loss)
         self._optimizer = optimizer(config)
         self._optimizer.init(self.network.trainable_parameters())
+        mx.eval(self.network.parameters(), self._optimizer.state)
 
     @property
     def trainable_parameters(self) -> int:
@@ -124,6 +125,7 @@ class Trainer:
             (loss, weight), gradients = self._loss_and_grad(self.network, batch)
             tokens = sum(part.inputs.size for part in batch)
             sums = {"loss": loss, "weight": weight, "tokens": mx.array(float(tokens)), **dict(tree_flatten(gradients))}
+            mx.eval(sum(array.sum() for array in sums.values()))  # one scalar that needs all: see lanes()
         elif self.ranks.size > 1:
             sums |= {name: mx.zeros_like(array) for name, array in adapters.trainable(self.network).items()}
         sums = self.ranks.total(sums)
@@ -162,8 +164,8 @@ class Trainer:
                 batch = collate([rows[row] for row in mine])
                 total -= self._logprobs(self.network, batch).sum().item()
                 learned += sum(part.learned for part in batch)
-        sums = self.ranks.total({"total": mx.array(total), "learned": mx.array(float(learned))})
-        return float(sums["total"].item() / sums["learned"].item())
+        both = self.ranks.total({"total": mx.array(total), "learned": mx.array(float(learned))})
+        return float(both["total"].item() / both["learned"].item())
 
     def save_adapters(self, path: Path) -> None:
         adapters.save(adapters.trainable(self.network), path, self._about)
