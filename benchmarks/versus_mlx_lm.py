@@ -139,20 +139,20 @@ def _ours(config: VersusConfig) -> dict[str, Any]:
 def _floor(trainer: Any, tokens: int, learned: int) -> tuple[float, float]:
     """Seconds that the matrix products of these tokens take at the machine's measured rate, and that rate."""
     from finetune.backends.mlx import adapters
-    from finetune.backends.mlx.completion import has_plain_head
+    from finetune.backends.mlx.completion import plain_head
     from finetune.backends.mlx.runtime import lanes, mx
 
     network = trainer.network
-    assert has_plain_head(network)
+    head = plain_head(network)
+    assert head is not None
     inside = sum(
         array.size
         for name, array in adapters.tree_flatten(network.parameters())
         if ".layers." in f".{name}" and array.ndim == 2
     )
-    head = network.model.embed_tokens.weight.size
     # forward and gradient of the input for each weight; LoRA's own weights have a gradient as well
     trained = adapters.count(network)
-    operations = 2 * (2 * (inside - trained) + 3 * trained) * tokens + 2 * 2 * head * learned
+    operations = 2 * (2 * (inside - trained) + 3 * trained) * tokens + 2 * 2 * head.size * learned
     lanes(1)
     a = mx.random.normal((2048, 2048))
     mx.eval(a)

@@ -51,6 +51,10 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
         trainer = backend.Trainer(model, method, train, config, steps, record["model"]["weights"])
         watcher = Watcher(model, TASKS[dataset["type"]], [row for _, row in rows["valid"]], config)
         progress = RunProgress(config, trainer, watcher, valid, [line for line, _ in rows["train"]], report, leader)
+        if trainer.full_logits and leader:
+            say(
+                "Note: the model's output head is no plain matrix: it computes logits for all tokens, which takes memory."
+            )
         if config.resume:
             trainer.restore(checkpoint, position["trainer"])
             progress.restore(checkpoint, position["progress"])

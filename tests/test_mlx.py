@@ -13,7 +13,7 @@ from finetune.methods import METHODS, sft
 
 mlx = load_backend("mlx")
 
-from finetune.backends.mlx.completion import collate, has_plain_head, logprob_function  # noqa: E402
+from finetune.backends.mlx.completion import collate, logprob_function, plain_head  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 
 CONFIG = TrainingConfig(iters=30, batch_size=2, learning_rate=1e-2, lora_rank=4, warmup=2)
@@ -77,10 +77,10 @@ def test_loss_and_gradients_equal_full_logits(
 def test_a_head_that_is_not_plain_gets_its_full_logits(tiny_model: Path, encoder: ChatEncoder, examples: list) -> None:
     network = mlx.load(tiny_model, encoder).network
     network.freeze()
-    assert has_plain_head(network)
+    assert plain_head(network) is not None
     plain = network.model.embed_tokens.as_linear
     network.model.embed_tokens.as_linear = lambda x: 30 * mx.tanh(plain(x) / 30)  # soft-capped
-    assert not has_plain_head(network)
+    assert plain_head(network) is None
     batches = collate(examples)
     capped = logprob_function(network)(network, batches)
     logits = network(batches[0].inputs).reshape(-1, network.args.vocab_size)[batches[0].positions]
@@ -152,10 +152,25 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(
     assert all(mx.isfinite(array).all() for array in adapters.trainable(made.network).values())
 
 
-def test_batched_answers_equal_single_ones(tiny_model: Path, encoder: ChatEncoder) -> None:
-    model = mlx.load(tiny_model, encoder)
+@pytest.mark.parametrize("shape", ["tiny_model", "tiny_gemma"])
+def test_batched_answers_equal_single_ones(request: pytest.FixtureRequest, encoder: ChatEncoder, shape: str) -> None:
+    model = mlx.load(request.getfixturevalue(shape), encoder)
     conversations = [[{"role": "user", "content": text}] for text in ("a", "what is the answer to this?", "b c d")]
     together = model.answers(conversations, max_tokens=12)
     for conversation, answer in zip(conversations, together, strict=True):
         tokens = list(model.stream(encoder.prompt(conversation), 12))
         assert answer.text == encoder.decode(tokens) and answer.tokens == len(tokens)
+
+
+def test_rows_that_stop_leave_the_batch(tiny_model: Path, encoder: ChatEncoder) -> None:
+    from finetune.backends.mlx.completion import plain_head
+    from finetune.backends.mlx.decoding import decode
+
+    model = mlx.load(tiny_model, encoder)
+    prompts = [encoder.prompt([{"role": "user", "content": "word " * i}]) for i in range(6)]
+    alone = [list(model.stream(prompt, 12, stops=False)) for prompt in prompts]
+    stop = frozenset(tokens[i + 2] for i, tokens in enumerate(alone[:4]))  # tokens that do come, at different places
+    found = decode(model.network, plain_head(model.network), prompts, stop, 12, lambda: None)
+    for tokens, (answer, stopped) in zip(alone, found, strict=True):
+        end = next((i for i, token in enumerate(tokens) if token in stop), len(tokens))
+        assert (answer, stopped) == (tokens[:end], end < len(tokens))

@@ -175,6 +175,10 @@ def test_bad_input_is_one_line_and_writes_nothing(road: Path, tmp_path: Path, ti
     assert "--lora-layers: the model has 2" in refused(
         road, "train.py", "--model", tiny_model, "--lora-layers", 3, "--adapter-path", tmp_path / "c"
     )
+    assert "pip install trackio" in refused(
+        road, "train.py", "--model", tiny_model, "--report-to", "trackio", "--adapter-path", tmp_path / "c"
+    )
+    assert "python train.py" in refused(road, "train.py", "--resume", "--adapter-path", tmp_path / "c")
     assert "q_proj" in refused(
         road, "train.py", "--model", tiny_model, "--lora-modules", "query", "--adapter-path", tmp_path / "c"
     )

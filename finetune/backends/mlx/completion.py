@@ -56,12 +56,12 @@ def logprob_function(network: Any) -> Callable[[Any, list[Batch]], Any]:
     It runs trunk and head apart where the head is a plain frozen matrix and ``head(trunk(x)) == network(x)``; any other
     model (soft-capped or quantised logits, say) gets its own full logits.
     """
-    apart = has_plain_head(network)
+    head = plain_head(network)
 
     def of_part(network: Any, batch: Batch) -> Any:
-        if apart:
+        if head is not None:
             hidden = network.model(batch.inputs)
-            return head_logprobs(hidden.reshape(-1, hidden.shape[-1])[batch.positions], _head(network), batch.labels)
+            return head_logprobs(hidden.reshape(-1, hidden.shape[-1])[batch.positions], head, batch.labels)
         logits = network(batch.inputs)
         return _chosen(logits.reshape(-1, logits.shape[-1])[batch.positions].astype(mx.float32), batch.labels)
 
@@ -75,19 +75,18 @@ def logprob_function(network: Any) -> Callable[[Any, list[Batch]], Any]:
     return logprobs
 
 
-def has_plain_head(network: Any) -> bool:
-    """Whether logits are ``hidden @ weight.T`` of a float matrix that is not trained."""
+def plain_head(network: Any) -> Any | None:
+    """The weight [vocabulary, size] of an output head whose logits are ``hidden @ weight.T``; None for any other.
+
+    It must be a float matrix that is not trained.
+    """
     trunk: Any = getattr(network, "model", None)
     head: Any = getattr(network, "lm_head", None) or getattr(trunk, "embed_tokens", None)
     if type(head) not in (nn.Linear, nn.Embedding) or "bias" in head or "weight" in head.trainable_parameters():
-        return False
+        return None
     probe = mx.array([[1, 2, 3]])
-    logits = trunk(probe) @ head.weight.T
-    return bool(mx.allclose(logits, network(probe), rtol=1e-4, atol=1e-4))
-
-
-def _head(network: Any) -> Any:
-    return (network.lm_head if hasattr(network, "lm_head") else network.model.embed_tokens).weight
+    equal = mx.allclose(trunk(probe) @ head.weight.T, network(probe), rtol=1e-4, atol=1e-4)
+    return head.weight if equal.item() else None
 
 
 def _chosen(logits: Any, labels: Any) -> Any:

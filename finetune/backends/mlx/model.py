@@ -1,16 +1,19 @@
 """A model and its adapter in memory: it answers, one conversation at a time or many at once."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from finetune.backends.mlx import adapters, cpu_math
-from finetune.backends.mlx.runtime import DTYPE, lanes, mx
+from finetune.backends.mlx.completion import plain_head
+from finetune.backends.mlx.decoding import decode
+from finetune.backends.mlx.runtime import DTYPE, mx
 from finetune.cli import UserError, first_line
 from finetune.encoding import ChatEncoder, Message
 from finetune.evaluation import Answer
 
-_BATCH = 32  # answers decoded at once; more gains little and costs memory
+_BATCH = 64  # answers decoded at once: on the CPU a step costs little more for 64 rows than for 32
 
 
 def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: str | None = None) -> "MlxModel":
@@ -41,6 +44,10 @@ class MlxModel:
         self.network = network
         self.encoder = encoder
 
+    @cached_property
+    def _head(self) -> Any | None:
+        return plain_head(self.network)
+
     def answers(
         self,
         conversations: Sequence[Sequence[Message]],
@@ -53,30 +60,16 @@ class MlxModel:
 
         Without ``stops`` each runs to ``max_tokens``, for measurements.
         """
-        from mlx_lm.generate import BatchGenerator
-
-        lanes(1)  # all BLAS threads for one batch
         prompts = [self.encoder.prompt(messages) for messages in conversations]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # equal lengths together: little padding
-        generator = BatchGenerator(
-            self.network,
-            max_tokens=max_tokens,
-            stop_tokens=[[token] for token in self.encoder.stop_tokens] if stops else None,
-            completion_batch_size=_BATCH,
-        )
-        tokens: dict[int, list[int]] = {uid: [] for uid in generator.insert([prompts[i] for i in order])}
-        stopped = dict.fromkeys(tokens, False)
-        while responses := generator.next_generated():
-            for response in responses:
-                stopped[response.uid] = response.finish_reason == "stop"
-                if not stopped[response.uid]:
-                    tokens[response.uid].append(response.token)
-                if response.finish_reason is not None:
-                    on_answer()
-        generator.close()
+        stop_tokens = self.encoder.stop_tokens if stops else frozenset()
         answers: list[Answer | None] = [None] * len(prompts)
-        for i, (uid, generated) in zip(order, tokens.items(), strict=True):
-            answers[i] = Answer(self.encoder.decode(generated), len(generated), stopped[uid])
+        self.network.eval()
+        for at in range(0, len(order), _BATCH):
+            batch = order[at : at + _BATCH]
+            decoded = decode(self.network, self._head, [prompts[i] for i in batch], stop_tokens, max_tokens, on_answer)
+            for i, (tokens, stopped) in zip(batch, decoded, strict=True):
+                answers[i] = Answer(self.encoder.decode(tokens), len(tokens), stopped)
         return [answer for answer in answers if answer is not None]
 
     def stream(self, prompt: Sequence[int], max_tokens: int, stops: bool = True) -> Iterator[int]:
