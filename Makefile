@@ -37,7 +37,7 @@ demo: setup ## rows, a short training, base against tuned: the whole road, with 
 	$(RUN) dataset.py --type sql --dataset-name builtin --sample-size 4000 --valid-fraction 0.01 --test-fraction 0.025 \
 		--output-dir demo/data
 	$(RUN) train.py --model builtin --data-dir demo/data --adapter-path demo/checkpoints \
-		--iters 460 --learning-rate 1e-3 --warmup 20 --steps-per-eval 230
+		--iters 410 --learning-rate 1e-3 --warmup 20 --steps-per-eval 205
 	$(RUN) test_finetuned.py --adapter-path demo/checkpoints --results-dir demo/results --max-tokens 96
 
 test: setup ## run the tests
