@@ -10,6 +10,8 @@ compiles its step where a C++ compiler is at hand; ``--peer-compile`` measures i
 measured afterwards by one and the same function, over all validation rows.
 """
 
+import contextlib
+import io
 import json
 import statistics
 import subprocess
@@ -204,7 +206,7 @@ def _peer(config: VersusConfig) -> dict[str, Any]:
         adapter_file=str(adapter / artifacts.ADAPTERS),
     )
     optimizer = optim.AdamW(learning_rate=config.learning_rate)
-    with _quiet():
+    with contextlib.redirect_stdout(io.StringIO()):
         trainer.train(model, optimizer, train, None, args=arguments, training_callback=Callback())
     peak = mx.get_peak_memory()
     counted = reports[_WARM:]
@@ -247,13 +249,6 @@ def _examples(config: VersusConfig) -> tuple[Any, list[Any], list[Any]]:
         path = config.folder / "data" / f"{split}.jsonl"
         splits.append(encode_rows(encoder, artifacts.read_jsonl(path), path, 1024)[0])
     return encoder, splits[0], splits[1]
-
-
-def _quiet() -> Any:
-    import contextlib
-    import io
-
-    return contextlib.redirect_stdout(io.StringIO())
 
 
 _CHILDREN = {"ours": _ours, "mlx-lm": _peer}

@@ -55,10 +55,6 @@ def newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, An
     raise UserError(f"{folder}: every state is damaged (start again without --resume)", exit_code=3)
 
 
-def discard(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
     """Hold the folder for this process; UserError where another run holds it. A killed process holds nothing."""

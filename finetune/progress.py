@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 _SECONDS_BETWEEN_LINES = 15
+_WIDE = 72  # columns of a terminal that has room for the bar itself
 
 
 def say(line: str) -> None:
@@ -26,14 +27,21 @@ class Progress:
         if sys.stderr.isatty() and not self.silent:
             from rich import progress
             from rich.console import Console
+            from rich.table import Column
 
+            def fixed(width: int) -> Column:
+                return Column(no_wrap=True, min_width=width)
+
+            console = Console(stderr=True, emoji=False)
+            bar = [progress.BarColumn(bar_width=24)] if console.width >= _WIDE else []
+            count = len(f"{self.total}/{self.total} {self.unit}")
             self._bar = progress.Progress(
-                progress.TextColumn("{task.description}"),
-                progress.BarColumn(bar_width=24),
-                progress.TextColumn("{task.completed}/{task.total} " + self.unit),
-                progress.TimeRemainingColumn(),
-                progress.TextColumn("{task.fields[note]}"),
-                console=Console(stderr=True, emoji=False),
+                progress.TextColumn("{task.description}", table_column=fixed(len(self.title))),
+                *bar,
+                progress.TextColumn("{task.completed}/{task.total} " + self.unit, table_column=fixed(count)),
+                progress.TimeRemainingColumn(table_column=fixed(7)),
+                progress.TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),  # cut where it is narrow
+                console=console,
                 transient=True,
             )
             self._task = self._bar.add_task(self.title, total=self.total, note="")

@@ -62,7 +62,7 @@ def describe_run(
 
 
 def start(config: TrainingConfig, record: dict[str, Any], adapter_config: dict[str, Any]) -> None:
-    """Say what will make these adapters. Adapters of an earlier run move aside, with their record."""
+    """Say what will make these adapters. An earlier run moves aside whole, so that it can still be gone on with there."""
     _set_aside(config.adapter_path)
     adapter_config = {**adapter_config, "model": record["model"]["path"]}
     artifacts.write_json(config.adapter_path / artifacts.ADAPTER_CONFIG, adapter_config)
@@ -134,9 +134,8 @@ def _set_aside(adapter_path: Path) -> None:
         shutil.rmtree(previous, ignore_errors=True)
         previous.mkdir()
         for path in adapter_path.iterdir():
-            if path.is_file() and not path.name.startswith("."):
+            if path != previous and not path.name.startswith("."):
                 path.rename(previous / path.name)
-        shutil.rmtree(adapter_path / artifacts.STATE, ignore_errors=True)
     except OSError as error:
         raise UserError(f"{previous}: cannot be written: {error.strerror}", exit_code=4) from None
     say(f"The adapters of the run before are now in {previous}.")

@@ -73,10 +73,9 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
     if not leader:
         return
     if not progress.ended:
-        raise Stopped(
-            f"stopped after step {trainer.position.step}; python train.py --resume goes on with {config.adapter_path}",
-            received[0] if received else signal.SIGTERM,
-        )
+        again = f"python train.py --resume --adapter-path {config.adapter_path}"
+        number = received[0] if received else signal.SIGTERM  # another process of the run was told
+        raise Stopped(f"Stopped after step {trainer.position.step}. To go on: {again}", number)
     progress.draw()
     early = " (stopped early: the validation loss no longer fell)" if progress.stopped_early else ""
     best = (

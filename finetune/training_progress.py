@@ -71,7 +71,7 @@ class RunProgress:
         self._validated = 0  # last step with a validation
         self._since_best = 0  # validations
         self._unreported: list[Step] = []
-        self._saved = (0, 0, 0)  # step, batch and validation of the newest state
+        self._saved: tuple[int, int, int] | None = None  # step, batch and validation of the newest state
 
     @property
     def stopped_early(self) -> bool:
@@ -148,8 +148,6 @@ class RunProgress:
         at = self._trainer.position
         if not self.leader or self._saved == (at.step, at.batch, self._validated):
             return
-        if self.best_step is None and self.ended:
-            self._keep_adapters(best=True)
         checkpoints.write(self.config.adapter_path / artifacts.STATE, f"{at.step:07d}-{at.batch:04d}", self._fill)
         self._saved = (at.step, at.batch, self._validated)
 

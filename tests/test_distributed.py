@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -47,25 +48,44 @@ def test_two_processes_have_the_losses_of_one(folder: Path, tiny_model: Path) ->
     assert losses(folder / "one")[-1] < losses(folder / "one")[0] - 1
 
 
-def test_a_process_that_dies_ends_the_run_which_goes_on_later(folder: Path, tiny_model: Path) -> None:
-    run = [*LAUNCH, *arguments(tiny_model, "died", 100_000)]
-    process = subprocess.Popen(
-        run, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    while not (folder / "died" / "state").exists():
+def two_processes(folder: Path, run: list[str]) -> list[subprocess.Popen[str]]:
+    """Both processes without the launcher, which would end the second before it can say anything."""
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        hosts = [["{}:{}".format(*held.getsockname())] for held in (first, second)]
+    (folder / "hosts.json").write_text(json.dumps(hosts))
+    return [
+        subprocess.Popen(
+            run,
+            cwd=folder,
+            env=ENVIRONMENT | {"MLX_RANK": str(rank), "MLX_HOSTFILE": str(folder / "hosts.json")},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+
+
+def wait_for_another_state(folder: Path, known: set[str]) -> None:
+    while not (folder.exists() and {path.name for path in folder.iterdir()} - known):
         time.sleep(0.1)
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    said, _ = process.communicate(timeout=60)
-    assert "another process of this run is gone" in said and "Traceback" not in said, said
+
+
+def test_a_process_that_dies_ends_the_run_which_goes_on_later(folder: Path, tiny_model: Path) -> None:
+    run = [*ALONE, *arguments(tiny_model, "died", 100_000)]
+    leader, other = two_processes(folder, run)
+    states = folder / "died" / "state"
+    wait_for_another_state(states, set())
+    other.kill()
+    _, said = leader.communicate(timeout=60)
+    assert leader.returncode == 1 and "another process of this run is gone" in said and "Traceback" not in said, said
     # a terminal sends Ctrl-C to the whole group
     again = subprocess.Popen(
-        [*run, "--resume"], cwd=folder, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.PIPE
+        [*LAUNCH, *run[2:], "--resume"], cwd=folder, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.PIPE
     )
-    states = {path.name for path in (folder / "died" / "state").iterdir()}
-    while {path.name for path in (folder / "died" / "state").iterdir()} == states:
-        time.sleep(0.1)
+    wait_for_another_state(states, {path.name for path in states.iterdir()})
     os.killpg(again.pid, signal.SIGINT)
     again.communicate(timeout=60)
     result = json.loads((folder / "died" / "run.json").read_text())["result"]
-    assert f"{result['steps']:07d}-0000" in {path.name for path in (folder / "died" / "state").iterdir()}
+    assert f"{result['steps']:07d}-0000" in {path.name for path in states.iterdir()}

@@ -127,6 +127,19 @@ def test_a_signal_ends_training_after_saving(road: Path, tiny_model: Path) -> No
     assert json.loads((road / "stopped" / "run.json").read_text())["result"]["steps"] >= 10
 
 
+def test_a_signal_before_the_first_step_leaves_a_run_that_goes_on(road: Path, tiny_model: Path) -> None:
+    arguments = ["--model", str(tiny_model), "--adapter-path", "early", "--iters", "3", "--batch-size", "1"]
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    process = subprocess.Popen(command, cwd=road, env=os.environ | OFFLINE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    while "Model " not in process.stderr.readline():  # said before the weights are loaded
+        pass
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130 and "--resume --adapter-path early" in stderr, stderr
+    assert "Going on after step 0 of 3" in run(road, "train.py", "--resume", "--adapter-path", "early").stderr
+
+
 def test_adapters_that_do_not_fit_are_refused(road: Path, tiny_gemma: Path, tmp_path: Path) -> None:
     from finetune.backends import load_backend
 
@@ -205,6 +218,9 @@ def test_a_second_run_keeps_the_adapters_of_the_first(road: Path, tiny_model: Pa
     previous = json.loads((tmp_path / "checkpoints" / "previous" / "run.json").read_text())
     assert previous["config"]["seed"] == 1
     assert (tmp_path / "checkpoints" / "previous" / "adapters.safetensors").exists()
+    # it can still be gone on with; it had ended, so that nothing is left to do
+    done = run(tmp_path, "train.py", "--resume", "--adapter-path", "checkpoints/previous")
+    assert "Going on after step 2 of 2" in done.stderr
 
 
 def test_rows_come_from_the_hub(tmp_path: Path) -> None:
