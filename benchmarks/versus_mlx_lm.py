@@ -6,19 +6,21 @@
 Both train the same rows with the same masks, batch size, LoRA layers and learning rate, from float32 weights (on the CPU
 the trainer of mlx-lm would run 30 times slower in bfloat16), on the same BLAS with the same settings of malloc. Each runs in
 a process of its own, in turn, so that a drift of the machine meets both; the first steps of each are not counted. mlx-lm
-compiles its step where a C++ compiler is at hand; ``--peer-compile`` measures it so. The validation loss of both is
-measured afterwards by one and the same function, over all validation rows.
+compiles its step where a C++ compiler is at hand; ``--peer-compile`` measures it so. Its AdamW has no bias correction unless
+its configuration asks for it; without, its first hundred steps are up to three times larger than the learning rate says,
+which makes losses incomparable: ``--no-peer-bias-correction`` measures that. Each turn has a seed of its own, for the
+first LoRA weights and the order of the rows. The validation loss of both is measured by one and the same function, over all
+validation rows: of mlx-lm at the end, of ours also on the way, outside the time, to see when it reaches mlx-lm's last one.
 """
 
-import contextlib
-import io
 import json
+import math
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,6 @@ sys.path.insert(0, str(ROOT))
 
 from finetune import artifacts, cli  # noqa: E402
 from finetune.cli import option  # noqa: E402
-from finetune.config import TrainingConfig  # noqa: E402
-
-_WARM = 3  # steps at the start of a turn that are not counted
-_LORA: dict[str, Any] = {"rank": 16, "scale": 2.0, "dropout": 0.0}
 
 
 @dataclass(frozen=True)
@@ -43,25 +41,23 @@ class VersusConfig:
     batch_size: int = option(4, "rows per step", at_least=1)
     learning_rate: float = option(2e-4, "the same for both, constant", above=0)
     quick: bool = option(False, "one turn of 24 steps each")
+    peer_bias_correction: bool = option(True, "AdamW of mlx-lm with its bias correction, as ours has")
     peer_compile: bool = option(False, "let mlx-lm compile its step (on the CPU this needs g++)")
     json: Path | None = option(None, "write the result to this file")
-    child: str | None = option(None, "internal: which trainer this process runs", choices="children")
-    folder: Path | None = option(None, "internal: where the rows and the float32 weights are")
+    seed: int = option(0, "of the first turn; each turn adds one", at_least=0)
 
 
 def main(config: VersusConfig) -> None:
-    if config.child:
-        print(json.dumps(_CHILDREN[config.child](config)))
-        return
-    steps, turns = (24, 1) if config.quick else (config.steps, config.turns)
+    if config.quick:
+        config = replace(config, steps=24, turns=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _prepare(config, folder)
         found: dict[str, list[dict[str, Any]]] = {"ours": [], "mlx-lm": []}
-        for _ in range(turns):
-            for child, results in found.items():
-                results.append(_in_a_process(config, child, folder, steps))
-        record = _compared(config, steps, found)
+        for turn in range(config.turns):
+            for trainer, results in found.items():
+                results.append(_turn(config, trainer, folder, config.seed + turn))
+    record = _compared(config, found)
     _print(record)
     if config.json:
         artifacts.write_json(config.json, record)
@@ -87,192 +83,56 @@ def _prepare(config: VersusConfig, folder: Path) -> None:
             (folder / "model" / path.name).write_bytes(path.read_bytes())
 
 
-def _in_a_process(config: VersusConfig, child: str, folder: Path, steps: int) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", child, "--folder", str(folder), "--steps", str(steps)]
-    command += ["--batch-size", str(config.batch_size), "--learning-rate", str(config.learning_rate)]
-    command += ["--peer-compile"] * config.peer_compile
+def _turn(config: VersusConfig, trainer: str, folder: Path, seed: int) -> dict[str, Any]:
+    command = [sys.executable, str(ROOT / "benchmarks" / "one_trainer.py")]
+    command += ["--trainer", trainer, "--folder", str(folder)]
+    command += ["--steps", str(config.steps), "--batch-size", str(config.batch_size), "--seed", str(seed)]
+    command += ["--learning-rate", str(config.learning_rate), *["--peer-compile"] * config.peer_compile]
+    command += ["--no-peer-bias-correction"] * (not config.peer_bias_correction)
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
     result = json.loads(done.stdout.splitlines()[-1])
-    print(f"{child}: {result['examples_per_second']:.2f} examples/s, {time.monotonic() - started:.0f} s", flush=True)
+    print(f"{trainer}: {result['examples_per_second']:.2f} examples/s, {time.monotonic() - started:.0f} s", flush=True)
     return dict(result)
 
 
-def _ours(config: VersusConfig) -> dict[str, Any]:
-    from finetune.backends import mlx
-    from finetune.backends.mlx.runtime import mx
-    from finetune.methods import METHODS
-
-    encoder, train, valid = _examples(config)
-    assert config.folder
-    settings = TrainingConfig(
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        schedule="constant",
-        warmup=0,
-        lora_rank=_LORA["rank"],
-        lora_scale=_LORA["scale"],
-    )
-    model = mlx.load(config.folder / "model", encoder)
-    trainer = mlx.Trainer(model, METHODS["sft"], train, settings, config.steps, "")
-    weights = mx.get_active_memory()
-    mx.reset_peak_memory()
-    steps = list(trainer.run(lambda: False))
-    peak = mx.get_peak_memory()
-    counted = steps[_WARM:]
-    seconds = sum(step.seconds for step in counted)
-    tokens = sum(step.tokens for step in counted)
-    row_tokens = sum(len(train[row].tokens) - 1 for step in counted for row in step.rows)
-    floor, rate = _floor(trainer, tokens, sum(step.learned for step in counted))
-    return {
-        "examples_per_second": sum(len(step.rows) for step in counted) / seconds,
-        "completion_tokens_per_second": sum(step.learned for step in counted) / seconds,
-        "padding": 1 - row_tokens / tokens,
-        "weights_mb": weights / 1e6,
-        "peak_above_weights_mb": (peak - weights) / 1e6,
-        "validation_loss": trainer.validation_loss(valid),
-        "matmul_rate_share": floor / seconds,
-        "matmul_gflops": rate / 1e9,
-    }
-
-
-def _floor(trainer: Any, tokens: int, learned: int) -> tuple[float, float]:
-    """Seconds that the matrix products of these tokens take at the machine's measured rate, and that rate."""
-    from finetune.backends.mlx import adapters
-    from finetune.backends.mlx.completion import plain_head
-    from finetune.backends.mlx.runtime import lanes, mx
-
-    network = trainer.network
-    head = plain_head(network)
-    assert head is not None
-    inside = sum(
-        array.size
-        for name, array in adapters.tree_flatten(network.parameters())
-        if ".layers." in f".{name}" and array.ndim == 2
-    )
-    # forward and gradient of the input for each weight; LoRA's own weights have a gradient as well
-    trained = adapters.count(network)
-    operations = 2 * (2 * (inside - trained) + 3 * trained) * tokens + 2 * 2 * head.size * learned
-    lanes(1)
-    a = mx.random.normal((2048, 2048))
-    mx.eval(a)
-    times = []
-    for _ in range(8):
-        started = time.perf_counter()
-        mx.eval(a @ a)
-        times.append(time.perf_counter() - started)
-    rate = 2 * 2048**3 / min(times)
-    return operations / rate, rate
-
-
-def _peer(config: VersusConfig) -> dict[str, Any]:
-    from finetune.backends.mlx.runtime import lanes, mx  # the BLAS, before mlx_lm
-
-    from mlx_lm.tuner import datasets, trainer, utils  # isort: skip
-    import mlx.optimizers as optim
-    from mlx_lm.tuner.callbacks import TrainingCallback
-    from mlx_lm.utils import load
-
-    assert config.folder
-    lanes(1)
-    if config.peer_compile:
-        mx.enable_compile()
-    model, tokenizer = load(str(config.folder / "model"))
-    mx.random.seed(42)
-    model.freeze()
-    utils.linear_to_lora_layers(model, len(model.layers), dict(_LORA))
-    mx.eval(model.parameters())
-    rows = [row for _, row in artifacts.read_jsonl(config.folder / "data" / "train.jsonl")]
-    train = datasets.CacheDataset(datasets.ChatDataset(rows, tokenizer, mask_prompt=True))
-    weights = mx.get_active_memory()
-    mx.reset_peak_memory()
-    reports = []
-
-    class Callback(TrainingCallback):
-        def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
-            reports.append(train_info)
-
-    adapter = config.folder / "peer"
-    adapter.mkdir(exist_ok=True)
-    arguments = trainer.TrainingArgs(
-        batch_size=config.batch_size,
-        iters=config.steps,
-        steps_per_report=1,
-        steps_per_eval=10**9,
-        steps_per_save=10**9,
-        max_seq_length=1024,
-        adapter_file=str(adapter / artifacts.ADAPTERS),
-    )
-    optimizer = optim.AdamW(learning_rate=config.learning_rate)
-    with contextlib.redirect_stdout(io.StringIO()):
-        trainer.train(model, optimizer, train, None, args=arguments, training_callback=Callback())
-    peak = mx.get_peak_memory()
-    counted = reports[_WARM:]
-    seconds = sum(1 / report["iterations_per_second"] for report in counted)
-    completion = sum(report["tokens_per_second"] / report["iterations_per_second"] for report in counted)
-    settings = {"fine_tune_type": "lora", "num_layers": len(model.layers), "lora_parameters": _LORA}
-    artifacts.write_json(adapter / artifacts.ADAPTER_CONFIG, settings)
-    del model, optimizer
-    return {
-        "examples_per_second": config.batch_size * len(counted) / seconds,
-        "completion_tokens_per_second": completion / seconds,
-        "weights_mb": weights / 1e6,
-        "peak_above_weights_mb": (peak - weights) / 1e6,
-        "validation_loss": _validation_loss(config, adapter),
-    }
-
-
-def _validation_loss(config: VersusConfig, adapter: Path) -> float:
-    """By our own function, from the adapters that mlx-lm saved."""
-    from finetune.backends import mlx
-    from finetune.backends.mlx import adapters
-    from finetune.methods import METHODS
-
-    encoder, train, valid = _examples(config)
-    assert config.folder
-    model = mlx.load(config.folder / "model", encoder)
-    settings = TrainingConfig(batch_size=config.batch_size, lora_rank=_LORA["rank"], lora_scale=_LORA["scale"])
-    trainer = mlx.Trainer(model, METHODS["sft"], train, settings, 1, "")
-    adapters.put(model.network, adapters.read(adapter / artifacts.ADAPTERS)[0])
-    return float(trainer.validation_loss(valid))
-
-
-def _examples(config: VersusConfig) -> tuple[Any, list[Any], list[Any]]:
-    from finetune.encoding import ChatEncoder, encode_rows
-
-    assert config.folder
-    encoder = ChatEncoder(config.folder / "model")
-    splits = []
-    for split in ("train", "valid"):
-        path = config.folder / "data" / f"{split}.jsonl"
-        splits.append(encode_rows(encoder, artifacts.read_jsonl(path), path, 1024)[0])
-    return encoder, splits[0], splits[1]
-
-
-_CHILDREN = {"ours": _ours, "mlx-lm": _peer}
-
-
-def _compared(config: VersusConfig, steps: int, found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _compared(config: VersusConfig, found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     middle = {
-        side: {key: statistics.median(turn[key] for turn in turns) for key in turns[0]} for side, turns in found.items()
+        side: {key: statistics.median(turn[key] for turn in turns) for key in turns[0] if key != "curve"}
+        for side, turns in found.items()
     }
+    reached = [_reached(turn["curve"], peer["validation_loss"]) for turn, peer in zip(*found.values(), strict=True)]
     ours, peer = middle["ours"], middle["mlx-lm"]
     return {
         "model": config.model,
         "rows": config.rows,
-        "steps": steps,
+        "steps": config.steps,
         "batch_size": config.batch_size,
         "examples_per_second_ratio": ours["examples_per_second"] / peer["examples_per_second"],
         "peak_above_weights_ratio": ours["peak_above_weights_mb"] / peer["peak_above_weights_mb"],
         "validation_loss_ours": ours["validation_loss"],
         "validation_loss_mlx_lm": peer["validation_loss"],
+        "seconds_to_the_loss_of_mlx_lm": None if None in reached else statistics.median(filter(None, reached)),
+        "seconds_of_mlx_lm": peer["seconds"],
         "matmul_rate_share": ours["matmul_rate_share"],
         "ours": ours,
         "mlx_lm": peer,
+        "turns": found,
         "machine": artifacts.machine_and_versions(),
     }
+
+
+def _reached(curve: list[tuple[float, float]], wanted: float) -> float | None:
+    """Seconds of training until the validation loss is as low as that, between two points on a straight line; None: never."""
+    before = (0.0, math.inf)
+    for seconds, loss in curve:
+        if loss <= wanted:
+            share = 1.0 if math.isinf(before[1]) else (before[1] - wanted) / (before[1] - loss)
+            return before[0] + share * (seconds - before[0])
+        before = (seconds, loss)
+    return None
 
 
 def _print(record: dict[str, Any]) -> None:
@@ -281,6 +141,8 @@ def _print(record: dict[str, Any]) -> None:
         "completion_tokens_per_second": "completion tokens/s",
         "weights_mb": "weights, MB",
         "peak_above_weights_mb": "peak above the weights, MB",
+        "padding": "padding, share of the tokens",
+        "seconds": "seconds of training",
         "validation_loss": "validation loss afterwards",
     }
     print(f"\n{record['model']}, {record['rows']}, {record['steps']} steps of {record['batch_size']} rows")
@@ -288,10 +150,19 @@ def _print(record: dict[str, Any]) -> None:
     for key, name in names.items():
         ours, peer = record["ours"][key], record["mlx_lm"][key]
         print(f"{name:<28}{ours:>10.4g}{peer:>10.4g}{ours / peer:>8.2f}")
-    print(f"{'padding':<28}{record['ours']['padding']:>10.1%}")
+    for side, turns in record["turns"].items():
+        losses = ", ".join(f"{turn['validation_loss']:.3f}" for turn in turns)
+        print(f"validation loss of each turn, {side}: {losses}")
+    reached = record["seconds_to_the_loss_of_mlx_lm"]
+    when = (
+        "not within these steps"
+        if reached is None
+        else f"after {reached:.0f} s, mlx-lm {record['seconds_of_mlx_lm']:.0f} s"
+    )
+    print(f"mlx-lm's last validation loss: {when}")
     share, rate = record["matmul_rate_share"], record["ours"]["matmul_gflops"]
     print(f"{'share of the matmul rate':<28}{share:>10.0%}   of {rate:.0f} GFLOP/s, measured on 2048 x 2048")
 
 
 if __name__ == "__main__":
-    cli.run(main, VersusConfig, choices={"children": _CHILDREN})
+    cli.run(main, VersusConfig)

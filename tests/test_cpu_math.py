@@ -9,7 +9,7 @@ load_backend("mlx")
 
 import mlx.nn as nn  # noqa: E402
 
-from finetune.backends.mlx import cpu_math  # noqa: E402
+from finetune.backends.mlx import cpu_attention, cpu_math  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 
 
@@ -44,14 +44,16 @@ def test_activations() -> None:
     assert mx.allclose(cpu_math.swiglu(extreme, mx.ones_like(extreme)), mx.array([0.0, 0.0, 100.0, 1e4]))
 
 
+@pytest.mark.parametrize("length", [5, 300], ids=["one piece", "blocks"])
 @pytest.mark.parametrize("mask", ["causal", None, "boolean", "additive"])
-def test_attention_with_grouped_keys(mask: str | None) -> None:
-    q, k, v = normal(2, 6, 5, 8), normal(2, 3, 9, 8, seed=1), normal(2, 3, 9, 8, seed=2)
-    allowed = mx.random.uniform(shape=(2, 1, 5, 9), key=mx.random.key(3)) < 0.7
+def test_attention_with_grouped_keys(mask: str | None, length: int) -> None:
+    context = length + 4
+    q, k, v = normal(2, 6, length, 8), normal(2, 3, context, 8, seed=1), normal(2, 3, context, 8, seed=2)
+    allowed = mx.random.uniform(shape=(2, 1, length, context), key=mx.random.key(3)) < 0.7
     allowed[..., 0] = True
     chosen = {"boolean": allowed, "additive": mx.where(allowed, 0.0, -1e9)}.get(mask, mask)
     assert_equal(
-        lambda q, k, v: cpu_math.attention(q, k, v, None, 0.3, chosen),
+        lambda q, k, v: cpu_attention.attention(q, k, v, None, 0.3, chosen),
         lambda q, k, v: mx.fast.scaled_dot_product_attention(q, k, v, scale=0.3, mask=chosen),
         q, k, v,
     )  # fmt: skip
@@ -65,4 +67,4 @@ def test_install_reaches_the_models() -> None:
     assert LoRALinear.__call__ is cpu_math.lora and nn.RoPE.__call__ is cpu_math.rope
     assert gemma3_text.nn.gelu_approx is cpu_math.gelu_approx
     assert llama.swiglu is cpu_math.swiglu
-    assert llama.scaled_dot_product_attention is gemma3_text.scaled_dot_product_attention is cpu_math.attention
+    assert llama.scaled_dot_product_attention is gemma3_text.scaled_dot_product_attention is cpu_attention.attention

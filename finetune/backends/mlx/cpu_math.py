@@ -13,7 +13,7 @@ from typing import Any
 
 from finetune.backends.mlx.runtime import ON_CPU, mx, with_gradient
 
-_LOG2E, _LN2 = math.log2(math.e), math.log(2)
+LOG2E, LN2 = math.log2(math.e), math.log(2)
 _ROUND = 12582912.0  # 1.5 * 2**23: added to a small float, it leaves the nearest whole number in the low bits
 
 
@@ -26,7 +26,7 @@ def _pow2(x: Any) -> tuple[Any, Any]:
     shifted = x + _ROUND
     r = x - (shifted - _ROUND)
     y = r * r
-    c = (y * (-(_LN2**3) / 360) + _LN2 / 6) * y + 2 / _LN2
+    c = (y * (-(LN2**3) / 360) + LN2 / 6) * y + 2 / LN2
     return ((c + r).view(mx.int32) + (shifted.view(mx.int32) << 23)).view(mx.float32), c - r
 
 
@@ -38,11 +38,11 @@ def exp2(x: Any) -> Any:
 
 def exp(x: Any) -> Any:
     """e**x elementwise for x <= 87; on the CPU float32 only, and below -87 it stays at 1e-38."""
-    return exp2(x * _LOG2E) if ON_CPU else mx.exp(x)
+    return exp2(x * LOG2E) if ON_CPU else mx.exp(x)
 
 
 def sigmoid(x: Any) -> Any:
-    numerator, denominator = _pow2(mx.clip(x * -_LOG2E, -125.0, 125.0))
+    numerator, denominator = _pow2(mx.clip(x * -LOG2E, -125.0, 125.0))
     return denominator / (denominator + numerator)
 
 
@@ -83,63 +83,6 @@ def gelu_approx(x: Any) -> Any:
     """GELU with the tanh approximation (arXiv 1606.08415, section 2)."""
     outputs: Any = _gelu_approx(x)
     return outputs[0]
-
-
-def _attention_backward(primals: Any, cotangents: Any, outputs: Any) -> tuple[Any, Any, Any, Any]:
-    """FlashAttention's backward pass (arXiv 2205.14135, appendix B.2), with the weights kept instead of computed again."""
-    (queries, keys, values, mask), (mixed, weights, scale) = primals, outputs
-    rows, key_heads, group, length, _ = queries.shape
-    per_key_head = (rows, key_heads, group * length, -1)
-    d = cotangents[0] * scale
-    along = (d * mixed).sum(axis=-1, keepdims=True)
-    d = d.reshape(per_key_head)
-    d_scores = (d @ values.swapaxes(-1, -2)).reshape(weights.shape)
-    d_scores = ((d_scores - along) * weights).reshape(per_key_head)
-    return (
-        ((d_scores @ keys) * _LN2).reshape(queries.shape),
-        (d_scores.swapaxes(-1, -2) @ queries.reshape(per_key_head)) * _LN2,
-        weights.reshape(per_key_head).swapaxes(-1, -2) @ d,
-        mx.zeros_like(mask),
-    )
-
-
-@with_gradient(_attention_backward)
-def _attention(queries: Any, keys: Any, values: Any, mask: Any) -> tuple[Any, Any, Any]:
-    """Attention in base 2, with a mask that is added to the scores; also the unscaled weights and the scale of each row.
-
-    queries [rows, key heads, group, length, size], times log2(e); keys, values [rows, key heads, context, size]; mask
-    broadcasts against [rows, key heads, group, length, context].
-    """
-    rows, key_heads, group, length, size = queries.shape
-    context = keys.shape[2]
-    scores = queries.reshape(rows, key_heads, group * length, size) @ keys.swapaxes(-1, -2)
-    scores = scores.reshape(rows, key_heads, group, length, context) + mask
-    weights = exp2(scores - scores.max(axis=-1, keepdims=True))
-    scale = 1.0 / weights.sum(axis=-1, keepdims=True)
-    mixed = weights.reshape(rows, key_heads, group * length, context) @ values
-    # the sum divides the mixed values, which are fewer than the weights
-    return mixed.reshape(queries.shape) * scale, weights, scale
-
-
-def attention(queries: Any, keys: Any, values: Any, cache: Any, scale: float, mask: Any, sinks: Any = None) -> Any:
-    """Scaled dot-product attention with grouped keys, as mlx_lm's models call it.
-
-    queries [rows, heads, length, size]; keys and values [rows, key heads, context, size]; mask "causal", None, or an array
-    (boolean, or added to the scores) that broadcasts against [rows, heads, length, context].
-    """
-    rows, heads, length, size = queries.shape
-    key_heads, context = keys.shape[1], keys.shape[2]
-    if mask is None:
-        mask = mx.zeros((1, 1))
-    elif isinstance(mask, str):
-        mask = mx.arange(context - length, context)[:, None] >= mx.arange(context)
-    mask = mx.where(mask, 0.0, -1e30) if mask.dtype == mx.bool_ else mask * _LOG2E
-    if mask.ndim > 2:
-        groups = (1, 1) if mask.shape[-3] == 1 else (key_heads, heads // key_heads)
-        mask = mask.reshape(*mask.shape[:-3], *groups, *mask.shape[-2:])
-    grouped = (queries * (scale * _LOG2E)).reshape(rows, key_heads, heads // key_heads, length, size)
-    outputs: Any = _attention(grouped, keys, values, mask)
-    return outputs[0].reshape(queries.shape)
 
 
 @lru_cache(maxsize=16)
@@ -206,6 +149,8 @@ def install() -> None:
     import mlx.nn as nn
     from mlx_lm.models import activations, base, gemma3_text, llama
     from mlx_lm.tuner.lora import LoRALinear
+
+    from finetune.backends.mlx.cpu_attention import attention
 
     x = mx.random.normal((2, 4, 8, 16), key=mx.random.key(0)) * 4
     y = mx.random.normal((2, 4, 8, 16), key=mx.random.key(1))

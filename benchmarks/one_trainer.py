@@ -1,0 +1,217 @@
+"""One turn of one trainer, ours or mlx-lm's, in a process of its own: what it reached, as a line of JSON.
+
+``versus_mlx_lm.py`` starts this; the folder holds rows as dataset.py writes them, and the model in float32.
+"""
+
+import contextlib
+import io
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from finetune import artifacts, cli  # noqa: E402
+from finetune.cli import option  # noqa: E402
+from finetune.config import TrainingConfig  # noqa: E402
+
+_WARM = 3  # steps at the start of a turn that are not counted
+_POINTS = 8  # validations of ours in a turn
+_LORA: dict[str, Any] = {"rank": 16, "scale": 2.0, "dropout": 0.0}
+
+
+@dataclass(frozen=True)
+class TurnConfig:
+    trainer: str = option("ours", "who trains", choices="trainers")
+    folder: Path = option(Path(), "where the rows and the float32 weights are")
+    steps: int = option(60, "training steps", at_least=10)
+    batch_size: int = option(4, "rows per step", at_least=1)
+    learning_rate: float = option(2e-4, "constant", above=0)
+    seed: int = option(0, "for the first LoRA weights and the order of the rows", at_least=0)
+    peer_bias_correction: bool = option(True, "AdamW of mlx-lm with its bias correction, as ours has")
+    peer_compile: bool = option(False, "let mlx-lm compile its step (on the CPU this needs g++)")
+
+
+def main(config: TurnConfig) -> None:
+    print(json.dumps(_TRAINERS[config.trainer](config)))
+
+
+def _ours(config: TurnConfig) -> dict[str, Any]:
+    from finetune.backends import mlx
+    from finetune.backends.mlx.runtime import mx
+    from finetune.methods import METHODS
+
+    encoder, train, valid = _examples(config)
+    settings = TrainingConfig(
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        schedule="constant",
+        warmup=0,
+        lora_rank=_LORA["rank"],
+        lora_scale=_LORA["scale"],
+        seed=config.seed,
+    )
+    model = mlx.load(config.folder / "model", encoder)
+    trainer = mlx.Trainer(model, METHODS["sft"], train, settings, config.steps, "")
+    weights = mx.get_active_memory()
+    mx.reset_peak_memory()
+    steps: list[Any] = []
+    curve: list[tuple[float, float]] = []  # seconds of training, validation loss
+    peak = 0
+    for step in trainer.run(lambda: False):
+        steps.append(step)
+        if len(steps) * _POINTS // config.steps > len(curve) or len(steps) == config.steps:
+            peak = max(peak, mx.get_peak_memory())
+            curve.append((sum(step.seconds for step in steps), trainer.validation_loss(valid)))
+            mx.reset_peak_memory()
+    counted = steps[_WARM:]
+    seconds = sum(step.seconds for step in counted)
+    tokens = sum(step.tokens for step in counted)
+    row_tokens = sum(len(train[row].tokens) - 1 for step in counted for row in step.rows)
+    floor, rate = _floor(trainer, tokens, sum(step.learned for step in counted))
+    return {
+        "examples_per_second": sum(len(step.rows) for step in counted) / seconds,
+        "completion_tokens_per_second": sum(step.learned for step in counted) / seconds,
+        "padding": 1 - row_tokens / tokens,
+        "weights_mb": weights / 1e6,
+        "peak_above_weights_mb": (peak - weights) / 1e6,
+        "seconds": curve[-1][0],
+        "validation_loss": curve[-1][1],
+        "curve": curve,
+        "matmul_rate_share": floor / seconds,
+        "matmul_gflops": rate / 1e9,
+    }
+
+
+def _floor(trainer: Any, tokens: int, learned: int) -> tuple[float, float]:
+    """Seconds that the matrix products of these tokens take at the machine's measured rate, and that rate."""
+    from finetune.backends.mlx import adapters
+    from finetune.backends.mlx.completion import plain_head
+    from finetune.backends.mlx.runtime import lanes, mx
+
+    network = trainer.network
+    head = plain_head(network)
+    assert head is not None
+    inside = sum(
+        array.size
+        for name, array in adapters.tree_flatten(network.parameters())
+        if ".layers." in f".{name}" and array.ndim == 2
+    )
+    # forward and gradient of the input for each weight; LoRA's own weights have a gradient as well
+    trained = adapters.count(network)
+    operations = 2 * (2 * (inside - trained) + 3 * trained) * tokens + 2 * 2 * head.size * learned
+    lanes(1)
+    a = mx.random.normal((2048, 2048))
+    mx.eval(a)
+    times = []
+    for _ in range(8):
+        started = time.perf_counter()
+        mx.eval(a @ a)
+        times.append(time.perf_counter() - started)
+    rate = 2 * 2048**3 / min(times)
+    return operations / rate, rate
+
+
+def _peer(config: TurnConfig) -> dict[str, Any]:
+    from finetune.backends.mlx.runtime import lanes, mx  # the BLAS, before mlx_lm
+
+    from mlx_lm.tuner import datasets, trainer, utils  # isort: skip
+    import mlx.optimizers as optim
+    import numpy as np
+    from mlx_lm.tuner.callbacks import TrainingCallback
+    from mlx_lm.utils import load
+
+    lanes(1)
+    if config.peer_compile:
+        mx.enable_compile()
+    model, tokenizer = load(str(config.folder / "model"))
+    mx.random.seed(config.seed)
+    np.random.seed(config.seed)
+    model.freeze()
+    utils.linear_to_lora_layers(model, len(model.layers), dict(_LORA))
+    mx.eval(model.parameters())
+    rows = [row for _, row in artifacts.read_jsonl(config.folder / "data" / "train.jsonl")]
+    train = datasets.CacheDataset(datasets.ChatDataset(rows, tokenizer, mask_prompt=True))
+    weights = mx.get_active_memory()
+    mx.reset_peak_memory()
+    reports = []
+
+    class Callback(TrainingCallback):
+        def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
+            reports.append(train_info)
+
+    sizes: list[tuple[int, int]] = []  # tokens of a batch, and without padding
+
+    def batches(*arguments: Any, **named: Any) -> Iterator[Any]:
+        for batch, lengths in trainer.iterate_batches(*arguments, **named):
+            sizes.append((batch.size, int(lengths[:, 1].sum())))
+            yield batch, lengths
+
+    adapter = config.folder / "peer"
+    adapter.mkdir(exist_ok=True)
+    arguments = trainer.TrainingArgs(
+        batch_size=config.batch_size,
+        iters=config.steps,
+        steps_per_report=1,
+        steps_per_eval=10**9,
+        steps_per_save=10**9,
+        max_seq_length=1024,
+        adapter_file=str(adapter / artifacts.ADAPTERS),
+    )
+    optimizer = optim.AdamW(learning_rate=config.learning_rate, bias_correction=config.peer_bias_correction)
+    with contextlib.redirect_stdout(io.StringIO()):
+        trainer.train(
+            model, optimizer, train, None, args=arguments, iterate_batches=batches, training_callback=Callback()
+        )
+    peak = mx.get_peak_memory()
+    counted = reports[_WARM:]
+    seconds = sum(1 / report["iterations_per_second"] for report in counted)
+    completion = sum(report["tokens_per_second"] / report["iterations_per_second"] for report in counted)
+    settings = {"fine_tune_type": "lora", "num_layers": len(model.layers), "lora_parameters": _LORA}
+    artifacts.write_json(adapter / artifacts.ADAPTER_CONFIG, settings)
+    del model, optimizer
+    return {
+        "examples_per_second": config.batch_size * len(counted) / seconds,
+        "completion_tokens_per_second": completion / seconds,
+        "padding": 1 - sum(real for _, real in sizes) / sum(size for size, _ in sizes),
+        "weights_mb": weights / 1e6,
+        "peak_above_weights_mb": (peak - weights) / 1e6,
+        "seconds": sum(1 / report["iterations_per_second"] for report in reports),
+        "validation_loss": _validation_loss(config, adapter),
+    }
+
+
+def _validation_loss(config: TurnConfig, adapter: Path) -> float:
+    """By our own function, from the adapters that mlx-lm saved."""
+    from finetune.backends import mlx
+    from finetune.backends.mlx import adapters
+    from finetune.methods import METHODS
+
+    encoder, train, valid = _examples(config)
+    model = mlx.load(config.folder / "model", encoder)
+    settings = TrainingConfig(batch_size=config.batch_size, lora_rank=_LORA["rank"], lora_scale=_LORA["scale"])
+    trainer = mlx.Trainer(model, METHODS["sft"], train, settings, 1, "")
+    adapters.put(model.network, adapters.read(adapter / artifacts.ADAPTERS)[0])
+    return float(trainer.validation_loss(valid))
+
+
+def _examples(config: TurnConfig) -> tuple[Any, list[Any], list[Any]]:
+    from finetune.encoding import ChatEncoder, encode_rows
+
+    encoder = ChatEncoder(config.folder / "model")
+    splits = []
+    for split in ("train", "valid"):
+        path = config.folder / "data" / f"{split}.jsonl"
+        splits.append(encode_rows(encoder, artifacts.read_jsonl(path), path, 1024)[0])
+    return encoder, splits[0], splits[1]
+
+
+_TRAINERS = {"ours": _ours, "mlx-lm": _peer}
+
+if __name__ == "__main__":
+    cli.run(main, TurnConfig, choices={"trainers": _TRAINERS})
