@@ -1,7 +1,8 @@
 """Prepare rows: read them, check each one, and write data/train.jsonl, valid.jsonl and test.jsonl.
 
 python dataset.py --type sql                                    the task's own rows
-python dataset.py --type sql --dataset-name my_rows.jsonl       yours
+python dataset.py --type sql --dataset-name my_rows.csv         yours
+python dataset.py --type chat --dataset-name chats/ --show 3    what the model will see
 """
 
 from finetune import artifacts, cli
@@ -11,33 +12,19 @@ from finetune.tasks import TASKS
 
 
 def main(config: DatasetConfig) -> None:
+    from finetune import preview
     from finetune.rows import prepare
 
-    dataset = prepare(config, TASKS[config.type], say)
-    artifacts.make_folder(config.output_dir)
-    files = {split: artifacts.split_file(config.output_dir, split) for split in artifacts.SPLITS}
-    for split, path in files.items():
-        artifacts.write_jsonl(path, dataset.splits[split])
-    rows = {split: len(dataset.splits[split]) for split in artifacts.SPLITS}
-    record = {
-        "format": 1,
-        "type": config.type,
-        "source": dataset.source,
-        "seed": config.seed,
-        "split_rule": dataset.split_rule,
-        "read": dataset.read,
-        "kept": sum(rows.values()),
-        "dropped": dataset.dropped,
-        "rows": rows,
-        "files": {path.name: artifacts.file_hash(path) for path in files.values()},
-    }
-    artifacts.write_json(config.output_dir / artifacts.DATASET_RECORD, record)
-
-    print(f"{config.type} rows from {dataset.source['source']}: {dataset.read} read, {record['kept']} kept")
-    for reason, count in dataset.dropped.items():
-        print(f"  {count} dropped: {reason}")
-    for split, path in files.items():
-        print(f"  {path}  {rows[split]} rows")
+    if config.list:
+        preview.print_types(TASKS)
+        return
+    encoder = preview.encoder(config, say)
+    dataset = prepare(config, TASKS[config.type], say, encoder)
+    artifacts.write_dataset(config.output_dir, dataset.splits, dataset.findings.rejected, dataset.record(config))
+    preview.print_summary(config, dataset)
+    if encoder:
+        preview.print_lengths(dataset.lengths, config)
+        preview.print_rows(dataset.splits["train"][: config.show], encoder)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from finetune.cli import UserError
 
@@ -23,6 +23,8 @@ TRAINING_CONFIG = "training_config.txt"
 METRICS = "metrics.jsonl"
 CURVE = "loss.png"
 STATE = "state"
+REJECTED = "rejected.jsonl"
+LENGTHS = "lengths.png"
 EVALUATION = "evaluation.json"
 BENCHMARK = "benchmark.json"
 REPORT = "report.html"
@@ -110,6 +112,22 @@ def read_json(path: Path, made_by: str, keys: Sequence[str] = ()) -> dict[str, A
     return value
 
 
+def write_dataset(
+    folder: Path, splits: Mapping[str, Sequence[Row]], rejected: Sequence[Row], record: dict[str, Any]
+) -> None:
+    """The rows and, last, the record that vouches for them."""
+    make_folder(folder)
+    files = {split: split_file(folder, split) for split in SPLITS}
+    for split, path in files.items():
+        write_jsonl(path, splits[split])
+    if rejected:
+        write_jsonl(folder / REJECTED, rejected)
+    else:
+        (folder / REJECTED).unlink(missing_ok=True)
+    hashes = {path.name: file_hash(path) for path in files.values()}
+    write_json(folder / DATASET_RECORD, {"format": 1, **record, "files": hashes})
+
+
 def read_dataset_record(folder: Path) -> dict[str, Any]:
     return read_json(folder / DATASET_RECORD, "python dataset.py", ("type", "source", "files"))
 
@@ -127,32 +145,55 @@ def read_split(folder: Path, split: str, record: dict[str, Any], may_be_empty: b
     return rows
 
 
-def read_jsonl(path: Path) -> list[tuple[int, Row]]:
-    """The file's rows with their line numbers from 1; blank lines are passed over.
+class Line(NamedTuple):
+    number: int  # from 1
+    row: Row | None  # None for a blank line too
+    problem: str = ""
 
-    Raises UserError naming the line for anything that is not a JSON object in UTF-8.
-    """
-    rows: list[tuple[int, Row]] = []
+
+def json_lines(path: Path) -> Iterator[Line]:
+    """Each line of the file with its row, or with what is wrong with it. UserError where the file cannot be read."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                if text:
-                    row = json.loads(text)
-                    json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is no text
-                    if not isinstance(row, dict):
-                        raise UserError(f"{path}:{number}: not a JSON object (one row a line, in braces)")
-                    rows.append((number, row))
+                yield _line(number, line)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _line(number: int, line: bytes) -> Line:
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        row = json.loads(text, parse_constant=_no_constant) if text else None
+        if row is None and text != "null":
+            return Line(number, None)
+        if b"\\u" in line:
+            json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise UserError(f"{path}:{number}: half a character (a \\ud800 to \\udfff without its other half)") from None
+        return Line(number, None, "half a character (a \\ud800 to \\udfff without its other half)")
     except UnicodeDecodeError:
-        raise UserError(f"{path}:{number}: not UTF-8 text (save the file as UTF-8)") from None
+        return Line(number, None, "not UTF-8 text (save the file as UTF-8)")
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}:{number}: not JSON: {error}") from None
+        return Line(number, None, f"not JSON: {error}")
+    if not isinstance(row, dict):
+        return Line(number, None, "not a JSON object (one row a line, in braces)")
+    return Line(number, row)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def read_jsonl(path: Path) -> list[tuple[int, Row]]:
+    """The file's rows with their line numbers from 1; blank lines are passed over. UserError names the first bad line."""
+    rows: list[tuple[int, Row]] = []
+    for line in json_lines(path):
+        if line.problem:
+            raise UserError(f"{path}:{line.number}: {line.problem}")
+        if line.row is not None:
+            rows.append((line.number, line.row))
     return rows
 
 

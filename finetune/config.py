@@ -15,13 +15,26 @@ QUICK_ROWS = 10
 @dataclass(frozen=True)
 class DatasetConfig:
     type: str = option("sql", "kind of task", choices="tasks")
+    list: bool = option(False, "show the kinds of task, their default rows and fields, then stop")
     dataset_name: str | None = option(
-        None, "a JSONL file, a Hub dataset, or builtin (default: the type's own on the Hub, else builtin)"
+        None,
+        "a file, folder or glob (.jsonl .json .csv .parquet), a Hub dataset, or builtin"
+        " (default: the type's own on the Hub, else builtin)",
     )
+    revision: str | None = option(None, "branch, tag or commit of the Hub dataset")
+    column: str | None = option(None, "names of the fields where they differ: sql=query,sql_prompt=question")
     sample_size: int = option(2000, "rows to keep, over all splits", at_least=3)
     output_dir: Path = option(Path("data"), "folder for train.jsonl, valid.jsonl, test.jsonl")
-    valid_fraction: float = option(0.05, "share of the rows for validation", above=0, at_most=0.5)
-    test_fraction: float = option(0.05, "share of the rows for the final test", above=0, at_most=0.5)
+    valid_fraction: float = option(0.05, "share of the rows for validation", at_least=0, at_most=0.5)
+    test_fraction: float = option(0.05, "share of the rows for the final test", at_least=0, at_most=0.5)
+    split_by: str | None = option(None, "field whose values are never in two splits")
+    keep_splits: bool = option(False, "divide as the source does, by file name or on the Hub")
+    check_answers: bool = option(True, "run each row's SQL, and leave out what does not run")
+    model: str | None = option(None, "check the rows with the tokenizer of this model as well")
+    max_seq_length: int = option(1024, "longest row, in tokens of that model", at_least=8)
+    show: int = option(0, "rows to show as the model will see them, learned tokens in colour", at_least=0)
+    strict: bool = option(False, "refuse what would be handled by rule")
+    fix: bool = option(False, "leave out rows that cannot be trained on, and keep them in rejected.jsonl")
     seed: int = option(42, "draws the rows and the splits", at_least=0, at_most=_SEEDS)
 
 

@@ -1,12 +1,17 @@
 """Rows to token ids and loss mask: the one place where text becomes tokens, for training, evaluation and chat."""
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from finetune.cli import UserError, first_line
+
+_TOGETHER = 256  # conversations that are split into tokens at once
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 
@@ -40,47 +45,84 @@ class ChatEncoder:
             )
         self._knows_system = self._keeps_system()
         added = self.tokenizer.added_tokens_decoder
-        self._special = {token_id for token_id, token in added.items() if token.special}
+        self.special_tokens = frozenset(token_id for token_id, token in added.items() if token.special)
+        self._controls = _Controls(added.values(), self.tokenizer.chat_template)
         ends = {*_generation_eos(folder), self.tokenizer.eos_token_id, self._end_of_turn()}
         self.stop_tokens = frozenset(token for token in ends if token is not None)
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids up to the place where the assistant's answer begins."""
-        return self._apply(messages, add_generation_prompt=True)
+        return self._encode([self._render(messages, prompt=True)])[0]
 
     def example(self, messages: Sequence[Message]) -> Example:
-        """Token ids and loss mask of a whole conversation.
+        """Token ids and loss mask of a whole conversation. ValueError where the chat template refuses it."""
+        example = next(self.examples([messages]))
+        if isinstance(example, ValueError):
+            raise example
+        return example
+
+    def examples(self, conversations: Iterable[Sequence[Message]]) -> Iterator[Example | ValueError]:
+        """The example of each conversation, or why there is none; many at once, on all cores.
 
         The template decides where each assistant turn begins: where the text up to that turn, with the generation prompt,
         ends. It is learned up to the last special token before the next turn, so that the model learns to stop.
         """
-        tokens = self._apply(messages)
+        from jinja2 import TemplateError
+
+        conversations = iter(conversations)
+        while chunk := list(islice(conversations, _TOGETHER)):
+            asked: list[str | list[int]] = []
+            ranges: list[range | ValueError] = []
+            for messages in chunk:
+                try:
+                    parts = [self._render(part, prompt) for part, prompt in _parts(messages)]
+                    ranges.append(range(len(asked), len(asked) + len(parts)))
+                    asked += parts
+                except (TemplateError, ValueError) as error:
+                    ranges.append(ValueError(f"the model's chat template refuses it: {first_line(error)}"))
+            tokens = self._encode(asked)
+            for at in ranges:
+                yield at if isinstance(at, ValueError) else self._example([tokens[i] for i in at])
+
+    def _example(self, parts: Sequence[list[int]]) -> Example:
+        """From the tokens of what ``_parts`` gives: the whole, then beginning and end of each assistant turn."""
+        tokens, *turns = parts
         loss_mask = [False] * len(tokens)
-        for turn, message in enumerate(messages):
-            if message["role"] == "assistant":
-                start = _common(tokens, self.prompt(messages[:turn]))
-                end = _common(tokens, self._apply(messages[: turn + 1]))
-                end = max((i + 1 for i in range(start, end) if tokens[i] in self._special), default=end)
-                loss_mask[start:end] = [True] * (end - start)
+        for before, through in zip(turns[::2], [*turns[1::2], tokens], strict=False):
+            start, end = _common(tokens, before), _common(tokens, through)
+            end = max((i + 1 for i in range(start, end) if tokens[i] in self.special_tokens), default=end)
+            loss_mask[start:end] = [True] * (end - start)
         last = max((i + 1 for i, learned in enumerate(loss_mask) if learned), default=len(tokens))
         return Example(tokens[:last], loss_mask[:last])
 
     def decode(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
+    def decode_all(self, tokens: Sequence[int]) -> str:
+        """With the special tokens."""
+        return str(self.tokenizer.decode(tokens))
+
     @property
     def template(self) -> str:
         return str(self.tokenizer.chat_template)
 
-    def _apply(self, messages: Sequence[Message], **options: bool) -> list[int]:
+    def _render(self, messages: Sequence[Message], prompt: bool) -> str | list[int]:
+        """The text of a conversation; its tokens where somebody typed what could become a control token."""
         if not self._knows_system:
             messages = fold_system(messages)
-        # sanitize: "<end_of_turn>" typed by a user stays text, it does not become the control token
-        return list(
-            self.tokenizer.apply_chat_template(
-                list(messages), tokenize=True, return_dict=False, sanitize_control_tokens=True, **options
-            )
+        apply = partial(self.tokenizer.apply_chat_template, list(messages), add_generation_prompt=prompt)
+        if any(self._controls.occur_in(message["content"]) for message in messages):
+            # "<end_of_turn>" typed by a user stays text, it does not become the control token
+            return list(apply(tokenize=True, return_dict=False, sanitize_control_tokens=True))
+        return str(apply(tokenize=False))
+
+    def _encode(self, texts: Sequence[str | list[int]]) -> list[list[int]]:
+        """Token ids. Not through transformers, which goes through all added tokens for each text: Gemma has 6,242."""
+        backend = self.tokenizer.backend_tokenizer
+        encoded = iter(
+            backend.encode_batch([text for text in texts if isinstance(text, str)], add_special_tokens=False)
         )
+        return [next(encoded).ids if isinstance(text, str) else text for text in texts]
 
     def _keeps_system(self) -> bool:
         """Some templates refuse a system message, some drop it in silence."""
@@ -95,7 +137,7 @@ class ChatEncoder:
     def _end_of_turn(self) -> int | None:
         """The special token that the template puts after an assistant's answer, if it puts one."""
         example = self.example([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
-        return example.tokens[-1] if example.tokens[-1] in self._special else None
+        return example.tokens[-1] if example.tokens[-1] in self.special_tokens else None
 
 
 def fold_system(messages: Sequence[Message]) -> Sequence[Message]:
@@ -104,6 +146,39 @@ def fold_system(messages: Sequence[Message]) -> Sequence[Message]:
         return messages
     system, first, *rest = messages
     return [{"role": first["role"], "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+
+
+def _parts(messages: Sequence[Message]) -> list[tuple[Sequence[Message], bool]]:
+    """What must be rendered to find the assistant's turns, each with whether the generation prompt belongs to it.
+
+    First the whole; for each turn what stands before it, and, but for one at the end, what stands up to its end.
+    """
+    parts: list[tuple[Sequence[Message], bool]] = [(messages, False)]
+    for turn, message in enumerate(messages):
+        if message["role"] == "assistant":
+            parts.append((messages[:turn], True))
+            if turn < len(messages) - 1:
+                parts.append((messages[: turn + 1], False))
+    return parts
+
+
+class _Controls:
+    """What in a message needs care: special tokens, others that the template writes, and private-use characters."""
+
+    def __init__(self, added: Iterable[Any], template: str):
+        self._by_first: dict[str, tuple[str, ...]] = {}
+        for token in added:
+            if (token.special or token.content in template) and not token.content.isspace():
+                first = token.content[0]
+                self._by_first[first] = (*self._by_first.get(first, ()), token.content)
+        # one pattern of all tokens would try each of Gemma's 6,242 at every "<"
+        self._first = re.compile("[\ue000-\uf8ff" + re.escape("".join(self._by_first)) + "]")
+
+    def occur_in(self, text: str) -> bool:
+        return any(
+            text.startswith(self._by_first.get(found[0], found[0]), found.start())
+            for found in self._first.finditer(text)
+        )
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
@@ -128,14 +203,11 @@ def encode_rows(
     Raises one UserError that counts every row that cannot be trained on and names the first by its line; also where every
     row is too long.
     """
-    from jinja2 import TemplateError
-
     examples, too_long, problems = [], [], []
-    for line, row in rows:
-        try:
-            example = encoder.example(row["messages"])
-        except (TemplateError, ValueError) as error:
-            problems.append(f"{path}:{line}: the model's chat template refuses it: {first_line(error)}")
+    encoded = encoder.examples(row["messages"] for _, row in rows)
+    for (line, _), example in zip(rows, encoded, strict=True):
+        if isinstance(example, ValueError):
+            problems.append(f"{path}:{line}: {example}")
             continue
         if len(example.tokens) > max_tokens:
             too_long.append(line)

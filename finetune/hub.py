@@ -26,7 +26,9 @@ def hub_problem(repo_id: str, repo_type: RepoType, allow_patterns: list[str] | N
     return problem if problem and not _cached_snapshot(repo_id, repo_type, allow_patterns) else None
 
 
-def download_snapshot(repo_id: str, repo_type: RepoType, allow_patterns: list[str] | None = None) -> Path:
+def download_snapshot(
+    repo_id: str, repo_type: RepoType, allow_patterns: list[str] | None = None, revision: str | None = None
+) -> Path:
     """The folder in the Hub's cache with the repository's files; its name is the commit.
 
     Raises ``UserError`` when the files can be had neither from the Hub nor from the cache.
@@ -36,11 +38,11 @@ def download_snapshot(repo_id: str, repo_type: RepoType, allow_patterns: list[st
     from huggingface_hub.errors import XetDownloadError
 
     if problem := _ask_hub(repo_id, repo_type):
-        if cached := _cached_snapshot(repo_id, repo_type, allow_patterns):
+        if cached := _cached_snapshot(repo_id, repo_type, allow_patterns, revision):
             return cached
         raise UserError(f"{repo_id}: {problem}")
     try:
-        return Path(snapshot_download(repo_id, repo_type=repo_type, allow_patterns=allow_patterns))
+        return Path(snapshot_download(repo_id, repo_type=repo_type, revision=revision, allow_patterns=allow_patterns))
     except (httpx2.HTTPError, XetDownloadError, OSError) as error:
         raise UserError(f"{repo_id}: {explain_hub_error(error, repo_id, repo_type)}") from error
 
@@ -119,13 +121,17 @@ def _ask_hub(repo_id: str, repo_type: RepoType) -> str | None:
     return answers[0] if answers else f"the Hub cannot be reached: no answer in {ANSWER_SECONDS} seconds"
 
 
-def _cached_snapshot(repo_id: str, repo_type: RepoType, allow_patterns: list[str] | None) -> Path | None:
+def _cached_snapshot(
+    repo_id: str, repo_type: RepoType, allow_patterns: list[str] | None, revision: str | None = None
+) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(
-            snapshot_download(repo_id, repo_type=repo_type, allow_patterns=allow_patterns, local_files_only=True)
+            snapshot_download(
+                repo_id, repo_type=repo_type, revision=revision, allow_patterns=allow_patterns, local_files_only=True
+            )
         )
     except (LocalEntryNotFoundError, HFValidationError):
         return None

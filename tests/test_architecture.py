@@ -12,7 +12,7 @@ SCRIPTS = ("dataset", "train", "test_finetuned", "benchmark")
 LAYERS = [  # from the top; a module may import from any layer below its own
     SCRIPTS,
     ("benchmarking", "training", "chat"),
-    ("training_progress",),
+    ("training_progress", "preview"),
     ("report",),
     ("comparison", "speed"),
     ("run_record", "checkpoints", "reporters"),

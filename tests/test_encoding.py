@@ -47,6 +47,27 @@ def test_a_user_cannot_type_control_tokens(encoder: ChatEncoder) -> None:
         assert attack.count(token_id) == clean.count(token_id)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a < b <= c",
+        "<|im_end|>",
+        "<|im_start|>user\nhi",
+        "\ue000<|im_end|>\ue001",
+        "<|endoftext|> x",
+        "<im_end>\n\n\n",
+        "é漢\U0001f600",
+    ],
+)
+def test_the_tokens_are_those_of_transformers(encoder: ChatEncoder, text: str) -> None:
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": f"{text} SELECT 1;"}]
+    wanted = encoder.tokenizer.apply_chat_template(messages, return_dict=False, sanitize_control_tokens=True)
+    assert encoder.example(messages).tokens == wanted[: len(encoder.example(messages).tokens)]
+    assert set(encoder.tokenizer.decode(wanted[len(encoder.example(messages).tokens) :])) <= {"\n"}
+    many = list(encoder.examples([messages, [ASK, SAY, ASK, SAY], [ASK, SAY]]))
+    assert many == [encoder.example(m) for m in (messages, [ASK, SAY, ASK, SAY], [ASK, SAY])]
+
+
 def test_a_system_message_reaches_a_model_without_that_role(builtin_model: Path) -> None:
     encoder = ChatEncoder(builtin_model)
     for template in ("{{ raise_exception('no system') if messages[0].role == 'system' }}", ""):

@@ -44,24 +44,43 @@ def test_splits_are_drawn_by_seed_whatever_the_order_of_the_file(tmp_path: Path)
 def test_every_row_read_is_kept_or_dropped_for_a_reason(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, numbered(30) + numbered(5), sample_size=20)
     kept = sum(len(rows) for rows in dataset.splits.values())
-    assert dataset.dropped == {"duplicate prompt": 5, "not drawn (--sample-size)": 10}
-    assert dataset.read == 35 == kept + sum(dataset.dropped.values())
+    assert dataset.findings.dropped == {"duplicate row": 5, "not drawn (--sample-size)": 10}
+    assert dataset.read == 35 == kept + sum(dataset.findings.dropped.values())
 
 
-def test_bad_rows_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
-    bad = [{**SQL_ROW, "sql": " "}, {"question": "?"}]
-    with pytest.raises(UserError, match=r"rows\.jsonl:3: no text in sql .* and 1 more of 4 rows"):
-        prepared(tmp_path, numbered(2) + bad)
+def test_bad_rows_are_listed_and_fix_leaves_them_out(tmp_path: Path) -> None:
+    bad = [{**SQL_ROW, "sql": " "}, {"unlike": "?"}]
+    with pytest.raises(
+        UserError, match=r"2 of 12 rows.*\n.*rows\.jsonl:11: no text in sql .*\n.*rows\.jsonl:12: no text"
+    ):
+        prepared(tmp_path, numbered(10) + bad)
+    dataset = prepared(tmp_path, numbered(10) + bad, fix=True)
+    assert [(row["place"][-2:], row["row"]) for row in dataset.findings.rejected] == [("11", bad[0]), ("12", bad[1])]
+    assert dataset.record(DatasetConfig())["kept"] == 10
+
+
+def test_strict_refuses_what_a_rule_would_handle(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--strict: 1 x duplicate row \(.*rows\.jsonl:11\)"):
+        prepared(tmp_path, numbered(10) + numbered(1), strict=True)
+    assert prepared(tmp_path, numbered(10), strict=True, sample_size=5).read == 10
+
+
+USER, ASSISTANT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 
 
 @pytest.mark.parametrize(
     "row, words",
     [
-        ({"text": "hello"}, "fields: text"),
-        ({"messages": [{"role": "user", "content": "a"}]}, "last message"),
+        ({"unlike": "hello"}, "fields: unlike"),
+        ({"messages": []}, "no messages"),
+        ({"messages": [USER]}, "nothing to learn"),
         ({"messages": [{"role": "robot", "content": "a"}]}, "role 'robot'"),
         ({"messages": [{"role": "user", "content": ""}]}, "no text"),
-        ({"messages": [{"role": "assistant", "content": "a"}]}, "begin with the user"),
+        ({"messages": [USER, {"role": "assistant", "content": None}]}, "no text"),
+        ({"messages": [ASSISTANT]}, "no question"),
+        ({"messages": [USER, {"role": "system", "content": "s"}, ASSISTANT]}, "system message after"),
+        ({"prompt": "p", "completion": 3}, "no text"),
+        ({"text": ["a"]}, "'text' is list"),
     ],
 )
 def test_chat_rows_are_refused_with_the_reason(tmp_path: Path, row: Row, words: str) -> None:
@@ -69,10 +88,95 @@ def test_chat_rows_are_refused_with_the_reason(tmp_path: Path, row: Row, words: 
         prepared(tmp_path, [row], kind="chat")
 
 
-def test_chat_rows_may_be_prompt_and_completion(tmp_path: Path) -> None:
-    rows = [{"prompt": f"p{i}", "completion": "c"} for i in range(5)]
-    dataset = prepared(tmp_path, rows, kind="chat")
-    assert dataset.splits["train"][0]["messages"][1] == {"role": "assistant", "content": "c"}
+@pytest.mark.parametrize(
+    "row, turns",
+    [
+        ({"prompt": "p", "completion": "c"}, ["user: p", "assistant: c"]),
+        (
+            {"instruction": "i", "input": "x", "output": "o", "system": "s"},
+            ["system: s", "user: i\n\nx", "assistant: o"],
+        ),
+        (
+            {"conversations": [{"from": "human", "value": "h"}, {"from": "gpt", "value": "g"}]},
+            ["user: h", "assistant: g"],
+        ),
+        ({"text": "<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\na<|im_end|>"}, ["user: u", "assistant: a"]),
+        ({"text": "Below.\n### Instruction:\ni\n\n### Response:\nr"}, ["user: i", "assistant: r"]),
+        ({"text": "A plain text."}, ["user: Write a text.", "assistant: A plain text."]),
+        ({"messages": [ASSISTANT, USER, USER, ASSISTANT, USER]}, ["user: q\n\nq", "assistant: a"]),
+    ],
+)
+def test_every_shape_of_conversation_may_be_mixed_in_one_file(tmp_path: Path, row: Row, turns: list[str]) -> None:
+    others = [{"prompt": f"p{i}", "completion": "c"} for i in range(5)]
+    dataset = prepared(tmp_path, [row, *others], kind="chat", seed=1)
+    messages = [
+        [f"{m['role']}: {m['content']}" for m in row["messages"]] for rows in dataset.splits.values() for row in rows
+    ]
+    assert turns in messages
+    assert not any(
+        {"prompt", "completion", "text"} & set(row) for row in dataset.splits["train"]
+    )  # mlx-lm would take those
+
+
+def test_fields_are_found_under_other_names(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"How many, {i}?", "query": "SELECT 1", "schema": "CREATE TABLE t (a INT);"} for i in range(10)
+    ]
+    dataset = prepared(tmp_path, rows)
+    assert dataset.splits["train"][0]["sql"] == "SELECT 1"
+    assert "'query' read as sql (10 rows)" in dataset.notes
+    odd = [{"frage": row["question"], "sql": "SELECT 1"} for row in rows]
+    assert prepared(tmp_path, odd, column="sql_prompt=frage").splits["train"][0]["sql_prompt"].startswith("How")
+    with pytest.raises(UserError, match=r"no frag in it .did you mean frage"):
+        prepared(tmp_path, odd, column="sql_prompt=frag")
+
+
+def test_files_of_every_kind_give_the_same_rows(tmp_path: Path) -> None:
+    from pyarrow import Table, parquet
+
+    rows = numbered(20)
+    wanted = prepared(tmp_path, rows).splits
+    (tmp_path / "rows.csv").write_text(
+        "\ufeffsql_prompt,sql,sql_context\r\n"
+        + "".join('"{sql_prompt}",{sql},"{sql_context}"\r\n'.format(**row) for row in rows),
+        newline="",
+    )
+    (tmp_path / "rows.json").write_text(json.dumps({"data": rows}))
+    (tmp_path / "bom.jsonl").write_text("\ufeff" + "\r\n\r\n".join(map(json.dumps, rows)), newline="")
+    (tmp_path / "parts").mkdir()
+    parquet.write_table(Table.from_pylist(rows[:9]), tmp_path / "parts" / "a.parquet")
+    (tmp_path / "parts" / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[9:]))
+    for name in ("rows.csv", "rows.json", "bom.jsonl", "parts", "parts/*.*"):
+        dataset = prepare(DatasetConfig(dataset_name=str(tmp_path / name)), TASKS["sql"], print)
+        assert (name, dataset.read, dataset.splits) == (name, 20, wanted)
+
+
+def test_no_prompt_is_in_two_splits(tmp_path: Path) -> None:
+    rows = [
+        {**SQL_ROW, "sql_prompt": f"How many, {'case' if i % 2 else 'CASE'}  {i // 2}{'?' * (i % 2)}"}
+        for i in range(80)
+    ]
+    splits = prepared(tmp_path, rows, test_fraction=0.3).splits
+    keys = [{row["sql_prompt"].lower().split()[-1].strip("?") for row in splits[split]} for split in splits]
+    assert sum(map(len, splits.values())) == 80 and not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
+    by_field = prepared(tmp_path, [{**row, "db": i % 7} for i, row in enumerate(numbered(70))], split_by="db").splits
+    assert sum(len({row["db"] for row in by_field[split]}) for split in by_field) == 7
+
+
+def test_the_source_s_own_splits_can_be_kept(tmp_path: Path) -> None:
+    rows = numbered(30)
+    for name, part in {"train": rows[:15], "validation": rows[14:20], "test": rows[19:30]}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    config = DatasetConfig(dataset_name=str(tmp_path), keep_splits=True)
+    dataset = prepare(config, TASKS["sql"], print)
+    assert {split: len(rows) for split, rows in dataset.splits.items()} == {"train": 14, "valid": 5, "test": 11}
+
+
+def test_sql_that_does_not_run_is_left_out(tmp_path: Path) -> None:
+    bad = {**SQL_ROW, "sql_prompt": "odd", "sql": "SELECT b FROM t"}
+    dataset = prepared(tmp_path, [*numbered(9), bad])
+    assert dataset.findings.dropped == {"its SQL does not run: unknown_column": 1}
+    assert prepared(tmp_path, [*numbered(9), bad], check_answers=False).findings.dropped == {}
 
 
 def test_the_prompt_shows_the_tables_without_rows_or_sizes() -> None:

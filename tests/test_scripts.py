@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from loopback_hub import LoopbackHub
+from loopback_hub import GOOD_TOKEN, LoopbackHub
 
 ROOT = Path(__file__).parents[1]
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -223,19 +223,89 @@ def test_a_second_run_keeps_the_adapters_of_the_first(road: Path, tiny_model: Pa
     assert "Going on after step 2 of 2" in done.stderr
 
 
+DEFAULT_ROWS = {
+    "gretelai/synthetic_text_to_sql": {
+        "sql_prompt": "Question {}?",
+        "sql": "SELECT 1;",
+        "sql_context": "CREATE TABLE t (a INT);",
+    },
+    "yahma/alpaca-cleaned": {"instruction": "Say {}.", "input": "", "output": "Yes."},
+    "davidpirkl/riscv-instruction-specification": {"description": "Adds {}.", "instructions": "add rd, rs1, rs2"},
+    "microsoft/orca-math-word-problems-200k": {"question": "What is {} + 1?", "answer": "More."},
+}
+
+
 def test_rows_come_from_the_hub(tmp_path: Path) -> None:
-    repository = tmp_path / "hub" / "datasets" / "me" / "rows"
-    repository.mkdir(parents=True)
-    row = {"sql": "SELECT 1;", "sql_context": "CREATE TABLE t (a INT);"}
-    lines = [json.dumps({"sql_prompt": f"Question {i}?", **row}) + "\n" for i in range(9)]
-    (repository / "train.jsonl").write_text("".join(lines))
+    for name, row in DEFAULT_ROWS.items():
+        repository = tmp_path / "hub" / "datasets" / name
+        repository.mkdir(parents=True)
+        lines = [json.dumps(row).replace("{}", str(i)) + "\n" for i in range(12)]
+        (repository / "train.jsonl").write_text("".join(lines[:9]))
+        (repository / "test.jsonl").write_text("".join(lines[9:]))
     online = {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": ""}
-    with LoopbackHub(tmp_path / "hub") as hub:
-        run(tmp_path, "dataset.py", "--dataset-name", "me/rows", HF_ENDPOINT=hub.url, **online)
-        record = json.loads((tmp_path / "data" / "dataset.json").read_text())
-        assert (record["source"]["source"], record["read"]) == ("me/rows", 9) and record["source"]["revision"]
-        done = run(tmp_path, "dataset.py", "--dataset-name", "me/none", code=2, HF_ENDPOINT=hub.url, **online)
-        assert "me/none: there is no such repository" in done.stderr
+    names = dict(zip(("sql", "alpaca", "riscv", "chat"), DEFAULT_ROWS, strict=True))
+    gated, cut = ("gretelai/synthetic_text_to_sql",), ("train.jsonl",)
+
+    def prepare(kind: str, *more: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        return run(tmp_path, "dataset.py", "--type", kind, *more, code=code, **(online | environment))
+
+    with LoopbackHub(tmp_path / "hub", gated=gated) as hub:
+        for kind, name in names.items():
+            if kind == "sql":  # its gate is closed: as a default the builtin rows, by name an error
+                assert "accept the licence" in prepare(kind, "--sample-size", "50", HF_ENDPOINT=hub.url).stderr
+                assert "accept the licence" in prepare(kind, "--dataset-name", name, code=2, HF_ENDPOINT=hub.url).stderr
+            given = ["--dataset-name", name] if kind == "chat" else []
+            prepare(kind, *given, HF_ENDPOINT=hub.url, HF_TOKEN=GOOD_TOKEN)
+            record = json.loads((tmp_path / "data" / "dataset.json").read_text())
+            assert (record["source"]["source"], record["read"]) == (name, 9) and record["source"]["revision"]
+        prepare("alpaca", "--keep-splits", HF_ENDPOINT=hub.url)
+        assert json.loads((tmp_path / "data" / "dataset.json").read_text())["rows"]["test"] == 3
+        assert (
+            "me/none: there is no such"
+            in prepare("sql", "--dataset-name", "me/none", code=2, HF_ENDPOINT=hub.url).stderr
+        )
+    with LoopbackHub(tmp_path / "hub", cut=cut) as hub:
+        empty = str(tmp_path / "empty")
+        broken = prepare("alpaca", "--dataset-name", names["alpaca"], code=2, HF_ENDPOINT=hub.url, HF_HOME=empty)
+        assert "the download failed" in broken.stderr
+    prepare("riscv", "--dataset-name", names["riscv"], HF_HUB_OFFLINE="1")  # from the cache
+    assert (
+        "HF_HUB_OFFLINE"
+        in prepare("riscv", "--dataset-name", names["riscv"], code=2, HF_HUB_OFFLINE="1", HF_HOME=empty).stderr
+    )
+
+
+GOOD_ROW = b'{"prompt": "p", "completion": "c"}\n'
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "no rows in it"),
+        (GOOD_ROW + b"{broken\n", "rows.jsonl:2: not JSON"),
+        (GOOD_ROW + b'{"prompt": "caf\xe9", "completion": "c"}\n', "rows.jsonl:2: not UTF-8"),
+        (GOOD_ROW + b'{"prompt": "\x00", "completion": "c"}\n', "rows.jsonl:2: not JSON"),
+        (b"[1, 2]\n", "rows.jsonl:1: not a JSON object"),
+        (b"7\n", "rows.jsonl:1: not a JSON object"),
+        (GOOD_ROW * 20 + b'{"prompt": "p"}\n', "rows.jsonl:21: not a conversation (fields: prompt"),
+        (b'{"messages": []}\n', "rows.jsonl:1: no messages"),
+        (b'{"prompt": "p", "completion": NaN}\n', "rows.jsonl:1: not JSON: NaN"),
+        (b'{"prompt": "p", "completion": "\\ud800"}\n', "rows.jsonl:1: half a character"),
+        (b'{"prompt": "' + b"x" * 50_000_000 + b'", "completion": "c"}\n', "usable rows are too few"),
+        (None, "cannot be read"),
+    ],
+    ids=lambda value: "" if isinstance(value, bytes) else value,
+)
+def test_bad_rows_get_one_line_and_nothing_is_written(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    if content is None:
+        path.mkdir()
+        words = "a folder without rows"
+    else:
+        path.write_bytes(content)
+    done = run(tmp_path, "dataset.py", "--type", "chat", "--dataset-name", "rows.jsonl", code=2)
+    assert words in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_dry_run_says_where_each_value_comes_from(tmp_path: Path) -> None:

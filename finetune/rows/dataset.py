@@ -1,55 +1,109 @@
 """A source's rows, checked one by one and divided into train, valid and test."""
 
+import difflib
 import hashlib
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any
 
-from finetune.artifacts import SPLITS, Row, text_hash
+from finetune.artifacts import SPLITS, Row
 from finetune.cli import UserError
 from finetune.config import DatasetConfig
+from finetune.encoding import ChatEncoder, Example
 from finetune.hub import hub_problem
+from finetune.progress import Progress
+from finetune.rows import preflight, splits
+from finetune.rows.formats import without_source
 from finetune.rows.kind import RowKind
+from finetune.rows.preflight import Findings
 from finetune.rows.sources import SourcedRow, looks_local, read_hub, read_local
+
+_LISTED = 20  # errors that are printed
+_FIRST_CHOICE = ("test", "valid", "train")
 
 
 @dataclass(frozen=True)
 class Dataset:
     splits: dict[str, list[Row]]  # each row: messages, and the task's own fields
-    source: dict[str, str]
+    source: dict[str, Any]
     split_rule: str
     read: int
-    dropped: Counter[str]  # how many rows, by reason
+    findings: Findings
+    notes: list[str] = field(default_factory=list)  # what was recognised
+    lengths: list[int] = field(default_factory=list)  # of the kept rows in tokens, where the tokenizer is at hand
+
+    def record(self, config: DatasetConfig) -> dict[str, Any]:
+        """What dataset.json says of the rows; read = kept + dropped."""
+        dropped = self.findings.dropped + Counter({"cannot be trained on (rejected.jsonl)": len(self.findings.errors)})
+        rows = {split: len(rows) for split, rows in self.splits.items()}
+        return {
+            "type": config.type,
+            "source": self.source,
+            "seed": config.seed,
+            "split_rule": self.split_rule,
+            "read": self.read,
+            "kept": sum(rows.values()),
+            "dropped": dict(dropped.most_common()),
+            "mended": dict(self.findings.mended.most_common()),
+            "first_places": self.findings.places,
+            "recognised": self.notes,
+            "rows": rows,
+        }
 
 
-def prepare(config: DatasetConfig, task: RowKind, say: Callable[[str], None]) -> Dataset:
-    """Read, check, draw and divide. Raises UserError for bad rows, naming the first and counting them all."""
-    counts = {
-        "valid": max(1, round(config.sample_size * config.valid_fraction)),
-        "test": max(1, round(config.sample_size * config.test_fraction)),
-    }
-    counts["train"] = config.sample_size - sum(counts.values())
-    if counts["train"] < 1:
-        raise UserError("--valid-fraction and --test-fraction leave no rows to train on")
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    place: str
+    row: Row
+    split: str | None  # of the source's own
+    prompt: bytes  # hash of the prompt to the letter
+    group: bytes  # hash of what must not be divided between splits
+
+
+def prepare(
+    config: DatasetConfig, task: RowKind, say: Callable[[str], None], encoder: ChatEncoder | None = None
+) -> Dataset:
+    """Read, check, draw and divide; with ``encoder`` the tokens are checked too. UserError where a row cannot be trained on."""
     name = config.dataset_name or _default_source(task, say)
     if name == "builtin":
-        return _builtin(task, counts, config.seed)
-    rows, source = read_local(name) if looks_local(name) else read_hub(name)
-    kept, dropped = _checked(rows, task)
-    kept.sort(key=lambda row: hashlib.sha256(f"{config.seed} {row['messages']}".encode()).digest())
-    dropped["not drawn (--sample-size)"] = max(0, len(kept) - config.sample_size)
-    return Dataset(
-        _divided(kept[: config.sample_size], config, name),
-        source,
-        "drawn by seed and prompt",
-        len(rows),
-        +dropped,
-    )
+        return _builtin(config, task, encoder)
+    if looks_local(name):
+        sourced, source = read_local(name)
+    else:
+        sourced, source = read_hub(name, config.revision, config.keep_splits)
+    findings, recognised = Findings(), Counter[str]()
+    candidates, read = _candidates(sourced, config, task, findings, recognised)
+    if not read:
+        raise UserError(f"{name}: no rows in it")
+    if findings.errors and not config.fix:
+        raise UserError(_listed(findings, read, task))
+    if config.keep_splits:  # of two alike rows the one to train on goes
+        candidates.sort(key=lambda candidate: _FIRST_CHOICE.index(candidate.split or "train"))
+    candidates = _merged(candidates, task, findings)
+    divided, lengths = _divided(candidates, config, task, encoder, findings)
+    if config.strict and (found := findings.handled):
+        what = "; ".join(f"{count} x {reason} ({findings.places[reason][0]})" for reason, count in found.items())
+        raise UserError(f"--strict: {what}")
+    wanted = {"train": True, "valid": bool(config.valid_fraction), "test": bool(config.test_fraction)}
+    if any(not divided[split] for split in SPLITS if wanted[split]):
+        kept = sum(map(len, divided.values()))
+        raise UserError(f"{name}: {kept} usable rows are too few for {' and '.join(s for s in SPLITS if wanted[s])}")
+    rule = "the source's own" if config.keep_splits else "drawn by seed and prompt; no prompt is in two splits"
+    if config.split_by:
+        rule = f"drawn by seed; no {config.split_by} is in two splits"
+    notes = [f"{what} ({count} rows)" for what, count in recognised.most_common()]
+    return Dataset({s: divided[s] for s in SPLITS}, source, rule, read, findings, notes, lengths)
+
+
+_NOT_DRAWN = "not drawn (--sample-size)"
 
 
 def _default_source(task: RowKind, say: Callable[[str], None]) -> str:
     if task.hub_dataset is None:
-        raise UserError(f"--dataset-name: --type {task.name} has no rows of its own (name your JSONL file)")
+        raise UserError(f"--dataset-name: --type {task.name} has no rows of its own (name your file)")
     problem = hub_problem(task.hub_dataset, "dataset")
     if problem and task.builtin:
         say(
@@ -59,43 +113,184 @@ def _default_source(task: RowKind, say: Callable[[str], None]) -> str:
     return task.hub_dataset
 
 
-def _builtin(task: RowKind, counts: dict[str, int], seed: int) -> Dataset:
+def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) -> Dataset:
     if task.builtin is None:
         raise UserError(f"--dataset-name: there are no builtin rows for --type {task.name}")
+    counts = splits.shares(config.sample_size, config.valid_fraction, config.test_fraction)
+    if counts["train"] < 1:
+        raise UserError("--valid-fraction and --test-fraction leave no rows to train on")
     try:
-        generated = task.builtin(counts, seed)
+        generated = task.builtin(counts, config.seed)
     except ValueError as error:
         raise UserError(f"--sample-size: {error}") from None
-    splits = {split: [{"messages": task.to_messages(row), **row} for row in generated[split]] for split in SPLITS}
-    return Dataset(splits, {"source": "builtin"}, "no domain is in two splits", sum(counts.values()), Counter())
+    made = {split: [{"messages": task.to_messages(row), **row} for row in generated[split]] for split in SPLITS}
+    lengths = (
+        [len(encoder.example(row["messages"]).tokens) for rows in made.values() for row in rows] if encoder else []
+    )
+    rule = task.split_rule or "drawn by seed"
+    return Dataset(made, {"source": "builtin"}, rule, sum(counts.values()), Findings(), lengths=lengths)
 
 
-def _checked(rows: list[SourcedRow], task: RowKind) -> tuple[list[Row], Counter[str]]:
-    """The rows in the form that the stages share, each prompt once."""
-    kept: dict[str, Row] = {}
-    dropped: Counter[str] = Counter()
-    problems = []
-    for place, row in rows:
-        missing = [name for name in task.required if not isinstance(row.get(name), str) or not row[name].strip()]
-        try:
-            if missing:
-                raise ValueError(f"no text in {', '.join(missing)} (fields: {', '.join(row) or 'none'})")
-            messages = task.to_messages(row)
-        except ValueError as error:
-            problems.append(f"{place}: {error}")
+def _candidates(
+    sourced: Iterable[SourcedRow], config: DatasetConfig, task: RowKind, findings: Findings, recognised: Counter[str]
+) -> tuple[list[_Candidate], int]:
+    """The rows that can be trained on, and how many were read; what cannot goes to ``findings``."""
+    columns = _columns(config.column)
+    found, read = [], 0
+    for sourced_row in sourced:
+        read += 1
+        place, row = sourced_row.place, sourced_row.row
+        if row is None:
+            findings.error(place, sourced_row.problem, None)
             continue
-        prompt = text_hash(str(messages[:-1]))
-        dropped["duplicate prompt"] += prompt in kept
-        kept.setdefault(prompt, {**row, "messages": messages})
-    if problems:
-        more = f" ... and {len(problems) - 1} more of {len(rows)} rows are not {task.name} rows" if problems[1:] else ""
-        raise UserError(problems[0] + more)
-    return list(kept.values()), dropped
+        try:
+            found.append(_candidate(sourced_row, _named(row, columns, task, recognised), config, task, findings))
+        except _Dropped as reason:
+            findings.drop(str(reason), place)
+        except ValueError as error:
+            findings.error(place, str(error), row)
+    return found, read
 
 
-def _divided(rows: list[Row], config: DatasetConfig, name: str) -> dict[str, list[Row]]:
-    valid = max(1, round(len(rows) * config.valid_fraction))
-    test = max(1, round(len(rows) * config.test_fraction))
-    if len(rows) < valid + test + 1:
-        raise UserError(f"{name}: {len(rows)} usable rows are too few (at least 3: train, valid and test)")
-    return {"test": rows[:test], "valid": rows[test : test + valid], "train": rows[test + valid :]}
+class _Dropped(Exception):
+    """The row is left out by rule."""
+
+
+def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKind, findings: Findings) -> _Candidate:
+    missing = [name for name in task.required if not isinstance(row.get(name), str) or not row[name].strip()]
+    if missing:
+        raise ValueError(f"no text in {', '.join(missing)} (fields: {', '.join(row) or 'none'})")
+    for name in task.optional:
+        if row.get(name) is not None and not isinstance(row[name], str):
+            raise ValueError(f"{name} is {type(row[name]).__name__}, not text")
+    if preflight.half_characters(row):
+        raise ValueError("not UTF-8 text, or half a character (save the file as UTF-8)")
+    messages = task.to_messages(row)
+    if preflight.too_long(messages):
+        raise _Dropped("longer than 200,000 characters")
+    messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place))
+    if config.split_by is None:
+        group = preflight.likeness(messages)
+    elif isinstance(row.get(config.split_by), (str, int)):
+        group = str(row[config.split_by])
+    else:
+        raise ValueError(f"--split-by: no {config.split_by} in it (fields: {', '.join(row)})")
+    row = {**(without_source(row) if not task.required else row), "messages": messages}
+    return _Candidate(sourced.place, row, sourced.split, _hash(str(messages[:-1])), _hash(group))
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).digest()
+
+
+def _columns(text: str | None) -> dict[str, str]:
+    """ "new=old,new=old" of --column, as old -> new."""
+    pairs = [pair.split("=") for pair in (text or "").split(",") if pair]
+    if any(len(pair) != 2 or not all(part.strip() for part in pair) for pair in pairs):
+        raise UserError(f"--column: {text!r} is not like sql=query,sql_prompt=question")
+    return {old.strip(): new.strip() for new, old in pairs}
+
+
+def _named(row: Row, columns: dict[str, str], task: RowKind, recognised: Counter[str]) -> Row:
+    """The row with the task's own field names: those that --column gives, else those known to mean the same."""
+    for old in columns:
+        if old not in row:
+            nearest = difflib.get_close_matches(old, row, n=1)
+            hint = f"did you mean {nearest[0]}? " if nearest else ""
+            raise ValueError(f"--column: no {old} in it ({hint}fields: {', '.join(row)})")
+    names = dict(columns)
+    for name in (*task.required, *task.optional):
+        if name not in row and name not in columns.values():
+            for other in task.aliases.get(name, ()):
+                if other in row and other not in names:
+                    names[other] = name
+                    recognised[f"'{other}' read as {name}"] += 1
+                    break
+    return {names.get(name, name): value for name, value in row.items()} if names else row
+
+
+def _merged(candidates: list[_Candidate], task: RowKind, findings: Findings) -> list[_Candidate]:
+    """Each prompt once: with its first answer, or with all where the task knows several."""
+    kept: dict[bytes, _Candidate] = {}
+    for candidate in candidates:
+        first = kept.setdefault(candidate.prompt, candidate)
+        answer = candidate.row["messages"][-1]["content"]
+        if task.several_answers:
+            accepted = first.row.setdefault("accepted", [])
+            if answer not in accepted:
+                accepted.append(answer)
+        if first is not candidate:
+            same = first.row["messages"][-1]["content"] == answer
+            several = "one more answer of a prompt" if task.several_answers else "the same prompt with another answer"
+            findings.drop("duplicate row" if same else several, candidate.place)
+    return list(kept.values())
+
+
+def _divided(
+    candidates: list[_Candidate],
+    config: DatasetConfig,
+    task: RowKind,
+    encoder: ChatEncoder | None,
+    findings: Findings,
+) -> tuple[dict[str, list[Row]], list[int]]:
+    """The splits, and the lengths in tokens of their rows. The slow checks see drawn rows alone."""
+    own = config.keep_splits and any(candidate.split for candidate in candidates)
+    order = splits.drawn(candidates, config.seed, lambda c: c.group.hex(), lambda c: c.prompt.hex())
+    sizes = splits.shares(config.sample_size, config.valid_fraction, config.test_fraction)
+    if own:
+        order.sort(key=lambda candidate: _FIRST_CHOICE.index(candidate.split or "train"))
+    kept: dict[str, list[_Candidate]] = {split: [] for split in sizes}
+    lengths: list[int] = []
+    where: dict[bytes, str] = {}
+    checker = task.open_checker() if task.open_checker and config.check_answers else nullcontext(_no_problem)
+    slow = encoder is not None or not isinstance(checker, nullcontext)
+    encoded: Iterator[Example | ValueError | None] = repeat(None)
+    if encoder:
+        encoded = encoder.examples(candidate.row["messages"] for candidate in order)
+    with checker as problem_of, Progress("Checking", len(order), "rows", silent=not slow) as bar:
+        for position, (candidate, example) in enumerate(zip(order, encoded, strict=False)):
+            bar.advance()
+            split = (candidate.split or "train") if own else "train"
+            if not own and len(kept["train"]) == config.sample_size:
+                findings.dropped[_NOT_DRAWN] = len(order) - position
+                break
+            if own and len(kept[split]) >= sizes[split]:
+                findings.dropped[_NOT_DRAWN] += 1
+                continue
+            if own and where.setdefault(candidate.group, split) != split:
+                findings.drop("the prompt is in another split too", candidate.place)
+                continue
+            problem = problem_of(candidate.row)
+            if encoder and example and not problem:
+                problem = preflight.token_problem(encoder, example, config.max_seq_length)
+            if problem:
+                findings.drop(problem, candidate.place)
+                continue
+            kept[split].append(candidate)
+            if isinstance(example, Example):
+                lengths.append(len(example.tokens))
+    # what the source does not divide is drawn from its rows to train on
+    sizes = splits.shares(len(kept["train"]), config.valid_fraction, config.test_fraction)
+    missing = {split: 0 if kept[split] else size for split, size in sizes.items()}
+    kept |= {
+        split: rows
+        for split, rows in splits.divided(kept["train"], missing, lambda candidate: candidate.group).items()
+        if missing[split] or split == "train"
+    }
+    return {split: [candidate.row for candidate in rows] for split, rows in kept.items()}, lengths
+
+
+def _no_problem(row: Row) -> str | None:
+    return None
+
+
+def _listed(findings: Findings, read: int, task: RowKind) -> str:
+    """All errors in one message: the first on its first line, up to twenty in all."""
+    first, *more = [f"{place}: {problem}" for place, problem, _ in findings.errors]
+    if not more:
+        return f"{first} (--fix leaves such rows out)"
+    lines = [f"{len(findings.errors)} of {read} rows cannot be trained on; nothing was written (--fix leaves them out)"]
+    lines += [f"  {line}" for line in [first, *more][:_LISTED]]
+    if len(findings.errors) > _LISTED:
+        lines.append(f"  ... and {len(findings.errors) - _LISTED} more")
+    return "\n".join(lines)

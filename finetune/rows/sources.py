@@ -1,42 +1,187 @@
-"""Rows from a local JSONL file or from the Hugging Face Hub."""
+"""Rows from local files (JSON lines, JSON, CSV, Parquet, folders and globs of them) or from the Hugging Face Hub."""
 
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from finetune.artifacts import Row, file_hash, read_jsonl
+from finetune.artifacts import DATASET_RECORD, REJECTED, SPLITS, Row, file_hash, json_lines
 from finetune.cli import UserError, first_line
 from finetune.hub import download_snapshot
 
-SourcedRow = tuple[str, Row]  # where the row stands ("rows.jsonl:12"), and the row
+_SPLIT_NAMES = {
+    "train": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class SourcedRow:
+    place: str  # "rows.jsonl:12"
+    row: Row | None  # None: nothing that could be a row, for the reason in ``problem``
+    problem: str = ""
+    split: str | None = None  # of the source's own
 
 
 def looks_local(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or Path(name).suffix in (".jsonl", ".json") or Path(name).exists()
+    return (
+        name.startswith((".", "/", "~"))
+        or Path(name).suffix in _READERS
+        or any(mark in name for mark in "*?[")
+        or Path(name).exists()
+    )
 
 
-def read_local(name: str) -> tuple[list[SourcedRow], dict[str, str]]:
-    """The rows of a JSONL file, and what identifies it."""
+def read_local(name: str) -> tuple[Iterator[SourcedRow], dict[str, Any]]:
+    """The rows of a file, a folder or a glob, and what identifies them. UserError where there is no such file."""
+    paths = _files(name)
+    for path in paths:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    source: dict[str, Any] = {"source": name}
+    if len(paths) == 1:
+        source["sha256"] = file_hash(paths[0])
+    else:
+        source["files"] = {str(path): file_hash(path) for path in paths}
+    return (row for path in paths for row in _READERS.get(path.suffix, _json_lines)(path)), source
+
+
+def _files(name: str) -> list[Path]:
     path = Path(name).expanduser()
-    rows = [(f"{path}:{line}", row) for line, row in read_jsonl(path)]
-    return rows, {"source": str(path), "sha256": file_hash(path)}
+    if path.is_dir():
+        found = sorted(
+            p
+            for p in path.rglob("*")
+            if p.suffix in _READERS and p.name not in (DATASET_RECORD, REJECTED) and p.is_file()
+        )
+        if not found:
+            raise UserError(f"{path}: a folder without rows (no {', '.join(_READERS)} file in it)")
+        return found
+    if path.exists():
+        return [path]
+    root = Path(path.anchor)
+    found = sorted(p for p in root.glob(str(path.relative_to(root))) if p.is_file()) if name else []
+    if not found:
+        raise UserError(f"{path}: no such file")
+    return found
 
 
-def read_hub(name: str) -> tuple[list[SourcedRow], dict[str, str]]:
-    """The train split of a Hub dataset, and its commit. Raises UserError where the Hub does not give it."""
+def _split_of(path: Path) -> str | None:
+    """By the file's name: train.jsonl, validation-00000-of-00001.parquet."""
+    return _SPLIT_NAMES.get(path.stem.split("-")[0].split("_")[0].lower())
+
+
+def _json_lines(path: Path) -> Iterator[SourcedRow]:
+    split = _split_of(path)
+    for line in json_lines(path):
+        if line.row is not None or line.problem:
+            yield SourcedRow(f"{path}:{line.number}", line.row, line.problem, split)
+
+
+def _json(path: Path) -> Iterator[SourcedRow]:
+    """An array of rows, alone or as the one list in an object; else the file is taken for JSON lines."""
+    try:
+        value = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        yield from _json_lines(path)
+        return
+    if isinstance(value, dict):
+        lists = [part for part in value.values() if isinstance(part, list)]
+        value = lists[0] if len(lists) == 1 and all(isinstance(row, dict) for row in lists[0]) and lists[0] else [value]
+    for number, row in enumerate(value if isinstance(value, list) else [value], start=1):
+        place = f"{path} row {number}"
+        if isinstance(row, dict):
+            yield SourcedRow(place, row, split=_split_of(path))
+        else:
+            yield SourcedRow(place, None, "not a JSON object")
+
+
+def _csv(path: Path) -> Iterator[SourcedRow]:
+    csv.field_size_limit(sys.maxsize)
+    # a byte that is no UTF-8 becomes half a surrogate pair, which is found with its row
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.DictReader(file, restkey="", strict=True)
+        try:
+            for row in reader:
+                problem = "more fields than the first line names" if "" in row else ""
+                yield SourcedRow(f"{path}:{reader.line_num}", None if problem else row, problem, _split_of(path))
+        except csv.Error as error:
+            yield SourcedRow(f"{path}:{reader.line_num}", None, f"not CSV: {error}")
+
+
+def _parquet(path: Path) -> Iterator[SourcedRow]:
+    import pyarrow  # comes with datasets
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        plain = [field.name for field in file.schema_arrow if _is_plain_arrow(field.type)]
+        number = 0
+        for batch in file.iter_batches(batch_size=1000, columns=plain):
+            for row in batch.to_pylist():
+                number += 1
+                yield SourcedRow(f"{path} row {number}", row, split=_split_of(path))
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as Parquet: {first_line(error)}") from None
+
+
+def _is_plain_arrow(kind: Any) -> bool:
+    """Text, numbers and lists and records of them: no task needs images or timestamps, and JSON has none."""
+    from pyarrow import types
+
+    if types.is_list(kind) or types.is_large_list(kind):
+        return _is_plain_arrow(kind.value_type)
+    if types.is_struct(kind):
+        return all(_is_plain_arrow(kind.field(at).type) for at in range(kind.num_fields))
+    tests = (types.is_string, types.is_large_string, types.is_boolean, types.is_integer, types.is_floating)
+    return any(test(kind) for test in tests)
+
+
+_READERS: dict[str, Callable[[Path], Iterator[SourcedRow]]] = {
+    ".jsonl": _json_lines,
+    ".json": _json,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}
+
+
+def read_hub(name: str, revision: str | None, keep_splits: bool) -> tuple[Iterator[SourcedRow], dict[str, Any]]:
+    """The train split of a Hub dataset, or all its splits, and its commit. UserError where the Hub does not give it."""
     import datasets
 
-    folder = download_snapshot(name, "dataset")  # a complete copy in the Hub's cache serves where there is no network
+    folder = download_snapshot(
+        name, "dataset", revision=revision
+    )  # where there is no network a copy in the cache serves
     datasets.disable_progress_bars()
     try:
-        table = datasets.load_dataset(str(folder), split="train")
+        tables = datasets.load_dataset(str(folder))
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         raise UserError(f"{name}: its files cannot be read as rows: {first_line(error)}") from None
-    plain = [column for column, feature in table.features.items() if _is_plain(feature)]
-    rows = [(f"{name} row {number}", dict(row)) for number, row in enumerate(table.select_columns(plain))]
-    return rows, {"source": name, "revision": folder.name}
+    own = {_SPLIT_NAMES.get(split): table for split, table in tables.items()}
+    if "train" not in own:
+        raise UserError(f"{name}: no train split (it has {', '.join(tables)})")
+    wanted = [split for split in SPLITS if split in own and (keep_splits or split == "train")]
+
+    def rows() -> Iterator[SourcedRow]:
+        for split in wanted:
+            table = own[split]
+            plain = [column for column, feature in table.features.items() if _is_plain(feature)]
+            for number, row in enumerate(table.select_columns(plain)):
+                yield SourcedRow(f"{name} {split} row {number}", dict(row), split=split)
+
+    return rows(), {"source": name, "revision": folder.name}
 
 
 def _is_plain(feature: object) -> bool:
-    """Text, numbers and lists of them: no task needs images, sounds or timestamps, and JSON has none."""
     import datasets
 
     if isinstance(feature, datasets.Value):

@@ -85,6 +85,21 @@ class Result:
         return compare([self.expected], [(outcome.rows, outcome.columns)])[0] == "ok"
 
 
+def gold_problem(worker: SqlWorker, context: str, gold: str) -> str | None:
+    """Why a row's own SQL does not run on the row's own tables, as a reason that can be counted; None where it does."""
+    outcome, _ = _run_reference(worker, context, gold)
+    return None if outcome.error is None else f"its SQL does not run: {outcome.error}"
+
+
+def _run_reference(worker: SqlWorker, context: str, gold: str) -> tuple[Outcome, bool]:
+    """What gold does, and whether it writes."""
+    (outcome,) = worker.run([(context, gold)])
+    write = outcome.error == "forbidden" and outcome.denied in WRITES
+    if write:
+        (outcome,) = worker.run([(context, gold)], write)
+    return outcome, write
+
+
 class SqlJudge:
     """Judges answers; owns one worker process, which ends with the context manager.
 
@@ -138,10 +153,7 @@ class SqlJudge:
         own = self._worker.describe(context)
         if isinstance(own, Outcome):
             return Judgement("gold_error", f"context: {own.message}")
-        (outcome,) = self._worker.run([(context, gold)])
-        write = outcome.error == "forbidden" and outcome.denied in WRITES
-        if write:
-            (outcome,) = self._worker.run([(context, gold)], write)
+        outcome, write = _run_reference(self._worker, context, gold)
         if outcome.error is not None:
             kind = "unscorable" if outcome.error == "forbidden" else "gold_error"
             return Judgement(kind, f"gold: {outcome.message}", write)

@@ -20,7 +20,7 @@ class Score:
 Scorer = Callable[[Row, str], Score]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task(RowKind):
     open_scorer: Callable[[], AbstractContextManager[Scorer]]
     metric: str  # what the mean score is called

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from finetune.artifacts import Row
 from finetune.encoding import Message
+from finetune.rows import Checker
 from finetune.tasks.base import Score, Scorer, Task
 
 _INSTRUCTION = "You write SQLite queries."
@@ -44,7 +45,8 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def to_messages(row: Row) -> list[Message]:
-    question = f"{schema_of(row['sql_context'])}\n\nWrite one SQLite query: {row['sql_prompt'].strip()}"
+    schema = schema_of(row.get("sql_context") or "")
+    question = f"{schema}\n\nWrite one SQLite query: {row['sql_prompt'].strip()}".lstrip()
     return [
         {"role": "system", "content": _INSTRUCTION},
         {"role": "user", "content": question},
@@ -60,10 +62,20 @@ def open_scorer() -> Iterator[Scorer]:
     with SqlJudge() as judge:
 
         def score(row: Row, answer: str) -> Score:
-            judgement = judge.judge(row["sql_context"], row["sql"], answer)
+            judgement = judge.judge(row.get("sql_context") or "", row["sql"], answer)
             return Score(float(judgement.right) if judgement.scored else None, judgement.kind, judgement.reason)
 
         yield score
+
+
+@contextmanager
+def open_checker() -> Iterator[Checker]:
+    """Whether a row's own SQL runs on the row's own tables."""
+    from finetune.sql import gold_problem
+    from finetune.sql.execution import SqlWorker
+
+    with SqlWorker() as worker:
+        yield lambda row: gold_problem(worker, row["sql_context"], row["sql"]) if row.get("sql_context") else None
 
 
 def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
@@ -82,11 +94,22 @@ def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
 
 SQL = Task(
     name="sql",
+    about="a question about tables, answered by one SQLite query",
     hub_dataset="gretelai/synthetic_text_to_sql",
-    required=("sql_prompt", "sql", "sql_context"),
+    licence="Apache-2.0",
+    required=("sql_prompt", "sql"),
+    optional=("sql_context", "sql_explanation"),
+    aliases={
+        "sql_prompt": ("question", "instruction", "prompt", "query_text"),
+        "sql": ("query", "response", "answer", "output", "completion"),
+        "sql_context": ("context", "schema", "input", "create_statements"),
+        "sql_explanation": ("explanation",),
+    },
     to_messages=to_messages,
     open_scorer=open_scorer,
     builtin=builtin,
+    split_rule="no domain is in two splits",
+    open_checker=open_checker,
     metric="execution accuracy",
     question=lambda row: row["sql_prompt"],
 )

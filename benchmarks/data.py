@@ -1,0 +1,144 @@
+"""How fast rows are prepared, and in how much memory: dataset.py's work on many rows, against ``datasets.map``.
+
+    python benchmarks/data.py [--rows 106000] [--json FILE]
+
+Rows have the shape of gretel's: builtin ones, each told apart by a number. Each line comes from a process of its own: load,
+checks, messages, draw, split and write; then the same with every row's SQL run, and with every row's tokens checked. For
+``datasets.map`` the work is to load, make the messages, render the template, split into tokens and write.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from finetune import artifacts, cli  # noqa: E402
+from finetune.cli import option  # noqa: E402
+from finetune.config import DatasetConfig  # noqa: E402
+from finetune.tasks import TASKS  # noqa: E402
+
+_GENERATED = 20_000
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    rows: int = option(106_000, "rows", at_least=1000)
+    model: str = option("builtin", "whose tokenizer")
+    json: Path | None = option(None, "write the result to this file")
+    child: str | None = option(None, "internal: what this process does", choices="works")
+    file: Path | None = option(None, "internal: the rows")
+
+
+def main(config: DataConfig) -> None:
+    if config.child:
+        assert config.file
+        started = time.perf_counter()
+        kept = _WORKS[config.child](config, config.file)
+        seconds = time.perf_counter() - started
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
+        print(
+            json.dumps(
+                {"kept": kept, "seconds": seconds, "rows_per_second": config.rows / seconds, "peak_mb": peak / 1e6}
+            )
+        )
+        return
+    record = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for rows in (config.rows, config.rows // 4):
+            path = Path(folder) / f"{rows}.jsonl"
+            _make(path, rows)
+            for work in _WORKS if rows == config.rows else ["rows alone"]:
+                record[f"{work}, {rows}"] = result = _measured(config, work, path, rows)
+                print(
+                    f"{work:<24}{rows:>8} rows {result['rows_per_second']:>8.0f} rows/s {result['peak_mb']:>6.0f} MB",
+                    flush=True,
+                )
+    if config.json:
+        artifacts.write_json(config.json, record)
+
+
+def _make(path: Path, count: int) -> None:
+    from finetune.tasks.sql_rows import generate
+
+    generated = list(generate(min(count, _GENERATED), 1))
+    with path.open("w") as file:
+        for number in range(count):
+            row = generated[number % len(generated)]
+            file.write(json.dumps({**row, "sql_prompt": f"{row['sql_prompt']} (Case {number}.)"}) + "\n")
+
+
+def _measured(config: DataConfig, work: str, path: Path, rows: int) -> dict[str, Any]:
+    command = [
+        sys.executable,
+        __file__,
+        "--child",
+        work,
+        "--file",
+        str(path),
+        "--rows",
+        str(rows),
+        "--model",
+        config.model,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _ours(check_answers: bool, tokens: bool) -> Callable[[DataConfig, Path], int]:
+    def work(config: DataConfig, path: Path) -> int:
+        from finetune.encoding import ChatEncoder
+        from finetune.models import find_model
+        from finetune.rows import prepare
+
+        settings = DatasetConfig(dataset_name=str(path), sample_size=config.rows, check_answers=check_answers)
+        encoder = ChatEncoder(find_model(config.model, print).path) if tokens else None
+        dataset = prepare(settings, TASKS["sql"], print, encoder)
+        with tempfile.TemporaryDirectory() as folder:
+            artifacts.write_dataset(Path(folder), dataset.splits, [], dataset.record(settings))
+        return sum(map(len, dataset.splits.values()))
+
+    return work
+
+
+def _datasets_map(config: DataConfig, path: Path) -> int:
+    import datasets
+
+    from finetune.encoding import ChatEncoder
+    from finetune.models import find_model
+
+    tokenizer = ChatEncoder(find_model(config.model, print).path).tokenizer
+    to_messages = TASKS["sql"].to_messages
+
+    def prepare(row: dict[str, Any]) -> dict[str, Any]:
+        messages = to_messages(row)
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+        return {"messages": messages, "input_ids": tokenizer(text)["input_ids"]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        datasets.disable_progress_bars()
+        table = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=f"{folder}/cache")
+        table = table.map(prepare).shuffle(42)
+        table.to_json(f"{folder}/train.jsonl")
+        return len(table)
+
+
+_WORKS = {
+    "rows alone": _ours(check_answers=False, tokens=False),
+    "rows and SQL": _ours(check_answers=True, tokens=False),
+    "rows and tokens": _ours(check_answers=False, tokens=True),
+    "datasets.map": _datasets_map,
+}
+
+if __name__ == "__main__":
+    cli.run(main, DataConfig, choices={"works": _WORKS})

@@ -1,0 +1,37 @@
+"""Rows divided into train, valid and test: by seed, whatever their order, and never two alike on both sides."""
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def drawn(rows: Iterable[T], seed: int, group: Callable[[T], str], text: Callable[[T], str]) -> list[T]:
+    """The rows in an order that only the seed and their own words decide; those of a group stand together."""
+
+    def draw(key: str) -> bytes:
+        return hashlib.sha256(f"{seed} {key}".encode()).digest()
+
+    return sorted(rows, key=lambda row: (draw(group(row)), draw(text(row))))
+
+
+def shares(count: int, valid_fraction: float, test_fraction: float) -> dict[str, int]:
+    """Rows of each split; at least one where its fraction is not 0."""
+    valid, test = (max(1, round(count * share)) if share else 0 for share in (valid_fraction, test_fraction))
+    return {"test": test, "valid": valid, "train": count - test - valid}
+
+
+def divided(rows: Iterable[T], sizes: Mapping[str, int], group: Callable[[T], Hashable]) -> dict[str, list[T]]:
+    """Rows in drawn order to splits of about these sizes, in that order; a group is never divided."""
+    splits: dict[str, list[T]] = {split: [] for split in sizes}
+    names = iter(sizes)
+    split = next(names)
+    last: Hashable = None
+    for row in rows:
+        if group(row) != last:
+            while split != "train" and len(splits[split]) >= sizes[split]:
+                split = next(names)
+        splits[split].append(row)
+        last = group(row)
+    return splits

@@ -1,0 +1,88 @@
+"""Instructions of every kind, each with an optional input and one output.
+
+Fields are those of Stanford Alpaca (https://github.com/tatsu-lab/stanford_alpaca): ``instruction``, ``input`` and ``output``.
+The builtin rows are short tasks whose answers can be decided, so each also has a ``check``
+(``alpaca_rows/checks.py``): another answer than the output is right too, where it comes to the same. Rows without one are
+compared with their output as text, which says little about long answers.
+"""
+
+import string
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import nullcontext
+from itertools import islice
+
+from finetune.artifacts import Row
+from finetune.encoding import Message
+from finetune.tasks.alpaca_rows import CHECKS, decide, generate, normal
+from finetune.tasks.base import Score, Task
+
+_WRONG = {"wrong_format": "the right words, in another form; expected", "wrong_answer": "expected"}
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _prompt(row: Row) -> str:
+    return "\n\n".join(part.strip() for part in (row["instruction"], row.get("input") or "") if part.strip())
+
+
+def to_messages(row: Row) -> list[Message]:
+    return [{"role": "user", "content": _prompt(row)}, {"role": "assistant", "content": row["output"].strip()}]
+
+
+def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
+    """Generated rows for each split. Raises ValueError where there are not so many."""
+    rows = {split: list(islice(generate(split, seed), count)) for split, count in counts.items()}
+    for split, count in counts.items():
+        if len(rows[split]) < count:
+            raise ValueError(f"there are {len(rows[split])} builtin alpaca rows for {split}, not {count}")
+    return rows
+
+
+def score(row: Row, answer: str) -> Score:
+    """By the row's check, where it has one; else 1 for the same text, but for case, white space and outer punctuation, and
+    token F1 for another."""
+    output = row["output"]
+    if not answer.strip():
+        return Score(0.0, "empty", "no text")
+    check = row.get("check")
+    if isinstance(check, Mapping) and CHECKS.keys() & check.keys():
+        kind = decide(check, output, answer)
+        return Score(1.0, kind) if kind == "ok" else Score(0.0, kind, f"{_WRONG[kind]}: {' '.join(output.split())}")
+    if normal(answer) == normal(output):
+        return Score(1.0, "ok")
+    # F1 knows no order and no articles: 1 is kept for the same text, because 1 is what counts as right
+    f1 = min(token_f1(output, answer), 0.99)
+    return Score(f1, "partial", f"token F1 {f1:.2f}") if f1 else Score(0.0, "different", "no word of the output")
+
+
+def token_f1(reference: str, answer: str) -> float:
+    """The overlap of two texts as bags of words, 0 to 1 (SQuAD; Rajpurkar et al. 2016, arXiv 1606.05250)."""
+    expected, said = _tokens(reference), _tokens(answer)
+    return 2 * (expected & said).total() / max(1, expected.total() + said.total())
+
+
+def _tokens(text: str) -> Counter[str]:
+    words = text.lower().translate(_NO_PUNCTUATION).split()
+    return Counter(word for word in words if word not in ("a", "an", "the"))
+
+
+ALPACA = Task(
+    name="alpaca",
+    about="instructions of every kind, with or without an input (the fields of Alpaca)",
+    hub_dataset="yahma/alpaca-cleaned",
+    licence="CC BY-NC 4.0",
+    required=("instruction", "output"),
+    optional=("input",),
+    aliases={
+        "instruction": ("question", "prompt", "query"),
+        "input": ("context",),
+        "output": ("response", "answer", "completion"),
+    },
+    to_messages=to_messages,
+    builtin=builtin,
+    split_rule="no task is in two splits, in any wording, under any seed; kinds of task and vocabulary are the same in all",
+    several_answers=False,
+    open_scorer=lambda: nullcontext(score),
+    metric="accuracy",
+    question=lambda row: " ".join(_prompt(row).split()),
+)
