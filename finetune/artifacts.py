@@ -84,7 +84,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    """A row a line. Half a character, which only a rejected row may hold, becomes its escape in JSON."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 

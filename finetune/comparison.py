@@ -48,7 +48,7 @@ def open_run(adapter_path: Path) -> TunedRun:
     model_path = Path(record["model"]["path"])
     if not model_path.is_dir():
         raise UserError(f"{model_path}: the model of this run is gone (run: {record['command']})")
-    encoder = ChatEncoder(model_path)
+    encoder = ChatEncoder(model_path, record.get("template"))
     if artifacts.text_hash(encoder.template) != record["template_sha256"]:
         raise UserError(f"{model_path}: the chat template is not the one of the training", exit_code=3)
     return TunedRun(adapter_path, record, load_backend(record["config"]["backend"]), encoder, TASKS[record["task"]])

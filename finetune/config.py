@@ -31,6 +31,9 @@ class DatasetConfig:
     keep_splits: bool = option(False, "divide as the source does, by file name or on the Hub")
     check_answers: bool = option(True, "run each row's SQL, and leave out what does not run")
     model: str | None = option(None, "check the rows with the tokenizer of this model as well")
+    template: str = option(
+        "model", "chat template: model (its own), gemma, chatml, llama, llama2, alpaca, mistral or a Jinja file"
+    )
     max_seq_length: int = option(1024, "longest row, in tokens of that model", at_least=8)
     show: int = option(0, "rows to show as the model will see them, learned tokens in colour", at_least=0)
     strict: bool = option(False, "refuse what would be handled by rule")
@@ -48,6 +51,9 @@ class TrainingConfig:
     dataset_type: str | None = option(None, "kind of task (default: as dataset.py recorded)", choices="tasks")
     model: str | None = option(
         None, "Hub name, model folder, .gguf file or builtin (default: google/gemma-3-270m-it, else builtin)"
+    )
+    template: str = option(
+        "model", "chat template: model (its own), gemma, chatml, llama, llama2, alpaca, mistral or a Jinja file"
     )
     adapter_path: Path = option(Path("checkpoints"), "folder for the adapters and the record of the run")
     method: str = option("sft", "training method", choices="methods")

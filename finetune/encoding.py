@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.cli import UserError, first_line
+from finetune.templates import Template
 
 _TOGETHER = 256  # conversations that are split into tokens at once
 
@@ -28,9 +29,9 @@ class Example:
 
 
 class ChatEncoder:
-    """A model's own tokenizer and chat template."""
+    """A model's tokenizer, with its own chat template or another."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, template: Template | str | None = None):
         # a tokenizer needs no PyTorch; without this transformers tells the user that it is missing
         os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
         from transformers import AutoTokenizer
@@ -39,15 +40,23 @@ class ChatEncoder:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}") from None
-        if not self.tokenizer.chat_template:
-            raise UserError(
-                f"{folder}: the model has no chat template (use the instruction-tuned variant of the model)"
-            )
-        self._knows_system = self._keeps_system()
         added = self.tokenizer.added_tokens_decoder
+        if isinstance(template, Template):
+            special = {token.content for token in added.values() if token.special}
+            template = template.for_model(special, self.tokenizer.eos_token)
+        self.own_template = template is None
+        if template is not None:
+            self.tokenizer.chat_template = template
+        if not self.tokenizer.chat_template:
+            raise UserError(f"{folder}: the model has no chat template (--template chatml gives it one)")
+        self._knows_system = self._keeps_system()
         self.special_tokens = frozenset(token_id for token_id, token in added.items() if token.special)
         self._controls = _Controls(added.values(), self.tokenizer.chat_template)
-        ends = {*_generation_eos(folder), self.tokenizer.eos_token_id, self._end_of_turn()}
+        try:
+            end_of_turn = self._end_of_turn()
+        except ValueError as error:
+            raise UserError(f"{folder}: {error}") from None
+        ends = {*_generation_eos(folder), self.tokenizer.eos_token_id, end_of_turn}
         self.stop_tokens = frozenset(token for token in ends if token is not None)
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
@@ -79,7 +88,7 @@ class ChatEncoder:
                     ranges.append(range(len(asked), len(asked) + len(parts)))
                     asked += parts
                 except (TemplateError, ValueError) as error:
-                    ranges.append(ValueError(f"the model's chat template refuses it: {first_line(error)}"))
+                    ranges.append(ValueError(f"the chat template refuses it: {first_line(error)}"))
             tokens = self._encode(asked)
             for at in ranges:
                 yield at if isinstance(at, ValueError) else self._example([tokens[i] for i in at])
@@ -102,6 +111,10 @@ class ChatEncoder:
         """With the special tokens."""
         return str(self.tokenizer.decode(tokens))
 
+    def types_controls(self, messages: Sequence[Message]) -> bool:
+        """Whether somebody typed what looks like a special token."""
+        return any(self._controls.occur_in(message["content"]) for message in messages)
+
     @property
     def template(self) -> str:
         return str(self.tokenizer.chat_template)
@@ -111,7 +124,7 @@ class ChatEncoder:
         if not self._knows_system:
             messages = fold_system(messages)
         apply = partial(self.tokenizer.apply_chat_template, list(messages), add_generation_prompt=prompt)
-        if any(self._controls.occur_in(message["content"]) for message in messages):
+        if self.types_controls(messages):
             # "<end_of_turn>" typed by a user stays text, it does not become the control token
             return list(apply(tokenize=True, return_dict=False, sanitize_control_tokens=True))
         return str(apply(tokenize=False))

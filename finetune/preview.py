@@ -6,10 +6,12 @@ from itertools import groupby
 
 from finetune import artifacts
 from finetune.artifacts import Row
+from finetune.cli import UserError
 from finetune.config import DatasetConfig
 from finetune.encoding import ChatEncoder
 from finetune.models import find_model
 from finetune.rows import Dataset, RowKind
+from finetune.templates import find_template
 
 _BINS = 12  # of the histogram
 _BAR = 40  # columns
@@ -18,8 +20,11 @@ _BAR = 40  # columns
 def encoder(config: DatasetConfig, say: Callable[[str], None]) -> ChatEncoder | None:
     """The tokenizer of the model to be trained, where it was asked for."""
     if config.model is None and not config.show:
+        if config.template != "model":
+            raise UserError("--template: is for --show and --model (train.py has its own)")
         return None
-    return ChatEncoder(find_model(config.model, say).path)
+    template = find_template(config.template)
+    return ChatEncoder(find_model(config.model, say).path, template)
 
 
 def print_types(tasks: Mapping[str, RowKind]) -> None:
@@ -39,10 +44,22 @@ def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
         print(f"  {note}")
     for title, counts in (("dropped", record["dropped"]), ("handled", record["mended"])):
         for reason, count in counts.items():
-            places = dataset.findings.places.get(reason, [])
-            print(f"  {count:>6} {title}: {reason}{f'  ({places[0]})' if places else ''}")
+            places = _short(dataset.findings.places.get(reason, []))
+            print(f"  {count:>6} {title}: {reason}{f'  ({places})' if places else ''}")
+    if record["blank_lines"]:
+        print(f"  {record['blank_lines']:>6} blank lines passed over")
     for split, count in record["rows"].items():
         print(f"  {artifacts.split_file(config.output_dir, split)}  {count} rows")
+
+
+def _short(places: Sequence[str]) -> str:
+    """rows.jsonl:3, :8, other.jsonl:1: a file once, then its lines alone."""
+    shown, last = [], ""
+    for place in places:
+        file, _, line = place.rpartition(":")
+        shown.append(f":{line}" if file and file == last else place)
+        last = file
+    return ", ".join(shown)
 
 
 def print_lengths(lengths: Sequence[int], config: DatasetConfig) -> None:

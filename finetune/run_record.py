@@ -48,6 +48,7 @@ def describe_run(
             "path": str(folder.path.resolve()),
             "weights": fingerprint(folder.path),
         },
+        "template": None if encoder.own_template else encoder.template,  # the text; None: the model's own
         "template_sha256": artifacts.text_hash(encoder.template),
         "data": {
             "folder": str(config.data_dir.resolve()),

@@ -16,6 +16,7 @@ from finetune.models import ModelFolder, find_model
 from finetune.progress import Progress, say
 from finetune.reporters import open_reporter
 from finetune.tasks import TASKS
+from finetune.templates import find_template
 from finetune.training_progress import RunProgress, Watcher
 
 Rows = dict[str, list[tuple[int, artifacts.Row]]]  # of each split, with their line numbers
@@ -30,8 +31,9 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
         split: artifacts.read_split(config.data_dir, split, dataset, may_be_empty=split == "valid")
         for split in ("train", "valid")
     }
+    template = find_template(config.template)
     folder = find_model(config.model, say)
-    encoder = ChatEncoder(folder.path)
+    encoder = ChatEncoder(folder.path, template)
     train, valid = (_encoded(encoder, rows, split, config) for split in ("train", "valid"))
     artifacts.make_folder(config.adapter_path)
     steps = total_steps(config, len(train))

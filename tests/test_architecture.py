@@ -22,7 +22,7 @@ LAYERS = [  # from the top; a module may import from any layer below its own
     ("tasks",),
     ("rows", "models", "sql"),
     ("encoding", "hub"),
-    ("artifacts", "progress", "config"),
+    ("artifacts", "progress", "config", "templates"),
     ("cli",),
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.artifacts import Row
+from finetune.artifacts import Row, write_dataset
 from finetune.cli import UserError
 from finetune.config import DatasetConfig
 from finetune.rows import Dataset, prepare
@@ -57,6 +57,16 @@ def test_bad_rows_are_listed_and_fix_leaves_them_out(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, numbered(10) + bad, fix=True)
     assert [(row["place"][-2:], row["row"]) for row in dataset.findings.rejected] == [("11", bad[0]), ("12", bad[1])]
     assert dataset.record(DatasetConfig())["kept"] == 10
+
+
+def test_a_latin_1_row_of_a_csv_can_be_rejected(tmp_path: Path) -> None:
+    lines = [b"prompt,completion\n", *(b"q%d,a\n" % i for i in range(5)), b"caf\xe9,a\n"]
+    (tmp_path / "rows.csv").write_bytes(b"".join(lines))
+    config = DatasetConfig(type="chat", dataset_name=str(tmp_path / "rows.csv"), fix=True)
+    dataset = prepare(config, TASKS["chat"], print)
+    write_dataset(tmp_path / "data", dataset.splits, dataset.findings.rejected, dataset.record(config))
+    rejected = json.loads((tmp_path / "data" / "rejected.jsonl").read_text())
+    assert rejected["place"].endswith("rows.csv:7") and "not UTF-8" in rejected["reason"]
 
 
 def test_strict_refuses_what_a_rule_would_handle(tmp_path: Path) -> None:
@@ -149,6 +159,7 @@ def test_files_of_every_kind_give_the_same_rows(tmp_path: Path) -> None:
     for name in ("rows.csv", "rows.json", "bom.jsonl", "parts", "parts/*.*"):
         dataset = prepare(DatasetConfig(dataset_name=str(tmp_path / name)), TASKS["sql"], print)
         assert (name, dataset.read, dataset.splits) == (name, 20, wanted)
+        assert dataset.findings.blank_lines == (19 if name == "bom.jsonl" else 0)
 
 
 def test_no_prompt_is_in_two_splits(tmp_path: Path) -> None:
@@ -170,6 +181,13 @@ def test_the_source_s_own_splits_can_be_kept(tmp_path: Path) -> None:
     config = DatasetConfig(dataset_name=str(tmp_path), keep_splits=True)
     dataset = prepare(config, TASKS["sql"], print)
     assert {split: len(rows) for split, rows in dataset.splits.items()} == {"train": 14, "valid": 5, "test": 11}
+
+
+def test_a_flag_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--split-by: means nothing for the builtin rows"):
+        prepare(DatasetConfig(dataset_name="builtin", split_by="domain"), TASKS["sql"], print)
+    with pytest.raises(UserError, match="--revision: means nothing for a local file"):
+        prepared(tmp_path, numbered(5), revision="main")
 
 
 def test_sql_that_does_not_run_is_left_out(tmp_path: Path) -> None:

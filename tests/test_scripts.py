@@ -140,6 +140,15 @@ def test_a_signal_before_the_first_step_leaves_a_run_that_goes_on(road: Path, ti
     assert "Going on after step 0 of 3" in run(road, "train.py", "--resume", "--adapter-path", "early").stderr
 
 
+def test_the_template_of_the_training_is_that_of_the_evaluation(road: Path, tiny_model: Path) -> None:
+    run(road, "train.py", "--model", tiny_model, "--adapter-path", "alpaca", "--iters", 2, "--template", "alpaca")
+    assert "### Response" in json.loads((road / "alpaca" / "run.json").read_text())["template"]
+    run(road, "test_finetuned.py", "--adapter-path", "alpaca", "--num-samples", 2)
+    rejected = run(road, "train.py", "--adapter-path", "alpaca", "--resume", "--template", "gemma", code=3)
+    assert "--template alpaca, now gemma" in rejected.stderr
+    assert "did you mean gemma" in run(road, "train.py", "--template", "gema", code=2).stderr
+
+
 def test_adapters_that_do_not_fit_are_refused(road: Path, tiny_gemma: Path, tmp_path: Path) -> None:
     from finetune.backends import load_backend
 

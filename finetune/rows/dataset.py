@@ -10,7 +10,7 @@ from itertools import repeat
 from typing import Any
 
 from finetune.artifacts import SPLITS, Row
-from finetune.cli import UserError
+from finetune.cli import UserError, flag
 from finetune.config import DatasetConfig
 from finetune.encoding import ChatEncoder, Example
 from finetune.hub import hub_problem
@@ -48,6 +48,7 @@ class Dataset:
             "kept": sum(rows.values()),
             "dropped": dict(dropped.most_common()),
             "mended": dict(self.findings.mended.most_common()),
+            "blank_lines": self.findings.blank_lines,
             "first_places": self.findings.places,
             "recognised": self.notes,
             "rows": rows,
@@ -71,6 +72,7 @@ def prepare(
     if name == "builtin":
         return _builtin(config, task, encoder)
     if looks_local(name):
+        _refuse(config, ("revision",), "a local file")
         sourced, source = read_local(name)
     else:
         sourced, source = read_hub(name, config.revision, config.keep_splits)
@@ -116,6 +118,7 @@ def _default_source(task: RowKind, say: Callable[[str], None]) -> str:
 def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) -> Dataset:
     if task.builtin is None:
         raise UserError(f"--dataset-name: there are no builtin rows for --type {task.name}")
+    _refuse(config, ("revision", "column", "split_by", "keep_splits"), "the builtin rows")
     counts = splits.shares(config.sample_size, config.valid_fraction, config.test_fraction)
     if counts["train"] < 1:
         raise UserError("--valid-fraction and --test-fraction leave no rows to train on")
@@ -131,6 +134,13 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
     return Dataset(made, {"source": "builtin"}, rule, sum(counts.values()), Findings(), lengths=lengths)
 
 
+def _refuse(config: DatasetConfig, names: Iterable[str], source: str) -> None:
+    """No flag is accepted and then ignored."""
+    for name in names:
+        if getattr(config, name):
+            raise UserError(f"{flag(name)}: means nothing for {source}")
+
+
 def _candidates(
     sourced: Iterable[SourcedRow], config: DatasetConfig, task: RowKind, findings: Findings, recognised: Counter[str]
 ) -> tuple[list[_Candidate], int]:
@@ -138,8 +148,11 @@ def _candidates(
     columns = _columns(config.column)
     found, read = [], 0
     for sourced_row in sourced:
-        read += 1
         place, row = sourced_row.place, sourced_row.row
+        if row is None and not sourced_row.problem:
+            findings.blank_lines += 1
+            continue
+        read += 1
         if row is None:
             findings.error(place, sourced_row.problem, None)
             continue
@@ -266,6 +279,8 @@ def _divided(
             if problem:
                 findings.drop(problem, candidate.place)
                 continue
+            if encoder and encoder.types_controls(candidate.row["messages"]):
+                findings.mend("special tokens typed in a text stay text", candidate.place)
             kept[split].append(candidate)
             if isinstance(example, Example):
                 lengths.append(len(example.tokens))

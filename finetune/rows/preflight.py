@@ -21,6 +21,7 @@ class Findings:
     dropped: Counter[str] = field(default_factory=Counter)
     mended: Counter[str] = field(default_factory=Counter)
     places: dict[str, list[str]] = field(default_factory=dict)
+    blank_lines: int = 0
 
     @property
     def handled(self) -> Counter[str]:

@@ -25,7 +25,7 @@ _SPLIT_NAMES = {
 @dataclass(frozen=True)
 class SourcedRow:
     place: str  # "rows.jsonl:12"
-    row: Row | None  # None: nothing that could be a row, for the reason in ``problem``
+    row: Row | None  # None: nothing that could be a row, for the reason in ``problem``; without a reason a blank line
     problem: str = ""
     split: str | None = None  # of the source's own
 
@@ -83,8 +83,7 @@ def _split_of(path: Path) -> str | None:
 def _json_lines(path: Path) -> Iterator[SourcedRow]:
     split = _split_of(path)
     for line in json_lines(path):
-        if line.row is not None or line.problem:
-            yield SourcedRow(f"{path}:{line.number}", line.row, line.problem, split)
+        yield SourcedRow(f"{path}:{line.number}", line.row, line.problem, split)
 
 
 def _json(path: Path) -> Iterator[SourcedRow]:
