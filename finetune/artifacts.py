@@ -146,10 +146,14 @@ def read_split(folder: Path, split: str, record: dict[str, Any], may_be_empty: b
     return rows
 
 
+_RAW = 10_000  # bytes kept of a line that is no row
+
+
 class Line(NamedTuple):
     number: int  # from 1
     row: Row | None  # None for a blank line too
     problem: str = ""
+    text: str = ""  # of a line with a problem, its beginning
 
 
 def json_lines(path: Path) -> Iterator[Line]:
@@ -157,7 +161,10 @@ def json_lines(path: Path) -> Iterator[Line]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                yield _line(number, line)
+                read = _line(number, line)
+                yield (
+                    read._replace(text=line[:_RAW].decode(errors="backslashreplace").rstrip()) if read.problem else read
+                )
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:

@@ -76,8 +76,6 @@ class ChatEncoder:
         The template decides where each assistant turn begins: where the text up to that turn, with the generation prompt,
         ends. It is learned up to the last special token before the next turn, so that the model learns to stop.
         """
-        from jinja2 import TemplateError
-
         conversations = iter(conversations)
         while chunk := list(islice(conversations, _TOGETHER)):
             asked: list[str | list[int]] = []
@@ -87,7 +85,7 @@ class ChatEncoder:
                     parts = [self._render(part, prompt) for part, prompt in _parts(messages)]
                     ranges.append(range(len(asked), len(asked) + len(parts)))
                     asked += parts
-                except (TemplateError, ValueError) as error:
+                except _template_errors() as error:
                     ranges.append(ValueError(f"the chat template refuses it: {first_line(error)}"))
             tokens = self._encode(asked)
             for at in ranges:
@@ -139,18 +137,34 @@ class ChatEncoder:
 
     def _keeps_system(self) -> bool:
         """Some templates refuse a system message, some drop it in silence."""
-        from jinja2 import TemplateError
-
         messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}]
         try:
             return "be brief" in self.tokenizer.apply_chat_template(messages, tokenize=False)
-        except TemplateError:
+        except _template_errors():
             return False
 
     def _end_of_turn(self) -> int | None:
         """The special token that the template puts after an assistant's answer, if it puts one."""
         example = self.example([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+        if not example.tokens:
+            raise ValueError("the chat template writes nothing")
         return example.tokens[-1] if example.tokens[-1] in self.special_tokens else None
+
+
+def _template_errors() -> tuple[type[Exception], ...]:
+    """What a chat template, which is a program of the model's or the user's, may raise."""
+    from jinja2 import TemplateError
+
+    return (
+        TemplateError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    )
 
 
 def fold_system(messages: Sequence[Message]) -> Sequence[Message]:

@@ -24,7 +24,7 @@ class Progress:
         self._last_line = time.monotonic()
 
     def __enter__(self) -> "Progress":
-        if sys.stderr.isatty() and not self.silent:
+        if sys.stderr and sys.stderr.isatty() and not self.silent:
             from rich import progress
             from rich.console import Console
             from rich.table import Column

@@ -13,7 +13,7 @@ from finetune.methods import METHODS, sft
 
 mlx = load_backend("mlx")
 
-from finetune.backends.mlx.completion import collate, logprob_function, plain_head  # noqa: E402
+from finetune.backends.mlx.completion import collate, frozen_head, logprob_function, plain_head  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 
 CONFIG = TrainingConfig(iters=30, batch_size=2, learning_rate=1e-2, lora_rank=4, warmup=2)
@@ -88,6 +88,32 @@ def test_a_head_that_is_not_plain_gets_its_full_logits(tiny_model: Path, encoder
         logits - mx.logsumexp(logits, axis=-1, keepdims=True), batches[0].labels[:, None], axis=-1
     )
     assert mx.allclose(capped[: chosen.size], chosen.squeeze(-1), atol=1e-5)
+
+
+def test_a_quantised_head_needs_no_full_logits_either(tiny_model: Path, encoder: ChatEncoder, examples: list) -> None:
+    import mlx.nn as nn
+
+    network = mlx.load(tiny_model, encoder).network
+    nn.quantize(network, group_size=32, bits=4)
+    network.freeze()
+    network.model.norm.unfreeze()
+    batches = collate(examples)
+
+    def full(network: nn.Module) -> mx.array:
+        total = mx.array(0.0)
+        for part in batches:
+            logits = network(part.inputs).reshape(-1, network.args.vocab_size)[part.positions]
+            total += nn.losses.cross_entropy(logits, part.labels, reduction="sum")
+        return total
+
+    assert plain_head(network) is None and frozen_head(network) is not None
+    logprobs = logprob_function(network)
+    ours, ours_gradient = nn.value_and_grad(network, lambda network: -logprobs(network, batches).sum())(network)
+    wanted, gradient = nn.value_and_grad(network, full)(network)
+    assert ours.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert mx.allclose(
+        ours_gradient["model"]["norm"]["weight"], gradient["model"]["norm"]["weight"], rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("changed", [{"grad_checkpoint": True}, {"lora_modules": "q_proj,v_proj"}, {"rslora": True}])

@@ -112,6 +112,8 @@ def test_chat_rows_are_refused_with_the_reason(tmp_path: Path, row: Row, words: 
         ),
         ({"text": "<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\na<|im_end|>"}, ["user: u", "assistant: a"]),
         ({"text": "Below.\n### Instruction:\ni\n\n### Response:\nr"}, ["user: i", "assistant: r"]),
+        ({"text": "<s>[INST] <<SYS>>\ns\n<</SYS>>\n\nq [/INST] a </s>"}, ["system: s", "user: q", "assistant: a"]),
+        ({"text": "<|im_start|>user\r\nu<|im_end|>\r\n<|im_start|>assistant\r\na"}, ["user: u", "assistant: a"]),
         ({"text": "A plain text."}, ["user: Write a text.", "assistant: A plain text."]),
         ({"messages": [ASSISTANT, USER, USER, ASSISTANT, USER]}, ["user: q\n\nq", "assistant: a"]),
     ],
@@ -172,6 +174,9 @@ def test_no_prompt_is_in_two_splits(tmp_path: Path) -> None:
     assert sum(map(len, splits.values())) == 80 and not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
     by_field = prepared(tmp_path, [{**row, "db": i % 7} for i, row in enumerate(numbered(70))], split_by="db").splits
     assert sum(len({row["db"] for row in by_field[split]}) for split in by_field) == 7
+    uneven = [{**row, "db": max(0, i - 180)} for i, row in enumerate(numbered(200))]  # one value has most of the rows
+    for seed in range(5):
+        assert len(prepared(tmp_path, uneven, split_by="db", seed=seed).splits["train"]) > 150
 
 
 def test_the_source_s_own_splits_can_be_kept(tmp_path: Path) -> None:
@@ -188,6 +193,38 @@ def test_a_flag_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
         prepare(DatasetConfig(dataset_name="builtin", split_by="domain"), TASKS["sql"], print)
     with pytest.raises(UserError, match="--revision: means nothing for a local file"):
         prepared(tmp_path, numbered(5), revision="main")
+
+
+def test_the_source_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "train.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps(row) + "\n" for row in numbered(9)))
+    with pytest.raises(UserError, match="would be overwritten"):
+        prepare(DatasetConfig(dataset_name=str(path), output_dir=path.parent), TASKS["sql"], print)
+
+
+def test_what_no_file_could_hold_is_refused(tmp_path: Path) -> None:
+    for value in ("NaN", '"\\ud800"', "1e999"):
+        (tmp_path / "rows.json").write_text(f'[{{"prompt": "p", "completion": "c", "more": [{value}]}}]')
+        with pytest.raises(UserError, match="not UTF-8 text, half a character, or a number"):
+            prepare(DatasetConfig(type="chat", dataset_name=str(tmp_path / "rows.json")), TASKS["chat"], print)
+    (tmp_path / "rows.csv").write_text('prompt,completion\np,c\n"x"y,c\n' + "p,c\n" * 50)
+    with pytest.raises(UserError, match=r"rows\.csv:3: not CSV"):  # the rows after it would be lost
+        prepare(DatasetConfig(type="chat", dataset_name=str(tmp_path / "rows.csv"), fix=True), TASKS["chat"], print)
+
+
+def test_texts_without_a_prompt_are_all_kept_and_the_system_message_counts(tmp_path: Path) -> None:
+    texts = [{"text": f"Story {i}."} for i in range(30)]
+    assert len(prepared(tmp_path, texts, kind="chat").splits["train"]) == 26
+    same = [{"role": "user", "content": "Sum up."}, {"role": "assistant", "content": "It is."}]
+    rows = [{"messages": [{"role": "system", "content": f"Document {i}"}, *same]} for i in range(30)]
+    assert len(prepared(tmp_path, rows, kind="chat").splits["train"]) == 26
+
+
+def test_a_long_text_takes_no_longer_than_its_length(tmp_path: Path) -> None:
+    texts = ["### Instruction:" + " " * 100_000 + "x", "<|im_start|>user\n" * 9_000]
+    with pytest.raises(UserError):
+        prepared(tmp_path, [{"text": text} for text in texts], kind="chat")
 
 
 def test_sql_that_does_not_run_is_left_out(tmp_path: Path) -> None:

@@ -83,6 +83,15 @@ def test_a_template_of_ones_own(tmp_path: Path, builtin_model: Path) -> None:
         find_template(str(path))
     with pytest.raises(UserError, match=r"no 'gema' .did you mean gemma"):
         find_template("gema")
+    for broken in (
+        "{# nothing #}",
+        "{{ messages + 1 }}",
+        "{{ 1 / 0 }}",
+        "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
+    ):
+        path.write_text(broken)
+        with pytest.raises(UserError, match="chat template"):
+            ChatEncoder(builtin_model, find_template(str(path)))
     # sandboxed: what is not a conversation cannot be reached
     path.write_text("{{ messages.__class__.__mro__ }}")
     with pytest.raises(UserError, match="template"):

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
 
-from finetune.artifacts import SPLITS, Row
+from finetune.artifacts import REJECTED, SPLITS, Row, split_file
 from finetune.cli import UserError, flag
 from finetune.config import DatasetConfig
 from finetune.encoding import ChatEncoder, Example
 from finetune.hub import hub_problem
 from finetune.progress import Progress
 from finetune.rows import preflight, splits
-from finetune.rows.formats import without_source
+from finetune.rows.formats import PLAIN_TEXT, without_source
 from finetune.rows.kind import RowKind
 from finetune.rows.preflight import Findings
 from finetune.rows.sources import SourcedRow, looks_local, read_hub, read_local
@@ -73,7 +73,8 @@ def prepare(
         return _builtin(config, task, encoder)
     if looks_local(name):
         _refuse(config, ("revision",), "a local file")
-        sourced, source = read_local(name)
+        written = [split_file(config.output_dir, split) for split in SPLITS]
+        sourced, source = read_local(name, [*written, config.output_dir / REJECTED])
     else:
         sourced, source = read_hub(name, config.revision, config.keep_splits)
     findings, recognised = Findings(), Counter[str]()
@@ -92,8 +93,13 @@ def prepare(
     wanted = {"train": True, "valid": bool(config.valid_fraction), "test": bool(config.test_fraction)}
     if any(not divided[split] for split in SPLITS if wanted[split]):
         kept = sum(map(len, divided.values()))
-        raise UserError(f"{name}: {kept} usable rows are too few for {' and '.join(s for s in SPLITS if wanted[s])}")
-    rule = "the source's own" if config.keep_splits else "drawn by seed and prompt; no prompt is in two splits"
+        why = "; ".join(f"{count} x {reason}" for reason, count in findings.dropped.most_common(3))
+        raise UserError(
+            f"{name}: {kept} usable rows are too few to divide into {', '.join(s for s in SPLITS if wanted[s])}"
+            + (f" (left out: {why})" if why else "")
+        )
+    own = config.keep_splits and any(candidate.split for candidate in candidates)
+    rule = "the source's own" if own else "drawn by seed and prompt; no prompt is in two splits"
     if config.split_by:
         rule = f"drawn by seed; no {config.split_by} is in two splits"
     notes = [f"{what} ({count} rows)" for what, count in recognised.most_common()]
@@ -127,9 +133,12 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
     except ValueError as error:
         raise UserError(f"--sample-size: {error}") from None
     made = {split: [{"messages": task.to_messages(row), **row} for row in generated[split]] for split in SPLITS}
-    lengths = (
-        [len(encoder.example(row["messages"]).tokens) for rows in made.values() for row in rows] if encoder else []
-    )
+    lengths = []
+    if encoder:
+        for example in encoder.examples(row["messages"] for rows in made.values() for row in rows):
+            if isinstance(example, ValueError):
+                raise UserError(f"--template: {example}")
+            lengths.append(len(example.tokens))
     rule = task.split_rule or "drawn by seed"
     return Dataset(made, {"source": "builtin"}, rule, sum(counts.values()), Findings(), lengths=lengths)
 
@@ -154,7 +163,7 @@ def _candidates(
             continue
         read += 1
         if row is None:
-            findings.error(place, sourced_row.problem, None)
+            findings.error(place, sourced_row.problem, sourced_row.text)
             continue
         try:
             found.append(_candidate(sourced_row, _named(row, columns, task, recognised), config, task, findings))
@@ -170,17 +179,18 @@ class _Dropped(Exception):
 
 
 def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKind, findings: Findings) -> _Candidate:
+    if preflight.too_long(row):
+        raise _Dropped("longer than 200,000 characters")
     missing = [name for name in task.required if not isinstance(row.get(name), str) or not row[name].strip()]
     if missing:
         raise ValueError(f"no text in {', '.join(missing)} (fields: {', '.join(row) or 'none'})")
     for name in task.optional:
         if row.get(name) is not None and not isinstance(row[name], str):
             raise ValueError(f"{name} is {type(row[name]).__name__}, not text")
-    if preflight.half_characters(row):
-        raise ValueError("not UTF-8 text, or half a character (save the file as UTF-8)")
+    if preflight.unwritable(row):
+        raise ValueError("not UTF-8 text, half a character, or a number that is none (save the file as UTF-8)")
     messages = task.to_messages(row)
-    if preflight.too_long(messages):
-        raise _Dropped("longer than 200,000 characters")
+    plain = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""  # no prompt of its own
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place))
     if config.split_by is None:
         group = preflight.likeness(messages)
@@ -189,7 +199,10 @@ def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKi
     else:
         raise ValueError(f"--split-by: no {config.split_by} in it (fields: {', '.join(row)})")
     row = {**(without_source(row) if not task.required else row), "messages": messages}
-    return _Candidate(sourced.place, row, sourced.split, _hash(str(messages[:-1])), _hash(group))
+    accepted = row.get("accepted")
+    if task.several_answers and not (isinstance(accepted, list) and all(isinstance(text, str) for text in accepted)):
+        row.pop("accepted", None)
+    return _Candidate(sourced.place, row, sourced.split, _hash(str(messages[:-1]) + plain), _hash(group + plain))
 
 
 def _hash(text: str) -> bytes:
@@ -219,7 +232,8 @@ def _named(row: Row, columns: dict[str, str], task: RowKind, recognised: Counter
                     names[other] = name
                     recognised[f"'{other}' read as {name}"] += 1
                     break
-    return {names.get(name, name): value for name, value in row.items()} if names else row
+    kept = {name: value for name, value in row.items() if name in names or name not in names.values()}
+    return {names.get(name, name): value for name, value in kept.items()} if names else row
 
 
 def _merged(candidates: list[_Candidate], task: RowKind, findings: Findings) -> list[_Candidate]:

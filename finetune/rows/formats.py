@@ -4,7 +4,6 @@ A file may mix them. What is recognised here is the shape alone; whether the con
 ``preflight``'s to say.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -75,16 +74,15 @@ def instruction(row: Row) -> list[Message]:
     return _pair("given", "answer")({"given": given, "answer": answer, "system": row.get("system")})
 
 
-# one pattern for each markup that texts for fine-tuning are kept in: the name of a role, then its words
+# of each markup that texts for fine-tuning are kept in: what opens a turn, what closes its role, what closes the turn
 _MARKUP = (
-    re.compile(r"<\|im_start\|>(?P<role>\w+)\n(?P<text>.*?)<\|im_end\|>", re.S),
-    re.compile(r"<start_of_turn>(?P<role>\w+)\n(?P<text>.*?)<end_of_turn>", re.S),
-    re.compile(r"<\|start_header_id\|>(?P<role>\w+)<\|end_header_id\|>\n\n(?P<text>.*?)<\|eot_id\|>", re.S),
+    ("<|im_start|>", "\n", "<|im_end|>"),
+    ("<start_of_turn>", "\n", "<end_of_turn>"),
+    ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
 )
-_ALPACA_TEXT = re.compile(
-    r"### Instruction:\s*(?P<instruction>.*?)\s*(?:### Input:\s*(?P<input>.*?)\s*)?### Response:\s*(?P<output>.*)", re.S
-)
-_PLAIN_TEXT = "Write a text."  # the prompt of a text that has none
+_INST, _END_INST, _SYS, _END_SYS = "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"
+_ALPACA_INSTRUCTION, _ALPACA_INPUT, _ALPACA_RESPONSE = "### Instruction:", "### Input:", "### Response:"
+PLAIN_TEXT = "Write a text."  # the prompt of a text that has none
 
 
 def _text(row: Row) -> list[Message]:
@@ -92,12 +90,40 @@ def _text(row: Row) -> list[Message]:
     text = row["text"]
     if not isinstance(text, str):
         raise ValueError(f"'text' is {type(text).__name__}, not text")
-    for markup in _MARKUP:
-        if turns := [{"role": turn["role"], "content": turn["text"].strip()} for turn in markup.finditer(text)]:
-            return _turns(turns, "role", "content")
-    if turn := _ALPACA_TEXT.search(text):
-        return instruction(turn.groupdict())
-    return _turns([{"role": "user", "content": _PLAIN_TEXT}, {"role": "assistant", "content": text}], "role", "content")
+    for opening, after_role, closing in _MARKUP:
+        if opening in text:
+            return _turns(_marked(text.replace("\r\n", "\n"), opening, after_role, closing), "role", "content")
+    if _INST in text:
+        return _turns(_inst(text), "role", "content")
+    before, _, answer = text.partition(_ALPACA_RESPONSE)
+    _, found, question = before.partition(_ALPACA_INSTRUCTION)
+    if found and answer:
+        question, _, given = question.partition(_ALPACA_INPUT)
+        return instruction({"instruction": question.strip(), "input": given, "output": answer.strip()})
+    return _turns([{"role": "user", "content": PLAIN_TEXT}, {"role": "assistant", "content": text}], "role", "content")
+
+
+def _marked(text: str, opening: str, after_role: str, closing: str) -> list[dict[str, str]]:
+    """The turns between the marks; the last one may lack its closing mark."""
+    turns = []
+    for part in text.split(opening)[1:]:
+        role, _, words = part.partition(after_role)
+        turns.append({"role": role.strip(), "content": words.partition(closing)[0].strip()})
+    return turns
+
+
+def _inst(text: str) -> list[dict[str, str]]:
+    """Of Llama 2 and Mistral."""
+    turns = []
+    for part in text.split(_INST)[1:]:
+        question, _, answer = part.partition(_END_INST)
+        system, found, rest = question.partition(_END_SYS)
+        if found:
+            turns.append({"role": "system", "content": system.replace(_SYS, "").strip()})
+        turns.append({"role": "user", "content": (rest if found else question).strip()})
+        if answer := answer.partition("</s>")[0].strip():
+            turns.append({"role": "assistant", "content": answer})
+    return turns
 
 
 FORMATS: dict[tuple[str, ...], Callable[[Row], list[Message]]] = {

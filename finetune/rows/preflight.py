@@ -1,5 +1,6 @@
 """What is found in rows before any of them is trained on: errors, which stop, and what is handled by rule and counted."""
 
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -17,7 +18,7 @@ _LONGEST = 200_000  # characters of a conversation; more would take minutes to s
 class Findings:
     """Errors with their rows, and for each thing handled by rule how often and where first."""
 
-    errors: list[tuple[str, str, Row | None]] = field(default_factory=list)  # place, what is wrong, the row
+    errors: list[tuple[str, str, Row | str]] = field(default_factory=list)  # place, what is wrong, the row or its text
     dropped: Counter[str] = field(default_factory=Counter)
     mended: Counter[str] = field(default_factory=Counter)
     places: dict[str, list[str]] = field(default_factory=dict)
@@ -34,7 +35,7 @@ class Findings:
     def rejected(self) -> list[Row]:
         return [{"place": place, "reason": problem, "row": row} for place, problem, row in self.errors]
 
-    def error(self, place: str, problem: str, row: Row | None) -> None:
+    def error(self, place: str, problem: str, row: Row | str) -> None:
         self.errors.append((place, problem, row))
 
     def drop(self, reason: str, place: str) -> None:
@@ -87,21 +88,17 @@ def has_controls(text: str) -> bool:
     )
 
 
-def half_characters(row: Row) -> bool:
-    """Half a surrogate pair somewhere in the row: the file could not be written."""
-    return any(isinstance(value, str) and not _is_text(value) for value in row.values())
-
-
-def _is_text(value: str) -> bool:
+def unwritable(row: Row) -> bool:
+    """Half a surrogate pair, NaN or infinity somewhere in the row, names of fields included: no JSON in UTF-8."""
     try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        json.dumps(row, ensure_ascii=False, allow_nan=False, default=str).encode()
+    except ValueError:  # also of the encoding
+        return True
+    return False
 
 
-def too_long(messages: list[Message]) -> bool:
-    return sum(len(message["content"]) for message in messages) > _LONGEST
+def too_long(row: Row) -> bool:
+    return sum(len(value) for value in row.values() if isinstance(value, str)) > _LONGEST
 
 
 _WORDS = re.compile(r"\w+")
@@ -109,9 +106,8 @@ _WORDS = re.compile(r"\w+")
 
 def likeness(messages: list[Message]) -> str:
     """Two conversations with the same one have the same prompts, but for case, white space and punctuation."""
-    return " ".join(
-        " ".join(_WORDS.findall(message["content"].casefold())) for message in messages if message["role"] == "user"
-    )
+    prompts = (message["content"] for message in messages if message["role"] != "assistant")
+    return "\n".join(" ".join(_WORDS.findall(prompt.casefold())) or prompt for prompt in prompts)
 
 
 def token_problem(encoder: ChatEncoder, example: Example | ValueError, limit: int) -> str | None:

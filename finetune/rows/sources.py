@@ -2,8 +2,9 @@
 
 import csv
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from finetune.artifacts import DATASET_RECORD, REJECTED, SPLITS, Row, file_hash,
 from finetune.cli import UserError, first_line
 from finetune.hub import download_snapshot
 
+_MORE = "\0more"  # where DictReader puts what has no name
 _SPLIT_NAMES = {
     "train": "train",
     "valid": "valid",
@@ -28,21 +30,31 @@ class SourcedRow:
     row: Row | None  # None: nothing that could be a row, for the reason in ``problem``; without a reason a blank line
     problem: str = ""
     split: str | None = None  # of the source's own
+    text: str = ""  # of what could be no row
 
 
 def looks_local(name: str) -> bool:
     return (
         name.startswith((".", "/", "~"))
-        or Path(name).suffix in _READERS
+        or Path(name).suffix.lower() in _READERS
         or any(mark in name for mark in "*?[")
-        or Path(name).exists()
+        or os.path.exists(name)  # noqa: PTH110  unlike Path.exists it takes any text for a name
     )
 
 
-def read_local(name: str) -> tuple[Iterator[SourcedRow], dict[str, Any]]:
-    """The rows of a file, a folder or a glob, and what identifies them. UserError where there is no such file."""
+def read_local(name: str, written: Sequence[Path]) -> tuple[Iterator[SourcedRow], dict[str, Any]]:
+    """The rows of a file, a folder or a glob, and what identifies them.
+
+    UserError where there is no such file, or where one is among the files that will be ``written``.
+    """
     paths = _files(name)
+    if own := {path.resolve() for path in written} & {path.resolve() for path in paths}:
+        raise UserError(
+            f"--output-dir: {min(own)} is a source of the rows and would be overwritten (name another folder)"
+        )
     for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: not a regular file (write the rows to one)")
         try:
             path.open("rb").close()
         except OSError as error:
@@ -52,16 +64,26 @@ def read_local(name: str) -> tuple[Iterator[SourcedRow], dict[str, Any]]:
         source["sha256"] = file_hash(paths[0])
     else:
         source["files"] = {str(path): file_hash(path) for path in paths}
-    return (row for path in paths for row in _READERS.get(path.suffix, _json_lines)(path)), source
+    return (row for path in paths for row in _READERS.get(path.suffix.lower(), _json_lines)(path)), source
 
 
 def _files(name: str) -> list[Path]:
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+        found = _matching(path)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"--dataset-name: {name!r} cannot be looked up: {first_line(error)}") from None
+    if not found:
+        raise UserError(f"{path}: no such file")
+    return found
+
+
+def _matching(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(
             p
             for p in path.rglob("*")
-            if p.suffix in _READERS and p.name not in (DATASET_RECORD, REJECTED) and p.is_file()
+            if p.suffix.lower() in _READERS and p.name not in (DATASET_RECORD, REJECTED) and p.is_file()
         )
         if not found:
             raise UserError(f"{path}: a folder without rows (no {', '.join(_READERS)} file in it)")
@@ -69,10 +91,7 @@ def _files(name: str) -> list[Path]:
     if path.exists():
         return [path]
     root = Path(path.anchor)
-    found = sorted(p for p in root.glob(str(path.relative_to(root))) if p.is_file()) if name else []
-    if not found:
-        raise UserError(f"{path}: no such file")
-    return found
+    return sorted(p for p in root.glob(str(path.relative_to(root))) if p.is_file())
 
 
 def _split_of(path: Path) -> str | None:
@@ -83,7 +102,7 @@ def _split_of(path: Path) -> str | None:
 def _json_lines(path: Path) -> Iterator[SourcedRow]:
     split = _split_of(path)
     for line in json_lines(path):
-        yield SourcedRow(f"{path}:{line.number}", line.row, line.problem, split)
+        yield SourcedRow(f"{path}:{line.number}", line.row, line.problem, split, line.text)
 
 
 def _json(path: Path) -> Iterator[SourcedRow]:
@@ -108,13 +127,14 @@ def _csv(path: Path) -> Iterator[SourcedRow]:
     csv.field_size_limit(sys.maxsize)
     # a byte that is no UTF-8 becomes half a surrogate pair, which is found with its row
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file, restkey="", strict=True)
+        reader = csv.DictReader(file, restkey=_MORE, strict=True)
         try:
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
             for row in reader:
-                problem = "more fields than the first line names" if "" in row else ""
+                problem = "more fields than the first line names" if _MORE in row else ""
                 yield SourcedRow(f"{path}:{reader.line_num}", None if problem else row, problem, _split_of(path))
-        except csv.Error as error:
-            yield SourcedRow(f"{path}:{reader.line_num}", None, f"not CSV: {error}")
+        except csv.Error as error:  # where the next row begins cannot be told
+            raise UserError(f"{path}:{reader.line_num + 1}: not CSV: {error} (an unpaired quote?)") from None
 
 
 def _parquet(path: Path) -> Iterator[SourcedRow]:
@@ -139,9 +159,18 @@ def _is_plain_arrow(kind: Any) -> bool:
 
     if types.is_list(kind) or types.is_large_list(kind):
         return _is_plain_arrow(kind.value_type)
+    if types.is_dictionary(kind):
+        return _is_plain_arrow(kind.value_type)
     if types.is_struct(kind):
         return all(_is_plain_arrow(kind.field(at).type) for at in range(kind.num_fields))
-    tests = (types.is_string, types.is_large_string, types.is_boolean, types.is_integer, types.is_floating)
+    tests = (
+        types.is_string,
+        types.is_large_string,
+        types.is_string_view,
+        types.is_boolean,
+        types.is_integer,
+        types.is_floating,
+    )
     return any(test(kind) for test in tests)
 
 

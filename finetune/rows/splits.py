@@ -1,7 +1,8 @@
 """Rows divided into train, valid and test: by seed, whatever their order, and never two alike on both sides."""
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,16 +23,17 @@ def shares(count: int, valid_fraction: float, test_fraction: float) -> dict[str,
     return {"test": test, "valid": valid, "train": count - test - valid}
 
 
-def divided(rows: Iterable[T], sizes: Mapping[str, int], group: Callable[[T], Hashable]) -> dict[str, list[T]]:
+def divided(rows: Sequence[T], sizes: Mapping[str, int], group: Callable[[T], Hashable]) -> dict[str, list[T]]:
     """Rows in drawn order to splits of about these sizes, in that order; a group is never divided."""
     splits: dict[str, list[T]] = {split: [] for split in sizes}
-    names = iter(sizes)
-    split = next(names)
-    last: Hashable = None
-    for row in rows:
-        if group(row) != last:
-            while split != "train" and len(splits[split]) >= sizes[split]:
-                split = next(names)
-        splits[split].append(row)
-        last = group(row)
+    total = len(rows)
+    for _, together in groupby(rows, key=group):
+        members = list(together)
+        # a group that is far too large for test or valid is trained on
+        fitting = (
+            split
+            for split, size in sizes.items()
+            if len(splits[split]) < size and len(members) <= max(1.5 * size + 1, total / 4)
+        )
+        splits[next(fitting, "train")] += members
     return splits

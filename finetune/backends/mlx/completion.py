@@ -6,10 +6,11 @@ every position are most of the memory.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from finetune.backends.mlx.cpu_math import exp
-from finetune.backends.mlx.runtime import ON_CPU, lanes, mx, with_gradient
+from finetune.backends.mlx.runtime import DTYPE, ON_CPU, lanes, mx, with_gradient
 from finetune.encoding import Example
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -53,15 +54,16 @@ def _padded(examples: Sequence[Example]) -> Batch:
 def logprob_function(network: Any) -> Callable[[Any, list[Batch]], Any]:
     """A function (network, parts of a batch) -> log-probabilities [learned] of all parts, float32.
 
-    It runs trunk and head apart where the head is a plain frozen matrix and ``head(trunk(x)) == network(x)``; any other
-    model (soft-capped or quantised logits, say) gets its own full logits.
+    It runs trunk and head apart where the head is a frozen matrix, quantised or not, and ``head(trunk(x)) == network(x)``;
+    any other model (one with soft-capped logits, say) gets its own full logits.
     """
-    head = plain_head(network)
+    head = frozen_head(network)
+    head_logprobs = _head_logprobs(head) if head else None
 
     def of_part(network: Any, batch: Batch) -> Any:
-        if head is not None:
+        if head_logprobs is not None:
             hidden = network.model(batch.inputs)
-            return head_logprobs(hidden.reshape(-1, hidden.shape[-1])[batch.positions], head, batch.labels)
+            return head_logprobs(hidden.reshape(-1, hidden.shape[-1])[batch.positions], batch.labels)
         logits = network(batch.inputs)
         return _chosen(logits.reshape(-1, logits.shape[-1])[batch.positions].astype(mx.float32), batch.labels)
 
@@ -75,18 +77,54 @@ def logprob_function(network: Any) -> Callable[[Any, list[Batch]], Any]:
     return logprobs
 
 
-def plain_head(network: Any) -> Any | None:
-    """The weight [vocabulary, size] of an output head whose logits are ``hidden @ weight.T``; None for any other.
+@dataclass(frozen=True)
+class Head:
+    """An output head whose logits are ``hidden @ rows(slice(None)).T``."""
 
-    It must be a float matrix that is not trained.
-    """
-    trunk: Any = getattr(network, "model", None)
-    head: Any = getattr(network, "lm_head", None) or getattr(trunk, "embed_tokens", None)
-    if type(head) not in (nn.Linear, nn.Embedding) or "bias" in head or "weight" in head.trainable_parameters():
+    vocabulary: int
+    rows: Callable[[Any], Any]  # [n, size] float rows of the matrix, for a slice or an array of indices
+
+
+def plain_head(network: Any) -> Any | None:
+    """The float weight [vocabulary, size] of a head as in ``frozen_head``; None for any other."""
+    return _module(network).weight if frozen_head(network) and type(_module(network)) in _PLAIN else None
+
+
+def frozen_head(network: Any) -> Head | None:
+    """The head of a network, where it is a matrix that is not trained and nothing comes after it; None for any other."""
+    module = _module(network)
+    if type(module) not in (*_PLAIN, *_QUANTISED) or "bias" in module or "weight" in module.trainable_parameters():
         return None
-    probe = mx.array([[1, 2, 3]])
-    equal = mx.allclose(trunk(probe) @ head.weight.T, network(probe), rtol=1e-4, atol=1e-4)
-    return head.weight if equal.item() else None
+    head = Head(module.weight.shape[0], module.weight.__getitem__)
+    if type(module) in _QUANTISED:
+        head = Head(module.weight.shape[0], partial(_dequantised, module))
+    probe, some = mx.array([[1, 2, 3]]), slice(0, 4096)
+    logits = network(probe)[..., some].astype(mx.float32)
+    difference = mx.abs((network.model(probe) @ head.rows(some).T).astype(mx.float32) - logits).max()
+    # in half precision a quantised product differs by its rounding; soft-capped logits differ by more
+    tolerance = 1e-4 if logits.dtype == DTYPE or type(module) in _PLAIN else 0.02
+    return head if (difference <= tolerance * mx.abs(logits).max()).item() else None
+
+
+_PLAIN = (nn.Linear, nn.Embedding)
+_QUANTISED = (nn.QuantizedLinear, nn.QuantizedEmbedding)
+
+
+def _module(network: Any) -> Any:
+    trunk: Any = getattr(network, "model", None)
+    return getattr(network, "lm_head", None) or getattr(trunk, "embed_tokens", None)
+
+
+def _dequantised(module: Any, index: Any) -> Any:
+    biases = module.get("biases")
+    return mx.dequantize(
+        module.weight[index],
+        module.scales[index],
+        None if biases is None else biases[index],
+        group_size=module.group_size,
+        bits=module.bits,
+        mode=getattr(module, "mode", "affine"),
+    )
 
 
 def _chosen(logits: Any, labels: Any) -> Any:
@@ -94,41 +132,50 @@ def _chosen(logits: Any, labels: Any) -> Any:
     return mx.take_along_axis(logits, labels[:, None], axis=-1).squeeze(-1) - mx.logsumexp(logits, axis=-1)
 
 
-def head_logprobs(hidden: Any, weight: Any, labels: Any) -> Any:
-    """Log-probabilities [tokens] of ``labels`` [tokens] under logits ``hidden @ weight.T``, with a gradient for ``hidden``.
+def _backward(primals: Any, cotangents: Any, outputs: Any) -> tuple[Any, Any]:
+    hidden, labels = primals
+    return (cotangents[0][:, None] * outputs[1]).astype(hidden.dtype), mx.zeros_like(labels)
 
-    hidden [tokens, size]; weight [vocabulary, size], not trained. No array of [tokens, vocabulary] is ever made: the
-    vocabulary is walked through in pieces, with a running maximum (arXiv 2411.09009, section 4), and the gradient is
-    summed in the same walk from the same exponentials, as Liger Kernel does (arXiv 2410.10989, section 3.2). Because the
-    loss may weigh tokens as it likes, what is kept is the gradient of each token's own log-probability.
+
+def _head_logprobs(head: Head) -> Callable[[Any, Any], Any]:
+    """A function (hidden [tokens, size], labels [tokens]) -> log-probabilities [tokens] of the labels.
+
+    No array of [tokens, vocabulary] is ever made: the vocabulary is walked through in pieces, with a running maximum (arXiv
+    2411.09009, section 4), and the gradient is summed in the same walk from the same exponentials, as Liger Kernel does
+    (arXiv 2410.10989, section 3.2). Because the loss may weigh tokens as it likes, what is kept is the gradient of each
+    token's own log-probability.
     """
-    parts = [
-        _walk(hidden[at : at + _CHUNK_TOKENS], weight, labels[at : at + _CHUNK_TOKENS])[0]
-        for at in range(0, labels.size, _CHUNK_TOKENS)
-    ]
-    return mx.concatenate(parts)
+
+    @with_gradient(_backward)
+    def walk(hidden: Any, labels: Any) -> tuple[Any, Any]:
+        """Log-probabilities [tokens] and their gradients with respect to ``hidden`` [tokens, size]."""
+        logprobs: list[Any] = []
+        gradients: list[Any] = []
+        for at in range(0, labels.size, _CHUNK_TOKENS):
+            chunk = hidden[at : at + _CHUNK_TOKENS]
+            chunk = mx.depends(chunk, gradients[-1]) if gradients else chunk
+            found, gradient = _walk(head, chunk, labels[at : at + _CHUNK_TOKENS])
+            logprobs.append(found)
+            gradients.append(gradient)
+        return mx.concatenate(logprobs), mx.concatenate(gradients)
+
+    return lambda hidden, labels: walk(hidden, labels)[0]
 
 
-def _walk_backward(primals: Any, cotangents: Any, outputs: Any) -> tuple[Any, Any, Any]:
-    hidden, weight, labels = primals
-    return (cotangents[0][:, None] * outputs[1]).astype(hidden.dtype), mx.zeros_like(weight), mx.zeros_like(labels)
-
-
-@with_gradient(_walk_backward)
-def _walk(hidden: Any, weight: Any, labels: Any) -> tuple[Any, Any]:
-    """Log-probabilities [tokens] and their gradients with respect to ``hidden`` [tokens, size]."""
+def _walk(head: Head, hidden: Any, labels: Any) -> tuple[Any, Any]:
     step = max(1, _CHUNK_LOGITS // labels.size)
     peak = mx.full((labels.size, 1), -mx.inf)
     total = mx.zeros((labels.size, 1))
-    mean = mx.zeros(hidden.shape)  # of the weight's rows under the softmax, times total
-    for at in range(0, weight.shape[0], step):
-        piece = weight[at : at + step]
-        logits = (hidden @ piece.T).astype(mx.float32)
+    mean = mx.zeros(hidden.shape)  # of the matrix's rows under the softmax, times total
+    for at in range(0, head.vocabulary, step):
+        # one piece after the other, or the logits of all would be in memory together
+        piece, now = head.rows(slice(at, at + step)), mx.depends(hidden, mean)
+        logits = (now @ piece.T).astype(mx.float32)
         higher = mx.maximum(peak, logits.max(axis=-1, keepdims=True))
         exponentials, shrink = exp(logits - higher), mx.exp(peak - higher)
         total = total * shrink + exponentials.sum(axis=-1, keepdims=True)
         mean = mean * shrink + (exponentials.astype(piece.dtype) @ piece).astype(mx.float32)
         peak = higher
-    wanted = weight[labels].astype(mx.float32)
+    wanted = head.rows(labels).astype(mx.float32)
     logprobs = (hidden.astype(mx.float32) * wanted).sum(axis=-1) - (peak + mx.log(total)).squeeze(-1)
     return logprobs, wanted - mean / total

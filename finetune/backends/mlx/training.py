@@ -10,7 +10,7 @@ from typing import Any
 
 from finetune.backends.base import OPTIMIZERS, Step
 from finetune.backends.mlx import adapters
-from finetune.backends.mlx.completion import collate, logprob_function, plain_head
+from finetune.backends.mlx.completion import collate, frozen_head, logprob_function
 from finetune.backends.mlx.distributed import Ranks
 from finetune.backends.mlx.model import MlxModel, peak_memory_mb
 from finetune.backends.mlx.runtime import mx
@@ -61,7 +61,7 @@ class Trainer:
         self.position = Position()
         self._about = {"base": base}
         self._sum: dict[str, Any] = {}  # of the gradients of the step under way
-        self.full_logits = plain_head(self.network) is None
+        self.full_logits = frozen_head(self.network) is None
         self._logprobs = logprob_function(self.network)
         self._loss_and_grad = nn.value_and_grad(self.network, self._loss)
         self._optimizer = optimizer(config)
