@@ -216,6 +216,9 @@ def test_what_no_file_could_hold_is_refused(tmp_path: Path) -> None:
 def test_texts_without_a_prompt_are_all_kept_and_the_system_message_counts(tmp_path: Path) -> None:
     texts = [{"text": f"Story {i}."} for i in range(30)]
     assert len(prepared(tmp_path, texts, kind="chat").splits["train"]) == 26
+    books = [{**row, "book": i % 10} for i, row in enumerate(texts)]
+    divided = prepared(tmp_path, books, kind="chat", split_by="book").splits
+    assert sum(len({row["book"] for row in rows}) for rows in divided.values()) == 10
     same = [{"role": "user", "content": "Sum up."}, {"role": "assistant", "content": "It is."}]
     rows = [{"messages": [{"role": "system", "content": f"Document {i}"}, *same]} for i in range(30)]
     assert len(prepared(tmp_path, rows, kind="chat").splits["train"]) == 26

@@ -65,10 +65,11 @@ def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKi
     if preflight.unwritable(row):
         raise ValueError("not UTF-8 text, half a character, or a number that is none (save the file as UTF-8)")
     messages = task.to_messages(row)
-    plain = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""  # no prompt of its own
+    # of a text without a prompt of its own, the text says which row it is
+    text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place))
     if config.split_by is None:
-        group = preflight.likeness(messages)
+        group = preflight.likeness(messages) + text
     elif isinstance(row.get(config.split_by), (str, int)):
         group = str(row[config.split_by])
     else:
@@ -77,7 +78,7 @@ def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKi
     accepted = row.get("accepted")
     if task.several_answers and not (isinstance(accepted, list) and all(isinstance(text, str) for text in accepted)):
         row.pop("accepted", None)
-    return Candidate(sourced.place, row, sourced.split, _hash(str(messages[:-1]) + plain), _hash(group + plain))
+    return Candidate(sourced.place, row, sourced.split, _hash(str(messages[:-1]) + text), _hash(group))
 
 
 def _hash(text: str) -> bytes:

@@ -71,7 +71,7 @@ def prepare(
     if not read:
         raise UserError(f"{name}: no rows in it")
     if findings.errors and not config.fix:
-        raise UserError(_listed(findings, read, task))
+        raise UserError(_listed(findings, read))
     if config.keep_splits:  # of two alike rows the one to train on goes
         candidates.sort(key=lambda candidate: _FIRST_CHOICE.index(candidate.split or "train"))
     candidates = merged(candidates, task, findings)
@@ -199,7 +199,7 @@ def _no_problem(row: Row) -> str | None:
     return None
 
 
-def _listed(findings: Findings, read: int, task: RowKind) -> str:
+def _listed(findings: Findings, read: int) -> str:
     """All errors in one message: the first on its first line, up to twenty in all."""
     first, *more = [f"{place}: {problem}" for place, problem, _ in findings.errors]
     if not more:

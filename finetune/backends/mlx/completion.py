@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from finetune.backends.mlx.cpu_math import exp
-from finetune.backends.mlx.runtime import DTYPE, ON_CPU, lanes, mx, with_gradient
+from finetune.backends.mlx.runtime import ON_CPU, lanes, mx, with_gradient
 from finetune.encoding import Example
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -95,15 +95,18 @@ def frozen_head(network: Any) -> Head | None:
     module = _module(network)
     if type(module) not in (*_PLAIN, *_QUANTISED) or "bias" in module or "weight" in module.trainable_parameters():
         return None
-    head = Head(module.weight.shape[0], module.weight.__getitem__)
-    if type(module) in _QUANTISED:
-        head = Head(module.weight.shape[0], partial(_dequantised, module))
-    probe, some = mx.array([[1, 2, 3]]), slice(0, 4096)
-    logits = network(probe)[..., some].astype(mx.float32)
-    difference = mx.abs((network.model(probe) @ head.rows(some).T).astype(mx.float32) - logits).max()
-    # in half precision a quantised product differs by its rounding; soft-capped logits differ by more
-    tolerance = 1e-4 if logits.dtype == DTYPE or type(module) in _PLAIN else 0.02
-    return head if (difference <= tolerance * mx.abs(logits).max()).item() else None
+    probe = mx.array([[1, 2, 3]])
+    hidden = network.model(probe)
+    # by the very operation of the network: in half precision another one would differ by its rounding
+    if type(module) in _PLAIN:
+        logits, rows = hidden @ module.weight.T, module.weight.__getitem__
+    else:
+        logits = mx.quantized_matmul(
+            hidden, module.weight, module.scales, module.get("biases"), transpose=True, **_quantisation(module)
+        )
+        rows = partial(_dequantised, module)
+    equal = mx.allclose(logits, network(probe), rtol=1e-4, atol=1e-4)
+    return Head(module.weight.shape[0], rows) if equal.item() else None
 
 
 _PLAIN = (nn.Linear, nn.Embedding)
@@ -121,10 +124,12 @@ def _dequantised(module: Any, index: Any) -> Any:
         module.weight[index],
         module.scales[index],
         None if biases is None else biases[index],
-        group_size=module.group_size,
-        bits=module.bits,
-        mode=getattr(module, "mode", "affine"),
+        **_quantisation(module),
     )
+
+
+def _quantisation(module: Any) -> dict[str, Any]:
+    return {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}
 
 
 def _chosen(logits: Any, labels: Any) -> Any:
