@@ -76,7 +76,8 @@ def fsync_folder(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # the name of a file may hold bytes that are no text
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -124,7 +125,10 @@ def write_dataset(
     if rejected:
         write_jsonl(folder / REJECTED, rejected)
     else:
-        (folder / REJECTED).unlink(missing_ok=True)
+        try:
+            (folder / REJECTED).unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder / REJECTED}: cannot be removed: {error.strerror}", exit_code=4) from None
     hashes = {path.name: file_hash(path) for path in files.values()}
     write_json(folder / DATASET_RECORD, {"format": 1, **record, "files": hashes})
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from finetune.artifacts import Row
 from finetune.comparison import TunedRun
-from finetune.progress import Progress
+from finetune.progress import Progress, results
 from finetune.speed import TOKENS, alternate, spread
 
 _BATCH_ROWS = 8  # rows of the batch measurement
@@ -52,7 +52,6 @@ _LABELS = {
 
 def print_speed(speed: Speed) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(
@@ -70,4 +69,4 @@ def print_speed(speed: Speed) -> None:
             low, middle, high = (form.format(side[key][part]) for part in ("min", "median", "max"))
             cells.append(middle if low == high else f"{middle} ({low} to {high})")
         table.add_row(*cells)
-    Console(highlight=False, emoji=False).print(table)
+    results().print(table)

@@ -7,6 +7,7 @@ and ranges stand with the field, in ``option(...)``.
 
 import argparse
 import dataclasses
+import errno
 import io
 import os
 import sys
@@ -54,6 +55,19 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
+def path_of(text: str, source: str) -> Path:
+    """The path that a person wrote, with ~ as their home. UserError, which begins with ``source``, where none can be so."""
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except PermissionError:
+        return path
+    except (OSError, RuntimeError, ValueError) as error:
+        shown = text if len(text) <= 60 else f"{text[:57]}..."
+        raise UserError(f"{source}: {shown!r} is no path: {getattr(error, 'strerror', None) or error}") from None
+    return path
+
+
 def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
@@ -79,8 +93,10 @@ def run(
     try:
         explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about)
         main(build(config_class, [("flag", explicit), *layers(explicit)], choices or {}))
+        if sys.stdout:
+            sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Stopped as stop:
         print(stop, file=sys.stderr)
@@ -90,7 +106,18 @@ def run(
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left unwritten would be tried again
+        print(f"error: standard output: {error.strerror}", file=sys.stderr)
+        sys.exit(4)
     sys.exit(0)
+
+
+def visible(text: str) -> str:
+    """Control characters, which could do things to a terminal, as the symbols that stand for them."""
+    return "".join(chr(0x2400 + ord(c)) if ord(c) < 32 and c not in "\n\t" else c for c in text)
 
 
 def parse(
@@ -163,7 +190,7 @@ def _checked(
             return raw
         raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}")
     try:
-        value = kind(raw)
+        value: Any = path_of(str(raw), name) if kind is Path else kind(raw)
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}") from None
     if kind in (int, float):

@@ -13,7 +13,7 @@ from finetune.cli import UserError
 from finetune.encoding import ChatEncoder
 from finetune.evaluation import Evaluated, evaluate, result
 from finetune.models import fingerprint
-from finetune.progress import Progress, say
+from finetune.progress import Progress, results, say
 from finetune.tasks import TASKS, Task
 
 
@@ -99,10 +99,9 @@ _VERDICTS = {
 def print_comparison(record: dict[str, Any], examples: int) -> None:
     """The result for people: the verdict last, where the eye rests."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = results()
     sides = [name for name in ("base", "tuned") if name in record]
     for row in record["rows"][:examples]:
         table = Table(

@@ -55,7 +55,7 @@ class ChatEncoder:
         try:
             end_of_turn = self._end_of_turn()
         except ValueError as error:
-            raise UserError(f"{folder}: {error}") from None
+            raise UserError(f"{folder if self.own_template else '--template'}: {error}") from None
         ends = {*_generation_eos(folder), self.tokenizer.eos_token_id, end_of_turn}
         self.stop_tokens = frozenset(token for token in ends if token is not None)
 

@@ -6,10 +6,11 @@ from itertools import groupby
 
 from finetune import artifacts
 from finetune.artifacts import Row
-from finetune.cli import UserError
+from finetune.cli import UserError, visible
 from finetune.config import DatasetConfig
 from finetune.encoding import ChatEncoder
 from finetune.models import find_model
+from finetune.progress import results
 from finetune.rows import Dataset, RowKind
 from finetune.templates import find_template
 
@@ -22,6 +23,8 @@ def encoder(config: DatasetConfig, say: Callable[[str], None]) -> ChatEncoder | 
     if config.model is None and not config.show:
         if config.template != "model":
             raise UserError("--template: is for --show and --model (train.py has its own)")
+        if config.max_seq_length != DatasetConfig.max_seq_length:
+            raise UserError("--max-seq-length: tokens are counted by the tokenizer of a model (add --model)")
         return None
     template = find_template(config.template)
     return ChatEncoder(find_model(config.model, say).path, template)
@@ -49,7 +52,7 @@ def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
     if record["blank_lines"]:
         print(f"  {record['blank_lines']:>6} blank lines passed over")
     for split, count in record["rows"].items():
-        print(f"  {artifacts.split_file(config.output_dir, split)}  {count} rows")
+        print(f"  {artifacts.split_file(config.output_dir, split)}  {count} row{'s' if count != 1 else ''}")
 
 
 def _short(places: Sequence[str]) -> str:
@@ -64,15 +67,16 @@ def _short(places: Sequence[str]) -> str:
 
 def print_lengths(lengths: Sequence[int], config: DatasetConfig) -> None:
     """How long the rows are, in the terminal and as a picture beside the rows."""
-    longest = max(lengths)
-    width = -(-(longest + 1) // _BINS)
-    counts = [0] * (longest // width + 1)
+    shortest, longest = min(lengths), max(lengths)
+    width = -(-(longest + 1 - shortest) // _BINS)
+    counts = [0] * ((longest - shortest) // width + 1)
     for length in lengths:
-        counts[length // width] += 1
+        counts[(length - shortest) // width] += 1
     print(f"Tokens of a row: median {statistics.median(lengths):.0f}, longest {longest}, limit {config.max_seq_length}")
     for at, count in enumerate(counts):
         bar = "\u2588" * round(_BAR * count / max(counts)) or ("\u258f" if count else "")
-        print(f"  {at * width:>5} to {at * width + width - 1:<5} {count:>6} {bar}")
+        begin = shortest + at * width
+        print(f"  {begin:>5} to {begin + width - 1:<5} {count:>6} {bar}")
     _draw(lengths, config)
 
 
@@ -94,10 +98,9 @@ def _draw(lengths: Sequence[int], config: DatasetConfig) -> None:
 
 def print_rows(rows: Sequence[Row], encoder: ChatEncoder) -> None:
     """Each row as tokens: what is learned in green (without colours: between double angles), special tokens reversed."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(emoji=False, highlight=False)
+    console = results()
     for number, row in enumerate(rows, start=1):
         example = encoder.example(row["messages"])
         learned = sum(example.loss_mask)
@@ -114,7 +117,7 @@ def print_rows(rows: Sequence[Row], encoder: ChatEncoder) -> None:
                 text.append(next(marks))
             before = is_learned
             style = f"{'green' if is_learned else 'bright_black'}{' reverse' if is_special else ''}"
-            text.append(encoder.decode_all([example.tokens[at] for at in run]), style=style)
+            text.append(visible(encoder.decode_all([example.tokens[at] for at in run])), style=style)
         if before and not console.is_terminal:
             text.append(next(marks))
         console.print(text, soft_wrap=True)

@@ -14,6 +14,17 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def results() -> Any:
+    """The console for results. A reader that has seen enough is no error, as for any other program."""
+    from rich.console import Console
+
+    class Results(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Results(highlight=False, emoji=False, markup=False)
+
+
 class Progress:
     """``with Progress("Training", 800, "steps") as bar: bar.advance(note="loss 0.41")``"""
 

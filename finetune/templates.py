@@ -8,9 +8,8 @@ import difflib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
-from finetune.cli import UserError
+from finetune.cli import UserError, path_of
 
 # for a model that has no such role: the system message then goes into the first user turn
 _NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
@@ -98,24 +97,12 @@ def find_template(name: str) -> Template | str | None:
     """By its name or the path of a Jinja file; None for the model's own. UserError where there is neither."""
     if name in TEMPLATES:
         return TEMPLATES[name]
-    path = Path(name).expanduser()
+    path = path_of(name, "--template")
     if not path.is_file():
         near = difflib.get_close_matches(name, TEMPLATES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(TEMPLATES)}, or give a Jinja file"
         raise UserError(f"--template: there is no {name!r} ({hint})")
     try:
-        text = path.read_text(encoding="utf-8")
-        _check(text)
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--template: {path}: cannot be read: {error}") from None
-    return text
-
-
-def _check(text: str) -> None:
-    from jinja2 import TemplateSyntaxError
-    from jinja2.sandbox import SandboxedEnvironment
-
-    try:
-        SandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
-    except TemplateSyntaxError as error:
-        raise UserError(f"--template: line {error.lineno}: {error.message}") from None

@@ -41,6 +41,25 @@ def test_splits_are_drawn_by_seed_whatever_the_order_of_the_file(tmp_path: Path)
     assert {split: len(rows) for split, rows in first.splits.items()} == {"test": 2, "valid": 2, "train": 36}
 
 
+def test_one_answer_of_a_prompt_is_kept_whatever_the_order_of_the_file(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        {**SQL_ROW, "sql_prompt": f"How many, case {i % 20}?", "sql": f"SELECT {i} FROM t", "by": f"{i % 5}"}
+        for i in range(40)
+    ]
+    rows[0] |= {"sql": "SELECT no_column FROM t", "by": "1"}  # the other row of this prompt is by 0
+    for options in ({}, {"split_by": "by"}):
+        first, again = (prepared(tmp_path, order, **options) for order in (rows, rows[::-1]))
+        assert first.splits == again.splits
+        assert first.findings.dropped == again.findings.dropped
+        kept = {row["sql_prompt"]: row["sql"] for row in first.splits["train"]}
+        assert kept["How many, case 0?"] == "SELECT 20 FROM t"
+        assert first.findings.dropped["the same prompt with another answer"] == 19
+        assert (
+            len({split for split, kept in first.splits.items() for row in kept if row["by"] in "01"}) == 1
+            or not options
+        )
+
+
 def test_every_row_read_is_kept_or_dropped_for_a_reason(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, numbered(30) + numbered(5), sample_size=20)
     kept = sum(len(rows) for rows in dataset.splits.values())
@@ -139,7 +158,7 @@ def test_fields_are_found_under_other_names(tmp_path: Path) -> None:
     assert "'query' read as sql (10 rows)" in dataset.notes
     odd = [{"frage": row["question"], "sql": "SELECT 1"} for row in rows]
     assert prepared(tmp_path, odd, column="sql_prompt=frage").splits["train"][0]["sql_prompt"].startswith("How")
-    with pytest.raises(UserError, match=r"no frag in it .did you mean frage"):
+    with pytest.raises(UserError, match=r"no row has 'frag' .did you mean frage"):
         prepared(tmp_path, odd, column="sql_prompt=frag")
 
 

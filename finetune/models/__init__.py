@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune import artifacts
-from finetune.cli import UserError
+from finetune.cli import UserError, path_of
 from finetune.hub import download_snapshot
 from finetune.models.fingerprint import fingerprint
 
@@ -48,7 +48,7 @@ def find_model(name: str | None, say: Callable[[str], None]) -> ModelFolder:
         from finetune.models import builtin
 
         return ModelFolder(builtin.builtin_folder(_converted(), say), name, "builtin", builtin.SHA256)
-    path = Path(name).expanduser()
+    path = path_of(name, "--model")
     if path.is_dir():
         _check_folder(path)
         return ModelFolder(path, name, "folder", None)

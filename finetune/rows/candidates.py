@@ -1,4 +1,4 @@
-"""One source row after the other: named, made into a conversation, checked; and what is left once each prompt stands once."""
+"""One source row after the other: named, made into a conversation, checked; and what is left once each stands once."""
 
 import difflib
 import hashlib
@@ -10,7 +10,7 @@ from finetune.artifacts import Row
 from finetune.cli import UserError
 from finetune.config import DatasetConfig
 from finetune.rows import preflight
-from finetune.rows.formats import PLAIN_TEXT, without_source
+from finetune.rows.formats import PLAIN_TEXT, named, without_source
 from finetune.rows.kind import RowKind
 from finetune.rows.preflight import Findings
 from finetune.rows.sources import SourcedRow
@@ -22,7 +22,9 @@ class Candidate:
     row: Row
     split: str | None  # of the source's own
     prompt: bytes  # hash of the prompt to the letter
+    answer: bytes  # hash of what is answered
     group: bytes  # hash of what must not be divided between splits
+    apart: str = ""  # the value of --split-by
 
 
 def read_candidates(
@@ -31,6 +33,8 @@ def read_candidates(
     """The rows that can be trained on, and how many were read; what cannot goes to ``findings``."""
     columns = _columns(config.column)
     found, read = [], 0
+    wanted = [*columns, *([config.split_by] if config.split_by else [])]
+    fields: dict[str, None] = {}  # of all rows, in order
     for sourced_row in sourced:
         place, row = sourced_row.place, sourced_row.row
         if row is None and not sourced_row.problem:
@@ -40,12 +44,20 @@ def read_candidates(
         if row is None:
             findings.error(place, sourced_row.problem, sourced_row.text)
             continue
+        if wanted:
+            fields |= dict.fromkeys(row)
         try:
             found.append(_candidate(sourced_row, _named(row, columns, task, recognised), config, task, findings))
         except _Dropped as reason:
             findings.drop(str(reason), place)
         except ValueError as error:
             findings.error(place, str(error), row)
+    for name in wanted:
+        if fields and name not in fields and name not in columns.values():
+            nearest = difflib.get_close_matches(name, fields, n=1)
+            hint = f"did you mean {nearest[0]}? " if nearest else ""
+            source = "--column" if name in columns else "--split-by"
+            raise UserError(f"{source}: no row has {name!r} ({hint}fields: {named(fields)})")
     return found, read
 
 
@@ -58,7 +70,7 @@ def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKi
         raise _Dropped("longer than 200,000 characters")
     missing = [name for name in task.required if not isinstance(row.get(name), str) or not row[name].strip()]
     if missing:
-        raise ValueError(f"no text in {', '.join(missing)} (fields: {', '.join(row) or 'none'})")
+        raise ValueError(f"no text in {', '.join(missing)} (fields: {named(row)})")
     for name in task.optional:
         if row.get(name) is not None and not isinstance(row[name], str):
             raise ValueError(f"{name} is {type(row[name]).__name__}, not text")
@@ -68,17 +80,17 @@ def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKi
     # of a text without a prompt of its own, the text says which row it is
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place))
-    if config.split_by is None:
-        group = preflight.likeness(messages) + text
-    elif isinstance(row.get(config.split_by), (str, int)):
-        group = str(row[config.split_by])
-    else:
-        raise ValueError(f"--split-by: no {config.split_by} in it (fields: {', '.join(row)})")
+    apart = {**(sourced.row or {}), **row}.get(config.split_by) if config.split_by else ""
+    if not isinstance(apart, (str, int, float)):
+        raise ValueError(f"--split-by: no text or number in {config.split_by} (fields: {named(row)})")
+    group = preflight.likeness(messages) + text
+    answer = messages[-1]["content"]
     row = {**(without_source(row) if not task.required else row), "messages": messages}
     accepted = row.get("accepted")
     if task.several_answers and not (isinstance(accepted, list) and all(isinstance(text, str) for text in accepted)):
         row.pop("accepted", None)
-    return Candidate(sourced.place, row, sourced.split, _hash(str(messages[:-1]) + text), _hash(group))
+    prompt = _hash(str(messages[:-1]) + text)
+    return Candidate(sourced.place, row, sourced.split, prompt, _hash(answer), _hash(group), str(apart))
 
 
 def _hash(text: str) -> bytes:
@@ -95,12 +107,7 @@ def _columns(text: str | None) -> dict[str, str]:
 
 def _named(row: Row, columns: dict[str, str], task: RowKind, recognised: Counter[str]) -> Row:
     """The row with the task's own field names: those that --column gives, else those known to mean the same."""
-    for old in columns:
-        if old not in row:
-            nearest = difflib.get_close_matches(old, row, n=1)
-            hint = f"did you mean {nearest[0]}? " if nearest else ""
-            raise ValueError(f"--column: no {old} in it ({hint}fields: {', '.join(row)})")
-    names = dict(columns)
+    names = {old: new for old, new in columns.items() if old in row}
     for name in (*task.required, *task.optional):
         if name not in row and name not in columns.values():
             for other in task.aliases.get(name, ()):
@@ -112,18 +119,17 @@ def _named(row: Row, columns: dict[str, str], task: RowKind, recognised: Counter
     return {names.get(name, name): value for name, value in kept.items()} if names else row
 
 
-def merged(candidates: list[Candidate], task: RowKind, findings: Findings) -> list[Candidate]:
-    """Each prompt once: with its first answer, or with all where the task knows several."""
+def distinct(candidates: list[Candidate], task: RowKind, findings: Findings) -> list[Candidate]:
+    """Each prompt with each of its answers once; where the task knows several answers, each prompt once with all of them."""
     kept: dict[bytes, Candidate] = {}
     for candidate in candidates:
-        first = kept.setdefault(candidate.prompt, candidate)
-        answer = candidate.row["messages"][-1]["content"]
-        if task.several_answers:
+        several = task.several_answers
+        first = kept.setdefault(candidate.prompt if several else candidate.prompt + candidate.answer, candidate)
+        if several:
             accepted = first.row.setdefault("accepted", [])
-            if answer not in accepted:
+            if (answer := candidate.row["messages"][-1]["content"]) not in accepted:
                 accepted.append(answer)
         if first is not candidate:
-            same = first.row["messages"][-1]["content"] == answer
-            several = "one more answer of a prompt" if task.several_answers else "the same prompt with another answer"
-            findings.drop("duplicate row" if same else several, candidate.place)
+            same = first.answer == candidate.answer
+            findings.drop("duplicate row" if same else "one more answer of a prompt", candidate.place)
     return list(kept.values())

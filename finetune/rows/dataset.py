@@ -1,9 +1,9 @@
 """A source's rows, checked one by one and divided into train, valid and test."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
@@ -14,7 +14,7 @@ from finetune.encoding import ChatEncoder, Example
 from finetune.hub import hub_problem
 from finetune.progress import Progress
 from finetune.rows import preflight, splits
-from finetune.rows.candidates import Candidate, merged, read_candidates
+from finetune.rows.candidates import Candidate, distinct, read_candidates
 from finetune.rows.kind import RowKind
 from finetune.rows.preflight import Findings
 from finetune.rows.sources import looks_local, read_hub, read_local
@@ -72,10 +72,25 @@ def prepare(
         raise UserError(f"{name}: no rows in it")
     if findings.errors and not config.fix:
         raise UserError(_listed(findings, read))
+    if config.split_by:
+        links = [(b"0" + c.group, b"1" + c.apart.encode()) for c in candidates]
+        groups = splits.connected(links)
+        candidates = [replace(c, group=group) for c, group in zip(candidates, groups, strict=True)]
+    order = splits.drawn(candidates, config.seed, lambda c: c.group.hex(), lambda c: (c.prompt + c.answer).hex())
     if config.keep_splits:  # of two alike rows the one to train on goes
-        candidates.sort(key=lambda candidate: _FIRST_CHOICE.index(candidate.split or "train"))
-    candidates = merged(candidates, task, findings)
-    divided, lengths = _divided(candidates, config, task, encoder, findings)
+        order.sort(key=lambda candidate: _FIRST_CHOICE.index(candidate.split or "train"))
+    divided, lengths = _divided(distinct(order, task, findings), config, task, encoder, findings)
+    _demand_rows(name, divided, config, findings)
+    own = config.keep_splits and any(candidate.split for candidate in candidates)
+    rule = "the source's own" if own else "drawn by seed and prompt; no prompt is in two splits"
+    if config.split_by:
+        rule = f"drawn by seed; no {config.split_by} and no prompt is in two splits"
+    notes = [f"{what} ({count} rows)" for what, count in recognised.most_common()]
+    return Dataset({s: divided[s] for s in SPLITS}, source, rule, read, findings, notes, lengths)
+
+
+def _demand_rows(name: str, divided: Mapping[str, Sequence[Row]], config: DatasetConfig, findings: Findings) -> None:
+    """UserError where --strict forbids what was done, or where a split that was asked for is empty."""
     if config.strict and (found := findings.handled):
         what = "; ".join(f"{count} x {reason} ({findings.places[reason][0]})" for reason, count in found.items())
         raise UserError(f"--strict: {what}")
@@ -84,18 +99,13 @@ def prepare(
         kept = sum(map(len, divided.values()))
         why = "; ".join(f"{count} x {reason}" for reason, count in findings.dropped.most_common(3))
         raise UserError(
-            f"{name}: {kept} usable rows are too few to divide into {', '.join(s for s in SPLITS if wanted[s])}"
-            + (f" (left out: {why})" if why else "")
+            f"{name}: {kept} usable rows are too few to divide into"
+            f" {', '.join(s for s in SPLITS if wanted[s])}" + (f" (left out: {why})" if why else "")
         )
-    own = config.keep_splits and any(candidate.split for candidate in candidates)
-    rule = "the source's own" if own else "drawn by seed and prompt; no prompt is in two splits"
-    if config.split_by:
-        rule = f"drawn by seed; no {config.split_by} is in two splits"
-    notes = [f"{what} ({count} rows)" for what, count in recognised.most_common()]
-    return Dataset({s: divided[s] for s in SPLITS}, source, rule, read, findings, notes, lengths)
 
 
 _NOT_DRAWN = "not drawn (--sample-size)"
+_OTHER_ANSWER = "the same prompt with another answer"
 
 
 def _default_source(task: RowKind, say: Callable[[str], None]) -> str:
@@ -121,15 +131,27 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
         generated = task.builtin(counts, config.seed)
     except ValueError as error:
         raise UserError(f"--sample-size: {error}") from None
-    made = {split: [{"messages": task.to_messages(row), **row} for row in generated[split]] for split in SPLITS}
+    made = [
+        Candidate(f"builtin {split} row {number}", {"messages": task.to_messages(row), **row}, split, b"", b"", b"")
+        for split in SPLITS
+        for number, row in enumerate(generated[split], start=1)
+    ]
+    findings = Findings()
     lengths = []
     if encoder:
-        for example in encoder.examples(row["messages"] for rows in made.values() for row in rows):
-            if isinstance(example, ValueError):
-                raise UserError(f"--template: {example}")
-            lengths.append(len(example.tokens))
+        fitting = []
+        examples = encoder.examples(candidate.row["messages"] for candidate in made)
+        for candidate, example in zip(made, examples, strict=True):
+            if problem := preflight.token_problem(encoder, example, config.max_seq_length):
+                findings.drop(problem, candidate.place)
+            elif isinstance(example, Example):
+                fitting.append(candidate)
+                lengths.append(len(example.tokens))
+        made = fitting
+    divided = {split: [candidate.row for candidate in made if candidate.split == split] for split in SPLITS}
+    _demand_rows("builtin", divided, config, findings)
     rule = task.split_rule or "drawn by seed"
-    return Dataset(made, {"source": "builtin"}, rule, sum(counts.values()), Findings(), lengths=lengths)
+    return Dataset(divided, {"source": "builtin"}, rule, sum(counts.values()), findings, lengths=lengths)
 
 
 def _refuse(config: DatasetConfig, names: Iterable[str], source: str) -> None:
@@ -140,21 +162,22 @@ def _refuse(config: DatasetConfig, names: Iterable[str], source: str) -> None:
 
 
 def _divided(
-    candidates: list[Candidate],
+    order: list[Candidate],
     config: DatasetConfig,
     task: RowKind,
     encoder: ChatEncoder | None,
     findings: Findings,
 ) -> tuple[dict[str, list[Row]], list[int]]:
-    """The splits, and the lengths in tokens of their rows. The slow checks see drawn rows alone."""
-    own = config.keep_splits and any(candidate.split for candidate in candidates)
-    order = splits.drawn(candidates, config.seed, lambda c: c.group.hex(), lambda c: c.prompt.hex())
+    """The splits of rows in drawn order, and the lengths in tokens of their rows. The slow checks see drawn rows alone.
+
+    Of several answers to a prompt the first that passes the checks is kept.
+    """
+    own = config.keep_splits and any(candidate.split for candidate in order)
     sizes = splits.shares(config.sample_size, config.valid_fraction, config.test_fraction)
-    if own:
-        order.sort(key=lambda candidate: _FIRST_CHOICE.index(candidate.split or "train"))
     kept: dict[str, list[Candidate]] = {split: [] for split in sizes}
     lengths: list[int] = []
     where: dict[bytes, str] = {}
+    prompts: set[bytes] = set()
     checker = task.open_checker() if task.open_checker and config.check_answers else nullcontext(_no_problem)
     slow = encoder is not None or not isinstance(checker, nullcontext)
     encoded: Iterator[Example | ValueError | None] = repeat(None)
@@ -165,8 +188,16 @@ def _divided(
             bar.advance()
             split = (candidate.split or "train") if own else "train"
             if not own and len(kept["train"]) == config.sample_size:
-                findings.dropped[_NOT_DRAWN] = len(order) - position
+                for left in order[position:]:
+                    if left.prompt in prompts:
+                        findings.drop(_OTHER_ANSWER, left.place)
+                    else:
+                        findings.dropped[_NOT_DRAWN] += 1
+                    prompts.add(left.prompt)
                 break
+            if candidate.prompt in prompts:
+                findings.drop(_OTHER_ANSWER, candidate.place)
+                continue
             if own and len(kept[split]) >= sizes[split]:
                 findings.dropped[_NOT_DRAWN] += 1
                 continue
@@ -181,6 +212,7 @@ def _divided(
                 continue
             if encoder and encoder.types_controls(candidate.row["messages"]):
                 findings.mend("special tokens typed in a text stay text", candidate.place)
+            prompts.add(candidate.prompt)
             kept[split].append(candidate)
             if isinstance(example, Example):
                 lengths.append(len(example.tokens))

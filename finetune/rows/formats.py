@@ -4,11 +4,14 @@ A file may mix them. What is recognised here is the shape alone; whether the con
 ``preflight``'s to say.
 """
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from finetune.artifacts import Row
 from finetune.encoding import Message
+
+_NAMES = 12  # of fields in a message
 
 ROLES = ("system", "user", "assistant")
 # names of other programs for the three roles
@@ -21,7 +24,17 @@ def to_messages(row: Row) -> list[Message]:
         if all(row.get(field) is not None for field in fields):
             return read(row)
     known = ", ".join(" and ".join(fields) for fields in FORMATS)
-    raise ValueError(f"not a conversation (fields: {', '.join(row) or 'none'}; known: {known})")
+    raise ValueError(f"not a conversation (fields: {named(row)}; known: {known})")
+
+
+def named(fields: Iterable[str]) -> str:
+    """The names of a row's fields for a message: the first dozen, none endless."""
+    names = [shortened(name) for name in fields]
+    return ", ".join([*names[:_NAMES], *(["..."] if len(names) > _NAMES else [])]) or "none"
+
+
+def shortened(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def without_source(row: Row) -> Row:
@@ -39,6 +52,11 @@ def _conversations(row: Row) -> list[Message]:
 
 
 def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
+    if isinstance(turns, str):  # a CSV file has no lists
+        try:
+            turns = json.loads(turns)
+        except (ValueError, RecursionError):
+            raise ValueError(f"a text where the list of messages should be: {shortened(turns)!r}") from None
     if not isinstance(turns, list) or not turns:
         raise ValueError("no messages in it")
     messages: list[Message] = []
@@ -48,12 +66,22 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
         role = turn.get(role_field, turn.get("role"))
         role = _OTHER_NAMES.get(role, role) if isinstance(role, str) else role
         if role not in ROLES:
-            raise ValueError(f"a message has the role {role!r} (use {', '.join(ROLES)})")
+            raise ValueError(f"a message has the role {shortened(str(role))!r} (use {', '.join(ROLES)})")
         text = turn.get(text_field, turn.get("content"))
+        text = _joined(text) if isinstance(text, list) else text
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"a message of the {role} has no text")
         messages.append({"role": role, "content": text})
     return messages
+
+
+def _joined(parts: list[Any]) -> str:
+    """The text of a message in parts: [{"type": "text", "text": "..."}]."""
+    for part in parts:
+        if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
+            kind = shortened(str(part.get("type"))) if isinstance(part, Mapping) else type(part).__name__
+            raise ValueError(f"a message has a part that is no text ({kind})")
+    return "\n".join(part["text"] for part in parts)
 
 
 def _pair(question: str, answer: str) -> Callable[[Row], list[Message]]:

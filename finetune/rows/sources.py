@@ -1,5 +1,6 @@
 """Rows from local files (JSON lines, JSON, CSV, Parquet, folders and globs of them) or from the Hugging Face Hub."""
 
+import codecs
 import csv
 import json
 import os
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from finetune.artifacts import DATASET_RECORD, REJECTED, SPLITS, Row, file_hash, json_lines
-from finetune.cli import UserError, first_line
+from finetune.cli import UserError, first_line, path_of
 from finetune.hub import download_snapshot
+from finetune.rows.formats import FORMATS, shortened
 
 _MORE = "\0more"  # where DictReader puts what has no name
 _SPLIT_NAMES = {
@@ -56,7 +58,9 @@ def read_local(name: str, written: Sequence[Path]) -> tuple[Iterator[SourcedRow]
         if not path.is_file():
             raise UserError(f"{path}: not a regular file (write the rows to one)")
         try:
-            path.open("rb").close()
+            with path.open("rb") as file:
+                if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                    raise UserError(f"{path}: UTF-16 text (save the file as UTF-8)")
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     source: dict[str, Any] = {"source": name}
@@ -69,10 +73,10 @@ def read_local(name: str, written: Sequence[Path]) -> tuple[Iterator[SourcedRow]
 
 def _files(name: str) -> list[Path]:
     try:
-        path = Path(name).expanduser()
+        path = path_of(name, "--dataset-name")
         found = _matching(path)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"--dataset-name: {name!r} cannot be looked up: {first_line(error)}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"--dataset-name: {shortened(name)!r} cannot be looked up: {first_line(error)}") from None
     if not found:
         raise UserError(f"{path}: no such file")
     return found
@@ -106,15 +110,20 @@ def _json_lines(path: Path) -> Iterator[SourcedRow]:
 
 
 def _json(path: Path) -> Iterator[SourcedRow]:
-    """An array of rows, alone or as the one list in an object; else the file is taken for JSON lines."""
+    """An array of rows, alone or as the one list of rows in an object; else the file is taken for JSON lines."""
     try:
         value = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        first = next(json_lines(path), None)
+        if isinstance(error, json.JSONDecodeError) and (first is None or first.problem):
+            raise UserError(f"{path}:{error.lineno}: not JSON: {first_line(error)}") from None
         yield from _json_lines(path)
         return
     if isinstance(value, dict):
-        lists = [part for part in value.values() if isinstance(part, list)]
-        value = lists[0] if len(lists) == 1 and all(isinstance(row, dict) for row in lists[0]) and lists[0] else [value]
+        lists = [part for part in value.values() if isinstance(part, list) and part]
+        rows = [part for part in lists if all(isinstance(row, dict) for row in part)]
+        is_a_row = any(all(name in value for name in names) for names in FORMATS)
+        value = rows[0] if len(rows) == 1 and not is_a_row else [value]
     for number, row in enumerate(value if isinstance(value, list) else [value], start=1):
         place = f"{path} row {number}"
         if isinstance(row, dict):
@@ -129,7 +138,10 @@ def _csv(path: Path) -> Iterator[SourcedRow]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file, restkey=_MORE, strict=True)
         try:
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+            names = [name.strip() for name in reader.fieldnames or []]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise UserError(f"{path}:1: more than one column is named {shortened(twice[0])!r}")
+            reader.fieldnames = names
             for row in reader:
                 problem = "more fields than the first line names" if _MORE in row else ""
                 yield SourcedRow(f"{path}:{reader.line_num}", None if problem else row, problem, _split_of(path))
@@ -149,7 +161,7 @@ def _parquet(path: Path) -> Iterator[SourcedRow]:
             for row in batch.to_pylist():
                 number += 1
                 yield SourcedRow(f"{path} row {number}", row, split=_split_of(path))
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as Parquet: {first_line(error)}") from None
 
 
@@ -186,9 +198,12 @@ def read_hub(name: str, revision: str | None, keep_splits: bool) -> tuple[Iterat
     """The train split of a Hub dataset, or all its splits, and its commit. UserError where the Hub does not give it."""
     import datasets
 
-    folder = download_snapshot(
-        name, "dataset", revision=revision
-    )  # where there is no network a copy in the cache serves
+    try:  # where there is no network a copy in the cache serves
+        folder = download_snapshot(name, "dataset", revision=revision)
+    except UserError as error:
+        if "/" in name:
+            raise
+        raise UserError(f"{name}: no such file, and on the Hub: {str(error).removeprefix(f'{name}: ')}") from None
     datasets.disable_progress_bars()
     try:
         tables = datasets.load_dataset(str(folder))

@@ -17,6 +17,25 @@ def drawn(rows: Iterable[T], seed: int, group: Callable[[T], str], text: Callabl
     return sorted(rows, key=lambda row: (draw(group(row)), draw(text(row))))
 
 
+def connected(links: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+    """For each link the smallest left end of all that hang together with it, by equal left or equal right ends.
+
+    The left ends begin with a smaller byte than the right ends.
+    """
+    above: dict[bytes, bytes] = {}
+
+    def top(end: bytes) -> bytes:
+        while (higher := above.setdefault(end, end)) != end:
+            above[end] = above[higher]
+            end = higher
+        return end
+
+    for left, right in links:
+        one, other = sorted((top(left), top(right)))
+        above[other] = one
+    return [top(left) for left, _ in links]
+
+
 def shares(count: int, valid_fraction: float, test_fraction: float) -> dict[str, int]:
     """Rows of each split; at least one where its fraction is not 0."""
     valid, test = (max(1, round(count * share)) if share else 0 for share in (valid_fraction, test_fraction))

@@ -26,6 +26,14 @@ def _prompt(row: Row) -> str:
 
 
 def to_messages(row: Row) -> list[Message]:
+    check = row.get("check")
+    if isinstance(check, Mapping) and CHECKS.keys() & check.keys():
+        try:
+            passes = decide(check, row["output"], row["output"]) == "ok"
+        except (TypeError, ValueError, LookupError, AttributeError):
+            passes = False
+        if not passes:
+            raise ValueError("its own output does not pass its check")
     return [{"role": "user", "content": _prompt(row)}, {"role": "assistant", "content": row["output"].strip()}]
 
 
