@@ -13,6 +13,7 @@ from finetune.cli import UserError, first_line
 from finetune.templates import Template
 
 _TOGETHER = 256  # conversations that are split into tokens at once
+_SEAM = 4  # tokens at the end of a prompt that may become others once the answer follows
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 
@@ -89,7 +90,10 @@ class ChatEncoder:
                     ranges.append(ValueError(f"the chat template refuses it: {first_line(error)}"))
             tokens = self._encode(asked)
             for at in ranges:
-                yield at if isinstance(at, ValueError) else self._example([tokens[i] for i in at])
+                try:
+                    yield at if isinstance(at, ValueError) else self._example([tokens[i] for i in at])
+                except ValueError as error:
+                    yield error
 
     def _example(self, parts: Sequence[list[int]]) -> Example:
         """From the tokens of what ``_parts`` gives: the whole, then beginning and end of each assistant turn."""
@@ -97,6 +101,10 @@ class ChatEncoder:
         loss_mask = [False] * len(tokens)
         for before, through in zip(turns[::2], [*turns[1::2], tokens], strict=False):
             start, end = _common(tokens, before), _common(tokens, through)
+            if start < len(before) - _SEAM:
+                if through is tokens:
+                    raise ValueError("the chat template writes the prompt otherwise once it is answered")
+                continue  # a turn that is written otherwise once others follow is never seen so by the model
             end = max((i + 1 for i in range(start, end) if tokens[i] in self.special_tokens), default=end)
             loss_mask[start:end] = [True] * (end - start)
         last = max((i + 1 for i, learned in enumerate(loss_mask) if learned), default=len(tokens))
@@ -138,8 +146,11 @@ class ChatEncoder:
     def _keeps_system(self) -> bool:
         """Some templates refuse a system message, some drop it in silence."""
         messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}]
+        answered = [*messages, {"role": "assistant", "content": "b"}]  # Mistral's keeps it only before an answer
         try:
-            return "be brief" in self.tokenizer.apply_chat_template(messages, tokenize=False)
+            return all(
+                "be brief" in self.tokenizer.apply_chat_template(m, tokenize=False) for m in (messages, answered)
+            )
         except _template_errors():
             return False
 

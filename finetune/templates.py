@@ -57,10 +57,9 @@ _LLAMA3 = Template(
 _LLAMA2 = Template(
     "{% for message in messages %}"
     "{% if message.role == 'system' %}{% elif message.role == 'user' %}"
-    "{{ bos_token + '[INST] ' }}"
-    "{% if loop.previtem is defined and loop.previtem.role == 'system' %}"
-    "{{ '<<SYS>>\\n' + loop.previtem.content | trim + '\\n<</SYS>>\\n\\n' }}{% endif %}"
-    "{{ message.content | trim + ' [/INST]' }}"
+    "{% set system = '<<SYS>>\\n' + loop.previtem.content + '\\n<</SYS>>\\n\\n'"
+    " if loop.previtem is defined and loop.previtem.role == 'system' else '' %}"
+    "{{ bos_token + '[INST] ' + (system + message.content) | trim + ' [/INST]' }}"
     "{% else %}{{ ' ' + message.content | trim + ' ' + END }}{% endif %}"
     "{% endfor %}",
     end="",

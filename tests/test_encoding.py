@@ -79,6 +79,28 @@ def test_a_system_message_reaches_a_model_without_that_role(builtin_model: Path)
         assert encoder.tokenizer.decode(tokens) == "Be brief.\n\nHow many?"
 
 
+MISTRAL_LIKE = (  # the system message goes into the last message, if that is the user's
+    "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}[INST]"
+    "{% if loop.last and messages[0].role == 'system' %}{{ messages[0].content }} {% endif %}{{ m.content }}[/INST]"
+    "{% else %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+)
+FORGETFUL = (  # an earlier answer is written otherwise once others follow
+    "{% for m in messages %}{{ '' if loop.last else 'Before all that. It was long ago. ' }}"
+    "{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def test_no_word_of_the_user_is_learned_where_a_template_looks_at_the_last_message(builtin_model: Path) -> None:
+    system = {"role": "system", "content": "Be brief."}
+    encoder = ChatEncoder(builtin_model, MISTRAL_LIKE)
+    assert learned_text(encoder, [system, ASK, SAY, ASK, SAY]) == "SELECT 1;<|im_end|>" * 2
+    assert encoder.decode_all(encoder.example([system, ASK, SAY]).tokens).startswith("[INST]Be brief.")
+    encoder = ChatEncoder(builtin_model)
+    encoder.tokenizer.chat_template = FORGETFUL
+    with pytest.raises(ValueError, match="writes the prompt otherwise"):
+        encoder.example([ASK, SAY])
+
+
 def test_the_end_of_turn_stops(encoder: ChatEncoder) -> None:
     assert encoder.tokenizer.convert_tokens_to_ids("<|im_end|>") in encoder.stop_tokens
 

@@ -73,6 +73,11 @@ def test_on_a_model_of_another_family_each_turn_ends_with_one_token(name: str, b
     assert "Be brief." in encoder.decode_all(example.tokens)
 
 
+def test_llama2_strips_system_and_question_as_one() -> None:
+    chat = [{"role": "system", "content": " Be brief. "}, {"role": "user", "content": "  Hi "}]
+    assert written(for_its_own_model("llama2"), chat) == "<s>[INST] <<SYS>>\n Be brief. \n<</SYS>>\n\n  Hi [/INST]"
+
+
 def test_a_template_of_ones_own(tmp_path: Path, builtin_model: Path) -> None:
     path = tmp_path / "mine.jinja"
     path.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}\n{% endfor %}assistant:")
