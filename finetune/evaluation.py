@@ -16,6 +16,7 @@ class Answer:
     text: str
     tokens: int
     stopped: bool  # by itself, not by the limit on tokens
+    seconds: float  # from the reading of its prompt to its last token, beside others
 
 
 # prompts and a call to make after each finished answer -> the answers, in the order of the prompts

@@ -13,6 +13,7 @@ from finetune.methods import METHODS, sft
 
 mlx = load_backend("mlx")
 
+from finetune.backends.mlx import decoding  # noqa: E402
 from finetune.backends.mlx.completion import collate, frozen_head, logprob_function, plain_head  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 
@@ -152,7 +153,16 @@ def test_training_learns_saves_and_loads_again(
     again = mlx.load(tiny_model, encoder, tmp_path, "base")
     probe = mx.array([examples[0].tokens])
     assert mx.array_equal(again.network(probe), made.network(probe))
-    assert not mx.array_equal(mlx.load(tiny_model, encoder).network(probe), made.network(probe))
+    plain = mlx.load(tiny_model, encoder)
+    assert not mx.array_equal(plain.network(probe), made.network(probe))
+    # base and tuned on one set of weights
+    base = again.without_adapter()
+    assert mx.array_equal(base.network(probe), plain.network(probe)) and not again.changes_nothing
+    assert mx.array_equal(again.network(probe), made.network(probe))
+    learned = [sum(example.loss_mask) for example in examples]
+    assert sum(again.losses(examples)) / sum(learned) == pytest.approx(made.validation_loss(examples), rel=1e-5)
+    for example, loss in zip(examples, again.losses(examples), strict=True):
+        assert loss / sum(example.loss_mask) == pytest.approx(made.validation_loss([example]), rel=1e-5)
 
 
 def test_validation_changes_nothing(tiny_model: Path, encoder: ChatEncoder, examples: list) -> None:
@@ -188,15 +198,18 @@ def test_batched_answers_equal_single_ones(request: pytest.FixtureRequest, encod
         assert answer.text == encoder.decode(tokens) and answer.tokens == len(tokens)
 
 
-def test_rows_that_stop_leave_the_batch(tiny_model: Path, encoder: ChatEncoder) -> None:
-    from finetune.backends.mlx.completion import plain_head
-    from finetune.backends.mlx.decoding import decode
-
-    model = mlx.load(tiny_model, encoder)
-    prompts = [encoder.prompt([{"role": "user", "content": "word " * i}]) for i in range(6)]
+@pytest.mark.parametrize("shape", ["tiny_model", "tiny_gemma"])
+def test_rows_that_stop_leave_their_places_to_others(
+    request: pytest.FixtureRequest, encoder: ChatEncoder, shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_BATCH", 4)
+    model = mlx.load(request.getfixturevalue(shape), encoder)
+    prompts = [encoder.prompt([{"role": "user", "content": "word " * (i % 6) + f"{i}"}]) for i in range(20)]
     alone = [list(model.stream(prompt, 12, stops=False)) for prompt in prompts]
     stop = frozenset(tokens[i + 2] for i, tokens in enumerate(alone[:4]))  # tokens that do come, at different places
-    found = decode(model.network, plain_head(model.network), prompts, stop, 12, lambda: None)
-    for tokens, (answer, stopped) in zip(alone, found, strict=True):
+    decoder = decoding.Decoder(model.network, plain_head(model.network), stop, 12)
+    found = {finished.index: finished for finished in decoder.run(prompts)}
+    assert decoder._shared >= 8 and sorted(found) == list(range(20))
+    for index, tokens in enumerate(alone):
         end = next((i for i, token in enumerate(tokens) if token in stop), len(tokens))
-        assert (answer, stopped) == (tokens[:end], end < len(tokens))
+        assert (found[index].tokens, found[index].stopped) == (tokens[:end], end < len(tokens))

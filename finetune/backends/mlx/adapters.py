@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,8 @@ def put(network: Any, arrays: Mapping[str, Any]) -> None:
     network.update(tree_unflatten(list(arrays.items())))
 
 
-def load(network: Any, folder: Path, base: str | None = None) -> None:
-    """Attach the adapter of a folder. UserError (exit 3) where it was not made for this model.
+def load(network: Any, folder: Path, base: str | None = None) -> Callable[[bool], None]:
+    """Attach the adapter of a folder; what is returned switches it on and off. UserError (exit 3) where it does not fit.
 
     ``base`` is the fingerprint of the model's weights; an adapter that names another was trained on another model.
     """
@@ -128,6 +128,21 @@ def load(network: Any, folder: Path, base: str | None = None) -> None:
             shapes = f"{tuple(array.shape)}, in the model {tuple(parameters[name].shape)}"
             raise UserError(f"{path}: does not fit the model: {name} is {shapes}", exit_code=3)
     put(network, arrays)
+    if wanted.get("fine_tune_type") == "full":
+        return lambda on: put(network, arrays if on else parameters)
+    adapted = {name: module for name, module in network.named_modules() if "lora_b" in module}
+    plain = {name: module.embedding if "embedding" in module else module.linear for name, module in adapted.items()}
+
+    def switch(on: bool) -> None:
+        network.update_modules(tree_unflatten(list((adapted if on else plain).items())))
+
+    return switch
+
+
+def changes_nothing(network: Any) -> bool:
+    """Whether an adapter that is switched on leaves the model as it was: every lora_b is 0, as before the first step."""
+    leaves = {name: array for name, array in trainable(network).items() if name.rsplit(".", 1)[-1] == "lora_b"}
+    return bool(leaves) and not any(mx.any(array != 0).item() for array in leaves.values())
 
 
 def count(network: Any) -> int:

@@ -1,4 +1,4 @@
-"""A model and its adapter in memory: it answers, one conversation at a time or many at once."""
+"""A model and its adapter in memory: it answers, one conversation at a time or many at once, and says what it expects."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from finetune.backends.mlx import adapters, cpu_math
-from finetune.backends.mlx.completion import plain_head
-from finetune.backends.mlx.decoding import decode
+from finetune.backends.mlx.completion import collate, logprob_function, plain_head
+from finetune.backends.mlx.decoding import Decoder
 from finetune.backends.mlx.runtime import DTYPE, mx
 from finetune.cli import UserError, first_line
-from finetune.encoding import ChatEncoder, Message
+from finetune.encoding import ChatEncoder, Example, Message
 from finetune.evaluation import Answer
 
-_BATCH = 64  # answers decoded at once: on the CPU a step costs little more for 64 rows than for 32
+_LOSS_TOKENS = 2048  # of conversations whose loss is computed at once
 
 
 def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: str | None = None) -> "MlxModel":
@@ -32,17 +32,38 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
     network.update(
         tree_map(lambda a: a.astype(DTYPE) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
     )
-    if adapter is not None:
-        adapters.load(network, adapter, base)
+    network.freeze()
+    switch = adapters.load(network, adapter, base) if adapter is not None else None
     network.eval()
     mx.eval(network.parameters())
-    return MlxModel(network, encoder)
+    return MlxModel(network, encoder, switch)
 
 
 class MlxModel:
-    def __init__(self, network: Any, encoder: ChatEncoder):
-        self.network = network
+    """``switch`` turns the adapter on and off; without one the network is used as it is."""
+
+    def __init__(
+        self, network: Any, encoder: ChatEncoder, switch: Callable[[bool], None] | None = None, adapted: bool = True
+    ):
+        self._network = network
         self.encoder = encoder
+        self._switch = switch
+        self._adapted = adapted
+
+    @property
+    def network(self) -> Any:
+        if self._switch:
+            self._switch(self._adapted)
+        return self._network
+
+    def without_adapter(self) -> "MlxModel":
+        """The base model, on the same weights: no second copy, and only one of the two can be at work at a time."""
+        return MlxModel(self._network, self.encoder, self._switch, adapted=False)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the adapter leaves the model as it was."""
+        return self._switch is not None and adapters.changes_nothing(self.network)
 
     @cached_property
     def _head(self) -> Any | None:
@@ -51,26 +72,42 @@ class MlxModel:
     def answers(
         self,
         conversations: Sequence[Sequence[Message]],
-        on_answer: Callable[[], None] = lambda: None,
+        on_answer: Callable[[int, Answer], None] = lambda index, answer: None,
         *,
         max_tokens: int,
         stops: bool = True,
     ) -> list[Answer]:
-        """Greedy answers, decoded in batches, in the order of the conversations.
+        """Greedy answers, decoded many at a time, in the order of the conversations.
 
-        Without ``stops`` each runs to ``max_tokens``, for measurements.
+        ``on_answer`` hears of each as soon as it is finished. Without ``stops`` each runs to ``max_tokens``, for
+        measurements.
         """
         prompts = [self.encoder.prompt(messages) for messages in conversations]
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # equal lengths together: little padding
-        stop_tokens = self.encoder.stop_tokens if stops else frozenset()
-        answers: list[Answer | None] = [None] * len(prompts)
-        self.network.eval()
-        for at in range(0, len(order), _BATCH):
-            batch = order[at : at + _BATCH]
-            decoded = decode(self.network, self._head, [prompts[i] for i in batch], stop_tokens, max_tokens, on_answer)
-            for i, (tokens, stopped) in zip(batch, decoded, strict=True):
-                answers[i] = Answer(self.encoder.decode(tokens), len(tokens), stopped)
-        return [answer for answer in answers if answer is not None]
+        answers: dict[int, Answer] = {}
+        decoder = Decoder(self.network, self._head, self.encoder.stop_tokens if stops else frozenset(), max_tokens)
+        for finished in decoder.run(prompts):
+            answer = Answer(
+                self.encoder.decode(finished.tokens), len(finished.tokens), finished.stopped, finished.seconds
+            )
+            answers[finished.index] = answer
+            on_answer(finished.index, answer)
+        return [answers[index] for index in range(len(prompts))]
+
+    def losses(self, examples: Sequence[Example]) -> list[float]:
+        """For each example the negative log-probability of its learned tokens, summed, in nats."""
+        network = self.network
+        logprobs = logprob_function(network)
+        order = sorted(range(len(examples)), key=lambda i: len(examples[i].tokens))
+        found: dict[int, float] = {}
+        while order:
+            longest = len(examples[order[0]].tokens)
+            chunk = order[: max(1, _LOSS_TOKENS // longest)]
+            order = order[len(chunk) :]
+            values: Any = logprobs(network, collate([examples[i] for i in chunk])).tolist()
+            for i in chunk:
+                learned = sum(examples[i].loss_mask[1:])
+                found[i], values = -sum(values[:learned]), values[learned:]
+        return [found[i] for i in range(len(examples))]
 
     def stream(self, prompt: Sequence[int], max_tokens: int, stops: bool = True) -> Iterator[int]:
         """Greedy tokens after the prompt's token ids, one by one, up to and without the token that stops."""
