@@ -8,7 +8,7 @@ from finetune.config import QUICK_ROWS, BenchmarkConfig
 
 
 def main(config: BenchmarkConfig) -> None:
-    from finetune import benchmarking, comparison, report, run_record
+    from finetune import benchmarking, comparison, report, run_record, scorecard
     from finetune.progress import say
 
     run = comparison.open_run(config.adapter_path)
@@ -17,7 +17,11 @@ def main(config: BenchmarkConfig) -> None:
     rows = comparison.read_rows(run, data_dir, "test", num_samples, config.seed)
     artifacts.make_folder(config.results_dir)
     say(run.backend.describe())
-    quality = comparison.compare(run, rows, "test", config.max_tokens, base=config.compare)
+    log = config.results_dir / artifacts.ANSWERS
+    quality = comparison.compare(
+        run, rows, "test", config.max_tokens, log, base=config.compare, ask_general=not config.quick
+    )
+    log.unlink(missing_ok=True)
     runs = min(config.runs, 2) if config.quick else config.runs
     speed = benchmarking.measure_speed(run, rows, runs, base=config.compare)
     record = {
@@ -31,7 +35,7 @@ def main(config: BenchmarkConfig) -> None:
         "quality": quality,
     }
     artifacts.write_json(config.results_dir / artifacts.BENCHMARK, record)
-    comparison.print_comparison(quality, examples=0)
+    scorecard.print_comparison(quality, examples=0)
     benchmarking.print_speed(speed)
 
     metrics = run_record.read_metrics(config.adapter_path)

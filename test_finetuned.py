@@ -11,7 +11,7 @@ _EXAMPLES_SHOWN = 3
 
 
 def main(config: EvaluationConfig) -> None:
-    from finetune import comparison
+    from finetune import comparison, scorecard
     from finetune.progress import say
 
     if config.show_base and not config.interactive:
@@ -20,20 +20,29 @@ def main(config: EvaluationConfig) -> None:
     if config.interactive:
         from finetune.chat import chat
 
-        base = run.load(tuned=False) if config.show_base else None
-        chat(run.load(tuned=True), base, config.max_tokens)
+        tuned = run.load()
+        base = tuned.without_adapter() if config.show_base else None
+        chat(tuned, base, config.max_tokens)
         return
 
     split = "valid" if config.use_validation else "test"
     num_samples = config.num_samples or (QUICK_ROWS if config.quick_test else None)
-    rows = comparison.read_rows(run, config.data_dir or run.data_dir, split, num_samples, config.seed)
+    data_dir = config.data_dir or run.data_dir
+    if config.quick_test and config.data_dir is None and not (data_dir / artifacts.DATASET_RECORD).exists():
+        say(f"Note: {data_dir} is gone; these are builtin rows.")
+        rows = comparison.default_rows(run, num_samples or QUICK_ROWS, config.seed)
+    else:
+        rows = comparison.read_rows(run, data_dir, split, num_samples, config.seed)
     artifacts.make_folder(config.results_dir)
     say(run.backend.describe())
     if config.use_validation:
         say("Note: the validation rows also chose the checkpoint; the test rows did not.")
-    record = comparison.compare(run, rows, split, config.max_tokens, base=True)
+    ask_general = config.general and not config.quick_test
+    log = config.results_dir / artifacts.ANSWERS
+    record = comparison.compare(run, rows, split, config.max_tokens, log, ask_general=ask_general, resume=config.resume)
     artifacts.write_json(config.results_dir / artifacts.EVALUATION, record)
-    comparison.print_comparison(record, _EXAMPLES_SHOWN)
+    log.unlink(missing_ok=True)
+    scorecard.print_comparison(record, _EXAMPLES_SHOWN)
     print(f"All answers: {config.results_dir / artifacts.EVALUATION}")
 
 

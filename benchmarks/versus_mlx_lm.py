@@ -52,7 +52,7 @@ def main(config: VersusConfig) -> None:
         config = replace(config, steps=24, turns=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _prepare(config, folder)
+        prepare(config, folder)
         found: dict[str, list[dict[str, Any]]] = {"ours": [], "mlx-lm": []}
         for turn in range(config.turns):
             for trainer, results in found.items():
@@ -63,8 +63,8 @@ def main(config: VersusConfig) -> None:
         artifacts.write_json(config.json, record)
 
 
-def _prepare(config: VersusConfig, folder: Path) -> None:
-    """Rows as dataset.py writes them, and the model in float32."""
+def prepare(config: Any, folder: Path) -> None:
+    """Rows as dataset.py writes them, and the model in float32: ``config`` has rows, sample_size and model."""
     dataset = ["--type", "sql", "--dataset-name", config.rows, "--sample-size", str(config.sample_size)]
     command = [sys.executable, str(ROOT / "dataset.py"), *dataset, "--output-dir", str(folder / "data")]
     subprocess.run(command, check=True, capture_output=True)

@@ -26,6 +26,7 @@ STATE = "state"
 REJECTED = "rejected.jsonl"
 LENGTHS = "lengths.png"
 EVALUATION = "evaluation.json"
+ANSWERS = "answers.jsonl"  # of an evaluation that is under way
 BENCHMARK = "benchmark.json"
 REPORT = "report.html"
 

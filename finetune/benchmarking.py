@@ -17,7 +17,7 @@ def measure_speed(run: TunedRun, rows: list[Row], runs: int, base: bool) -> Spee
     """Load time, memory and rates of the tuned model and, where ``base``, of the base model."""
     sides = ("base", "tuned") if base else ("tuned",)
     conversations = [row["messages"][:-1] for row in rows[:_BATCH_ROWS]]
-    models, load_seconds, memory = {}, {}, {}
+    load_seconds, memory = {}, {}
     for name in sides:
         run.backend.reset_peak_memory()
         started = time.perf_counter()
@@ -26,8 +26,8 @@ def measure_speed(run: TunedRun, rows: list[Row], runs: int, base: bool) -> Spee
         model.answers(conversations, max_tokens=TOKENS, stops=False)
         memory[name] = run.backend.peak_memory_mb()
         del model
-    for name in sides:
-        models[name] = run.load(tuned=name == "tuned")
+    tuned = run.load()
+    models = {name: tuned if name == "tuned" else tuned.without_adapter() for name in sides}
     with Progress("Speed", (runs + 1) * len(sides), "runs") as bar:
         measured = alternate(models, conversations, runs, bar.advance)
     return {

@@ -1,20 +1,26 @@
 """Base against tuned on the rows of a run: reads the records, asks the models, keeps what was found."""
 
 import random
+import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from finetune import artifacts, run_record
+from finetune.answer_log import AnswerLog
+from finetune.artifacts import Row
 from finetune.backends import load_backend
-from finetune.cli import UserError
+from finetune.cli import Stopped, UserError
 from finetune.encoding import ChatEncoder
-from finetune.evaluation import Evaluated, evaluate, result
+from finetune.evaluation import Scored, Side, evaluate, reference_losses, result
 from finetune.models import fingerprint
-from finetune.progress import Progress, results, say
-from finetune.tasks import TASKS, Task
+from finetune.progress import Progress, say
+from finetune.tasks import TASKS, Scorer, Task, general
+from finetune.verdict import judge, wilson_interval
+
+_GENERAL_TOKENS = 32  # of an answer to a general question
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class TunedRun:
     def data_dir(self) -> Path:
         return Path(self.record["data"]["folder"])
 
-    def load(self, tuned: bool) -> Any:
+    def load(self, tuned: bool = True) -> Any:
+        """The tuned model, which can also answer without its adapter; or the base model alone."""
         adapter = self.adapter_path if tuned else None
         return self.backend.load(self.model_path, self.encoder, adapter, fingerprint(self.model_path))
 
@@ -54,7 +61,7 @@ def open_run(adapter_path: Path) -> TunedRun:
     return TunedRun(adapter_path, record, load_backend(record["config"]["backend"]), encoder, TASKS[record["task"]])
 
 
-def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None, seed: int) -> list[artifacts.Row]:
+def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None, seed: int) -> list[Row]:
     """The rows of a split, or a draw of them by seed, in the order of the file."""
     data = artifacts.read_dataset_record(data_dir)
     if data["type"] != run.task.name:
@@ -67,77 +74,115 @@ def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None
     return rows
 
 
-def compare(run: TunedRun, rows: list[artifacts.Row], split: str, max_tokens: int, base: bool) -> dict[str, Any]:
-    """The record of evaluation.json: the tuned model's answers to the rows and, where ``base``, the base model's."""
-    evaluated: dict[str, Evaluated] = {}
-    with run.task.open_scorer() as score:
-        for name in ("tuned", "base") if base else ("tuned",):  # an adapter that does not fit is refused at once
-            model = run.load(tuned=name == "tuned")
-            with Progress(f"Answers of the {name} model", len(rows), "rows") as bar:
-                generate = partial(model.answers, max_tokens=max_tokens)
-                evaluated[name] = evaluate(generate, score, rows, bar.advance)
-            del model, generate  # one model in memory at a time
+def default_rows(run: TunedRun, count: int, seed: int) -> list[Row]:
+    """Builtin rows of the task, for a look at a run whose own rows are gone. UserError where the task has none."""
+    if run.task.builtin is None:
+        raise UserError(
+            f"{run.data_dir}: not found, and --type {run.task.name} has no rows of its own (--data-dir names them)"
+        )
+    rows = run.task.builtin({"train": 0, "valid": 0, "test": count}, seed)["test"]
+    return [{"messages": run.task.to_messages(row), **row} for row in rows]
+
+
+def compare(
+    run: TunedRun,
+    rows: Sequence[Row],
+    split: str,
+    max_tokens: int,
+    log_path: Path,
+    *,
+    base: bool = True,
+    ask_general: bool = True,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """The record of evaluation.json: the tuned model's answers to the rows and, where ``base``, the base model's.
+
+    ``ask_general``: general questions as well, to both. Answers are kept in ``log_path`` as they come, for ``resume``.
+    """
+    model = run.load()  # an adapter that does not fit is refused at once
+    if model.changes_nothing:
+        say(f"Note: {run.adapter_path} changes nothing: it is as it was before the first step.")
+    models = {"tuned": model, **({"base": model.without_adapter()} if base else {})}
+    log = AnswerLog(log_path, _key(run, rows, split, max_tokens), resume)
+    try:
+        with run.task.open_scorer() as score:
+            sides = {
+                name: Side(
+                    _answered(name, side, score, rows, max_tokens, log),
+                    reference_losses(side, rows),
+                )
+                for name, side in models.items()
+            }
+        asked = {
+            name: _answered(f"{name}, general", side, _score_general, _GENERAL_ROWS, _GENERAL_TOKENS, log)
+            for name, side in (models.items() if ask_general else [])
+        }
+    except KeyboardInterrupt:
+        kept = f"stopped: {log.count} answers are kept in {log_path} (go on with --resume)"
+        raise Stopped(kept, signal.SIGINT) from None
     return {
-        "format": 1,
+        "format": 2,
         "task": run.task.name,
         "metric": run.task.metric,
         "split": split,
         "model": run.record["model"]["name"],
         "adapter_path": str(run.adapter_path),
-        **result(rows, evaluated, run.task.question),
+        "changes_nothing": model.changes_nothing,
+        **result(rows, sides, run.task),
+        **({"general": _general(asked)} if asked else {}),
     }
 
 
-_WIDE = 72  # columns of a terminal
-_VERDICTS = {
-    "better": "the tuned model is better than the base model.",
-    "worse": "the tuned model is worse than the base model.",
-    "no evidence": "no evidence that the tuned model differs from the base model.",
-}
+def _key(run: TunedRun, rows: Sequence[Row], split: str, max_tokens: int) -> dict[str, Any]:
+    """What must be the same for answers to be gone on with."""
+    return {
+        "adapter": artifacts.file_hash(run.adapter_path / artifacts.ADAPTERS),
+        "model": run.record["model"]["weights"],
+        "rows": artifacts.text_hash(str([row["messages"] for row in rows])),
+        "split": split,
+        "max_tokens": max_tokens,
+    }
 
 
-def print_comparison(record: dict[str, Any], examples: int) -> None:
-    """The result for people: the verdict last, where the eye rests."""
-    from rich import box
-    from rich.table import Table
+def _answered(
+    name: str, model: Any, score: Scorer, rows: Sequence[Row], max_tokens: int, log: AnswerLog
+) -> list[Scored]:
+    with Progress(f"Answers ({name})", len(rows), "rows") as bar:
+        known = log.known(name)
+        bar.advance(len(known))
 
-    console = results()
-    sides = [name for name in ("base", "tuned") if name in record]
-    for row in record["rows"][:examples]:
-        table = Table(
-            box=box.HORIZONTALS,
-            show_header=False,
-            title=row["question"],
-            title_justify="left",
-            title_style="bold",
-        )
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        table.add_row("reference", row["reference"])
-        for name in sides:
-            side = row[name]
-            mark = {1.0: "right", None: "not scored"}.get(side["value"], "wrong")
-            table.add_row(name, f"{side['answer'][:400]}\n[{mark}: {side['kind']}] {side['reason'][:160]}".rstrip())
-        console.print(table)
-    table = Table(box=box.SIMPLE_HEAD)
-    headings = ("", record["metric"], "95 % interval", "right", "stopped by itself", "tokens per answer")
-    columns = len(headings) if console.width >= _WIDE else 4  # a narrow terminal keeps what decides
-    for heading in headings[:columns]:
-        table.add_column(heading, justify="right" if heading else "left", min_width=6)
-    for name in sides:
-        side = record[name]
-        low, high = side["interval"]
-        accuracy = "-" if side["accuracy"] is None else f"{side['accuracy']:.1%}"
-        interval, right = f"{low:.0%} to {high:.0%}", f"{side['right']} of {record['scored']}"
-        cells = (name, accuracy, interval, right, f"{side['stopped']:.0%}", f"{side['mean_tokens']:.0f}")
-        table.add_row(*cells[:columns])
-    console.print(table)
-    if record["unscored"]:
-        left_out = ", ".join(f"{count} {kind}" for kind, count in record["unscored"].items())
-        console.print(f"Left out, because the row itself cannot be judged: {left_out}.")
-    for name in sides:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in record[name]["kinds"].items())
-        console.print(f"{name}: {kinds}")
-    if "verdict" in record:
-        console.print(f"\nVerdict: {_VERDICTS[record['verdict']]}", style="bold")
-        console.print(record["explanation"])
+        def on_scored(index: int, scored: Scored) -> None:
+            log.add(name, index, scored)
+            bar.advance()
+
+        return evaluate(model, score, rows, max_tokens, dict(known), on_scored)
+
+
+_GENERAL_ROWS: list[Row] = [
+    {
+        "messages": [*general.messages(question), {"role": "assistant", "content": question.accepted[0]}],
+        "question": question,
+    }
+    for question in general.QUESTIONS
+]
+
+
+def _score_general(row: Row, answer: str) -> Any:
+    return general.score(row["question"], answer)
+
+
+def _general(asked: dict[str, list[Scored]]) -> dict[str, Any]:
+    """Of the general questions: how many each model got right, whether the tuned one has lost some, and all answers."""
+    right = {name: [one.score.value == 1.0 for one in scored] for name, scored in asked.items()}
+    n = len(general.QUESTIONS)
+    record: dict[str, Any] = {"n": n}
+    for name, values in right.items():
+        record[name] = {"right": sum(values), "accuracy": sum(values) / n, "interval": wilson_interval(sum(values), n)}
+    if "base" in right:
+        verdict = judge(right["base"], right["tuned"])
+        record |= {"verdict": verdict.verdict, "explanation": verdict.explanation}
+    record["rows"] = [
+        {"question": question.text, **{name: scored[i].record() for name, scored in asked.items()}}
+        for i, question in enumerate(general.QUESTIONS)
+    ]
+    return record

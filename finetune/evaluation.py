@@ -1,14 +1,15 @@
-"""Answers of a model to the rows of a split, each with its score. Knows no backend: a model is a callable."""
+"""Answers of a model to the rows of a split, each with its score. Knows no backend: a model is what answers."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from finetune.artifacts import Row
-from finetune.encoding import Message
-from finetune.tasks import Score, Scorer
-from finetune.verdict import judge, wilson_interval
+from finetune.encoding import ChatEncoder, Example, Message
+from finetune.tasks import Score, Scorer, Task
+from finetune.tasks.text_overlap import repetition
+from finetune.verdict import Difference, Verdict, judge, judge_losses, paired_bootstrap, paired_shares, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -19,68 +20,169 @@ class Answer:
     seconds: float  # from the reading of its prompt to its last token, beside others
 
 
-# prompts and a call to make after each finished answer -> the answers, in the order of the prompts
-Generate = Callable[[Sequence[Sequence[Message]], Callable[[], None]], list[Answer]]
+class Model(Protocol):
+    @property
+    def encoder(self) -> ChatEncoder: ...
+
+    def answers(
+        self, conversations: Sequence[Sequence[Message]], on_answer: Callable[[int, Answer], None], *, max_tokens: int
+    ) -> list[Answer]: ...
+
+    def losses(self, examples: Sequence[Example]) -> list[float]: ...
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    answers: list[Answer]
-    scores: list[Score]
-    seconds: float
+class Scored:
+    answer: Answer
+    score: Score
+
+    def record(self) -> dict[str, Any]:
+        """As evaluation.json has it."""
+        answer = asdict(self.answer)
+        return {"answer": answer.pop("text"), **answer, **asdict(self.score)}
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> "Scored":
+        answer = Answer(record["answer"], *(record[name] for name in ("tokens", "stopped", "seconds")))
+        return cls(answer, Score(*(record[name] for name in ("value", "kind", "reason", "parts"))))
 
 
-def evaluate(generate: Generate, score: Scorer, rows: Sequence[Row], on_answer: Callable[[], None]) -> Evaluated:
-    """Greedy answers to each row's conversation up to its last assistant turn, and their scores."""
-    import time
+def evaluate(
+    model: Model,
+    score: Scorer,
+    rows: Sequence[Row],
+    max_tokens: int,
+    known: Mapping[int, Scored] | None = None,
+    on_scored: Callable[[int, Scored], None] = lambda index, scored: None,
+) -> list[Scored]:
+    """Greedy answers to each row's conversation up to its last assistant turn, and their scores.
 
-    started = time.perf_counter()
-    answers = generate([row["messages"][:-1] for row in rows], on_answer)
-    seconds = time.perf_counter() - started
-    return Evaluated(answers, [score(row, answer.text) for row, answer in zip(rows, answers, strict=True)], seconds)
+    ``known`` has those that need no answer any more; ``on_scored`` hears of each new one at once.
+    """
+    found = dict(known or {})
+    missing = [index for index in range(len(rows)) if index not in found]
 
+    def on_answer(at: int, answer: Answer) -> None:
+        index = missing[at]
+        found[index] = Scored(answer, score(rows[index], answer.text))
+        on_scored(index, found[index])
 
-def summary(evaluated: Evaluated) -> dict[str, Any]:
-    """Accuracy over the rows that can be judged, with its 95 % Wilson interval, and what the answers were like."""
-    values = [score.value for score in evaluated.scores if score.value is not None]
-    right = sum(value == 1.0 for value in values)
-    answers = evaluated.answers
-    return {
-        "accuracy": right / len(values) if values else None,
-        "interval": wilson_interval(right, len(values)),
-        "right": right,
-        "kinds": dict(Counter(score.kind for score in evaluated.scores if score.value is not None).most_common()),
-        "stopped": sum(answer.stopped for answer in answers) / len(answers),
-        "mean_tokens": sum(answer.tokens for answer in answers) / len(answers),
-        "seconds": evaluated.seconds,
-    }
+    model.answers([rows[index]["messages"][:-1] for index in missing], on_answer, max_tokens=max_tokens)
+    return [found[index] for index in range(len(rows))]
 
 
-def result(rows: Sequence[Row], evaluated: dict[str, Evaluated], question: Callable[[Row], str]) -> dict[str, Any]:
-    """The record of an evaluation: ``evaluated`` holds "tuned" and, for a comparison, "base"."""
-    evaluated = {name: evaluated[name] for name in ("base", "tuned") if name in evaluated}
-    tuned = evaluated["tuned"]
-    scored = [score.value is not None for score in tuned.scores]
+@dataclass(frozen=True)
+class Losses:
+    """Negative log-probability of each row's reference, in nats over its ``tokens``."""
+
+    sums: list[float]
+    tokens: list[int]
+
+    @property
+    def per_token(self) -> float:
+        return sum(self.sums) / sum(self.tokens)
+
+
+def reference_losses(model: Model, rows: Sequence[Row]) -> Losses:
+    """Of each row's last turn, its end included, after all that stands before it."""
+    examples = [_last_turn(model.encoder.example(row["messages"])) for row in rows]
+    return Losses(model.losses(examples), [sum(example.loss_mask) for example in examples])
+
+
+def _last_turn(example: Example) -> Example:
+    end = len(example.loss_mask)
+    begin = next((at + 1 for at in range(end - 1, -1, -1) if not example.loss_mask[at]), 0)
+    return Example(example.tokens, [at >= begin for at in range(end)])
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one model did with the rows."""
+
+    scored: list[Scored]
+    losses: Losses
+
+    def summary(self, task: Task) -> dict[str, Any]:
+        values = [one.score.value for one in self.scored if one.score.value is not None]
+        right = sum(value == 1.0 for value in values)
+        answers = [one.answer for one in self.scored]
+        parts = sorted({name for one in self.scored for name in one.score.parts})
+        kinds = Counter(one.score.kind for one in self.scored if one.score.value is not None)
+        return {
+            "accuracy": right / len(values) if values else None,
+            "interval": wilson_interval(right, len(values)),
+            "right": right,
+            "kinds": dict(kinds.most_common()),
+            "formatted": sum(one.score.kind not in task.malformed for one in self.scored) / len(answers),
+            "stopped": sum(answer.stopped for answer in answers) / len(answers),
+            "mean_tokens": sum(answer.tokens for answer in answers) / len(answers),
+            "repetition": sum(repetition(answer.text) for answer in answers) / len(answers),
+            "loss_per_token": self.losses.per_token,
+            "parts": {name: self._mean(name) for name in parts},
+        }
+
+    def _mean(self, part: str) -> float:
+        values = [one.score.parts[part] for one in self.scored if part in one.score.parts]
+        return sum(values) / len(values)
+
+
+def result(rows: Sequence[Row], sides: Mapping[str, Side], task: Task) -> dict[str, Any]:
+    """The record of an evaluation: ``sides`` holds "tuned" and, for a comparison, "base"."""
+    sides = {name: sides[name] for name in ("base", "tuned") if name in sides}
+    tuned = sides["tuned"].scored
     record: dict[str, Any] = {
         "n": len(rows),
-        "scored": sum(scored),
-        "unscored": dict(Counter(score.kind for score in tuned.scores if score.value is None)),
-        **{name: summary(side) for name, side in evaluated.items()},
+        "scored": sum(one.score.value is not None for one in tuned),
+        "unscored": dict(Counter(one.score.kind for one in tuned if one.score.value is None)),
+        **{name: side.summary(task) for name, side in sides.items()},
     }
-    if "base" in evaluated:
-        record |= asdict(
-            judge(
-                [score.value == 1.0 for score, kept in zip(evaluated["base"].scores, scored, strict=True) if kept],
-                [score.value == 1.0 for score, kept in zip(tuned.scores, scored, strict=True) if kept],
-            )
-        )
+    if "base" in sides:
+        record |= compared(sides["base"], sides["tuned"], task)
     record["rows"] = [
         {
             "prompt": row["messages"][-2]["content"],
-            "question": question(row),
+            "question": task.question(row),
             "reference": row["messages"][-1]["content"],
-            **{name: {"answer": side.answers[i].text, **asdict(side.scores[i])} for name, side in evaluated.items()},
+            **{name: side.scored[i].record() | {"loss": side.losses.sums[i]} for name, side in sides.items()},
         }
         for i, row in enumerate(rows)
     ]
     return record
+
+
+def compared(base: Side, tuned: Side, task: Task) -> dict[str, Any]:
+    """The verdict and what decided it, the differences of all measures, and the rows that got worse.
+
+    Right or wrong decides, where the task's rows have scores of their own; else the loss of the reference.
+    """
+    # a row whose answers cannot both be scored says nothing of the difference
+    pairs = [
+        (i, one.score.value, other.score.value)
+        for i, (one, other) in enumerate(zip(base.scored, tuned.scored, strict=True))
+        if one.score.value is not None and other.score.value is not None
+    ]
+    before, after = [value == 1.0 for _, value, _ in pairs], [value == 1.0 for _, _, value in pairs]
+    by_loss = not pairs or (task.loss_decides and 2 * len(pairs) < len(base.scored))
+    losses = base.losses.sums, tuned.losses.sums
+    if by_loss:
+        verdict: Verdict = judge_losses(*losses, tuned.losses.tokens)
+        changes = {i: b - a for i, (b, a) in enumerate(zip(*losses, strict=True))}
+    else:
+        verdict = judge(before, after)
+        changes = {i: a - b for i, b, a in pairs if (a == 1.0) != (b == 1.0)}
+    differences: dict[str, Difference] = {task.metric: paired_shares(before, after)} if pairs else {}
+    differences["loss per token"] = paired_bootstrap(*losses, tuned.losses.tokens)
+    for name in sorted({name for one in tuned.scored for name in one.score.parts}):
+        both = [
+            (one.score.parts[name], other.score.parts[name])
+            for one, other in zip(base.scored, tuned.scored, strict=True)
+            if name in one.score.parts and name in other.score.parts
+        ]
+        if both:
+            differences[name] = paired_bootstrap([b for b, _ in both], [a for _, a in both], [1.0] * len(both))
+    return {
+        **asdict(verdict),
+        "decided_by": "loss per token" if by_loss else task.metric,
+        "differences": {name: asdict(difference) for name, difference in differences.items()},
+        "worse_rows": sorted((i for i, change in changes.items() if change < 0), key=changes.__getitem__),
+    }

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +34,8 @@ class Watcher:
         found: dict[str, Any] = {}
         if self._scored:
             with self._task.open_scorer() as score:
-                generate = partial(self._model.answers, max_tokens=4 * _SHOWN_TOKENS)
-                scores = evaluate(generate, score, self._scored, lambda: None).scores
-            values = [score.value for score in scores if score.value is not None]
+                scored = evaluate(self._model, score, self._scored, 4 * _SHOWN_TOKENS)
+            values = [one.score.value for one in scored if one.score.value is not None]
             found["task_score"] = sum(values) / len(values) if values else None
         if self._shown:
             conversations = [row["messages"][:-1] for row in self._shown]

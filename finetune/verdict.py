@@ -2,18 +2,34 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, sqrt
+from math import ceil, comb, sqrt
 
 _SIGNIFICANT = 0.05
+_Z, _Z_POWER = 1.959964, 0.841621  # of 95 % confidence, and of finding a difference that is there in 80 % of the cases
+_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
 class Verdict:
     verdict: str  # "better", "worse" or "no evidence"
     explanation: str
-    p: float  # two-sided, of the exact McNemar test
-    fixed: int  # rows that only the tuned model got right
-    broken: int  # rows that only the base model got right
+    p: float | None  # two-sided, of the exact McNemar test; None where an interval decided
+    fixed: int  # rows that only the tuned model got right, or on which its loss is lower
+    broken: int  # rows that only the base model got right, or on which the tuned model's loss is higher
+    needed: (
+        int | None
+    )  # rows that would show a difference as large as the one seen; None where one was shown or none seen
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of a measure between tuned and base on the same rows, with its 95 % interval."""
+
+    base: float
+    tuned: float
+    difference: float
+    low: float
+    high: float
 
 
 def judge(base: Sequence[bool], tuned: Sequence[bool]) -> Verdict:
@@ -22,7 +38,30 @@ def judge(base: Sequence[bool], tuned: Sequence[bool]) -> Verdict:
     broken = sum(before and not after for before, after in zip(base, tuned, strict=True))
     p = mcnemar_p(fixed, broken)
     word = "no evidence" if p >= _SIGNIFICANT else "better" if fixed > broken else "worse"
-    return Verdict(word, f"{fixed} answers fixed, {broken} broken; exact McNemar test: p = {p:.2g}", p, fixed, broken)
+    needed = mcnemar_rows(fixed, broken, len(base)) if word == "no evidence" else None
+    explanation = f"{fixed} answers fixed, {broken} broken; exact McNemar test: p = {p:.2g}"
+    return Verdict(word, explanation + _to_settle(needed), p, fixed, broken, needed)
+
+
+def judge_losses(base: Sequence[float], tuned: Sequence[float], tokens: Sequence[int]) -> Verdict:
+    """The verdict on the losses of paired rows, each summed over its ``tokens``; lower is better."""
+    found = paired_bootstrap(base, tuned, tokens)
+    word = "better" if found.high < 0 else "worse" if found.low > 0 else "no evidence"
+    needed = None
+    if word == "no evidence" and found.difference:
+        error = (found.high - found.low) / (2 * _Z)
+        needed = ceil(len(base) * ((_Z + _Z_POWER) * error / found.difference) ** 2)
+    fixed = sum(after < before for before, after in zip(base, tuned, strict=True))
+    broken = sum(after > before for before, after in zip(base, tuned, strict=True))
+    explanation = (
+        f"Loss per token of the reference {found.base:.3f} and {found.tuned:.3f}: {found.difference:+.3f}"
+        f" (95 % interval {found.low:+.3f} to {found.high:+.3f}, paired bootstrap over {len(base)} rows)"
+    )
+    return Verdict(word, explanation + _to_settle(needed), None, fixed, broken, needed)
+
+
+def _to_settle(needed: int | None) -> str:
+    return f". About {needed:,} rows would settle it, if the difference is as large as it seems" if needed else ""
 
 
 def mcnemar_p(fixed: int, broken: int) -> float:
@@ -35,12 +74,48 @@ def mcnemar_p(fixed: int, broken: int) -> float:
     return min(1.0, 2 * tail)
 
 
+def mcnemar_rows(fixed: int, broken: int, n: int) -> int | None:
+    """Rows on which McNemar's test would find shares like these in 80 % of the cases (Connor 1987); None for equal ones."""
+    changed, difference = (fixed + broken) / n if n else 0, abs(fixed - broken) / n if n else 0
+    if not difference:
+        return None
+    root = _Z * sqrt(changed) + _Z_POWER * sqrt(changed - difference**2)
+    return max(n + 1, ceil((root / difference) ** 2))
+
+
+def paired_shares(base: Sequence[bool], tuned: Sequence[bool]) -> Difference:
+    """The difference of two shares on the same rows, with the interval of Agresti and Min (2005): it holds for few rows too."""
+    n = len(base)
+    fixed = sum(after and not before for before, after in zip(base, tuned, strict=True))
+    broken = sum(before and not after for before, after in zip(base, tuned, strict=True))
+    b, c = (fixed + 0.5) / (n + 2), (broken + 0.5) / (n + 2)
+    half = _Z * sqrt((b + c - (b - c) ** 2) / (n + 2))
+    before, after = (sum(side) / n if n else 0.0 for side in (base, tuned))
+    return Difference(before, after, after - before, max(-1.0, b - c - half), min(1.0, b - c + half))
+
+
+def paired_bootstrap(base: Sequence[float], tuned: Sequence[float], weights: Sequence[float]) -> Difference:
+    """The difference of two means, sum / sum of weights, with its percentile interval over resampled rows (Efron 1979)."""
+    import numpy
+
+    before, after, weight = (numpy.asarray(values, float) for values in (base, tuned, weights))
+    n = len(before)
+    draws = numpy.random.default_rng(0)
+    found = []
+    for _ in range(_RESAMPLES // 500):
+        counts = draws.multinomial(n, numpy.full(n, 1 / n), size=500)
+        found.append(counts @ (after - before) / (counts @ weight))
+    low, high = numpy.percentile(numpy.concatenate(found), [2.5, 97.5])
+    total = weight.sum()
+    mean_before, mean_after = float(before.sum() / total), float(after.sum() / total)
+    return Difference(mean_before, mean_after, mean_after - mean_before, float(low), float(high))
+
+
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927); it stays inside 0..1 and holds for few rows too."""
     if n == 0:
         return 0.0, 1.0
-    z = 1.959964
     share = right / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    centre = (share + _Z * _Z / (2 * n)) / (1 + _Z * _Z / n)
+    half = _Z / (1 + _Z * _Z / n) * sqrt(share * (1 - share) / n + _Z * _Z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)

@@ -6,8 +6,6 @@ The builtin rows are short tasks whose answers can be decided, so each also has 
 compared with their output as text, which says little about long answers.
 """
 
-import string
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
 from itertools import islice
@@ -16,9 +14,9 @@ from finetune.artifacts import Row
 from finetune.encoding import Message
 from finetune.tasks.alpaca_rows import CHECKS, decide, generate, normal
 from finetune.tasks.base import Score, Task
+from finetune.tasks.text_overlap import rouge_l, token_f1
 
 _WRONG = {"wrong_format": "the right words, in another form; expected", "wrong_answer": "expected"}
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def _prompt(row: Row) -> str:
@@ -50,28 +48,21 @@ def score(row: Row, answer: str) -> Score:
     """By the row's check, where it has one; else 1 for the same text, but for case, white space and outer punctuation, and
     token F1 for another."""
     output = row["output"]
+    parts = {"token F1": token_f1(output, answer), "ROUGE-L": rouge_l(output, answer)}
     if not answer.strip():
-        return Score(0.0, "empty", "no text")
+        return Score(0.0, "empty", "no text", parts)
     check = row.get("check")
     if isinstance(check, Mapping) and CHECKS.keys() & check.keys():
         kind = decide(check, output, answer)
-        return Score(1.0, kind) if kind == "ok" else Score(0.0, kind, f"{_WRONG[kind]}: {' '.join(output.split())}")
+        reason = "" if kind == "ok" else f"{_WRONG[kind]}: {' '.join(output.split())}"
+        return Score(float(kind == "ok"), kind, reason, parts)
     if normal(answer) == normal(output):
-        return Score(1.0, "ok")
+        return Score(1.0, "ok", "", parts)
     # F1 knows no order and no articles: 1 is kept for the same text, because 1 is what counts as right
-    f1 = min(token_f1(output, answer), 0.99)
-    return Score(f1, "partial", f"token F1 {f1:.2f}") if f1 else Score(0.0, "different", "no word of the output")
-
-
-def token_f1(reference: str, answer: str) -> float:
-    """The overlap of two texts as bags of words, 0 to 1 (SQuAD; Rajpurkar et al. 2016, arXiv 1606.05250)."""
-    expected, said = _tokens(reference), _tokens(answer)
-    return 2 * (expected & said).total() / max(1, expected.total() + said.total())
-
-
-def _tokens(text: str) -> Counter[str]:
-    words = text.lower().translate(_NO_PUNCTUATION).split()
-    return Counter(word for word in words if word not in ("a", "an", "the"))
+    f1 = min(parts["token F1"], 0.99)
+    if not f1:
+        return Score(0.0, "different", "no word of the output", parts)
+    return Score(f1, "partial", f"token F1 {f1:.2f}", parts)
 
 
 ALPACA = Task(
@@ -92,5 +83,6 @@ ALPACA = Task(
     several_answers=False,
     open_scorer=lambda: nullcontext(score),
     metric="accuracy",
+    malformed=frozenset({"empty", "wrong_format"}),
     question=lambda row: " ".join(_prompt(row).split()),
 )

@@ -1,8 +1,8 @@
 """What a task is: a kind of rows, and a way to score answers to them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from finetune.artifacts import Row
 from finetune.rows import RowKind
@@ -15,6 +15,7 @@ class Score:
     value: float | None
     kind: str  # a class that can be counted, such as "ok" or "unknown_column"
     reason: str = ""
+    parts: Mapping[str, float] = field(default_factory=dict)  # what else was measured, 0 to 1, such as "ROUGE-L"
 
 
 Scorer = Callable[[Row, str], Score]
@@ -24,4 +25,6 @@ Scorer = Callable[[Row, str], Score]
 class Task(RowKind):
     open_scorer: Callable[[], AbstractContextManager[Scorer]]
     metric: str  # what the mean score is called
+    malformed: frozenset[str]  # kinds of answers that do not keep to the task's form
+    loss_decides: bool = False  # where most rows have no score of their own
     question: Callable[[Row], str]  # the row in short, for people

@@ -13,6 +13,7 @@ from itertools import islice
 
 from finetune.artifacts import Row
 from finetune.encoding import Message
+from finetune.tasks import assembler
 from finetune.tasks.base import Score, Task
 from finetune.tasks.riscv_rows import BARE_MNEMONICS, FLOAT_REGISTERS, INTEGER_REGISTERS, MNEMONICS, all_rows
 from finetune.tasks.riscv_rows.pseudo import SAME_AS
@@ -119,18 +120,31 @@ def score(row: Row, answer: str) -> Score:
     if not targets:
         return Score(None, "no_reference", "the row has no instruction")
     if not answer.strip():
-        return Score(0.0, "empty", expected)
+        return Score(0.0, "empty", expected, {"mnemonic": 0.0, "operands": 0.0})
     # What the Hub's rows ask for is not always assembly. A bare "add" is not code: it is talk about the instruction.
     whole = BARE_MNEMONICS.union(*targets)
     known = MNEMONICS.union(*map(_mnemonics, targets))
     lines = _lines(answer)
     code = [line for line in lines if line in whole or (line.count(" ") == 1 and line.partition(" ")[0] in known)]
+    parts = max((_likeness(target, code[: len(target)]) for target in targets), key=lambda found: sum(found.values()))
+    if (share := assembler.share_that_assembles(targets[0], code)) is not None:
+        parts["assembles"] = share
     if any(target == code[: len(target)] for target in targets):
-        return Score(1.0, "ok")
+        return Score(1.0, "ok", "", parts)
     if not code:
-        return Score(0.0, "not_an_instruction", expected)
-    same = any(_mnemonics(target) == _mnemonics(code[: len(target)]) for target in targets)
-    return Score(0.0, "wrong_operands" if same else "wrong_mnemonic", expected)
+        return Score(0.0, "not_an_instruction", expected, parts)
+    return Score(0.0, "wrong_operands" if parts["mnemonic"] == 1 else "wrong_mnemonic", expected, parts)
+
+
+def _likeness(target: list[str], code: list[str]) -> dict[str, float]:
+    """The shares of the target's mnemonics and of its operands that stand in their places in the code."""
+    mnemonics = operands = wanted = 0
+    for at, (mnemonic, expected) in enumerate(map(_parts, target)):
+        name, said = _parts(code[at]) if at < len(code) else ("", [])
+        mnemonics += name == mnemonic
+        operands += sum(a == b for a, b in zip(expected, said, strict=False))
+        wanted += max(len(expected), len(said))
+    return {"mnemonic": mnemonics / len(target), "operands": operands / wanted if wanted else 1.0}
 
 
 RISCV = Task(
@@ -150,5 +164,6 @@ RISCV = Task(
     several_answers=True,
     open_scorer=lambda: nullcontext(score),
     metric="accuracy",
+    malformed=frozenset({"empty", "not_an_instruction"}),
     question=lambda row: row["description"],
 )

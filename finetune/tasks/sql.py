@@ -111,5 +111,6 @@ SQL = Task(
     split_rule="no domain is in two splits",
     open_checker=open_checker,
     metric="execution accuracy",
+    malformed=frozenset({"no_sql", "multiple_statements", "parse_error"}),
     question=lambda row: row["sql_prompt"],
 )

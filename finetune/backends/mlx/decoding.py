@@ -44,7 +44,9 @@ class Decoder:
 
     def run(self, prompts: Sequence[Sequence[int]]) -> Iterator[Finished]:
         """The answer to each prompt, as they are finished."""
-        waiting = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))  # taken from the end: the longest first
+        waiting = sorted(
+            range(len(prompts)), key=lambda index: len(prompts[index])
+        )  # taken from the end: the longest first
         self._read_shared(prompts)
         rows: list[_Row] = []
         tokens: Any = None
@@ -97,7 +99,8 @@ class Decoder:
         """Read what all prompts begin with."""
         from mlx_lm.models.cache import make_prompt_cache
 
-        first, last = min(prompts, default=[]), max(prompts, default=[])
+        ordered = sorted(map(list, prompts))  # what the first and the last share, all share
+        first, last = (ordered[0], ordered[-1]) if ordered else ([], [])
         most = min(len(first), len(last)) - 1
         shared = next((at for at in range(most) if first[at] != last[at]), most)
         caches = make_prompt_cache(self.network)
@@ -105,7 +108,7 @@ class Decoder:
         shared = min([shared, *(cache.max_size for cache in caches if hasattr(cache, "max_size"))])
         if len(prompts) > 1 and shared >= _SHARED:
             lanes(1)
-            self._last_logits(mx.array([list(first[:shared])]), caches)
+            self._last_logits(mx.array([first[:shared]]), caches)
             self._prefix = [(cache.keys[..., :shared, :], cache.values[..., :shared, :]) for cache in caches]
             self._shared = shared
             mx.eval(self._prefix)
@@ -151,7 +154,7 @@ class Decoder:
                 raise UserError(f"models of type {self.network.model_type} cannot answer several rows at once")
         if self._shared:
             # a padded row's prefix begins later: its end is read again, in place of what would be padding
-            columns = mx.maximum(mx.arange(self._shared)[None] - mx.array(padding)[:, None], 0)
+            columns = mx.maximum(mx.arange(self._shared)[None] - mx.array(list(padding))[:, None], 0)
             for cache, (keys, values) in zip(caches, self._prefix, strict=True):
                 cache.update_and_fetch(*(mx.take(part[0], columns, axis=1).swapaxes(0, 1) for part in (keys, values)))
         return caches

@@ -1,0 +1,38 @@
+"""The assembler for RISC-V of this machine, where there is one: whether lines are instructions at all is its to say."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+
+_COMMANDS = (
+    ("riscv64-linux-gnu-as", "-march=rv64imafdc", "-o", "/dev/null", "-"),
+    ("riscv64-unknown-elf-as", "-march=rv64imafdc", "-o", "/dev/null", "-"),
+    ("llvm-mc", "--triple=riscv64", "--mattr=+m,+a,+f,+d,+c", "--filetype=null", "-"),
+)
+_SECONDS = 5
+
+
+@cache
+def find() -> tuple[str, ...] | None:
+    return next((command for command in _COMMANDS if shutil.which(command[0])), None)
+
+
+@cache
+def assembles(lines: tuple[str, ...]) -> bool | None:
+    """Whether the lines assemble; None without an assembler. They must be instructions: directives could read files."""
+    if (command := find()) is None:
+        return None
+    try:
+        text = "\n".join([*lines, ""]).encode(errors="replace")
+        done = subprocess.run(command, input=text, capture_output=True, timeout=_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.returncode == 0
+
+
+def share_that_assembles(reference: Sequence[str], lines: Sequence[str]) -> float | None:
+    """1 or 0 for the lines; None where the reference, such as "add rd, rs1, rs2", does not assemble itself."""
+    if not assembles(tuple(reference)):
+        return None
+    return float(bool(lines) and assembles(tuple(lines)) is True)
