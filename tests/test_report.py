@@ -261,6 +261,17 @@ def test_rows_that_cannot_be_judged_give_no_verdict() -> None:
     assert "Better" not in html
 
 
+def test_long_conversations_are_judged_by_their_loss() -> None:
+    made = records()
+    evaluation = made["evaluation"]
+    for name in ("base", "tuned"):
+        evaluation[name] |= {"accuracy": None, "kinds": {}}
+    evaluation |= {"decided_by": "loss per token", "differences": {"loss per token": {"base": 2.31, "tuned": 1.87}}}
+    page = render(**made)
+    assert "the loss per token of the references was 2.31 before training, 1.87 after it" in " ".join(page.split())
+    assert "Better:" in page and "Not judged" not in page
+
+
 def test_each_outcome_can_be_filtered() -> None:
     page = Page(render(**records()))
     examples = [a["class"] for tag, a in page.elements if tag == "details" and "example" in str(a.get("class"))]

@@ -127,6 +127,40 @@ def test_a_signal_ends_training_after_saving(road: Path, tiny_model: Path) -> No
     assert json.loads((road / "stopped" / "run.json").read_text())["result"]["steps"] >= 10
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_evaluation_is_gone_on_with(road: Path, number: signal.Signals) -> None:
+    whole = ["--max-tokens", "8", "--results-dir", "whole"]
+    if not (road / "whole").exists():
+        run(road, "test_finetuned.py", *whole)
+    folder = f"cut{number}"
+    command = [sys.executable, str(ROOT / "test_finetuned.py"), "--max-tokens", "8", "--results-dir", folder]
+    process = subprocess.Popen(command, cwd=road, env=os.environ | OFFLINE, stderr=subprocess.PIPE, text=True)
+    log = road / folder / "answers.jsonl"
+    while not log.exists() or len(log.read_text().splitlines()) < 6:
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == (130 if number == signal.SIGINT else -9) and "Traceback" not in stderr
+    assert (number == signal.SIGKILL or "--resume" in stderr) and not (road / folder / "evaluation.json").exists()
+    run(road, "test_finetuned.py", "--max-tokens", 8, "--results-dir", folder, "--resume")
+    records = [json.loads((road / name / "evaluation.json").read_text()) for name in ("whole", folder)]
+    for record in records:
+        for row in [*record["rows"], *record["general"]["rows"]]:
+            row["base"]["seconds"] = row["tuned"]["seconds"] = 0
+    assert records[0] == records[1] and not log.exists()
+    assert "no evaluation was interrupted" in refused(road, "test_finetuned.py", "--results-dir", folder, "--resume")
+
+
+def test_a_look_at_a_run_whose_rows_are_gone(road: Path, tmp_path: Path) -> None:
+    shutil.copytree(road / "checkpoints", tmp_path / "checkpoints")
+    record = json.loads((tmp_path / "checkpoints" / "run.json").read_text())
+    record["data"]["folder"] = str(tmp_path / "gone")
+    (tmp_path / "checkpoints" / "run.json").write_text(json.dumps(record))
+    done = run(tmp_path, "test_finetuned.py", "--quick-test", "--max-tokens", 4)
+    assert "builtin rows" in done.stderr and "Verdict" in done.stdout
+    assert "not found" in refused(tmp_path, "test_finetuned.py")
+
+
 def test_a_signal_before_the_first_step_leaves_a_run_that_goes_on(road: Path, tiny_model: Path) -> None:
     arguments = ["--model", str(tiny_model), "--adapter-path", "early", "--iters", "3", "--batch-size", "1"]
     command = [sys.executable, str(ROOT / "train.py"), *arguments]

@@ -1,6 +1,6 @@
 import pytest
 
-from finetune.verdict import judge, mcnemar_p, wilson_interval
+from finetune.verdict import judge, mcnemar_p, mcnemar_rows, paired_bootstrap, paired_shares, wilson_interval
 
 
 def test_mcnemar_by_hand() -> None:
@@ -28,3 +28,28 @@ def test_wilson_by_hand() -> None:
 def test_verdict_words(base: str, tuned: str, word: str) -> None:
     verdict = judge([c == "1" for c in base], [c == "1" for c in tuned])
     assert verdict.verdict == word
+
+
+def test_paired_shares_by_hand() -> None:
+    base, tuned = [False] * 10 + [True] * 90, [True] * 10 + [True] * 90
+    found = paired_shares(base, tuned)
+    assert (found.base, found.tuned, found.difference) == (0.9, 1.0, pytest.approx(0.1))
+    # (10.5 - 0.5) / 102 -+ 1.96 sqrt((11 / 102 - (10 / 102) ** 2) / 102), Agresti and Min 2005
+    assert (found.low, found.high) == (pytest.approx(0.0372, abs=1e-3), pytest.approx(0.1589, abs=1e-3))
+
+
+def test_rows_that_would_settle_it() -> None:
+    # Connor 1987: shares 0.15 and 0.05 of discordant pairs need about 155 of them for 80 % power
+    assert mcnemar_rows(15, 5, 100) == pytest.approx(155, abs=3)
+    assert mcnemar_rows(3, 3, 10) is None and mcnemar_rows(0, 0, 10) is None
+
+
+def test_bootstrap_covers_what_it_should() -> None:
+    numpy = pytest.importorskip("numpy")
+    draws, covered = numpy.random.default_rng(1), 0
+    for _ in range(100):
+        base = draws.normal(2.0, 1.0, 60)
+        tuned = base - 0.3 + draws.normal(0.0, 0.5, 60)
+        found = paired_bootstrap(base, tuned, [1.0] * 60)
+        covered += found.low <= -0.3 <= found.high
+    assert 88 <= covered <= 99

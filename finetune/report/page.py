@@ -69,6 +69,7 @@ def render(
         dataset=dataset,
         sides=sides,
         judged=judged,
+        by_loss=(evaluation or {}).get("decided_by") == "loss per token",
         accuracy_chart=charts.accuracy(sides, evaluation["metric"]) if evaluation and judged else None,
         loss_chart=charts.loss(metrics),
         kinds=_kinds(sides),
