@@ -9,7 +9,9 @@ from finetune.artifacts import Row
 from finetune.encoding import ChatEncoder, Example, Message
 from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.text_overlap import repetition
-from finetune.verdict import Difference, Verdict, judge, judge_losses, paired_bootstrap, paired_shares, wilson_interval
+from finetune.verdict import Difference, Verdict, judge, judge_means, paired_bootstrap, paired_shares, wilson_interval
+
+LOSS = "loss per token"
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Side:
         kinds = Counter(one.score.kind for one in self.scored if one.score.value is not None)
         return {
             "accuracy": right / len(values) if values else None,
+            "score": sum(values) / len(values) if values else None,
             "interval": wilson_interval(right, len(values)),
             "right": right,
             "kinds": dict(kinds.most_common()),
@@ -153,7 +156,7 @@ def result(rows: Sequence[Row], sides: Mapping[str, Side], task: Task) -> dict[s
 def compared(base: Side, tuned: Side, task: Task) -> dict[str, Any]:
     """The verdict and what decided it, the differences of all measures, and the rows that got worse.
 
-    Right or wrong decides, where the task's rows have scores of their own; else the loss of the reference.
+    Right or wrong decides where every score is one of the two, else the mean score; where most rows have none, the loss.
     """
     # a row whose answers cannot both be scored says nothing of the difference
     pairs = [
@@ -162,16 +165,21 @@ def compared(base: Side, tuned: Side, task: Task) -> dict[str, Any]:
         if one.score.value is not None and other.score.value is not None
     ]
     before, after = [value == 1.0 for _, value, _ in pairs], [value == 1.0 for _, _, value in pairs]
-    by_loss = not pairs or (task.loss_decides and 2 * len(pairs) < len(base.scored))
-    losses = base.losses.sums, tuned.losses.sums
-    if by_loss:
-        verdict: Verdict = judge_losses(*losses, tuned.losses.tokens)
+    losses, tokens = (base.losses.sums, tuned.losses.sums), tuned.losses.tokens
+    changes = {i: a - b for i, b, a in pairs}
+    decided_by = task.metric
+    if not pairs or (task.loss_decides and 2 * len(pairs) < len(base.scored)):
+        decided_by = LOSS
+        verdict: Verdict = judge_means("Loss per token of the reference", *losses, tokens, higher_is_better=False)
         changes = {i: b - a for i, (b, a) in enumerate(zip(*losses, strict=True))}
-    else:
+    elif all(value in (0.0, 1.0) for _, *values in pairs for value in values):
         verdict = judge(before, after)
-        changes = {i: a - b for i, b, a in pairs if (a == 1.0) != (b == 1.0)}
+    else:
+        decided_by = "score"
+        values = [value for _, value, _ in pairs], [value for _, _, value in pairs]
+        verdict = judge_means("Mean score", *values, [1.0] * len(pairs), higher_is_better=True)
     differences: dict[str, Difference] = {task.metric: paired_shares(before, after)} if pairs else {}
-    differences["loss per token"] = paired_bootstrap(*losses, tuned.losses.tokens)
+    differences[LOSS] = paired_bootstrap(*losses, tokens)
     for name in sorted({name for one in tuned.scored for name in one.score.parts}):
         both = [
             (one.score.parts[name], other.score.parts[name])
@@ -182,7 +190,7 @@ def compared(base: Side, tuned: Side, task: Task) -> dict[str, Any]:
             differences[name] = paired_bootstrap([b for b, _ in both], [a for _, a in both], [1.0] * len(both))
     return {
         **asdict(verdict),
-        "decided_by": "loss per token" if by_loss else task.metric,
+        "decided_by": decided_by,
         "differences": {name: asdict(difference) for name, difference in differences.items()},
         "worse_rows": sorted((i for i, change in changes.items() if change < 0), key=changes.__getitem__),
     }

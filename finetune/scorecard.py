@@ -101,6 +101,8 @@ def _measures(record: Record, sides: Sequence[str], wide: bool) -> Any:
     if record["scored"]:
         cells = [f"{side['accuracy']:.1%}" for side in shown]
         add(record["metric"], cells, _points(differences.get(record["metric"])))
+        if any(side["score"] != side["accuracy"] for side in shown):
+            add("  mean score", [f"{side['score']:.3f}" for side in shown])
         add("  95 % interval", [f"{side['interval'][0]:.0%} to {side['interval'][1]:.0%}" for side in shown])
         add("  right", [f"{side['right']} of {record['scored']}" for side in shown])
     for part in shown[-1]["parts"]:

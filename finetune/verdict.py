@@ -14,8 +14,8 @@ class Verdict:
     verdict: str  # "better", "worse" or "no evidence"
     explanation: str
     p: float | None  # two-sided, of the exact McNemar test; None where an interval decided
-    fixed: int  # rows that only the tuned model got right, or on which its loss is lower
-    broken: int  # rows that only the base model got right, or on which the tuned model's loss is higher
+    fixed: int  # rows that only the tuned model got right, or on which it did better
+    broken: int  # rows that only the base model got right, or on which the tuned model did worse
     needed: (
         int | None
     )  # rows that would show a difference as large as the one seen; None where one was shown or none seen
@@ -43,20 +43,23 @@ def judge(base: Sequence[bool], tuned: Sequence[bool]) -> Verdict:
     return Verdict(word, explanation + _to_settle(needed), p, fixed, broken, needed)
 
 
-def judge_losses(base: Sequence[float], tuned: Sequence[float], tokens: Sequence[int]) -> Verdict:
-    """The verdict on the losses of paired rows, each summed over its ``tokens``; lower is better."""
-    found = paired_bootstrap(base, tuned, tokens)
-    word = "better" if found.high < 0 else "worse" if found.low > 0 else "no evidence"
+def judge_means(
+    measure: str, base: Sequence[float], tuned: Sequence[float], weights: Sequence[float], higher_is_better: bool
+) -> Verdict:
+    """The verdict on a measure that is no yes or no: of each row a sum over its weight, such as its loss over its tokens."""
+    found = paired_bootstrap(base, tuned, weights)
+    rose, fell = found.low > 0, found.high < 0
+    word = "no evidence" if not rose and not fell else "better" if rose == higher_is_better else "worse"
     needed = None
     if word == "no evidence" and found.difference:
         error = (found.high - found.low) / (2 * _Z)
         needed = ceil(len(base) * ((_Z + _Z_POWER) * error / found.difference) ** 2)
-    fixed = sum(after < before for before, after in zip(base, tuned, strict=True))
-    broken = sum(after > before for before, after in zip(base, tuned, strict=True))
+    signs = [(after - before) * (1 if higher_is_better else -1) for before, after in zip(base, tuned, strict=True)]
     explanation = (
-        f"Loss per token of the reference {found.base:.3f} and {found.tuned:.3f}: {found.difference:+.3f}"
+        f"{measure} {found.base:.3f} and {found.tuned:.3f}: {found.difference:+.3f}"
         f" (95 % interval {found.low:+.3f} to {found.high:+.3f}, paired bootstrap over {len(base)} rows)"
     )
+    fixed, broken = sum(sign > 0 for sign in signs), sum(sign < 0 for sign in signs)
     return Verdict(word, explanation + _to_settle(needed), None, fixed, broken, needed)
 
 

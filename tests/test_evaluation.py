@@ -87,6 +87,13 @@ def test_the_loss_decides_for_long_conversations() -> None:
     assert found["verdict"] == "no evidence" and found["fixed"] == found["broken"] == 10
 
 
+def test_the_mean_decides_where_scores_are_graded() -> None:
+    base, tuned = side([0.2, 0.3] * 10, [1] * 20), side([0.4, 0.9] * 10, [1] * 20)
+    found = compared(base, tuned, TASKS["alpaca"])
+    assert (found["decided_by"], found["verdict"], found["fixed"]) == ("score", "better", 20)
+    assert compared(tuned, base, TASKS["alpaca"])["verdict"] == "worse"
+
+
 def test_parts_are_compared_on_the_same_rows() -> None:
     rows = [{**row, "instruction": "i", "output": "o"} for row in ROWS]
     base, tuned = side([0.0] * 8, [1] * 8, [0.1] * 8), side([0.5] * 8, [1] * 8, [0.6] * 8)
