@@ -104,16 +104,17 @@ class Side:
     scored: list[Scored]
     losses: Losses
 
-    def summary(self, task: Task) -> dict[str, Any]:
-        values = [one.score.value for one in self.scored if one.score.value is not None]
-        right = sum(value == 1.0 for value in values)
+    def summary(self, task: Task, counted: Sequence[bool]) -> dict[str, Any]:
+        """``counted``: which rows have a score on every side."""
+        scores = [one.score for one, counts in zip(self.scored, counted, strict=True) if counts]
+        right = sum(score.value == 1.0 for score in scores)
         answers = [one.answer for one in self.scored]
         parts = sorted({name for one in self.scored for name in one.score.parts})
-        kinds = Counter(one.score.kind for one in self.scored if one.score.value is not None)
+        kinds = Counter(score.kind for score in scores)
         return {
-            "accuracy": right / len(values) if values else None,
-            "score": sum(values) / len(values) if values else None,
-            "interval": wilson_interval(right, len(values)),
+            "accuracy": right / len(scores) if scores else None,
+            "score": sum(score.value or 0.0 for score in scores) / len(scores) if scores else None,
+            "interval": wilson_interval(right, len(scores)),
             "right": right,
             "kinds": dict(kinds.most_common()),
             "formatted": sum(one.score.kind not in task.malformed for one in self.scored) / len(answers),
@@ -132,12 +133,14 @@ class Side:
 def result(rows: Sequence[Row], sides: Mapping[str, Side], task: Task) -> dict[str, Any]:
     """The record of an evaluation: ``sides`` holds "tuned" and, for a comparison, "base"."""
     sides = {name: sides[name] for name in ("base", "tuned") if name in sides}
-    tuned = sides["tuned"].scored
+    pairs = zip(*(side.scored for side in sides.values()), strict=True)
+    # of the first side without a score: the SQL worker may have been killed at one side only
+    unscored = [next((one.score.kind for one in pair if one.score.value is None), None) for pair in pairs]
     record: dict[str, Any] = {
         "n": len(rows),
-        "scored": sum(one.score.value is not None for one in tuned),
-        "unscored": dict(Counter(one.score.kind for one in tuned if one.score.value is None)),
-        **{name: side.summary(task) for name, side in sides.items()},
+        "scored": unscored.count(None),
+        "unscored": dict(Counter(kind for kind in unscored if kind is not None)),
+        **{name: side.summary(task, [kind is None for kind in unscored]) for name, side in sides.items()},
     }
     if "base" in sides:
         record |= compared(sides["base"], sides["tuned"], task)

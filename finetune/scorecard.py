@@ -24,7 +24,7 @@ def print_comparison(record: Record, examples: int) -> None:
     console.print(_measures(record, sides, console.width >= _WIDE))
     if record["unscored"]:
         left_out = ", ".join(f"{count} {kind}" for kind, count in record["unscored"].items())
-        console.print(f"Left out, because the row itself cannot be judged: {left_out}.")
+        console.print(f"Left out, because they cannot be judged: {left_out}.")
     for name in sides:
         if kinds := record[name]["kinds"]:
             console.print(f"{name}: {', '.join(f'{kind} {count}' for kind, count in kinds.items())}")

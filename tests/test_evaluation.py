@@ -75,6 +75,14 @@ def test_right_and_wrong_decide_where_rows_have_scores() -> None:
     assert found["differences"]["loss per token"]["difference"] == -4
 
 
+def test_a_row_without_a_score_on_one_side_counts_for_neither() -> None:
+    base, tuned = side([0, None, 1, 1], [1] * 4), side([1, 1, None, 1], [1] * 4)
+    record = result([{**row, "sql_prompt": "q"} for row in ROWS[:4]], {"base": base, "tuned": tuned}, TASKS["sql"])
+    assert (record["n"], record["scored"], record["unscored"]) == (4, 2, {"ok": 2})
+    assert (record["base"]["right"], record["base"]["accuracy"], record["tuned"]["right"]) == (1, 0.5, 2)
+    assert record["base"]["kinds"] == {"ok": 2} and (record["fixed"], record["broken"]) == (1, 0)
+
+
 def test_the_loss_decides_for_long_conversations() -> None:
     steady = [1.0 + i / 10 for i in range(20)]
     worse, better = side([None] * 20, [loss + 1 for loss in steady]), side([None] * 20, steady)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.sql import ANSWER_KINDS, GOLD_KINDS, SqlJudge, extract_sql
+from finetune.sql import ANSWER_KINDS, UNSCORED_KINDS, SqlJudge, extract_sql
 from finetune.sql.compare import compare, ordered, unordered
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "gretel_text_to_sql_train.jsonl"
@@ -103,7 +103,7 @@ def test_wrong(judge: SqlJudge, gold: str, answer: str, kind: str) -> None:
 def test_rows_that_say_nothing(judge: SqlJudge, context: str, gold: str, kind: str) -> None:
     judged = judge.judge(context, gold, gold)
     assert judged.kind == kind, judged
-    assert kind in GOLD_KINDS and not judged.scored and not judged.right
+    assert kind in UNSCORED_KINDS and not judged.scored and not judged.right
 
 
 def test_generated_databases_find_what_the_own_one_cannot(judge: SqlJudge) -> None:

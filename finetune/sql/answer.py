@@ -36,15 +36,15 @@ _QUOTED = re.compile(rf"(?P<mark>[`\"])(?P<sql>{_STATEMENT}.*?)(?P=mark)", re.DO
 _ANYWHERE = re.compile(rf"(?P<sql>{_CAPITALS})")
 _ANY_CASE = re.compile(rf"^{_MARKER}{_LABEL}(?P<sql>{_STATEMENT})", re.MULTILINE | re.IGNORECASE)
 
-_LANGUAGE = rf"(?:[ \t]*(?!{_STATEMENT})[\w+.-]*[ \t]*\n|[ \t]*(?i:sqlite|sql)\b)?"
+_LANGUAGE = rf"(?:[ \t]*+(?!{_STATEMENT})[\w+.-]*+[ \t]*+\n|[ \t]*(?i:sqlite|sql)\b)?"
 _FENCE = re.compile(rf"(?P<fence>```|~~~){_LANGUAGE}(?P<code>.*?)(?:(?P=fence)|\Z)", re.DOTALL)
 
 _TOKEN = re.compile(  # what is quoted runs to the end where its quote is not closed
     r"""'(?:[^']|'')*(?:'|\Z) | "(?:[^"]|"")*(?:"|\Z) | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z)
-    | --[^\n]* | /\*.*?(?:\*/|\Z) | [();] | \b(?i:SELECT)\b | \n""",
+    | --[^\n]* | /\*.*?(?:\*/|\Z) | [();] | \b(?i:SELECT)\b | \n(?:[ \t]*+\n)*+""",
     re.DOTALL | re.VERBOSE,
 )
-_BLANK = re.compile(r"[ \t]*(?:\n|\Z)")
+_REST_IS_BLANK = re.compile(r"[ \t]*\Z")
 _PROSE = re.compile(  # a line of it, straight below a statement without a semicolon
     r"""[ \t]*(?:(?:This|These|That|The|It|Here|We|You|If|In|I|Please)[ '][a-z]
     | \**(?:Explanation|Note|Output|Result|Answer|Question|SQL|Query)s?\**[ \t]?: | \#\#\# | <\| | </)""",
@@ -93,12 +93,12 @@ def _end(text: str, start: int, fenced: bool) -> int:
             return token.start()
         depth += {"(": 1, ")": -1}.get(token[0], 0)
         selects += depth == 0 and token[0].upper() == "SELECT"
-        if token[0] != "\n" or fenced or depth > 0:
+        if token[0][0] != "\n" or fenced or depth > 0:
             continue
         if _PROSE.match(text, token.end()):
             return token.start()
         unfinished = text[start : token.start()].rstrip().endswith(",") or (begins_with and not selects)
-        blank = _BLANK.match(text, token.end())
+        blank = len(token[0]) > 1 or _REST_IS_BLANK.match(text, token.end())
         if blank and not unfinished and not _CONTINUES.match(text, token.end()):
             return token.start()
     return len(text)

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any
 
 WORKER = Path(__file__).with_name("worker.py")
-GRACE_SECONDS = 3.0  # for what the worker's own clock cannot interrupt
+STOP, KILL = 0.7, 0.85  # of an answer's seconds: the worker's clock stops it; we end what that cannot interrupt
+KILLED = {-1, -2, -9, -15}  # exit codes of SIGHUP, SIGINT, SIGKILL, SIGTERM: no SQL and no limit of ours does that
 INHERITED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # of the environment: a Python may need them to start
 
 Value = None | int | float | str | tuple[str, str]  # the tuple is a blob: ("blob", hexadecimal digits)
@@ -71,14 +72,20 @@ class Description:
     functions: frozenset[str]
 
 
+class WorkerKilled(Exception):
+    """The worker was ended from outside at both tries: that says nothing about the SQL."""
+
+
 class SqlWorker:
     """One worker process, started when it is first needed and again after it has died.
 
-    Use as a context manager; ``seconds`` is the time for all the statements of one request together.
+    Use as a context manager; ``seconds`` is the time for all the statements of one request together, by the wall clock.
+    ``killed`` counts how often the process was ended from outside in the middle of one.
     """
 
     def __init__(self, seconds: float = 2.0):
         self.seconds = seconds
+        self.killed = 0
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> "SqlWorker":
@@ -102,7 +109,7 @@ class SqlWorker:
         return self._process.pid if self._process is not None else None
 
     def describe(self, script: str) -> Description | Outcome:
-        """The database that ``script`` makes, or the outcome that says why it makes none."""
+        """The database that ``script`` makes, or the outcome that says why it makes none. Raises WorkerKilled."""
         reply = self._request([(script, None)], write=False, stop=True)[0]
         if "error" in reply:
             return _outcome(reply)
@@ -123,33 +130,45 @@ class SqlWorker:
         """The outcome of each (script, statement); with ``stop``, up to the first failure.
 
         ``write`` allows INSERT, UPDATE and DELETE on the tables that exist, and answers with every table's
-        rows. Fewer outcomes than ``runs`` come back where the last of them is a failure.
+        rows. Fewer outcomes than ``runs`` come back where the last of them is a failure. Raises WorkerKilled.
         """
         return [_outcome(reply) for reply in self._request(list(runs), write, stop)]
 
     def _request(self, runs: list[tuple[str, str | None]], write: bool, stop: bool) -> list[dict[str, Any]]:
-        request = json.dumps({"runs": runs, "write": write, "stop": stop, "seconds": self.seconds})
-        for _attempt in range(2):  # a process found dead, or ended from outside, costs one more try
+        request = json.dumps({"runs": runs, "write": write, "stop": stop, "seconds": STOP * self.seconds})
+        deaths: set[int] = set()
+        for _attempt in range(2):  # a process that died costs one more try
             late = threading.Event()
-            line = self._exchange(request, late)
+            process = self._running()
+            line = self._exchange(process, request, late)
             if line:
                 replies: list[dict[str, Any]] = json.loads(line)
                 return replies
             self.close()
             if late.is_set():
                 return [{"error": "timeout", "message": "did not stop in time"}]
+            deaths.add(process.returncode)
+            self.killed += process.returncode in KILLED
+        if deaths <= KILLED:
+            raise WorkerKilled(f"the worker was killed from outside twice (exit code {process.returncode})")
         return [{"error": "too_large", "message": "its process died twice: out of memory or processor time"}]
 
-    def _exchange(self, request: str, late: threading.Event) -> str:
+    def _running(self) -> "subprocess.Popen[str]":
+        """The process, a new one where there is none or it was killed while it waited."""
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        self._process = self._process or _start()
+        return self._process
+
+    def _exchange(self, process: "subprocess.Popen[str]", request: str, late: threading.Event) -> str:
         """One line there and one back; "" where the process died, with ``late`` set where we ended it."""
-        process = self._process = self._process or _start()
         assert process.stdin is not None and process.stdout is not None
 
         def end() -> None:
             late.set()
             process.kill()
 
-        timer = threading.Timer(self.seconds + GRACE_SECONDS, end)
+        timer = threading.Timer(KILL * self.seconds, end)
         timer.start()
         try:
             process.stdin.write(request + "\n")

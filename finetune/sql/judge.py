@@ -13,10 +13,10 @@ from types import TracebackType
 from finetune.sql.answer import find_statements
 from finetune.sql.compare import Expected, compare, ordered, same_tables, unordered
 from finetune.sql.databases import generate
-from finetune.sql.execution import Description, Outcome, SqlWorker
+from finetune.sql.execution import Description, Outcome, SqlWorker, WorkerKilled
 from finetune.sql.gold import Gold, read_gold
 
-GOLD_KINDS = ("gold_error", "unscorable")
+UNSCORED_KINDS = ("gold_error", "unscorable", "worker_killed")
 ANSWER_KINDS = (
     "ok",
     "no_sql",
@@ -48,7 +48,8 @@ NOW = re.compile(
 
 @dataclass(frozen=True)
 class Judgement:
-    """``kind`` is one of ANSWER_KINDS, or of GOLD_KINDS where the row can say nothing about any answer.
+    """``kind`` is one of ANSWER_KINDS, or of UNSCORED_KINDS: the row can say nothing about any answer, or the worker
+    was killed from outside both times that it was tried. ``reason`` says so too where the second try succeeded.
 
     ``write`` marks a row whose gold is an INSERT, UPDATE or DELETE, judged by all tables afterwards.
     """
@@ -63,7 +64,7 @@ class Judgement:
 
     @property
     def scored(self) -> bool:
-        return self.kind not in GOLD_KINDS
+        return self.kind not in UNSCORED_KINDS
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,10 @@ class Result:
 
 def gold_problem(worker: SqlWorker, context: str, gold: str) -> str | None:
     """Why a row's own SQL does not run on the row's own tables, as a reason that can be counted; None where it does."""
-    outcome, _ = _run_reference(worker, context, gold)
+    try:
+        outcome, _ = _run_reference(worker, context, gold)
+    except WorkerKilled as error:
+        return f"its SQL was not tried: {error}"
     return None if outcome.error is None else f"its SQL does not run: {outcome.error}"
 
 
@@ -103,8 +107,8 @@ def _run_reference(worker: SqlWorker, context: str, gold: str) -> tuple[Outcome,
 class SqlJudge:
     """Judges answers; owns one worker process, which ends with the context manager.
 
-    ``seconds`` is the time of one answer on all its databases; ``generated`` is how many stand beside the
-    row's own. What is learnt of a row's gold is kept: a second answer to the row costs only its own run.
+    ``seconds`` is the most that one answer takes on all its databases, by the wall clock; ``generated`` is how
+    many stand beside the row's own. What is learnt of a row's gold is kept: a second answer to the row costs only its own run.
     """
 
     def __init__(self, seconds: float = 2.0, generated: int = 2):
@@ -122,14 +126,25 @@ class SqlJudge:
 
     def judge(self, context: str, gold: str, answer: str) -> Judgement:
         """One answer, as the model wrote it, against ``gold`` on the tables that ``context`` makes."""
+        killed = self._worker.killed
+        try:
+            judgement = self._judge(context, gold, answer)
+        except WorkerKilled as error:  # gold's results are not kept then: the next answer tries again
+            return Judgement("worker_killed", str(error))
+        if self._worker.killed == killed:
+            return judgement
+        marks = [judgement.reason] * bool(judgement.reason) + ["tried again: the worker was killed from outside"]
+        return replace(judgement, reason="; ".join(marks))
+
+    def _judge(self, context: str, gold: str, answer: str) -> Judgement:
         results = self._results(context, gold)
         if isinstance(results, Judgement):
             return results
         write = results[0].outcome.tables is not None
-        kind, reason = self._judge(results, answer, write)
+        kind, reason = self._judge_by(results, answer, write)
         return Judgement(kind, reason, write)
 
-    def _judge(self, results: list[Result], answer: str, write: bool) -> tuple[str, str]:
+    def _judge_by(self, results: list[Result], answer: str, write: bool) -> tuple[str, str]:
         if len(answer) > MAX_ANSWER:
             return "too_large", f"{len(answer)} characters"
         statements = find_statements(answer)

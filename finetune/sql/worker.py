@@ -18,6 +18,7 @@ except ImportError:  # not a POSIX system: SQLite's own limits and the parent's 
     resource = None  # type: ignore[assignment]
 
 HEAP_BYTES = 64 * 2**20  # all that SQLite may allocate
+DATA_BYTES = 160 * 2**20  # all that the process may: one row within HEAP_BYTES can be four times as large in Python
 ADDRESS_SPACE_BYTES = 1024 * 2**20
 CPU_SECONDS = 20  # for one request
 MAX_ROWS, MAX_RESULT_BYTES = 10_000, 2 * 2**20
@@ -38,6 +39,7 @@ LIMITS = {
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
 
+LATE = {"error": "timeout", "message": "no time was left for it"}
 NOT_INTERNAL = "name NOT LIKE 'sqlite~_%' ESCAPE '~'"
 
 QUERY = {"SELECT", "READ", "FUNCTION", "RECURSIVE"}
@@ -117,10 +119,9 @@ def fetch(cursor: sqlite3.Cursor) -> list[list[Any]]:
     """All rows, a blob as ``{"blob": hexadecimal}``. Raises MemoryError past the limits on rows and bytes."""
     rows: list[list[Any]] = []
     size = 0
-    while batch := cursor.fetchmany(16):
-        for row in batch:
-            size += sum(len(value) if isinstance(value, str | bytes) else 8 for value in row)
-            rows.append([{"blob": value.hex()} if isinstance(value, bytes) else value for value in row])
+    for row in cursor:  # one at a time: 200 long values make 20 MB
+        size += sum(8 + len(value) if isinstance(value, str | bytes) else 8 for value in row)
+        rows.append([{"blob": value.hex()} if isinstance(value, bytes) else value for value in row])
         if len(rows) > MAX_ROWS or size > MAX_RESULT_BYTES:
             raise MemoryError(f"more than {MAX_ROWS} rows or {MAX_RESULT_BYTES} bytes")
     return rows
@@ -194,7 +195,8 @@ def classify(error: Exception, denied: str) -> dict[str, str]:
 
 def limit_process() -> None:
     """Memory for the process; no file may grow and no core be dumped."""
-    for name, value in (("RLIMIT_AS", ADDRESS_SPACE_BYTES), ("RLIMIT_FSIZE", 0), ("RLIMIT_CORE", 0)):
+    limits = {"RLIMIT_DATA": DATA_BYTES, "RLIMIT_AS": ADDRESS_SPACE_BYTES, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
+    for name, value in limits.items():
         try:
             resource.setrlimit(getattr(resource, name), (value, value))
         except (AttributeError, ValueError, OSError):  # macOS knows RLIMIT_AS and refuses to set it
@@ -217,12 +219,14 @@ def main() -> None:
             limit_processor_time()
         request = json.loads(line)
         deadline = time.monotonic() + request["seconds"]
-        replies = []
-        for script, sql in request["runs"]:
-            replies.append(run(script, sql, request["write"], deadline))
-            if request["stop"] and "error" in replies[-1]:
+        sys.stdout.write("[")
+        for number, (script, sql) in enumerate(request["runs"]):
+            late = time.monotonic() > deadline
+            reply = LATE if late else run(script, sql, request["write"], deadline)
+            sys.stdout.write(", " * bool(number) + json.dumps(reply))  # each at once: no two results in memory
+            if request["stop"] and "error" in reply:
                 break
-        print(json.dumps(replies), flush=True)
+        print("]", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from finetune.rows import RowKind
 
 @dataclass(frozen=True)
 class Score:
-    """How good an answer is, 0 to 1, and why. ``value`` is None where the row itself cannot be judged."""
+    """How good an answer is, 0 to 1, and why. ``value`` is None where it cannot be judged, through no fault of the answer."""
 
     value: float | None
     kind: str  # a class that can be counted, such as "ok" or "unknown_column"
