@@ -21,8 +21,8 @@ def main(config: EvaluationConfig) -> None:
         from finetune.chat import chat
 
         tuned = run.load()
-        base = tuned.without_adapter() if config.show_base else None
-        chat(tuned, base, config.max_tokens)
+        models = {"base": tuned.without_adapter(), "tuned": tuned} if config.show_base else {"tuned": tuned}
+        chat(models, config.max_tokens, run.task.name)
         return
 
     split = "valid" if config.use_validation else "test"

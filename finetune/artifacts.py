@@ -93,11 +93,16 @@ def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
 
 
 def append_jsonl(path: Path, row: Row) -> None:
+    """Add a row at the end of the file; a last line that lacks its end gets it first."""
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":
+                    file.write(b"\n")
+            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}", exit_code=4) from None
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}", exit_code=4) from None
 
 
 def read_json(path: Path, made_by: str, keys: Sequence[str] = ()) -> dict[str, Any]:

@@ -117,7 +117,11 @@ def run(
 
 def visible(text: str) -> str:
     """Control characters, which could do things to a terminal, as the symbols that stand for them."""
-    return "".join(chr(0x2400 + ord(c)) if ord(c) < 32 and c not in "\n\t" else c for c in text)
+    return text.translate(_SYMBOLS)
+
+
+_SYMBOLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
+_SYMBOLS |= {127: "\u2421", **dict.fromkeys(range(128, 160), "\u2426")}  # Unicode has no symbols for those from 128
 
 
 def parse(

@@ -1,10 +1,11 @@
 """Rows to token ids and loss mask: the one place where text becomes tokens, for training, evaluation and chat."""
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class ChatEncoder:
         os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
         from transformers import AutoTokenizer
 
+        self._folder = folder
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError) as error:
@@ -61,8 +63,11 @@ class ChatEncoder:
         self.stop_tokens = frozenset(token for token in ends if token is not None)
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids up to the place where the assistant's answer begins."""
-        return self._encode([self._render(messages, prompt=True)])[0]
+        """Token ids up to the place where the assistant's answer begins. ValueError where the chat template refuses."""
+        try:
+            return self._encode([self._render(messages, prompt=True)])[0]
+        except _template_errors() as error:
+            raise ValueError(f"the chat template refuses it: {first_line(error)}") from error
 
     def example(self, messages: Sequence[Message]) -> Example:
         """Token ids and loss mask of a whole conversation. ValueError where the chat template refuses it."""
@@ -120,6 +125,13 @@ class ChatEncoder:
     def types_controls(self, messages: Sequence[Message]) -> bool:
         """Whether somebody typed what looks like a special token."""
         return any(self._controls.occur_in(message["content"]) for message in messages)
+
+    @cached_property
+    def context_length(self) -> int | None:
+        """The most tokens of prompt and answer together; None where the model does not say."""
+        config = _json(self._folder / "config.json")
+        length = {**config, **(config.get("text_config") or {})}.get("max_position_embeddings")
+        return length if isinstance(length, int) and length > 0 else None
 
     @property
     def template(self) -> str:
@@ -226,11 +238,13 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
 
 def _generation_eos(folder: Path) -> list[int]:
     """The end-of-sequence ids of generation_config.json; a model may name several."""
-    import json
-
-    path = folder / "generation_config.json"
-    ids = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id", []) if path.exists() else []
+    ids = _json(folder / "generation_config.json").get("eos_token_id", [])
     return ids if isinstance(ids, list) else [ids]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Of a file of the model's; empty where it has none of this name."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def encode_rows(

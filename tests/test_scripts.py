@@ -92,19 +92,6 @@ def test_benchmark_writes_numbers_and_a_page(road: Path) -> None:
     assert "No evidence" in page and "<script" not in page
 
 
-def test_chat_answers_and_ends(road: Path) -> None:
-    done = run(
-        road,
-        "test_finetuned.py",
-        "--interactive",
-        "--show-base",
-        "--max-tokens",
-        5,
-        stdin="hello\n/new\n/quit\n",
-    )
-    assert "base> " in done.stdout and "tuned> " in done.stdout and "(new conversation)" in done.stdout
-
-
 def test_a_signal_ends_training_after_saving(road: Path, tiny_model: Path) -> None:
     command = [
         sys.executable,

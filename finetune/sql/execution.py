@@ -26,8 +26,8 @@ Row = tuple[Value, ...]
 class Outcome:
     """What one statement did: ``error`` is None, or the class of the failure as ``ANSWER_KINDS`` lists them.
 
-    ``rows`` and ``columns`` are a query's; ``tables`` is the whole database after a write; ``functions`` are
-    the SQL functions it names; ``denied`` is the action that was forbidden.
+    ``rows``, ``columns`` and their ``names`` are a query's; ``tables`` is the whole database after a write;
+    ``functions`` are the SQL functions it names; ``denied`` is the action that was forbidden.
     """
 
     error: str | None = None
@@ -35,6 +35,7 @@ class Outcome:
     denied: str = ""
     rows: tuple[Row, ...] = ()
     columns: int = 0
+    names: tuple[str, ...] = ()
     tables: dict[str, tuple[Row, ...]] | None = None
     functions: frozenset[str] = frozenset()
 
@@ -214,6 +215,7 @@ def _outcome(reply: dict[str, Any]) -> Outcome:
         denied=reply.get("denied", ""),
         rows=_rows(reply.get("rows", [])),
         columns=reply.get("columns", 0),
+        names=tuple(reply.get("names", ())),
         tables=None if tables is None else {name: _rows(rows) for name, rows in tables.items()},
         functions=frozenset(reply.get("functions", [])),
     )

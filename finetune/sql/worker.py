@@ -170,7 +170,8 @@ def run(script: str, sql: str | None, write: bool, deadline: float) -> dict[str,
         authorizer.functions.clear()
         authorizer.allowed = WRITE if write else QUERY
         cursor = connection.execute(sql)
-        reply: dict[str, Any] = {"rows": fetch(cursor), "columns": len(cursor.description or ())}
+        names = [column[0] for column in cursor.description or ()]
+        reply: dict[str, Any] = {"rows": fetch(cursor), "columns": len(names), "names": names}
         if write:
             reply = {"tables": {table["name"]: table["rows"] for table in describe(connection)}}
         return reply | {"functions": sorted(authorizer.functions)}

@@ -16,7 +16,7 @@ from finetune.encoding import Message
 from finetune.rows import Checker
 from finetune.tasks.base import Score, Scorer, Task
 
-_INSTRUCTION = "You write SQLite queries."
+INSTRUCTION = "You write SQLite queries."  # the system message
 
 # of the builtin domains; the rows of a split all come from its own domains
 _DOMAIN_SHARES = {"valid": 0.1, "test": 0.2}
@@ -24,11 +24,16 @@ _DOMAIN_SHARES = {"valid": 0.1, "test": 0.2}
 
 # VARCHAR(255), DECIMAL(10, 2): SQLite ignores the sizes, and each digit is a token
 _TYPE_SIZE = re.compile(r"(?<=[A-Za-z])\s*\(\s*\d+(\s*,\s*\d+)?\s*\)")
+_COMMENT = re.compile(  # or what is quoted, which may look like one
+    r"""(?P<quoted>'[^']*(?:'|\Z) | "[^"]*(?:"|\Z) | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z)) | --[^\n]* | /\*.*?(?:\*/|\Z)""",
+    re.DOTALL | re.VERBOSE,
+)
 
 
 def schema_of(context: str) -> str:
-    """The CREATE statements of a context, one a line, without the sizes of types and without the rows."""
-    created = (statement for statement in _statements(context) if statement.upper().startswith("CREATE"))
+    """The CREATE statements of a context, one a line, without comments, the sizes of types and the rows."""
+    plain = _COMMENT.sub(lambda found: found["quoted"] or " ", context)
+    created = (statement for statement in _statements(plain) if statement.upper().startswith("CREATE"))
     return "\n".join(" ".join(_TYPE_SIZE.sub("", statement).split()) for statement in created)
 
 
@@ -44,12 +49,15 @@ def _statements(script: str) -> Iterator[str]:
         yield pending.strip()
 
 
+def user_message(context: str, question: str) -> str:
+    """What the user says: the tables of the context, then the question."""
+    return f"{schema_of(context)}\n\nWrite one SQLite query: {question.strip()}".lstrip()
+
+
 def to_messages(row: Row) -> list[Message]:
-    schema = schema_of(row.get("sql_context") or "")
-    question = f"{schema}\n\nWrite one SQLite query: {row['sql_prompt'].strip()}".lstrip()
     return [
-        {"role": "system", "content": _INSTRUCTION},
-        {"role": "user", "content": question},
+        {"role": "system", "content": INSTRUCTION},
+        {"role": "user", "content": user_message(row.get("sql_context") or "", row["sql_prompt"])},
         {"role": "assistant", "content": row["sql"].strip()},
     ]
 
