@@ -54,8 +54,8 @@ class Session:
     def _help(self, _: str) -> str:
         rows = [(f"{name} {command.argument}", command.about) for name, command in COMMANDS.items()]
         lines = [f"{usage:<15} {about}" for usage, about in rows]
-        keys = "Ctrl-C stops an answer. A message that begins with a slash: type a space before it."
-        return "\n".join([*lines, keys])
+        lines += ["/system, /schema and /sql alone show what is set. Ctrl-C stops an answer."]
+        return "\n".join([*lines, "A message that begins with a slash: type a space before it."])
 
     def _reset(self, _: str) -> str:
         for turns in self._turns.values():
@@ -110,9 +110,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "/help": Command("", "this list", Session._help),
     "/reset": Command("", "forget what was said; the system message and the tables stay", Session._reset),
-    "/system": Command(
-        "TEXT", "the system message from now on; - for none, without TEXT the present one", Session._system
-    ),
+    "/system": Command("TEXT", "the system message from now on; - for none", Session._system),
     "/schema": Command("FILE", "CREATE and INSERT statements: tables to ask about; - for none", Session._schema),
     "/sql": Command("on|off", "run the SQL of each answer on the tables and show the result", Session._sql),
     "/save": Command("FILE", "add the conversation to a file, a row for each model", Session._save),
