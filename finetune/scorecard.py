@@ -92,7 +92,7 @@ def _measures(record: Record, sides: Sequence[str], wide: bool) -> Any:
         table.add_column(name, justify="right")
     differences = record.get("differences", {}) if wide else {}
     if differences:
-        table.add_column("difference (95 % interval)", justify="right")
+        table.add_column("difference (95 %)", justify="right")
 
     def add(title: str, cells: Sequence[str], difference: str = "") -> None:
         table.add_row(title, *cells, *([difference] if differences else []))
@@ -109,7 +109,7 @@ def _measures(record: Record, sides: Sequence[str], wide: bool) -> Any:
         cells = [f"{side['parts'].get(part, 0):.2f}" for side in shown]
         add(part, cells, _spread(differences.get(part), 2))
     cells = [f"{side['loss_per_token']:.3f}" for side in shown]
-    add("loss per token of the reference", cells, _spread(differences.get("loss per token"), 3))
+    add("loss per token", cells, _spread(differences.get("loss per token"), 3))
     add("keeps to the form", [f"{side['formatted']:.0%}" for side in shown])
     add("stops by itself", [f"{side['stopped']:.0%}" for side in shown])
     add("repeats itself", [f"{side['repetition']:.0%}" for side in shown])
@@ -124,7 +124,7 @@ def _points(difference: Record | None) -> str:
     if difference is None:
         return ""
     change, low, high = (100 * difference[name] for name in ("difference", "low", "high"))
-    return f"{change:+.1f} points ({low:+.1f} to {high:+.1f})"
+    return f"{change:+.1f} pts ({low:+.1f} to {high:+.1f})"
 
 
 def _spread(difference: Record | None, digits: int) -> str:
