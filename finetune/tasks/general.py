@@ -3,6 +3,9 @@
 The questions (``general_questions.py``) have nothing to do with any task. The same ones are asked of the base model and of the
 tuned one; what counts is the difference. A model that answers everything in the language of its task ("SELECT 'Paris';")
 is wrong, whatever the words in it.
+
+Small differences mean little: a system message alone ("You are a helpful assistant.") turns 25 of the 126
+scores of the builtin model.
 """
 
 import re
@@ -16,23 +19,24 @@ __all__ = ["QUESTIONS", "Question", "messages", "score"]
 
 _LENGTH, _SENTENCES = 200, 3  # what counts of an answer: further on, small models ramble
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
-# five or more short items in a row: the right one may be among them, but so is everything else
-_LIST = re.compile(
-    r"(?:(?:[-*•]\s*|\d+[.)]\s*)?[\w'’-]+(?: [\w'’-]+)?\s*(?:[,;/|\n]\s*(?:and |or )?| and | or )\s*){4,}(?:[-*•]\s*|\d+[.)]\s*)?[\w'’-]+"
-)
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"”'*)]*\s+|\n+")
+# five or more short items in a row: where everything is named, the right one is named too
+_ITEM = r"(?:[-*•]\s*|\d+[.)]\s*)?[\w'’-]+(?: [\w'’-]+)?"
+_LIST = re.compile(rf"(?:{_ITEM}\s*(?:[,;/|\n]\s*(?:and |or )?| and | or )\s*){{4,}}{_ITEM}")
 _WORD = re.compile(r"(?:(?<!\w)-)?\d+(?:\.\d+)?|[^\W\d_]+")
 _DIGIT_GROUPS = re.compile(r"(?<=\d),(?=\d{3}\b)")
-# "cold, not hot"; "9 is larger than 4"
-_DENIED = re.compile(r" (?:not|than|instead of|unlike)(?: (?:an?|the))* [^ ]+")
+# "cold, not hot"; "not necessarily hot"; "9 is larger than 4"
+_DENIED = re.compile(r" (?:not|than|instead of|unlike)(?: (?:an?|the|number|[a-z]+ly))* [^ ]+")
 _CODE = re.compile(
     r"""
     ```
-    | ^\s* select \b
-    | (?-i: \bSELECT\b | \bINSERT\ INTO\b | \bCREATE\ (?:TABLE|VIEW)\b | \bDELETE\ FROM\b | ^\s* UPDATE\ \w+\ SET\b )
-    | \A\s* (?: \{ | \[\s*[\[{"'\d] )                                        # JSON
-    | ^\s* (?:\w+:\s*)? [a-z.]{1,8}\s+ (?: %?[er]?[a-d]x | [astxfr]\d{1,2} | sp | ra | zero ) \s*,   # assembly
-    | ^\s* (?: ret | \.(?:globl|global|text|data|section)\b.* ) \s*$
+    | \A\s* (?: select\b | (?:create|alter|drop)\ (?:table|view|index)\b | insert\ into\b | delete\ from\b | update\b.+\bset\b )
+    | (?-i: \bSELECT\b | \b(?:CREATE|ALTER|DROP)\ (?:TABLE|VIEW)\b | \bUPDATE\b.+\bSET\b | \bINSERT\ INTO\b | \bDELETE\ FROM\b )
+    | \A\s* (?: \{ | \[\s*[\[{"'\d] )  # JSON
+    # an assembly instruction and its first register, a directive
+    | ^\s* (?:\w+:\s*)? [a-z][a-z0-9.]{0,11}\s+
+      (?: (?:x|f[ast]?|[ast])\d{1,2} | f?r[ds]\d? | sp | ra | zero | %?[er]?[a-d]x ) \s* (?: , | $ )
+    | ^\s* (?: ret\b\s*(?:$|[#;]) | \.(?:globl|global|text|data|section)\b )
     | ^\s* (?: def\ \w+\( | import\ \w+\s*$ | from\ \w+\ import\b | print\( | return\b.*; | \#include\b | </?\w+> )
     """,
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
@@ -44,11 +48,12 @@ def messages(question: Question) -> list[Message]:
 
 
 def score(question: Question, answer: str) -> Score:
-    """1 where the beginning of the answer says an accepted word and no rejected one, else 0; kind is "ok", "wrong", "empty" or "code".
+    """1 where the answer says an accepted word and no rejected one, else 0; the kind is "ok", "wrong", "empty" or "code".
 
-    The question itself is left out where the answer repeats it, and so are long lists and what is denied ("not hot").
+    Only the first sentences count, and in them neither the question again, nor other questions, nor long lists, nor what is
+    denied ("not hot").
     """
-    if not _words(answer).strip():
+    if not any(character.isalnum() for character in answer):
         return Score(0.0, "empty", "no text")
     text = _echo(question).sub(" ", answer).strip()[:_LENGTH]
     if _CODE.search(_first_sentences(text)):
@@ -67,8 +72,9 @@ def _echo(question: Question) -> re.Pattern[str]:
 
 
 def _first_sentences(text: str) -> str:
-    ends = [end.start() for end in _SENTENCE_END.finditer(text)]
-    return text[: ends[_SENTENCES - 1]] if len(ends) >= _SENTENCES else text
+    """One a line. Questions are left out: a model that does not answer often asks more of them."""
+    sentences = [sentence.strip() for sentence in _SENTENCE_END.split(text)]
+    return "\n".join([sentence for sentence in sentences if sentence and sentence[-1] != "?"][:_SENTENCES])
 
 
 def _words(text: str) -> str:
