@@ -1,46 +1,53 @@
 """Quality, speed and memory of the tuned model, against the base model with --compare; and one page worth sending.
 
-python benchmark.py --compare       results/benchmark.json, results/report.html
+python benchmark.py --compare             results/benchmark.json, benchmark.csv, report.html
+python benchmark.py --against other/      one adapter against another
+python benchmark.py --history             and what changed since the last time
 """
+
+import json
 
 from finetune import artifacts, cli
 from finetune.config import QUICK_ROWS, BenchmarkConfig
 
 
 def main(config: BenchmarkConfig) -> None:
-    from finetune import benchmarking, comparison, report, run_record, scorecard
+    from finetune import benchmarking, comparison, history, report, run_record, scorecard, speed_table
     from finetune.progress import say
 
+    if config.compare and config.against:
+        raise cli.UserError("--compare and --against exclude each other (give one)")
     run = comparison.open_run(config.adapter_path)
+    other = comparison.open_run(config.against) if config.against else None
     data_dir = config.data_dir or run.data_dir
     num_samples = config.num_samples or (QUICK_ROWS if config.quick else None)
-    rows = comparison.read_rows(run, data_dir, "test", num_samples, config.seed)
+    split = "valid" if config.use_validation else "test"
+    rows = comparison.read_rows(run, data_dir, split, num_samples, config.seed)
     artifacts.make_folder(config.results_dir)
     say(run.backend.describe())
+    runs = min(config.runs, 2) if config.quick else config.runs
     log = config.results_dir / artifacts.ANSWERS
+    ask_general = config.compare and not config.quick
     quality = comparison.compare(
-        run, rows, "test", config.max_tokens, log, base=config.compare, ask_general=not config.quick
+        run, rows, split, config.max_tokens, log, base=config.compare, other=other, ask_general=ask_general
     )
     log.unlink(missing_ok=True)
-    runs = min(config.runs, 2) if config.quick else config.runs
-    speed = benchmarking.measure_speed(run, rows, runs, base=config.compare)
-    record = {
-        "format": 1,
-        "machine": artifacts.machine_and_versions(),
-        "device": run.backend.describe(),
-        "model": run.record["model"]["name"],
-        "adapter_path": str(config.adapter_path),
-        "runs": runs,
-        "speed": speed,
-        "quality": quality,
-    }
-    artifacts.write_json(config.results_dir / artifacts.BENCHMARK, record)
-    scorecard.print_comparison(quality, examples=0)
-    benchmarking.print_speed(speed)
+    speed = benchmarking.measured(run, rows, runs, config.max_tokens, compare=config.compare, quick=config.quick)
+    record = {**benchmarking.described(run, runs), **speed, "quality": quality}
 
+    history.keep(config.results_dir)
+    artifacts.write_json(config.results_dir / artifacts.BENCHMARK, record)
+    artifacts.write_text(config.results_dir / artifacts.BENCHMARK_TABLE, speed_table.as_csv(record))
     metrics = run_record.read_metrics(config.adapter_path)
     page = report.render(quality, record, run.record, metrics, artifacts.read_dataset_record(data_dir))
     artifacts.write_text(config.results_dir / artifacts.REPORT, page)
+    if config.json:
+        print(json.dumps(record, ensure_ascii=False))
+        return
+    speed_table.print_benchmark(record)
+    if config.history:
+        speed_table.print_history(*history.earlier(config.results_dir, benchmarking.FORMAT), record)
+    scorecard.print_comparison(quality, examples=0)
     print(f"\nNumbers: {config.results_dir / artifacts.BENCHMARK}")
     print(f"Report:  {config.results_dir / artifacts.REPORT}")
 

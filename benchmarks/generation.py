@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.versus_mlx_lm import prepare  # noqa: E402
-from finetune import artifacts, cli  # noqa: E402
+from finetune import artifacts, cli, machine  # noqa: E402
 from finetune.cli import option  # noqa: E402
 
 Answers = list[list[int]]
@@ -50,7 +50,7 @@ def main(config: GenerationConfig) -> None:
     with tempfile.TemporaryDirectory() as name:
         prepare(config, Path(name))
         found = {who: _in_its_own_process(who, name) for who in _WHO}
-    record = {"found": found, "machine": artifacts.machine_and_versions()}
+    record = {"found": found, "machine": machine.describe()}
     _print(found, config)
     if config.json:
         artifacts.write_json(config.json, record)

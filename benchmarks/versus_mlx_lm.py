@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from finetune import artifacts, cli  # noqa: E402
+from finetune import artifacts, cli, machine  # noqa: E402
 from finetune.cli import option  # noqa: E402
 
 
@@ -120,7 +120,7 @@ def _compared(config: VersusConfig, found: dict[str, list[dict[str, Any]]]) -> d
         "ours": ours,
         "mlx_lm": peer,
         "turns": found,
-        "machine": artifacts.machine_and_versions(),
+        "machine": machine.describe(),
     }
 
 

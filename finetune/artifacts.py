@@ -3,12 +3,9 @@
 import hashlib
 import json
 import os
-import platform
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +25,8 @@ LENGTHS = "lengths.png"
 EVALUATION = "evaluation.json"
 ANSWERS = "answers.jsonl"  # of an evaluation that is under way
 BENCHMARK = "benchmark.json"
+BENCHMARK_TABLE = "benchmark.csv"
+HISTORY = "history"  # earlier benchmark.json files
 REPORT = "report.html"
 
 Row = dict[str, Any]
@@ -223,12 +222,3 @@ def file_hash(path: Path) -> str:
 
 def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def machine_and_versions() -> dict[str, Any]:
-    packages = ("mlx", "mlx-lm", "transformers", "tokenizers")
-    return {
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "python": sys.version.split()[0],
-        "versions": {name: version(name) for name in packages},
-    }

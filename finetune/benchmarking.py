@@ -1,72 +1,102 @@
-"""Speed and memory of a run's models, as numbers and as a table."""
+"""Speed and memory of a run's models, beside their quality: what benchmark.json says."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
+from finetune import machine
 from finetune.artifacts import Row
+from finetune.backends import load_backend
 from finetune.comparison import TunedRun
-from finetune.progress import Progress, results
-from finetune.speed import TOKENS, alternate, spread
+from finetune.config import TrainingConfig
+from finetune.encoding import ChatEncoder
+from finetune.methods import METHODS
+from finetune.progress import Progress
+from finetune.speed import TOKENS, alternate, latencies, lengths, percentiles, process_mb, ratios, spread
 
-_BATCH_ROWS = 8  # rows of the batch measurement
+FORMAT = 2
+_LATENCY_ROWS = {False: 20, True: 4}  # by quick or not
+_LENGTHS = {False: (128, 256, 512, 1024, 2048, 4096), True: (128, 256)}
+Record = dict[str, Any]
 
-Speed = dict[str, dict[str, dict[str, float]]]  # side -> measure -> median, min, max
 
-
-def measure_speed(run: TunedRun, rows: list[Row], runs: int, base: bool) -> Speed:
-    """Load time, memory and rates of the tuned model and, where ``base``, of the base model."""
-    sides = ("base", "tuned") if base else ("tuned",)
-    conversations = [row["messages"][:-1] for row in rows[:_BATCH_ROWS]]
-    load_seconds, memory = {}, {}
-    for name in sides:
-        run.backend.reset_peak_memory()
-        started = time.perf_counter()
-        model = run.load(tuned=name == "tuned")
-        load_seconds[name] = time.perf_counter() - started
-        model.answers(conversations, max_tokens=TOKENS, stops=False)
-        memory[name] = run.backend.peak_memory_mb()
-        del model
+def measured(run: TunedRun, rows: Sequence[Row], runs: int, max_tokens: int, *, compare: bool, quick: bool) -> Record:
+    """The part of benchmark.json that is about speed and memory; ``compare``: of the base and the fused model as well."""
+    conversations = [row["messages"][:-1] for row in rows]
+    memory = _memory(run, rows)
+    started = time.perf_counter()
     tuned = run.load()
-    models = {name: tuned if name == "tuned" else tuned.without_adapter() for name in sides}
-    with Progress("Speed", (runs + 1) * len(sides), "runs") as bar:
-        measured = alternate(models, conversations, runs, bar.advance)
+    load_seconds = time.perf_counter() - started
+    models = {"tuned": tuned}
+    if compare:
+        models = {"base": tuned.without_adapter(), "tuned": tuned, "fused": tuned.fused()}
+    answered = {name: models[name] for name in models if name != "fused"}
+    timed = conversations[: _LATENCY_ROWS[quick]]
+    sizes = [size for size in _LENGTHS[quick] if size <= (run.encoder.context_length or size)]
+    tokens = [token for messages in conversations[:64] for token in run.encoder.prompt(messages)]
+    count = (runs + 1) * len(models) + len(timed) * len(answered) + len(sizes)
+    with Progress("Speed", count, "measurements") as bar:
+        values = alternate(models, conversations[:16], runs, bar.advance)
+        milliseconds = latencies(answered, timed, max_tokens, bar.advance)
+        scaling = lengths(tuned, run.backend, tokens, sizes, bar.advance)
     return {
-        name: {
-            "load_seconds": spread([load_seconds[name]]),
-            **{key: spread(values) for key, values in measured[name].items()},
-            "peak_memory_mb": spread([memory[name]]),
-        }
-        for name in sides
+        "load_seconds": load_seconds,
+        "speed": {name: {key: spread(found) for key, found in side.items()} for name, side in values.items()},
+        "ratios": {name: ratios(values, name, "base") for name in values if compare and name != "base"},
+        "latency_ms": {name: percentiles(found) | {"all": found} for name, found in milliseconds.items()},
+        "lengths": scaling,
+        "memory_mb": memory,
     }
 
 
-_LABELS = {
-    "load_seconds": ("load", "s", "{:.2f}"),
-    "first_token_ms": ("first token", "ms", "{:.0f}"),
-    "prompt_tokens_per_second": ("prompt", "tokens/s", "{:.0f}"),
-    "decode_tokens_per_second": ("decode", "tokens/s", "{:.1f}"),
-    "batch_tokens_per_second": (f"batch of {_BATCH_ROWS}, prompts included", "tokens/s", "{:.1f}"),
-    "peak_memory_mb": ("peak memory", "MB", "{:.0f}"),
-}
+def _memory(run: TunedRun, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """MLX's active, peak and cached memory, and the process's, after each stage of a fresh model."""
+    found: dict[str, dict[str, float]] = {}
+
+    def note(stage: str) -> None:
+        found[stage] = {**run.backend.memory_mb(), "process": process_mb()}
+        run.backend.reset_peak_memory()
+
+    run.backend.reset_peak_memory()
+    found["start"] = {**run.backend.memory_mb(), "process": process_mb()}
+    model = run.load()
+    note("load")
+    longest = max((row["messages"][:-1] for row in rows), key=lambda messages: len(run.encoder.prompt(messages)))
+    stream = model.stream(run.encoder.prompt(longest), TOKENS, stops=False)
+    next(stream)
+    note("prompt")
+    for _ in stream:
+        pass
+    note("decode")
+    model.answers([row["messages"][:-1] for row in rows[:16]], max_tokens=TOKENS, stops=False)
+    note("batch of 16")
+    del model, stream
+    note("freed")
+    _training_step(run, rows)
+    note("training step")
+    return found
 
 
-def print_speed(speed: Speed) -> None:
-    from rich import box
-    from rich.table import Table
+def _training_step(run: TunedRun, rows: Sequence[Row]) -> None:
+    """One step with the settings of the run, on its longest rows."""
+    config = TrainingConfig(**run.record["config"])
+    encoder: ChatEncoder = run.encoder
+    examples = sorted((encoder.example(row["messages"]) for row in rows), key=lambda example: -len(example.tokens))
+    backend = load_backend(config.backend)
+    count = config.batch_size * config.grad_accumulation
+    trainer = backend.Trainer(run.load(tuned=False), METHODS[config.method], examples[:count], config, 1, "")
+    for _ in trainer.run(lambda: False):
+        pass
 
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title="Speed and memory: median (least to most)",
-        title_justify="left",
-        title_style="bold",
-    )
-    table.add_column("")
-    for name in speed:
-        table.add_column(name, justify="right")
-    for key, (label, unit, form) in _LABELS.items():
-        cells: list[Any] = [f"{label}, {unit}"]
-        for side in speed.values():
-            low, middle, high = (form.format(side[key][part]) for part in ("min", "median", "max"))
-            cells.append(middle if low == high else f"{middle} ({low} to {high})")
-        table.add_row(*cells)
-    results().print(table)
+
+def described(run: TunedRun, runs: int) -> Record:
+    """What was measured, and where."""
+    return {
+        "format": FORMAT,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "machine": machine.describe(),
+        "device": run.backend.describe(),
+        "model": run.record["model"]["name"],
+        "adapter_path": str(run.adapter_path),
+        "runs": runs,
+    }

@@ -92,18 +92,28 @@ def compare(
     log_path: Path,
     *,
     base: bool = True,
+    other: TunedRun | None = None,
     ask_general: bool = True,
     resume: bool = False,
 ) -> dict[str, Any]:
     """The record of evaluation.json: the tuned model's answers to the rows and, where ``base``, the base model's.
 
-    ``ask_general``: general questions as well, to both. Answers are kept in ``log_path`` as they come, for ``resume``.
+    ``other``: a run whose adapters stand in the place of the base model. ``ask_general``: general questions as well, to both.
+    Answers are kept in ``log_path`` as they come, for ``resume``.
     """
     model = run.load()  # an adapter that does not fit is refused at once
     if model.changes_nothing:
         say(f"Note: {run.adapter_path} changes nothing: it is as it was before the first step.")
-    models = {"tuned": model, **({"base": model.without_adapter()} if base else {})}
-    log = AnswerLog(log_path, _key(run, rows, split, max_tokens), resume)
+    models = {"tuned": model}
+    if other is not None:
+        if other.task is not run.task:
+            raise UserError(
+                f"{other.adapter_path}: trained on {other.task.name} rows, {run.adapter_path} on {run.task.name} rows"
+            )
+        models["base"] = other.load()
+    elif base:
+        models["base"] = model.without_adapter()
+    log = AnswerLog(log_path, _key(run, other, rows, split, max_tokens), resume)
     try:
         with run.task.open_scorer() as score:
             sides = {
@@ -127,16 +137,18 @@ def compare(
         "split": split,
         "model": run.record["model"]["name"],
         "adapter_path": str(run.adapter_path),
+        "against": str(other.adapter_path) if other else None,
         "changes_nothing": model.changes_nothing,
         **result(rows, sides, run.task),
         **({"general": _general(asked)} if asked else {}),
     }
 
 
-def _key(run: TunedRun, rows: Sequence[Row], split: str, max_tokens: int) -> dict[str, Any]:
+def _key(run: TunedRun, other: TunedRun | None, rows: Sequence[Row], split: str, max_tokens: int) -> dict[str, Any]:
     """What must be the same for answers to be gone on with."""
     return {
         "adapter": artifacts.file_hash(run.adapter_path / artifacts.ADAPTERS),
+        "against": artifacts.file_hash(other.adapter_path / artifacts.ADAPTERS) if other else None,
         "model": run.record["model"]["weights"],
         "rows": artifacts.text_hash(str([row["messages"] for row in rows])),
         "split": split,

@@ -121,12 +121,16 @@ class BenchmarkConfig:
     adapter_path: Path = option(Path("checkpoints"), "folder that train.py wrote")
     data_dir: Path | None = option(None, "folder with the rows (default: as train.py recorded)")
     compare: bool = option(False, "measure the base model too, and judge tuned against it")
+    against: Path | None = option(None, "judge against the adapters of this folder instead of the base model")
+    use_validation: bool = option(False, "measure on the validation rows instead of the test rows")
     num_samples: int | None = option(None, "rows for the quality measurement (default: all test rows)", at_least=1)
     quick: bool = option(False, "few rows and few repeats, to see that everything works")
-    runs: int = option(5, "repeats of each speed measurement", at_least=1)
+    runs: int = option(6, "repeats of each speed measurement", at_least=1)
     max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
+    history: bool = option(False, "compare with earlier benchmarks in --results-dir")
+    json: bool = option(False, "print the result as JSON and nothing else")
     seed: int = option(42, "draws the rows", at_least=0, at_most=_SEEDS)
-    results_dir: Path = option(Path("results"), "folder for benchmark.json and report.html")
+    results_dir: Path = option(Path("results"), "folder for benchmark.json, benchmark.csv and report.html")
 
 
 FINE_TUNE_TYPES = ("lora", "dora", "full")

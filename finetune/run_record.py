@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from finetune import artifacts
+from finetune import artifacts, machine
 from finetune.cli import Layer, UserError, flag
 from finetune.config import TrainingConfig, describe, training_layers
 from finetune.encoding import ChatEncoder
@@ -58,7 +58,7 @@ def describe_run(
         "command": "python " + shlex.join(sys.argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "device": device,
-        "machine": artifacts.machine_and_versions(),
+        "machine": machine.describe(),
     }
 
 

@@ -9,9 +9,9 @@ from finetune.progress import results
 _WIDE = 72  # columns of a terminal that has room for the differences
 _WORSE = 5  # rows that got worse, named
 _VERDICTS = {
-    "better": "the tuned model is better than the base model.",
-    "worse": "the tuned model is worse than the base model.",
-    "no evidence": "no evidence that the tuned model differs from the base model.",
+    "better": "{tuned} is better than {base}.",
+    "worse": "{tuned} is worse than {base}.",
+    "no evidence": "no evidence that {tuned} differs from {base}.",
 }
 Record = Mapping[str, Any]
 
@@ -40,7 +40,11 @@ def print_comparison(record: Record, examples: int) -> None:
         console.print(f"\n{_of_general(record['general'])}", style="bold" if _forgot(record) else "")
     if record["changes_nothing"]:
         console.print("\nThe adapter changes nothing: it is as it was before the first step.")
-    console.print(f"\nVerdict: {_VERDICTS[record['verdict']]}", style="bold")
+    names = {"tuned": "the tuned model", "base": "the base model"}
+    if record["against"]:
+        names = {"tuned": record["adapter_path"], "base": record["against"]}
+        console.print(f"\nHere base stands for the adapters of {record['against']}.")
+    console.print(f"\nVerdict: {_VERDICTS[record['verdict']].format(**names)}", style="bold")
     console.print(f"{record['explanation']}.")
 
 
@@ -124,7 +128,7 @@ def _points(difference: Record | None) -> str:
     if difference is None:
         return ""
     change, low, high = (100 * difference[name] for name in ("difference", "low", "high"))
-    return f"{change:+.1f} pts ({low:+.1f} to {high:+.1f})"
+    return f"{change:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _spread(difference: Record | None, digits: int) -> str:

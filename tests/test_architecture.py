@@ -12,9 +12,9 @@ SCRIPTS = ("dataset", "train", "test_finetuned", "benchmark")
 LAYERS = [  # from the top; a module may import from any layer below its own
     SCRIPTS,
     ("benchmarking", "training", "chat"),
-    ("training_progress", "preview"),
+    ("training_progress", "preview", "speed_table"),
     ("report", "scorecard"),
-    ("comparison", "speed"),
+    ("comparison", "speed", "history"),
     ("answer_log",),
     ("run_record", "checkpoints", "reporters"),
     ("backends",),
@@ -23,7 +23,7 @@ LAYERS = [  # from the top; a module may import from any layer below its own
     ("tasks",),
     ("rows", "models", "sql"),
     ("encoding", "hub"),
-    ("artifacts", "progress", "config", "templates"),
+    ("artifacts", "progress", "config", "templates", "machine"),
     ("cli",),
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -86,10 +86,29 @@ def test_evaluation_has_the_agreed_keys(road: Path) -> None:
 def test_benchmark_writes_numbers_and_a_page(road: Path) -> None:
     run(road, "benchmark.py", "--compare", "--quick", "--num-samples", 2, "--max-tokens", 8)
     record = json.loads((road / "results" / "benchmark.json").read_text())
-    assert record["speed"].keys() == {"base", "tuned"}
-    assert record["speed"]["tuned"]["decode_tokens_per_second"]["median"] > 0
+    assert record["format"] == 2 and record["speed"].keys() == {"base", "tuned", "fused"}
+    for side in record["speed"].values():
+        assert all(0 < value["min"] <= value["median"] <= value["max"] for value in side.values())
+    assert record["ratios"].keys() == {"tuned", "fused"} and record["latency_ms"].keys() == {"base", "tuned"}
+    assert [at["tokens"] for at in record["lengths"]] == [128, 256]
+    assert record["memory_mb"]["training step"]["peak"] > record["memory_mb"]["load"]["active"] > 0
+    table = (road / "results" / "benchmark.csv").read_text().splitlines()
+    assert table[0] == "part,side,measure,unit,median,min,max" and len(table) > 40
     page = (road / "results" / "report.html").read_text()
     assert "No evidence" in page and "<script" not in page
+
+
+def test_benchmarks_are_kept_and_compared(road: Path) -> None:
+    quick = ["--quick", "--num-samples", 2, "--max-tokens", 4, "--results-dir", "twice"]
+    first = json.loads(run(road, "benchmark.py", *quick, "--json").stdout)
+    (road / "twice" / "history").mkdir()
+    (road / "twice" / "history" / "benchmark-0.json").write_text('{"format": 1}')
+    done = run(road, "benchmark.py", *quick, "--history", "--against", "checkpoints")
+    assert first["created"] in done.stdout and "another version: benchmark-0.json" in done.stdout
+    assert "no evidence that checkpoints differs from checkpoints" in done.stdout
+    kept = json.loads(next((road / "twice" / "history").glob("benchmark-2*.json")).read_text())
+    assert kept == first
+    assert "exclude each other" in refused(road, "benchmark.py", "--compare", "--against", "checkpoints")
 
 
 def test_a_signal_ends_training_after_saving(road: Path, tiny_model: Path) -> None:

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from finetune.cli import visible
 from finetune.sql.answer import find_statements
-from finetune.sql.execution import Outcome, SqlWorker, Value
+from finetune.sql.execution import Outcome, SqlWorker, Value, WorkerKilled
 
 _ROWS, _CHARACTERS = 20, 200  # shown of a result, of a value
 
@@ -17,7 +17,10 @@ def results_of(worker: SqlWorker, context: str, answer: str) -> RenderableType:
     statements = find_statements(answer)
     if not statements:
         return Text("(no SQL in the answer)", style="dim")
-    return Group(*map(_shown, worker.run([(context, sql) for sql in statements])))
+    try:
+        return Group(*map(_shown, worker.run([(context, sql) for sql in statements])))
+    except WorkerKilled as error:
+        return Text(f"SQL error: {error}", style="red")
 
 
 def _shown(outcome: Outcome) -> RenderableType:

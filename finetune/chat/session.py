@@ -8,7 +8,7 @@ from typing import NamedTuple
 from finetune import artifacts
 from finetune.cli import UserError, path_of
 from finetune.encoding import Message
-from finetune.sql.execution import Outcome, SqlWorker
+from finetune.sql.execution import Outcome, SqlWorker, WorkerKilled
 from finetune.tasks.sql import schema_of, user_message
 
 _LONGEST = 1_000_000  # bytes of a file of statements: what the worker takes
@@ -130,7 +130,10 @@ def _read_tables(path: Path, worker: SqlWorker) -> tuple[str, str]:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text") from None
-    made = worker.describe(script)
+    try:
+        made = worker.describe(script)
+    except WorkerKilled as error:
+        raise UserError(f"{path}: {error}") from None
     if isinstance(made, Outcome):
         raise UserError(
             f"{path}: {' '.join(made.message.split())} (only CREATE and INSERT statements that SQLite runs)"

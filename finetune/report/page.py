@@ -27,11 +27,9 @@ _NOT_JUDGED = "not judged"
 # key of benchmark.json -> what it is, unit, is more of it better
 _SPEED = {
     "decode_tokens_per_second": ("writing an answer", "tokens/s", True),
-    "batch_tokens_per_second": ("writing a batch of answers", "tokens/s", True),
+    "batch_16_tokens_per_second": ("writing 16 answers at once", "tokens/s", True),
     "prompt_tokens_per_second": ("reading a prompt", "tokens/s", True),
     "first_token_ms": ("first token after", "ms", False),
-    "load_seconds": ("loading the model", "s", False),
-    "peak_memory_mb": ("peak memory", "MB", False),
 }
 
 
@@ -116,6 +114,8 @@ def _speed(speed: Record) -> list[dict[str, Any]]:
     """A row for each thing measured: key, what, unit, tuned and, in a comparison, base and the change."""
     rows = []
     for key, (what, unit, more_is_better) in _SPEED.items():
+        if key not in speed["tuned"]:
+            continue
         row = {"key": key, "what": what, "unit": unit, **{side: speed[side][key] for side in speed}}
         if "base" in row:
             row |= _change(row["base"], row["tuned"], more_is_better)

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from finetune import artifacts
 from finetune.backends.mlx.runtime import mx
@@ -100,8 +100,34 @@ def put(network: Any, arrays: Mapping[str, Any]) -> None:
     network.update(tree_unflatten(list(arrays.items())))
 
 
-def load(network: Any, folder: Path, base: str | None = None) -> Callable[[bool], None]:
-    """Attach the adapter of a folder; what is returned switches it on and off. UserError (exit 3) where it does not fit.
+State = Literal["attached", "plain", "fused"]
+
+
+class Switch:
+    """The layers of a network with their adapter beside them, without it, or with it added into their weights."""
+
+    def __init__(self, network: Any, layers: Mapping[State, dict[str, Any]]):
+        self._network, self._layers = network, dict(layers)
+
+    def __call__(self, state: State) -> None:
+        if state not in self._layers:
+            self._layers[state] = {name: module.fuse() for name, module in self._layers["attached"].items()}
+            mx.eval([module.parameters() for module in self._layers[state].values()])
+        self._network.update_modules(tree_unflatten(list(self._layers[state].items())))
+
+
+class WholeSwitch:
+    """The same for layers that were trained whole: there is nothing to fuse."""
+
+    def __init__(self, network: Any, trained: Mapping[str, Any], plain: Mapping[str, Any]):
+        self._network, self._trained, self._plain = network, trained, plain
+
+    def __call__(self, state: State) -> None:
+        put(self._network, self._plain if state == "plain" else self._trained)
+
+
+def load(network: Any, folder: Path, base: str | None = None) -> Callable[[State], None]:
+    """Attach the adapter of a folder; what is returned changes its state. UserError (exit 3) where it does not fit.
 
     ``base`` is the fingerprint of the model's weights; an adapter that names another was trained on another model.
     """
@@ -129,14 +155,10 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[bool]
             raise UserError(f"{path}: does not fit the model: {name} is {shapes}", exit_code=3)
     put(network, arrays)
     if wanted.get("fine_tune_type") == "full":
-        return lambda on: put(network, arrays if on else parameters)
+        return WholeSwitch(network, arrays, parameters)
     adapted = {name: module for name, module in network.named_modules() if "lora_b" in module}
     plain = {name: module.embedding if "embedding" in module else module.linear for name, module in adapted.items()}
-
-    def switch(on: bool) -> None:
-        network.update_modules(tree_unflatten(list((adapted if on else plain).items())))
-
-    return switch
+    return Switch(network, {"attached": adapted, "plain": plain})
 
 
 def changes_nothing(network: Any) -> bool:

@@ -40,25 +40,33 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
 
 
 class MlxModel:
-    """``switch`` turns the adapter on and off; without one the network is used as it is."""
+    """``switch`` brings the adapter into ``state``; without one the network is used as it is."""
 
     def __init__(
-        self, network: Any, encoder: ChatEncoder, switch: Callable[[bool], None] | None = None, adapted: bool = True
+        self,
+        network: Any,
+        encoder: ChatEncoder,
+        switch: Callable[[adapters.State], None] | None = None,
+        state: adapters.State = "attached",
     ):
         self._network = network
         self.encoder = encoder
         self._switch = switch
-        self._adapted = adapted
+        self._state = state
 
     @property
     def network(self) -> Any:
         if self._switch:
-            self._switch(self._adapted)
+            self._switch(self._state)
         return self._network
 
     def without_adapter(self) -> "MlxModel":
         """The base model, on the same weights: no second copy, and only one of the two can be at work at a time."""
-        return MlxModel(self._network, self.encoder, self._switch, adapted=False)
+        return MlxModel(self._network, self.encoder, self._switch, "plain")
+
+    def fused(self) -> "MlxModel":
+        """The tuned model with the adapter added into the weights: a copy of the adapted layers, made when it is first used."""
+        return MlxModel(self._network, self.encoder, self._switch, "fused")
 
     @property
     def changes_nothing(self) -> bool:
@@ -119,10 +127,21 @@ class MlxModel:
             yield int(token)
 
 
+def memory_mb() -> dict[str, float]:
+    """What MLX holds now, has held at once at most since the last reset, and keeps for reuse, in 10^6 bytes."""
+    return {
+        "active": mx.get_active_memory() / 1e6,
+        "peak": mx.get_peak_memory() / 1e6,
+        "cache": mx.get_cache_memory() / 1e6,
+    }
+
+
 def peak_memory_mb() -> float:
     """Most memory that MLX has held at once since the last reset, in 10^6 bytes."""
     return float(mx.get_peak_memory()) / 1e6
 
 
 def reset_peak_memory() -> None:
+    """Forget the peak, and give back what is kept for reuse."""
+    mx.clear_cache()
     mx.reset_peak_memory()

@@ -1,0 +1,142 @@
+"""What benchmark.py measured, as tables for people and as a CSV for programs."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from finetune import history
+from finetune.progress import results
+
+Record = Mapping[str, Any]
+
+MEASURES = {  # of benchmark.json: what, unit, how it is written
+    "first_token_ms": ("first token", "ms", "{:.0f}"),
+    "prompt_tokens_per_second": ("prompt", "tokens/s", "{:.0f}"),
+    "decode_tokens_per_second": ("decode", "tokens/s", "{:.1f}"),
+    "batch_1_tokens_per_second": ("batch of 1", "tokens/s", "{:.1f}"),
+    "batch_4_tokens_per_second": ("batch of 4", "tokens/s", "{:.1f}"),
+    "batch_16_tokens_per_second": ("batch of 16", "tokens/s", "{:.1f}"),
+}
+_WIDE = 96  # columns that the ratios need
+
+
+def print_benchmark(record: Record) -> None:
+    console = results()
+    console.print(_speed(record, console.width >= _WIDE))
+    if record["ratios"]:
+        console.print("By base: median of the pairs (least to most).", style="dim")
+    console.print(_latency(record))
+    console.print(_memory(record))
+    if record["lengths"]:
+        console.print(_lengths(record))
+
+
+def print_history(earlier: Sequence[Record], foreign: Sequence[str], now: Record) -> None:
+    console = results()
+    table = _table("Earlier benchmarks", "made", "adapters", "right", "decode, tokens/s")
+    for made, adapters, accuracy, rate in history.rows([*earlier, now]):
+        table.add_row(made, adapters, "-" if accuracy is None else f"{accuracy:.1%}", f"{rate:.1f}")
+    console.print(table)
+    if foreign:
+        console.print(f"Left out, written by another version: {', '.join(foreign)}.")
+    comparable = [record for record in earlier if history.same_setting(record, now)]
+    if not comparable:
+        console.print("None was made on this machine with this model and these versions: speeds are not compared.")
+        return
+    changed = history.changes(comparable[-1], now)
+    for side, measure, then, value in changed:
+        what, unit, form = MEASURES[measure]
+        console.print(
+            f"Changed beyond the spread: {side}, {what}: {form.format(then)} -> {form.format(value)} {unit}"
+            f" ({value / then - 1:+.0%})"
+        )
+    if not changed:
+        console.print(f"No speed changed beyond the spread since {comparable[-1]['created']}.")
+
+
+def as_csv(record: Record) -> str:
+    """A line for each number: what, side, measure, unit, median, min, max."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("part", "side", "measure", "unit", "median", "min", "max"))
+    for side, measures in record["speed"].items():
+        for key, value in measures.items():
+            writer.writerow(("speed", side, key, MEASURES[key][1], value["median"], value["min"], value["max"]))
+    for side, measures in record["ratios"].items():
+        for key, value in measures.items():
+            writer.writerow(("ratio to base", side, key, "", value["median"], value["min"], value["max"]))
+    for side, shares in record["latency_ms"].items():
+        for key in ("p50", "p95", "p99"):
+            writer.writerow(("latency", side, key, "ms", shares[key], "", ""))
+    for stage, values in record["memory_mb"].items():
+        for key, value in values.items():
+            writer.writerow(("memory", stage, key, "MB", value, "", ""))
+    for at in record["lengths"]:
+        writer.writerow(
+            ("prompt length", "tuned", f"first_token_ms at {at['tokens']}", "ms", at["first_token_ms"], "", "")
+        )
+        writer.writerow(
+            (
+                "prompt length",
+                "tuned",
+                f"peak_above_weights at {at['tokens']}",
+                "MB",
+                at["peak_above_weights_mb"],
+                "",
+                "",
+            )
+        )
+    return text.getvalue()
+
+
+def _table(title: str, *columns: str) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left")
+    return table
+
+
+def _speed(record: Record, wide: bool) -> Any:
+    by_base = record["ratios"] if wide else {}
+    columns = list(record["speed"]) + [f"{side} / base" for side in by_base]
+    table = _table("Speed: median (least to most)" if wide else "Speed: median", "", *columns)
+    for key, (what, unit, form) in MEASURES.items():
+        cells = []
+        for side in record["speed"].values():
+            low, middle, high = (form.format(side[key][part]) for part in ("min", "median", "max"))
+            cells.append(middle if low == high or not wide else f"{middle} ({low} to {high})")
+        for side in by_base.values():
+            cells.append("{median:.2f} ({min:.2f} to {max:.2f})".format(**side[key]))
+        table.add_row(f"{what}, {unit}", *cells)
+    return table
+
+
+def _latency(record: Record) -> Any:
+    table = _table("A whole answer, seconds", "", *record["latency_ms"])
+    for key, what in (
+        ("p50", "half take no longer than"),
+        ("p95", "95 % no longer than"),
+        ("p99", "99 % no longer than"),
+    ):
+        table.add_row(what, *(f"{side[key] / 1e3:.2f}" for side in record["latency_ms"].values()))
+    count = len(next(iter(record["latency_ms"].values()))["all"])
+    table.caption = f"{count} answers each"
+    return table
+
+
+def _memory(record: Record) -> Any:
+    table = _table("Memory, MB", "", "held", "peak", "kept for reuse", "process")
+    for stage, values in record["memory_mb"].items():
+        table.add_row(stage, *(f"{values[key]:.0f}" for key in ("active", "peak", "cache", "process")))
+    return table
+
+
+def _lengths(record: Record) -> Any:
+    table = _table("Long prompts (tuned)", "tokens", "first token, s", "memory above the weights, MB")
+    for at in record["lengths"]:
+        table.add_row(f"{at['tokens']:.0f}", f"{at['first_token_ms'] / 1e3:.2f}", f"{at['peak_above_weights_mb']:.0f}")
+    return table
