@@ -165,6 +165,19 @@ def test_training_learns_saves_and_loads_again(
         assert loss / sum(example.loss_mask) == pytest.approx(made.validation_loss([example]), rel=1e-5)
 
 
+def test_the_update_of_lora_has_its_own_gradients_right() -> None:
+    from finetune.backends.mlx import low_rank
+
+    keys = mx.random.split(mx.random.key(3), 3)
+    x, a, b = (mx.random.normal(shape, key=key) for shape, key in zip([(2, 5, 12), (12, 4), (4, 7)], keys, strict=True))
+
+    def of(f: object) -> list:
+        return mx.grad(lambda x, a, b: (f(x, a, b) ** 3).sum(), argnums=(0, 1, 2))(x, a, b)
+
+    for ours, plain in zip(of(low_rank.update(2.5)), of(lambda x, a, b: 2.5 * ((x @ a) @ b)), strict=True):
+        assert (mx.abs(ours - plain).max() <= 1e-5 * mx.abs(plain).max()).item()
+
+
 def test_validation_changes_nothing(tiny_model: Path, encoder: ChatEncoder, examples: list) -> None:
     config = replace(CONFIG, iters=6, lora_dropout=0.1)
     made, watched = (trainer(tiny_model, encoder, examples, config) for _ in range(2))

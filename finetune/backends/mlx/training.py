@@ -12,6 +12,7 @@ from finetune.backends.base import OPTIMIZERS, Step
 from finetune.backends.mlx import adapters
 from finetune.backends.mlx.completion import collate, frozen_head, logprob_function
 from finetune.backends.mlx.distributed import Ranks
+from finetune.backends.mlx.low_rank import make_timely
 from finetune.backends.mlx.model import MlxModel, peak_memory_mb
 from finetune.backends.mlx.runtime import mx
 from finetune.config import TrainingConfig
@@ -56,6 +57,7 @@ class Trainer:
         self.adapter_config = adapters.settings(self.network, config)
         mx.random.seed(config.seed)  # the first LoRA weights
         adapters.attach(self.network, self.adapter_config)
+        make_timely(self.network)
         if config.grad_checkpoint:
             _checkpoint_gradients(self.network)
         self.position = Position()
