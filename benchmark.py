@@ -23,22 +23,32 @@ def main(config: BenchmarkConfig) -> None:
     num_samples = config.num_samples or (QUICK_ROWS if config.quick else None)
     split = "valid" if config.use_validation else "test"
     rows = comparison.read_rows(run, data_dir, split, num_samples, config.seed)
-    artifacts.make_folder(config.results_dir)
+    names = (artifacts.BENCHMARK, artifacts.BENCHMARK_TABLE, artifacts.REPORT, artifacts.BENCHMARK_ANSWERS)
+    artifacts.check_targets(config.results_dir, names)
+    artifacts.make_folder(config.results_dir / artifacts.HISTORY)
+    metrics = run_record.read_metrics(config.adapter_path)
     say(run.backend.describe())
     runs = min(config.runs, 2) if config.quick else config.runs
-    log = config.results_dir / artifacts.ANSWERS
+    log = config.results_dir / artifacts.BENCHMARK_ANSWERS
     ask_general = config.compare and not config.quick
     quality = comparison.compare(
-        run, rows, split, config.max_tokens, log, base=config.compare, other=other, ask_general=ask_general
+        run,
+        rows,
+        split,
+        config.max_tokens,
+        log,
+        base=config.compare,
+        other=other,
+        ask_general=ask_general,
+        resume=config.resume,
     )
-    log.unlink(missing_ok=True)
     speed = benchmarking.measured(run, rows, runs, config.max_tokens, compare=config.compare, quick=config.quick)
     record = {**benchmarking.described(run, runs), **speed, "quality": quality}
 
     history.keep(config.results_dir)
     artifacts.write_json(config.results_dir / artifacts.BENCHMARK, record)
+    log.unlink(missing_ok=True)
     artifacts.write_text(config.results_dir / artifacts.BENCHMARK_TABLE, speed_table.as_csv(record))
-    metrics = run_record.read_metrics(config.adapter_path)
     page = report.render(quality, record, run.record, metrics, artifacts.read_dataset_record(data_dir))
     artifacts.write_text(config.results_dir / artifacts.REPORT, page)
     if config.json:

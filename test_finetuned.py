@@ -33,7 +33,7 @@ def main(config: EvaluationConfig) -> None:
         rows = comparison.default_rows(run, num_samples or QUICK_ROWS, config.seed)
     else:
         rows = comparison.read_rows(run, data_dir, split, num_samples, config.seed)
-    artifacts.make_folder(config.results_dir)
+    artifacts.check_targets(config.results_dir, (artifacts.EVALUATION, artifacts.ANSWERS))
     say(run.backend.describe())
     if config.use_validation:
         say("Note: the validation rows also chose the checkpoint; the test rows did not.")

@@ -24,6 +24,7 @@ REJECTED = "rejected.jsonl"
 LENGTHS = "lengths.png"
 EVALUATION = "evaluation.json"
 ANSWERS = "answers.jsonl"  # of an evaluation that is under way
+BENCHMARK_ANSWERS = "benchmark_answers.jsonl"
 BENCHMARK = "benchmark.json"
 BENCHMARK_TABLE = "benchmark.csv"
 HISTORY = "history"  # earlier benchmark.json files
@@ -44,6 +45,14 @@ def make_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}", exit_code=4) from None
+
+
+def check_targets(folder: Path, names: Iterable[str]) -> None:
+    """UserError (exit 4), before any work is done, where something that is no file has the name of one to be written."""
+    make_folder(folder)
+    for name in names:
+        if (folder / name).is_dir():
+            raise UserError(f"{folder / name}: cannot be written: it is a folder", exit_code=4)
 
 
 @contextmanager
@@ -110,7 +119,7 @@ def read_json(path: Path, made_by: str, keys: Sequence[str] = ()) -> dict[str, A
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: not found (run: {made_by})") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read: {error} (run again: {made_by})") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a record (run again: {made_by})")

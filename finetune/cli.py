@@ -60,6 +60,9 @@ def path_of(text: str, source: str) -> Path:
     try:
         path = Path(text).expanduser()
         path.exists()
+        os.fsencode(path)
+        if "\0" in text:
+            raise ValueError("a NUL character in it")
     except PermissionError:
         return path
     except (OSError, RuntimeError, ValueError) as error:
@@ -86,6 +89,7 @@ def run(
     further sources of values, strongest first; they stand below the flags and above the defaults. The help begins with the
     docstring of the script.
     """
+    _open_standard_streams()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows another in its place
             stream.reconfigure(errors="replace")
@@ -115,12 +119,24 @@ def run(
     sys.exit(0)
 
 
+def _open_standard_streams() -> None:
+    """Whatever is closed leads to nowhere: else the first file that is opened would take its number."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 def visible(text: str) -> str:
     """Control characters, which could do things to a terminal, as the symbols that stand for them."""
     return text.translate(_SYMBOLS)
 
 
 _SYMBOLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
+_SYMBOLS |= dict.fromkeys((0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\u2426")  # they turn lines
 _SYMBOLS |= {127: "\u2421", **dict.fromkeys(range(128, 160), "\u2426")}  # Unicode has no symbols for those from 128
 
 

@@ -50,15 +50,24 @@ class TunedRun:
 def open_run(adapter_path: Path) -> TunedRun:
     """The run of an adapter folder; UserError where a part is missing or no longer what was trained with."""
     record = run_record.read(adapter_path)
-    if not (adapter_path / artifacts.ADAPTERS).exists():
-        raise UserError(f"{adapter_path / artifacts.ADAPTERS}: not found (run: python train.py)")
-    model_path = Path(record["model"]["path"])
-    if not model_path.is_dir():
+    for name in (artifacts.ADAPTERS, artifacts.ADAPTER_CONFIG):
+        if not (adapter_path / name).is_file():
+            raise UserError(f"{adapter_path / name}: not found (run: python train.py)")
+    try:
+        model_path, task = Path(record["model"]["path"]), TASKS[record["task"]]
+        backend = record["config"]["backend"]
+        _ = record["model"]["name"], record["model"]["weights"], Path(record["data"]["folder"]), record["data"]["files"]
+        gone = not model_path.is_dir()
+        backend = load_backend(backend)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        path = adapter_path / artifacts.RUN_RECORD
+        raise UserError(f"{path}: not what train.py of this version wrote: {error!r} (run: python train.py)") from None
+    if gone:
         raise UserError(f"{model_path}: the model of this run is gone (run: {record['command']})")
     encoder = ChatEncoder(model_path, record.get("template"))
     if artifacts.text_hash(encoder.template) != record["template_sha256"]:
         raise UserError(f"{model_path}: the chat template is not the one of the training", exit_code=3)
-    return TunedRun(adapter_path, record, load_backend(record["config"]["backend"]), encoder, TASKS[record["task"]])
+    return TunedRun(adapter_path, record, backend, encoder, task)
 
 
 def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None, seed: int) -> list[Row]:
@@ -102,6 +111,7 @@ def compare(
     Answers are kept in ``log_path`` as they come, for ``resume``.
     """
     model = run.load()  # an adapter that does not fit is refused at once
+    rows, max_tokens = _fitting(run, rows, max_tokens)
     if model.changes_nothing:
         say(f"Note: {run.adapter_path} changes nothing: it is as it was before the first step.")
     models = {"tuned": model}
@@ -144,16 +154,49 @@ def compare(
     }
 
 
+def _fitting(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> tuple[list[Row], int]:
+    """The rows that fit into the model's context, and the tokens that are left for an answer to the longest of them.
+
+    UserError where the chat template refuses a row, or where no row fits.
+    """
+    context, fitting, room = run.encoder.context_length, [], max_tokens
+    try:
+        for number, (row, example) in enumerate(
+            zip(rows, run.encoder.examples(row["messages"] for row in rows), strict=True), start=1
+        ):
+            if isinstance(example, ValueError):
+                raise UserError(f"row {number} of those to be scored: {example}")
+            prompt = len(run.encoder.prompt(row["messages"][:-1]))
+            if context is None or max(len(example.tokens), prompt + 1) <= context:
+                fitting.append(row)
+                room = min(room, context - prompt) if context is not None else room
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{run.data_dir}: a row is not what dataset.py wrote: {error!r}") from None
+    if not fitting:
+        raise UserError(f"no row fits into the model's context of {context} tokens")
+    if left_out := len(rows) - len(fitting):
+        say(
+            f"Note: {left_out} of {len(rows)} rows are longer than the model's context of {context} tokens and left out."
+        )
+    if room < max_tokens:
+        say(f"Note: answers are cut at {room} tokens: the model's context has {context}.")
+    return fitting, room
+
+
 def _key(run: TunedRun, other: TunedRun | None, rows: Sequence[Row], split: str, max_tokens: int) -> dict[str, Any]:
     """What must be the same for answers to be gone on with."""
     return {
-        "adapter": artifacts.file_hash(run.adapter_path / artifacts.ADAPTERS),
-        "against": artifacts.file_hash(other.adapter_path / artifacts.ADAPTERS) if other else None,
+        "adapter": _adapter_hashes(run),
+        "against": _adapter_hashes(other) if other else None,
         "model": run.record["model"]["weights"],
         "rows": artifacts.text_hash(str([row["messages"] for row in rows])),
         "split": split,
         "max_tokens": max_tokens,
     }
+
+
+def _adapter_hashes(run: TunedRun) -> list[str]:
+    return [artifacts.file_hash(run.adapter_path / name) for name in (artifacts.ADAPTERS, artifacts.ADAPTER_CONFIG)]
 
 
 def _answered(

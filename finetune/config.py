@@ -127,6 +127,7 @@ class BenchmarkConfig:
     quick: bool = option(False, "few rows and few repeats, to see that everything works")
     runs: int = option(6, "repeats of each speed measurement", at_least=1)
     max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
+    resume: bool = option(False, "keep the answers of a benchmark that was interrupted")
     history: bool = option(False, "compare with earlier benchmarks in --results-dir")
     json: bool = option(False, "print the result as JSON and nothing else")
     seed: int = option(42, "draws the rows", at_least=0, at_most=_SEEDS)

@@ -1,11 +1,13 @@
 """Answers of a model to the rows of a split, each with its score. Knows no backend: a model is what answers."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from finetune.artifacts import Row
+from finetune.cli import UserError
 from finetune.encoding import ChatEncoder, Example, Message
 from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.text_overlap import repetition
@@ -88,7 +90,10 @@ class Losses:
 def reference_losses(model: Model, rows: Sequence[Row]) -> Losses:
     """Of each row's last turn, its end included, after all that stands before it."""
     examples = [_last_turn(model.encoder.example(row["messages"])) for row in rows]
-    return Losses(model.losses(examples), [sum(example.loss_mask) for example in examples])
+    sums = model.losses(examples)
+    if not all(map(math.isfinite, sums)):
+        raise UserError("the loss is not finite: the model computes nonsense (train again)", exit_code=5)
+    return Losses(sums, [sum(example.loss_mask) for example in examples])
 
 
 def _last_turn(example: Example) -> Example:

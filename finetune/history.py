@@ -19,7 +19,7 @@ def keep(results_dir: Path) -> None:
         return
     folder = results_dir / artifacts.HISTORY
     artifacts.make_folder(folder)
-    made = _NOT_IN_NAMES.sub("-", str(record.get("created", "earlier")))
+    made = _NOT_IN_NAMES.sub("-", str(record.get("created", "earlier"))[:40])
     artifacts.write_text(folder / f"benchmark-{made}.json", path.read_text(encoding="utf-8"))
 
 
@@ -29,7 +29,15 @@ def earlier(results_dir: Path, record_format: int) -> tuple[list[Record], list[s
     foreign: list[str] = []
     for path in sorted((results_dir / artifacts.HISTORY).glob("*.json")):
         record = _read(path)
-        if record is None or record.get("format") != record_format:
+        try:
+            if (
+                record is None
+                or record["format"] != record_format
+                or not rows([record])
+                or not same_setting(record, record)
+            ):
+                raise ValueError
+        except (KeyError, TypeError, ValueError):
             foreign.append(path.name)
         else:
             found.append(record)

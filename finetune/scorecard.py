@@ -134,6 +134,8 @@ def _points(difference: Record | None) -> str:
 def _spread(difference: Record | None, digits: int) -> str:
     if difference is None:
         return ""
+    if difference["low"] is None:
+        return f"{difference['difference']:+.{digits}f} (too few rows)"
     change, low, high = (f"{difference[name]:+.{digits}f}" for name in ("difference", "low", "high"))
     return f"{change} ({low} to {high})"
 

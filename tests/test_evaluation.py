@@ -67,11 +67,11 @@ def test_the_loss_is_of_the_last_turn_alone() -> None:
 
 
 def test_right_and_wrong_decide_where_rows_have_scores() -> None:
-    base, tuned = side([0, 0, 1, 1, None], [9] * 5), side([1, 1, 1, 0, None], [1] * 5)
+    base, tuned = side([0, 0, 1, 1, None] + [0] * 7, [9] * 12), side([1, 1, 1, 0, None] + [0] * 7, [1] * 12)
     found = compared(base, tuned, TASKS["sql"])
     assert (found["decided_by"], found["verdict"]) == ("execution accuracy", "no evidence")
     assert (found["fixed"], found["broken"]) == (2, 1)
-    assert found["worse_rows"] == [3] and found["needed"] > 4 and "rows would settle it" in found["explanation"]
+    assert found["worse_rows"] == [3] and found["needed"] > 4 and "would settle it" in found["explanation"]
     assert found["differences"]["loss per token"]["difference"] == -4
 
 
@@ -102,9 +102,30 @@ def test_the_mean_decides_where_scores_are_graded() -> None:
     assert compared(tuned, base, TASKS["alpaca"])["verdict"] == "worse"
 
 
+@pytest.mark.parametrize("rows", [1, 2, 5, 9, 10, 15])
+def test_few_rows_of_noise_are_no_evidence(rows: int) -> None:
+    import random
+
+    draw, false = random.Random(5), 0
+    for _ in range(40):
+        base = [draw.gauss(2, 1) for _ in range(rows)]
+        tuned = [loss + draw.gauss(0, 0.3) for loss in base]
+        found = compared(side([None] * rows, base), side([None] * rows, tuned), TASKS["chat"])
+        false += found["verdict"] != "no evidence"
+    assert false <= 5 if rows >= 10 else false == 0
+
+
+def test_a_model_that_computes_nonsense_is_refused() -> None:
+    model = Echo()
+    model.losses = lambda examples: [float("nan")] * len(examples)  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="not finite") as caught:
+        reference_losses(model, ROWS)
+    assert caught.value.exit_code == 5
+
+
 def test_parts_are_compared_on_the_same_rows() -> None:
-    rows = [{**row, "instruction": "i", "output": "o"} for row in ROWS]
-    base, tuned = side([0.0] * 8, [1] * 8, [0.1] * 8), side([0.5] * 8, [1] * 8, [0.6] * 8)
+    rows = [{**row, "instruction": "i", "output": "o"} for row in [*ROWS, *ROWS]]
+    base, tuned = side([0.0] * 16, [1] * 16, [0.1] * 16), side([0.5] * 16, [1] * 16, [0.6] * 16)
     record = result(rows, {"base": base, "tuned": tuned}, TASKS["alpaca"])
     assert record["differences"]["F1"]["low"] == pytest.approx(0.5) and record["tuned"]["parts"]["F1"] == pytest.approx(
         0.6
@@ -117,15 +138,25 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
     log = AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=False)
     for index in (2, 5):
         log.add("tuned", index, scored[index])
+    odd = Scored(Answer("a\u2028b\x85c", 1, True, 0.1), Score(0.0, "different", "expected: \u2029"))
+    log.add("base", 0, odd)
     with path.open("a") as file:
         file.write('{"side": "tuned", "row": 6, "ans')  # killed while it wrote
+    del log
     again = AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True)
-    assert again.known("tuned") == {2: scored[2], 5: scored[5]} and again.known("base") == {} and again.count == 2
+    assert again.known("tuned") == {2: scored[2], 5: scored[5]} and again.known("base") == {0: odd} and again.count == 3
     again.add("tuned", 6, scored[6])
-    assert AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True).count == 3
+    with pytest.raises(UserError, match="another evaluation is writing"):
+        AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True)
+    del again
+    assert AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True).count == 4
     with pytest.raises(UserError, match="of another rows"):
         AnswerLog(path, {"rows": "other", "max_tokens": 8}, resume=True)
     assert AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=False).count == 0
+    assert len((tmp_path / "previous_answers.jsonl").read_text().splitlines()) > 4
+    path.write_text('{"rows": "r", "max_tokens": 8}\n{"side": "tuned"}\n')
+    with pytest.raises(UserError, match="not what an evaluation wrote"):
+        AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True)
     with pytest.raises(UserError, match="no evaluation was interrupted"):
         AnswerLog(tmp_path / "none.jsonl", {"rows": "r"}, resume=True)
 

@@ -1,7 +1,7 @@
 """Chat templates by name, against what each model family writes, and on a real tokenizer.
 
-The texts written down here were compared, token by token, with Meta's llama-models 0.3.0 (llama), Meta's Llama 2 chat code on its
-tokenizer (llama2) and mistral-common 1.13.1, tokenizer v3 (mistral, the system message folded into the first question).
+The texts written down here were compared, token by token, with Meta's llama-models 0.3.0 (llama), Meta's Llama 2 chat code on
+its tokenizer (llama2) and mistral-common 1.13.1, tokenizer v3 (mistral, the system message folded into the first question).
 """
 
 from pathlib import Path

@@ -44,7 +44,7 @@ class Session:
         """Obey; returns what there is to say."""
         name, _, rest = line.strip().partition(" ")
         if name not in COMMANDS:
-            near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(name.lower(), COMMANDS, n=1, cutoff=0.5)
             raise UserError(f"{name}: no such command ({f'did you mean {near[0]}?' if near else 'see /help'})")
         command = COMMANDS[name]
         if rest.strip() and not command.argument:

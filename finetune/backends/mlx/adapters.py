@@ -134,10 +134,11 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[State
     path = folder / artifacts.ADAPTERS
     try:
         wanted = json.loads((folder / artifacts.ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        _check(network, wanted)
         attach(network, wanted)
     except FileNotFoundError:
         raise UserError(f"{folder / artifacts.ADAPTER_CONFIG}: not found (run: python train.py)") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise UserError(f"{folder / artifacts.ADAPTER_CONFIG}: does not fit the model: {why}", exit_code=3) from None
     arrays, metadata = read(path)
@@ -159,6 +160,19 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[State
     adapted = {name: module for name, module in network.named_modules() if "lora_b" in module}
     plain = {name: module.embedding if "embedding" in module else module.linear for name, module in adapted.items()}
     return Switch(network, {"attached": adapted, "plain": plain})
+
+
+def _check(network: Any, wanted: Mapping[str, Any]) -> None:
+    """ValueError where the settings could be attached and would compute something else than was trained, or nonsense."""
+    layers = wanted["num_layers"]
+    if not isinstance(layers, int) or not 1 <= layers <= len(network.layers):
+        raise ValueError(f"num_layers is {layers!r}, the model has {len(network.layers)}")
+    if wanted.get("fine_tune_type") != "full":
+        scale, rank = (wanted["lora_parameters"][name] for name in ("scale", "rank"))
+        if not isinstance(scale, (int, float)) or not abs(scale) < 1e6:
+            raise ValueError(f"the scale is {scale!r}")
+        if not isinstance(rank, int) or not 1 <= rank <= 1 << 16:
+            raise ValueError(f"the rank is {rank!r}")
 
 
 def changes_nothing(network: Any) -> bool:
