@@ -1,125 +1,17 @@
 """The report says the verdict first, shows what there is, and obeys no text in the records."""
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from finetune import report
 from finetune.report import render
-
-MACHINE = {"machine": "Linux x86_64, 2 cores", "python": "3.11.7", "versions": {"mlx": "0.32.4"}}
-HASH = "5e" * 32
-TOKEN = "hf_" + "aB3" * 11
-
-
-def summary(right: int, low: float, high: float, kinds: dict[str, int]) -> dict[str, Any]:
-    shares = {"accuracy": right / 4, "interval": [low, high], "right": right, "kinds": kinds}
-    return {**shares, "stopped": 0.93, "mean_tokens": 41.2, "seconds": 33.1}
-
-
-def side(value: float | None, kind: str) -> dict[str, Any]:
-    return {"answer": "SELECT a\nFROM t", "value": value, "kind": kind, "reason": "4 rows, expected 3"}
-
-
-def measures(factor: float) -> dict[str, Any]:
-    keys = (
-        "first_token_ms",
-        "prompt_tokens_per_second",
-        "decode_tokens_per_second",
-        "batch_tokens_per_second",
-    )
-    steady = {"load_seconds": {"median": 1.2, "min": 1.1, "max": 1.3}}
-    return steady | {
-        key: {"median": 50 * factor, "min": 49 * factor, "max": 51 * factor} for key in (*keys, "peak_memory_mb")
-    }
-
-
-def records() -> dict[str, Any]:
-    """The arguments of ``render``; of the five rows each has another outcome."""
-    values = [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0), (1.0, 1.0), (None, None)]
-    rows = [
-        {
-            "prompt": f"Schema:\nQuestion: question {number}",
-            "question": f"question {number}",
-            "reference": "SELECT b FROM t",
-            "base": side(base, "wrong_rows"),
-            "tuned": side(tuned, "ok"),
-        }
-        for number, (base, tuned) in enumerate(values)
-    ]
-    evaluation = {
-        "format": 1,
-        "task": "sql",
-        "metric": "execution accuracy",
-        "split": "test",
-        "n": 5,
-        "scored": 4,
-        "unscored": {"unscorable": 1},
-        "model": "builtin",
-        "adapter_path": "checkpoints",
-        "base": summary(1, 0.02, 0.61, {"ok": 1, "wrong_rows": 3}),
-        "tuned": summary(3, 0.3, 0.95, {"ok": 3, "no_sql": 1}),
-        "verdict": "better",
-        "explanation": "3 fixed, 1 broken; p = 0.01",
-        "p": 0.01,
-        "fixed": 3,
-        "broken": 1,
-        "rows": rows,
-    }
-    benchmark = {
-        "format": 1,
-        "machine": MACHINE,
-        "device": "MLX on the CPU",
-        "model": "builtin",
-        "runs": 5,
-        "speed": {"base": measures(1.0), "tuned": measures(0.9)},
-        "quality": evaluation,
-    }
-    run = {
-        "format": 1,
-        "config": {"lora_rank": 16, "patience": None},
-        "origins": {"lora_rank": "flag", "patience": "default"},
-        "model": {"name": "builtin", "source": "builtin", "revision": HASH},
-        "template_sha256": HASH,
-        "data": {"folder": "data", "source": {"source": "builtin"}, "files": {"train.jsonl": HASH}},
-        "machine": MACHINE,
-        "device": "MLX on the CPU",
-        "command": "python train.py --lora-rank 16",
-        "result": {
-            "steps": 800,
-            "best_step": 20,
-            "best_valid_loss": 0.41,
-            "seconds": 240.1,
-            "trainable_parameters": 4884480,
-            "stopped_early": True,
-        },
-    }
-    metrics = [
-        {"step": 10, "loss": 1.2, "peak_memory_mb": 2100.0},
-        {"step": 20, "loss": 0.9, "peak_memory_mb": 2150.0},
-        {"step": 20, "valid_loss": 0.95, "best": True},
-        {"step": 30, "valid_loss": 0.99, "best": False},
-    ]
-    dataset = {
-        "format": 1,
-        "type": "sql",
-        "source": {"source": "a/repository", "revision": "abc"},
-        "seed": 42,
-        "split_rule": "no domain is in two splits",
-        "read": 2003,
-        "kept": 2000,
-        "dropped": {"duplicate prompt": 3},
-        "rows": {"train": 1800, "valid": 100, "test": 100},
-        "files": {"train.jsonl": HASH},
-    }
-    return {
-        "evaluation": evaluation,
-        "benchmark": benchmark,
-        "run": run,
-        "metrics": metrics,
-        "dataset": dataset,
-    }
+from report_records import FREE_KEYS, TOKEN, difference, measures, older, records, spoilt
 
 
 def without_base(evaluation: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +38,8 @@ class Page(HTMLParser):
         self.texts[self.inside] = self.texts.get(self.inside, "") + data
 
     def shape(self) -> list[tuple[str, list[str]]]:
-        return [(tag, list(attributes)) for tag, attributes in self.elements]
+        """Without tabindex, which only long texts have."""
+        return [(tag, [name for name in attributes if name != "tabindex"]) for tag, attributes in self.elements]
 
     def values(self, attribute: str) -> list[str | None]:
         return [attributes[attribute] for _, attributes in self.elements if attribute in attributes]
@@ -169,20 +62,34 @@ def test_the_answer_comes_first(verdict: str, sentence: str) -> None:
     html = render(**given).replace("\N{NO-BREAK SPACE}", " ")
     heading = re.sub("<[^>]*>", "", html[html.index("<h1>") : html.index("</h1>")])
     assert " ".join(heading.split()) == sentence
-    assert "2.0 % to 61.0 % for the base model" in html
+    assert "2.0 % to 61.0 %" in html
 
 
-FREE_KEYS = ("kinds", "unscored", "versions", "config", "origins", "source", "dropped", "files")
-OURS = ("better", "test")  # words that the page decides by
+def test_it_says_by_how_much_and_at_what_cost() -> None:
+    html = render(**records())
+    tiles = text(html[html.index('class="tiles"') : html.index("<nav")])
+    for told in (
+        "+50.0 points +40.0 to +60.0",
+        "73 → 66 of 126 no evidence of a change",
+        "0.90 × base 45.0 tokens/s; 0.88 to 0.92; fused 1.00 × base",
+        "640 MB answering 2,150 MB training",
+        "4 min 800 steps",
+    ):
+        assert told in tiles
 
 
-def spoilt(value: Any, attack: str, free: bool = False) -> Any:
-    """The records with the attack in every text, and in every key that is not ours."""
-    if isinstance(value, str):
-        return value if value in OURS else attack + value
-    if isinstance(value, dict):
-        return {attack + key if free else key: spoilt(item, attack, key in FREE_KEYS) for key, item in value.items()}
-    return [spoilt(item, attack) for item in value] if isinstance(value, list) else value
+def test_other_adapters_are_named() -> None:
+    given = records()
+    given["evaluation"]["against"] = "other/adapters"
+    html = render(**given)
+    assert "Better: execution accuracy is 75.0 %, with the other adapters 25.0 %." in text(html)
+    assert "compared with the adapters in other/adapters" in text(html)
+    assert "before training" not in html and ">base<" not in html[: html.index('id="speed"')]
+
+
+def text(html: str) -> str:
+    """What is read of it, in one line."""
+    return " ".join(re.sub("<[^>]*>", " ", html).replace("\N{NO-BREAK SPACE}", " ").split())
 
 
 @pytest.mark.parametrize(
@@ -220,13 +127,16 @@ def test_the_page_stands_alone() -> None:
     html = render(**records())
     page = Page(html)
     policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    assert "script" not in [tag for tag, _ in page.elements]
+    digest = base64.b64encode(
+        hashlib.sha256(re.findall("<script>(.*?)</script>", html, re.DOTALL)[0].encode()).digest()
+    ).decode()
+    assert str(policy).startswith(f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; ")
+    assert [a for tag, a in page.elements if tag == "script"] == [{}]
     assert "://" not in html and "url(" not in html.replace("url(#", "")
     assert page.values("src") == []
     ids = page.values("id")
     assert len(ids) == len(set(ids))
-    assert [a.get("role") for tag, a in page.elements if tag == "svg"] == ["img", "img"]
+    assert [a.get("role") for tag, a in page.elements if tag == "svg"] == ["img"] * 4
 
 
 def test_the_same_records_give_the_same_page() -> None:
@@ -244,6 +154,22 @@ def test_what_is_missing_is_left_out(missing: str) -> None:
     assert "Better" in alone if missing in ("evaluation", "benchmark") else "Not evaluated" in alone
 
 
+@pytest.mark.parametrize("given", [records, older])
+@pytest.mark.parametrize("part", ["evaluation", "benchmark", "run", "dataset"])
+def test_a_key_that_came_later_may_be_missing(given: Any, part: str) -> None:
+    """Each key that the first format had not, left out alone."""
+    whole, first = given(), older()
+    for key in set(whole[part]) - set(first[part]):
+        render(**whole | {part: {name: value for name, value in whole[part].items() if name != key}})
+
+
+def test_records_of_the_first_format() -> None:
+    html = text(render(**older()))
+    assert "Better: execution accuracy rose from 25.0 % to 75.0 %." in html
+    assert "45.0 44.1 to 45.9 0.90 × base" in html
+    assert "45 MB answering" not in html and "45.0 MB answering" in html
+
+
 def test_a_benchmark_of_the_tuned_model_alone() -> None:
     given = records()
     given["benchmark"] |= {"quality": without_base(given["evaluation"]), "speed": {"tuned": measures(1.0)}}
@@ -257,7 +183,7 @@ def test_rows_that_cannot_be_judged_give_no_verdict() -> None:
     for name in ("base", "tuned"):
         given["evaluation"][name] |= {"accuracy": None, "interval": [0.0, 1.0], "kinds": {}}
     html = render(**given)
-    assert "Not judged: none of the 5 rows" in html
+    assert "Not judged: none of the 5 rows" in text(html)
     assert "Better" not in html
 
 
@@ -266,28 +192,80 @@ def test_long_conversations_are_judged_by_their_loss() -> None:
     evaluation = made["evaluation"]
     for name in ("base", "tuned"):
         evaluation[name] |= {"accuracy": None, "kinds": {}}
-    evaluation |= {"decided_by": "loss per token", "differences": {"loss per token": {"base": 2.31, "tuned": 1.87}}}
-    page = render(**made)
-    assert "the loss per token of the references was 2.31 before training, 1.87 after it" in " ".join(page.split())
-    assert "Better:" in page and "Not judged" not in page
+    evaluation |= {"decided_by": "loss per token", "differences": {"loss per token": difference(2.31, 1.87)}}
+    page = text(render(**made))
+    assert "Better: the loss per token of the references was 2.31 before training, 1.87 after it" in page
+    assert "−0.440 −0.540 to −0.340" in page and "Not judged" not in page
 
 
-def test_each_outcome_can_be_filtered() -> None:
-    page = Page(render(**records()))
-    examples = [a["class"] for tag, a in page.elements if tag == "details" and "example" in str(a.get("class"))]
-    assert examples == [f"example outcome-{number}" for number in (1, 2, 3, 4, 5)]
-    for number, outcome in enumerate(["fixed", "broken", "both wrong", "both right", "not judged"], start=1):
-        assert f"section:has(#show-{number}:checked) .example:not(.outcome-{number})" in page.texts["style"]
-        assert f"{outcome} 1" in page.texts["input"]
+def shown(html: str) -> list[str]:
+    """The classes of the examples, in their order."""
+    return [str(a["class"]) for tag, a in Page(html).elements if tag == "details" and "example" in str(a.get("class"))]
 
 
-def test_a_change_inside_the_spread_is_not_called_a_change() -> None:
+def test_each_outcome_can_be_filtered_and_worse_rows_come_first() -> None:
     html = render(**records())
+    page = Page(html)
+    slugs = ["fixed", "broken", "both-wrong", "both-right", "not-judged"]
+    assert shown(html) == [f"example is-{slugs[number]}" for number in (1, 0, 2, 3, 4)]
+    for slug in slugs:
+        assert f"section:has(#show-{slug}:checked) .example:not(.is-{slug})" in page.texts["style"]
+        assert f"show-{slug}" in page.values("id")
+        assert f"{slug.replace('-', ' ')} 1" in page.texts["input"]
+
+
+def test_a_row_that_only_scored_less_got_worse_too() -> None:
+    given = records()
+    given["evaluation"] |= {"decided_by": "score", "worse_rows": [2, 1]}
+    given["evaluation"]["rows"][2]["base"]["value"] = 0.62
+    html = render(**given)
+    assert shown(html)[:2] == ["example is-both-wrong is-got-worse", "example is-broken"]
+    assert "wrong rows 0.62" in html
+    assert "Better: the mean score rose from 0.250 to 0.750." in text(html)
+
+
+def test_a_change_inside_the_spread_has_no_colour() -> None:
+    given = records()
+    html = render(**given)
+    table = html[html.index('id="speed"') : html.index('id="examples"')]
+    for measure, told in {
+        "writing an answer": '<small class="bad">0.90 × base, 0.88 to 0.92</small>',
+        "first token": '<small class="">1.11 × base, 1.00 to 1.22</small>',
+    }.items():
+        assert told in table[table.index(measure) :].split("</tr>")[0]
+    given["benchmark"]["runs"] = 5  # too few to say
+    assert '<small class="">0.90 × base, 0.88 to 0.92</small>' in render(**given)
+    html = render(**older())
     table = html[html.index('id="speed"') : html.index('id="examples"')]
     assert table.count(">within the spread<") == 1  # loading, whose ranges overlap
     for measure, tone in {"writing an answer": "bad", "peak memory": "good"}.items():
         row = table[table.index(measure) :].split("</tr>")[0]
-        assert f'<td class="{tone}">−10.0\N{NO-BREAK SPACE}%</td>' in row
+        assert f'<small class="{tone}">0.90 × base</small>' in row
+
+
+def test_a_huge_answer_is_cut() -> None:
+    given = records()
+    given["evaluation"]["rows"][0]["tuned"]["answer"] = "x" * 1_000_000
+    html = render(**given)
+    assert "[950,000 more characters]" in html and len(html) < 300_000
+
+
+def keys(value: Any, free: bool = False) -> set[str]:
+    """The keys of a record that are its schema, not data."""
+    if isinstance(value, list):
+        return {key for item in value for key in keys(item)}
+    if not isinstance(value, dict):
+        return set()
+    return (set() if free else set(value)) | {
+        key for name, item in value.items() for key in keys(item, name in FREE_KEYS)
+    }
+
+
+def test_every_key_is_written_down() -> None:
+    schema = (Path(report.__file__).parent / "SCHEMA.md").read_text(encoding="utf-8")
+    given = records()
+    written = set(re.findall("`([^`]+)`", schema))
+    assert not (keys(given["evaluation"]) | keys(given["benchmark"])) - written
 
 
 @pytest.mark.parametrize(

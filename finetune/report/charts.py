@@ -1,4 +1,4 @@
-"""The two charts, as inline SVG in the colours of the page; the same numbers give the same bytes."""
+"""The charts, as inline SVG in the colours of the page; the same numbers give the same bytes."""
 
 import io
 import re
@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
+
+from finetune.report.texts import percent, seconds
 
 INK, MUTED, LINE, BASE, TUNED = "#010101", "#020202", "#030303", "#040404", "#050505"
 # stand-ins: in the SVG each becomes the variable of the page's style
@@ -26,28 +28,79 @@ _STYLE = {
     "legend.frameon": False,
 }
 _ON_WHITE = {INK: "#1a1a1a", MUTED: "#666666", LINE: "#d0d0d0", BASE: "#9a9a9a", TUNED: "#0b6e8f"}
+_COLOURS = {"base": BASE, "tuned": TUNED}
 _WIDTH = 4.4  # inches; on a phone this is shown at about its natural size, so the text can be read
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
-
-
-def accuracy(sides: Mapping[str, Mapping[str, Any]], metric: str) -> Markup:
-    """A bar with its 95 % interval for each of ``sides``: {"base": summary, "tuned": summary}."""
+def accuracy(sides: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str], metric: str) -> Markup:
+    """A bar with its 95 % interval for each of ``sides``: {"base": summary, "tuned": summary}, called as ``labels`` say."""
 
     def draw(axes: Any) -> None:
         for y, (name, side) in enumerate(sides.items()):
             low, high = side["interval"]
-            axes.barh(y, side["accuracy"], height=0.56, color={"base": BASE, "tuned": TUNED}[name])
+            axes.barh(y, side["accuracy"], height=0.56, color=_COLOURS[name])
             axes.plot([low, high], [y, y], color=INK, linewidth=1.2, marker="|", markersize=7)
             axes.annotate(percent(side["accuracy"]), (1.03, y), va="center", annotation_clip=False)
-        axes.set(xlim=(0, 1), ylim=(len(sides) - 0.5, -0.5), yticks=range(len(sides)), yticklabels=sides)
+        axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100\N{NO-BREAK SPACE}%"])
-        axes.tick_params("y", length=0, labelcolor=INK)
+        _rows(axes, [labels[name] for name in sides])
 
-    told = (f"{name} {percent(side['accuracy'])}" for name, side in sides.items())
+    told = (f"{labels[name]} {percent(side['accuracy'])}" for name, side in sides.items())
     return _svg(draw, 0.6 + 0.55 * len(sides), f"Bars of {metric}: {', '.join(told)}, with 95 % intervals")
+
+
+def latency(sides: Mapping[str, Mapping[str, Any]]) -> Markup | None:
+    """A dot for each whole answer, and a mark at p50, p95 and p99, in a row for each side; None without answers."""
+    sides = {name: side for name, side in sides.items() if side.get("all") and name in _COLOURS}
+    if not sides:
+        return None
+    longest = max(max(side["all"]) for side in sides.values()) or 1.0
+
+    def draw(axes: Any) -> None:
+        for y, (name, side) in enumerate(sides.items()):
+            axes.scatter(side["all"], [y] * len(side["all"]), s=36, color=_COLOURS[name], alpha=0.5, linewidths=0)
+            for key, up, align in (("p50", True, "right"), ("p95", False, "center"), ("p99", True, "left")):
+                at = side[key]
+                axes.plot([at, at], [y, y - 0.22 if up else y + 0.22], color=INK, linewidth=1.2)
+                # at the left edge there is no room before the mark
+                align = "left" if at < 0.15 * longest else align
+                axes.text(at, y - 0.26 if up else y + 0.26, key, ha=align, va="bottom" if up else "top", fontsize=8.5)
+        axes.set_xlim(0, 1.12 * longest)
+        axes.xaxis.set_major_formatter(_in_seconds)
+        axes.locator_params(axis="x", nbins=5)
+        _rows(axes, list(sides))
+
+    told = (f"{name} p50 {seconds(side['p50'])}, p99 {seconds(side['p99'])}" for name, side in sides.items())
+    return _svg(draw, 0.6 + 0.75 * len(sides), f"Time of a whole answer, a dot each: {'; '.join(told)}")
+
+
+def lengths(measured: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """The time to the first token over the length of the prompt; None where fewer than two lengths were measured."""
+    if len(measured) < 2:
+        return None
+    sizes, times = [at["tokens"] for at in measured], [at["first_token_ms"] for at in measured]
+
+    def draw(axes: Any) -> None:
+        axes.plot(sizes, times, color=TUNED, linewidth=1.8, marker="o", markersize=4)
+        axes.set(xlim=(0, 1.05 * max(sizes)), ylim=(0, 1.1 * max(times)), xlabel="tokens of the prompt")
+        axes.set_ylabel("first token after")
+        axes.locator_params(nbins=5)
+        axes.yaxis.set_major_formatter(_in_seconds)
+        axes.grid(axis="y", color=LINE, linewidth=0.6)
+        axes.set_axisbelow(True)
+
+    told = f"{seconds(times[0])} at {sizes[0]:,} tokens to {seconds(times[-1])} at {sizes[-1]:,}"
+    return _svg(draw, 2.4, f"Time to the first token by the length of the prompt: {told}")
+
+
+def _in_seconds(milliseconds: float, _: int) -> str:
+    return f"{milliseconds / 1e3:g}{' s' if milliseconds else ''}"
+
+
+def _rows(axes: Any, names: Sequence[str]) -> None:
+    """A row of its own for each name, the first at the top."""
+    axes.set(ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)), yticklabels=names)
+    axes.tick_params("y", length=0, labelcolor=INK)
 
 
 def loss(metrics: Sequence[Mapping[str, Any]]) -> Markup | None:
