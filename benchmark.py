@@ -12,7 +12,7 @@ from finetune.config import QUICK_ROWS, BenchmarkConfig
 
 
 def main(config: BenchmarkConfig) -> None:
-    from finetune import benchmarking, comparison, history, report, run_record, scorecard, speed_table
+    from finetune import benchmarking, comparison, history, run_record, scorecard, speed_table
     from finetune.progress import say
 
     if config.compare and config.against:
@@ -23,9 +23,7 @@ def main(config: BenchmarkConfig) -> None:
     num_samples = config.num_samples or (QUICK_ROWS if config.quick else None)
     split = "valid" if config.use_validation else "test"
     rows = comparison.read_rows(run, data_dir, split, num_samples, config.seed)
-    names = (artifacts.BENCHMARK, artifacts.BENCHMARK_TABLE, artifacts.REPORT, artifacts.BENCHMARK_ANSWERS)
-    artifacts.check_targets(config.results_dir, names)
-    artifacts.make_folder(config.results_dir / artifacts.HISTORY)
+    benchmarking.check_results(config.results_dir)
     metrics = run_record.read_metrics(config.adapter_path)
     say(run.backend.describe())
     runs = min(config.runs, 2) if config.quick else config.runs
@@ -45,12 +43,8 @@ def main(config: BenchmarkConfig) -> None:
     speed = benchmarking.measured(run, rows, runs, config.max_tokens, compare=config.compare, quick=config.quick)
     record = {**benchmarking.described(run, runs), **speed, "quality": quality}
 
-    history.keep(config.results_dir)
-    artifacts.write_json(config.results_dir / artifacts.BENCHMARK, record)
+    benchmarking.write(record, run, data_dir, config.results_dir, metrics)
     log.unlink(missing_ok=True)
-    artifacts.write_text(config.results_dir / artifacts.BENCHMARK_TABLE, speed_table.as_csv(record))
-    page = report.render(quality, record, run.record, metrics, artifacts.read_dataset_record(data_dir))
-    artifacts.write_text(config.results_dir / artifacts.REPORT, page)
     if config.json:
         print(json.dumps(record, ensure_ascii=False))
         return

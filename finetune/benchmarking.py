@@ -1,10 +1,11 @@
 """Speed and memory of a run's models, beside their quality: what benchmark.json says."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from finetune import machine
+from finetune import artifacts, history, machine, report, speed_table
 from finetune.artifacts import Row
 from finetune.backends import load_backend
 from finetune.comparison import TunedRun
@@ -100,3 +101,19 @@ def described(run: TunedRun, runs: int) -> Record:
         "adapter_path": str(run.adapter_path),
         "runs": runs,
     }
+
+
+def check_results(folder: Path) -> None:
+    """UserError (exit 4), before any work is done, where the results could not be written."""
+    names = (artifacts.BENCHMARK, artifacts.BENCHMARK_TABLE, artifacts.REPORT, artifacts.BENCHMARK_ANSWERS)
+    artifacts.check_targets(folder, names)
+    artifacts.make_folder(folder / artifacts.HISTORY)
+
+
+def write(record: Record, run: TunedRun, data_dir: Path, folder: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
+    """benchmark.json, after the one before went into the history; the same as CSV; the report."""
+    history.keep(folder)
+    artifacts.write_json(folder / artifacts.BENCHMARK, record)
+    artifacts.write_text(folder / artifacts.BENCHMARK_TABLE, speed_table.as_csv(record))
+    page = report.render(record["quality"], record, run.record, metrics, artifacts.read_dataset_record(data_dir))
+    artifacts.write_text(folder / artifacts.REPORT, page)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from finetune.answer_log import AnswerLog
 from finetune.artifacts import Row
 from finetune.cli import UserError
-from finetune.encoding import Example
+from finetune.comparison import _fitting
+from finetune.encoding import ChatEncoder, Example
 from finetune.evaluation import Answer, Losses, Scored, Side, compared, evaluate, reference_losses, result
 from finetune.tasks import TASKS, Score
 from finetune.tasks.text_overlap import repetition, rouge_l
@@ -121,6 +123,21 @@ def test_a_model_that_computes_nonsense_is_refused() -> None:
     with pytest.raises(UserError, match="not finite") as caught:
         reference_losses(model, ROWS)
     assert caught.value.exit_code == 5
+
+
+def test_rows_beyond_the_context_are_left_out(builtin_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Short(ChatEncoder):
+        context_length = 60
+
+    run: Any = SimpleNamespace(encoder=Short(builtin_model), data_dir=Path("data"))
+    long: Row = {"messages": [{"role": "user", "content": "word " * 80}, {"role": "assistant", "content": "a"}]}
+    rows, room = _fitting(run, [*ROWS, long], 100)
+    assert rows == ROWS and 10 < room < 60
+    assert "1 of 9 rows are longer" in (said := capsys.readouterr().err) and f"cut at {room} tokens" in said
+    with pytest.raises(UserError, match="no row fits"):
+        _fitting(run, [long], 100)
+    with pytest.raises(UserError, match=r"not what dataset\.py wrote"):
+        _fitting(run, [{"text": "x"}], 100)
 
 
 def test_parts_are_compared_on_the_same_rows() -> None:

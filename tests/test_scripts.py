@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,7 +103,6 @@ def test_benchmark_writes_numbers_and_a_page(road: Path) -> None:
 def test_benchmarks_are_kept_and_compared(road: Path) -> None:
     quick = ["--quick", "--num-samples", 2, "--max-tokens", 4, "--results-dir", "twice"]
     first = json.loads(run(road, "benchmark.py", *quick, "--json").stdout)
-    (road / "twice" / "history").mkdir()
     (road / "twice" / "history" / "benchmark-0.json").write_text('{"format": 1}')
     done = run(road, "benchmark.py", *quick, "--history", "--against", "checkpoints")
     assert first["created"] in done.stdout and "another version: benchmark-0.json" in done.stdout
@@ -155,6 +156,61 @@ def test_an_interrupted_evaluation_is_gone_on_with(road: Path, number: signal.Si
             row["base"]["seconds"] = row["tuned"]["seconds"] = 0
     assert records[0] == records[1] and not log.exists()
     assert "no evaluation was interrupted" in refused(road, "test_finetuned.py", "--results-dir", folder, "--resume")
+
+
+def changed_run(road: Path, folder: Path, file: str, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of the run with one of its records changed."""
+    shutil.copytree(road / "checkpoints", folder / "checkpoints", dirs_exist_ok=True)
+    path = folder / "checkpoints" / file
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_layers": 99},
+        {"num_layers": 0},
+        {"lora_parameters": {"rank": 16, "scale": float("nan"), "dropout": 0.0}},
+        {"lora_parameters": {"rank": 10**11, "scale": 2.0, "dropout": 0.0}},
+        {"lora_parameters": {"rank": 16, "scale": "big", "dropout": 0.0}},
+    ],
+)
+def test_settings_that_are_not_those_of_the_training_are_refused(
+    road: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    changed_run(road, tmp_path, "adapter_config.json", lambda record: record.update(change))
+    refused(tmp_path, "test_finetuned.py", "--data-dir", road / "data", code=3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "a string"},
+        {"model": {"path": None, "name": "m", "weights": ""}},
+        {"task": ["sql"]},
+        {"config": {}},
+        {"config": {"backend": "abacus"}},
+        {"data": None},
+    ],
+)
+def test_a_record_that_no_training_wrote_is_refused(road: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    path = changed_run(road, tmp_path, "run.json", lambda record: record.update(change))
+    assert f"{path.relative_to(tmp_path)}: not what train.py" in refused(tmp_path, "test_finetuned.py")
+
+
+def test_closed_streams_are_no_trap(road: Path) -> None:
+    script = f"exec {sys.executable} {ROOT / 'test_finetuned.py'} --num-samples 1 --max-tokens 2 --no-general"
+    for closed in ("<&-", "<&- >&-", "2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f"{script} --results-dir closed {closed}"],
+            cwd=road,
+            env=os.environ | OFFLINE,
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_look_at_a_run_whose_rows_are_gone(road: Path, tmp_path: Path) -> None:

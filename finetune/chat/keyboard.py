@@ -48,6 +48,8 @@ class CtrlC:
             return
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
+            if self.taken():
+                raise KeyboardInterrupt
             yield
         finally:
             signal.signal(signal.SIGINT, self._press)

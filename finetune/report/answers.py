@@ -121,10 +121,12 @@ def _difference(found: Record | None, more_is_better: bool = True, shares: bool 
     if found is None:
         return None
     write = (lambda value: signed(100 * value, 1)) if shares else (lambda value: signed(value, 3))
+    text = write(found["difference"]) + (" points" if shares else "")
     tone = ""
+    if found["low"] is None:
+        return {"text": text, "small": "too few rows", "tone": ""}
     if found["low"] > 0 or found["high"] < 0:
         tone = "good" if (found["low"] > 0) == more_is_better else "bad"
-    text = write(found["difference"]) + (" points" if shares else "")
     return {"text": text, "small": f"{write(found['low'])} to {write(found['high'])}", "tone": tone}
 
 
