@@ -122,7 +122,7 @@ class Side:
             "interval": wilson_interval(right, len(scores)),
             "right": right,
             "kinds": dict(kinds.most_common()),
-            "formatted": sum(one.score.kind not in task.malformed for one in self.scored) / len(answers),
+            "formatted": sum(score.kind not in task.malformed for score in scores) / len(scores) if scores else None,
             "stopped": sum(answer.stopped for answer in answers) / len(answers),
             "mean_tokens": sum(answer.tokens for answer in answers) / len(answers),
             "repetition": sum(repetition(answer.text) for answer in answers) / len(answers),

@@ -114,7 +114,8 @@ def _measures(record: Record, sides: Sequence[str], wide: bool) -> Any:
         add(part, cells, _spread(differences.get(part), 2))
     cells = [f"{side['loss_per_token']:.3f}" for side in shown]
     add("loss per token", cells, _spread(differences.get("loss per token"), 3))
-    add("keeps to the form", [f"{side['formatted']:.0%}" for side in shown])
+    if record["scored"]:
+        add("keeps to the form", [f"{side['formatted']:.0%}" for side in shown])
     add("stops by itself", [f"{side['stopped']:.0%}" for side in shown])
     add("repeats itself", [f"{side['repetition']:.0%}" for side in shown])
     add("tokens of an answer", [f"{side['mean_tokens']:.0f}" for side in shown])

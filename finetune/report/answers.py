@@ -111,7 +111,7 @@ def measures(evaluation: Record | None) -> list[dict[str, Any]]:
         cells = [(f"{side['loss_per_token']:.3f}", "") for side in shown]
         add(_LOSS, cells, _difference(differences.get(_LOSS), more_is_better=False))
     for key, (what, write) in _HABITS.items():
-        if all(key in side for side in shown):
+        if all(side.get(key) is not None for side in shown):
             add(what, ((write(side[key]), "") for side in shown))
     return rows
 
