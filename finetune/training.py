@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -148,7 +148,8 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(number)
         for name in old:
             signal.signal(name, signal.SIG_DFL)
-        say("stopping after this batch; once more stops at once ...")
+        with suppress(OSError):  # not by print: the signal may have come in the middle of one
+            os.write(2, b"stopping after this batch; once more stops at once ...\n")
 
     old = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -141,7 +141,15 @@ def test_an_interrupted_evaluation_is_gone_on_with(road: Path, number: signal.Si
         run(road, "test_finetuned.py", *whole)
     folder = f"cut{number}"
     command = [sys.executable, str(ROOT / "test_finetuned.py"), "--max-tokens", "8", "--results-dir", folder]
-    process = subprocess.Popen(command, cwd=road, env=os.environ | OFFLINE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=road,
+        env=os.environ | OFFLINE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell starts what runs in the background with SIGINT ignored, and a program leaves that so
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     log = road / folder / "answers.jsonl"
     while not log.exists() or len(log.read_text().splitlines()) < 6:
         time.sleep(0.02)
