@@ -120,6 +120,8 @@ def compare(
             raise UserError(
                 f"{other.adapter_path}: trained on {other.task.name} rows, {run.adapter_path} on {run.task.name} rows"
             )
+        if other.record["model"]["weights"] != run.record["model"]["weights"]:
+            raise UserError(f"{other.adapter_path}: trained on another model than {run.adapter_path}")
         models["base"] = other.load()
     elif base:
         models["base"] = model.without_adapter()

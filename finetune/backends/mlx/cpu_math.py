@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
-from finetune.backends.mlx import low_rank
 from finetune.backends.mlx.runtime import ON_CPU, mx, with_gradient
 
 LOG2E, LN2 = math.log2(math.e), math.log(2)
@@ -124,8 +123,7 @@ def rope(self: Any, x: Any, offset: Any = 0) -> Any:
 def _lora_backward(primals: Any, cotangents: Any, outputs: Any) -> tuple[Any, Any, Any, Any]:
     (x, weight, a, b), low, d = primals, outputs[1], cotangents[0]
     d_low = d @ b.T
-    for_a, for_b = x.T @ d_low, low.T @ d
-    return mx.depends(d @ weight + d_low @ a.T, [for_a, for_b]), mx.zeros_like(weight), for_a, for_b  # see low_rank
+    return d @ weight + d_low @ a.T, mx.zeros_like(weight), x.T @ d_low, low.T @ d
 
 
 @with_gradient(_lora_backward)
@@ -138,7 +136,8 @@ def lora(self: Any, x: Any) -> Any:
     """``LoRALinear.__call__``: x @ W + scale * dropout(x) @ A @ B, with the scale on B and few operations."""
     linear, dropout = self.linear, self.dropout
     if type(linear).__name__ != "Linear" or "bias" in linear or (dropout.training and dropout._p_1 < 1.0):
-        return linear(x) + low_rank.update(self.scale)(dropout(x), self.lora_a, self.lora_b)
+        y = linear(x)
+        return y + (self.scale * ((dropout(x) @ self.lora_a) @ self.lora_b)).astype(x.dtype)
     outputs: Any = _lora(x.reshape(-1, x.shape[-1]), linear.weight, self.lora_a, self.scale * self.lora_b)
     return outputs[0].reshape(*x.shape[:-1], -1)
 

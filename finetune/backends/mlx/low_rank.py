@@ -1,14 +1,15 @@
 """LoRA's update with its weights' gradients in time: as soon as they are known, what they were made of can be let go.
 
 MLX would leave the gradients of the LoRA weights to the end of the backward pass, and keep until then the input of every
-adapted layer and the gradient of its output. Where blocks are computed twice that is nearly all the memory of a step.
+adapted layer and the gradient of its output. Where blocks are computed twice that is nearly all the memory of a step; where
+they are not, it is there at the peak anyway, and waiting would only cost time.
 """
 
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from finetune.backends.mlx.runtime import ON_CPU, mx, with_gradient
+from finetune.backends.mlx.runtime import mx, with_gradient
 
 from mlx_lm.tuner.lora import LoRALinear  # isort: skip  after the runtime
 
@@ -19,9 +20,9 @@ class TimelyLoRALinear(LoRALinear):
 
 
 def make_timely(network: Any) -> None:
-    """Give every LoRA layer of a network that is to be trained its gradients in time; on the CPU ``cpu_math.lora`` does."""
+    """Give every LoRA layer of a network that is to be trained its gradients in time."""
     for _, module in network.named_modules():
-        if type(module) is LoRALinear and not ON_CPU:
+        if type(module) is LoRALinear:
             module.__class__ = TimelyLoRALinear
 
 

@@ -57,8 +57,8 @@ class Trainer:
         self.adapter_config = adapters.settings(self.network, config)
         mx.random.seed(config.seed)  # the first LoRA weights
         adapters.attach(self.network, self.adapter_config)
-        make_timely(self.network)
         if config.grad_checkpoint:
+            make_timely(self.network)
             _checkpoint_gradients(self.network)
         self.position = Position()
         self._about = {"base": base}
