@@ -2,7 +2,6 @@
 
 import json
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -81,11 +80,12 @@ def checked(messages: list[Message], mend: Callable[[str], None]) -> list[Messag
     return merged
 
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
 def has_controls(text: str) -> bool:
     """Characters that no one types: NUL, escape, and the like; not tabs and line ends."""
-    return not text.isprintable() and any(
-        unicodedata.category(character) == "Cc" and character not in "\n\r\t" for character in text
-    )
+    return _CONTROLS.search(text) is not None
 
 
 def unwritable(row: Row) -> bool:

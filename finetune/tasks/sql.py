@@ -32,7 +32,9 @@ _COMMENT = re.compile(  # or what is quoted, which may look like one
 
 def schema_of(context: str) -> str:
     """The CREATE statements of a context, one a line, without comments, the sizes of types and the rows."""
-    plain = _COMMENT.sub(lambda found: found["quoted"] or " ", context)
+    plain = context
+    if "--" in context or "/*" in context:
+        plain = _COMMENT.sub(lambda found: found["quoted"] or " ", context)
     created = (statement for statement in _statements(plain) if statement.upper().startswith("CREATE"))
     return "\n".join(" ".join(_TYPE_SIZE.sub("", statement).split()) for statement in created)
 
