@@ -62,7 +62,11 @@ class Tab:
         """Show the page and wait until it is loaded."""
         seen = len(self.events)
         self.call("Page.navigate", url=url)
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events[seen:]):
+        self.wait("Page.loadEventFired", seen)
+
+    def wait(self, method: str, seen: int = 0) -> None:
+        """Wait until the page has reported this, after the first ``seen`` events."""
+        while not any(event["method"] == method for event in self.events[seen:]):
             self.events.append(self._read())
 
     def drawn(self) -> None:
