@@ -19,12 +19,22 @@ from finetune.tasks import TASKS
 
 
 def main(config: TrainingConfig) -> None:
+    method = METHODS[config.method]
+    if config.validate:
+        from finetune import precheck
+
+        precheck.run(config)
+        return
+    backend = load_backend(config.backend)
     if config.dry_run:
-        print(describe(config))
+        from finetune import plan_view, planning
+
+        print(describe(config), flush=True)
+        plan_view.show(planning.make(config, method, backend))
         return
     from finetune import training
 
-    training.run(config, METHODS[config.method], load_backend(config.backend))
+    training.run(config, method, backend)
 
 
 if __name__ == "__main__":

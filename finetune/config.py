@@ -89,7 +89,11 @@ class TrainingConfig:
     report_to: str | None = option(None, "send the metrics to this tool as well", choices="reporters")
     patience: int | None = option(None, "stop after this many validations without a better loss", at_least=1)
     seed: int = option(42, "draws the order of the rows and the first LoRA weights", at_least=0, at_most=_SEEDS)
-    dry_run: bool = option(False, "print every value and where it comes from, then stop")
+    dry_run: bool = option(
+        False, "say what the run would be: every value and its origin, work, memory, time; then stop"
+    )
+    probe: bool = option(False, "with --dry-run: measure on the whole model instead of some of its layers")
+    validate: bool = option(False, "check settings and rows, without a model, then stop")
     config: Path | None = option(None, "YAML file with values for these flags")
     origins: dict[str, str] = field(default_factory=dict)  # flag -> where its value comes from
 

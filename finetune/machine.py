@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,57 @@ def _said(*command: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def memory_bytes(root: Path = Path("/")) -> tuple[int, int]:
+    """What this process may have, and what of it is free: of the machine, or of its control group where that has less.
+
+    OSError where it cannot be found out. ``root`` is where proc/ and sys/ lie.
+    """
+    if sys.platform == "darwin":
+        return _memory_of_mac()
+    lines = (line.split() for line in (root / "proc/meminfo").read_text().splitlines())
+    kilobytes = {words[0]: int(words[1]) for words in lines}
+    total, available = kilobytes["MemTotal:"] * 1024, kilobytes["MemAvailable:"] * 1024
+    for limit, used in _control_groups(root):
+        total, available = min(total, limit), min(available, max(0, limit - used))
+    return total, available
+
+
+def _control_groups(root: Path) -> Iterator[tuple[int, int]]:
+    """Limit and use, in bytes, of each control group that this process is in: cgroup v2 and v1."""
+    group_list = root / "proc/self/cgroup"
+    for line in group_list.read_text().splitlines() if group_list.exists() else ():
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            base, limit_file, use_file, cache = "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            base, limit_file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+            use_file, cache = "memory.usage_in_bytes", "total_inactive_file"
+        else:
+            continue
+        parts = Path(group.lstrip("/")).parts
+        for depth in range(len(parts) + 1):
+            folder = root.joinpath(base, *parts[:depth])
+            limit, used = _read(folder / limit_file), _read(folder / use_file)
+            if limit.isdigit() and used.isdigit():
+                stat = dict(line.split() for line in _read(folder / "memory.stat").splitlines())
+                yield int(limit), int(used) - int(stat.get(cache, 0))  # what is only kept of files can be given up
+
+
+def _read(path: Path) -> str:
+    """The file's text; nothing where there is none: inside a container the outer groups cannot be seen."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _memory_of_mac() -> tuple[int, int]:
+    def said(*command: str) -> str:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout
+
+    pages = dict(line.split(":", 1) for line in said("vm_stat").splitlines() if ":" in line)
+    kinds = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
+    free = sum(int(pages.get(kind, "0").strip(" .")) for kind in kinds)
+    return int(said("sysctl", "-n", "hw.memsize")), free * int(said("sysctl", "-n", "hw.pagesize"))

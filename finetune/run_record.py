@@ -20,8 +20,8 @@ _KEYS = ("config", "task", "model", "template_sha256", "data", "command")
 
 
 # flags that change what is seen of a run, not what it does
-_FREE = {"quick_test", "conservative", "adapter_path", "resume", "dry_run", "config", "report_to", "show_samples"}
-_FREE |= {"steps_per_save", "dataset_type", "data_dir"}
+_FREE = {"quick_test", "conservative", "adapter_path", "resume", "dry_run", "probe", "validate", "config", "report_to"}
+_FREE |= {"show_samples", "steps_per_save", "dataset_type", "data_dir"}
 
 
 def layers(explicit: Mapping[str, Any]) -> list[Layer]:

@@ -7,37 +7,25 @@ from contextlib import contextmanager, suppress
 from types import FrameType, ModuleType
 from typing import Any
 
-from finetune import artifacts, checkpoints, run_record
-from finetune.cli import Stopped, UserError
+from finetune import artifacts, checkpoints, inputs, run_record
+from finetune.cli import Stopped
 from finetune.config import TrainingConfig
-from finetune.encoding import ChatEncoder, Example, encode_rows
-from finetune.methods import Method, steps_per_epoch
-from finetune.models import ModelFolder, find_model
+from finetune.encoding import Example
+from finetune.methods import Method, steps_per_epoch, total_steps
+from finetune.models import ModelFolder
 from finetune.progress import Progress, say
 from finetune.reporters import open_reporter
 from finetune.tasks import TASKS
-from finetune.templates import find_template
 from finetune.training_progress import RunProgress, Watcher
-
-Rows = dict[str, list[tuple[int, artifacts.Row]]]  # of each split, with their line numbers
 
 
 def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
     """Train as ``config`` says and leave the adapter folder complete; UserError before any work for whatever is wrong."""
-    dataset = artifacts.read_dataset_record(config.data_dir)
-    if config.dataset_type not in (None, dataset["type"]):
-        raise UserError(f"--dataset-type: {config.data_dir} holds {dataset['type']} rows, not {config.dataset_type}")
-    rows = {
-        split: artifacts.read_split(config.data_dir, split, dataset, may_be_empty=split == "valid")
-        for split in ("train", "valid")
-    }
-    template = find_template(config.template)
-    folder = find_model(config.model, say)
-    encoder = ChatEncoder(folder.path, template)
-    train, valid = (_encoded(encoder, rows, split, config) for split in ("train", "valid"))
+    given = inputs.read(config)
+    folder, encoder, rows, train, valid = given.folder, given.encoder, given.rows, given.train, given.valid
     artifacts.make_folder(config.adapter_path)
     steps = total_steps(config, len(train))
-    record = run_record.describe_run(config, folder, encoder, dataset, backend.describe())
+    record = run_record.describe_run(config, folder, encoder, given.dataset, backend.describe())
     state = config.adapter_path / artifacts.STATE
     if config.resume:
         run_record.check_same(config.adapter_path, record)
@@ -51,7 +39,7 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
             say(plan(config, folder, train, steps))
         model = backend.load(folder.path, encoder)
         trainer = backend.Trainer(model, method, train, config, steps, record["model"]["weights"])
-        watcher = Watcher(model, TASKS[dataset["type"]], [row for _, row in rows["valid"]], config)
+        watcher = Watcher(model, TASKS[given.dataset["type"]], [row for _, row in rows["valid"]], config)
         progress = RunProgress(config, trainer, watcher, valid, [line for line, _ in rows["train"]], report, leader)
         if trainer.full_logits and leader:
             say(
@@ -100,25 +88,6 @@ def _train(trainer: Any, progress: RunProgress, bar: Progress, stop: Callable[[]
             break
         progress.take_step(step, bar)
     progress.save_state()
-
-
-def _encoded(encoder: ChatEncoder, rows: Rows, split: str, config: TrainingConfig) -> list[Example]:
-    """The examples of a split; the rows that are too long are said and taken out of ``rows`` as well."""
-    path = artifacts.split_file(config.data_dir, split)
-    examples, too_long = encode_rows(encoder, rows[split], path, config.max_seq_length)
-    if too_long:
-        say(
-            f"Left out: {len(too_long)} of {len(rows[split])} rows of {path} with more than {config.max_seq_length} tokens"
-            f" (the first in line {too_long[0]}; --max-seq-length)"
-        )
-        rows[split] = [(line, row) for line, row in rows[split] if line not in set(too_long)]
-    return examples
-
-
-def total_steps(config: TrainingConfig, rows: int) -> int:
-    if config.epochs is None:
-        return config.iters
-    return max(1, round(config.epochs * steps_per_epoch(rows, config.batch_size, config.grad_accumulation)))
 
 
 def plan(config: TrainingConfig, folder: ModelFolder, examples: list[Example], steps: int) -> str:

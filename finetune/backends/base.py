@@ -25,3 +25,29 @@ class Step:
     learned: int  # in the loss
     seconds: float
     peak_memory_mb: float
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What training takes: memory in 10^6 bytes, seconds of a typical optimizer step."""
+
+    parameters: int
+    trainable: int
+    layers: int
+    thinnest: int | None  # the smaller side of the smallest matrix with an adapter
+    measured_layers: tuple[int, ...]  # how many layers the steps were run on
+    weights_mb: float
+    adapters_mb: float
+    optimizer_mb: float
+    layers_mb: float  # what the layers keep for the way back, and their gradients; 0 where it was measured as a whole
+    others_mb: float  # the rest of a step: output head, loss, what is under way
+    seconds: float
+
+    @property
+    def held_mb(self) -> float:
+        """Between two steps."""
+        return self.weights_mb + self.adapters_mb + self.optimizer_mb
+
+    @property
+    def peak_mb(self) -> float:
+        return self.held_mb + self.layers_mb + self.others_mb

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.config import TrainingConfig
 from finetune.encoding import Example
 
 
@@ -24,6 +25,13 @@ class Method:
 def steps_per_epoch(rows: int, batch_size: int, accumulation: int) -> int:
     batches = -(-rows // batch_size)
     return -(-batches // accumulation)
+
+
+def total_steps(config: TrainingConfig, rows: int) -> int:
+    """Optimizer steps of a run over this many rows."""
+    if config.epochs is None:
+        return config.iters
+    return max(1, round(config.epochs * steps_per_epoch(rows, config.batch_size, config.grad_accumulation)))
 
 
 def plan(

@@ -16,7 +16,8 @@ from finetune.models.fingerprint import fingerprint
 DEFAULT_MODEL = "google/gemma-3-270m-it"
 __all__ = ["DEFAULT_MODEL", "ModelFolder", "cache_dir", "find_model", "fingerprint"]
 
-HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model"]
+_HUB_WEIGHTS = "*.safetensors"
+HUB_FILES = ["*.json", _HUB_WEIGHTS, "*.jinja", "*.txt", "tokenizer.model"]
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,16 @@ class ModelFolder:
     revision: str | None  # commit on the Hub, or SHA-256 of the GGUF
 
 
-def find_model(name: str | None, say: Callable[[str], None]) -> ModelFolder:
+def find_model(name: str | None, say: Callable[[str], None], *, weights: bool = True) -> ModelFolder:
     """The folder of the model ``name``; None is the default, and only that falls back to the builtin model.
 
-    ``say`` hears that a conversion takes a moment, or that the default was not to be had.
+    ``say`` hears that a conversion takes a moment, or that the default was not to be had. Without ``weights`` the folder may
+    lack them, and nothing is downloaded but configuration and tokenizer.
     Raises ``UserError`` naming the remedy.
     """
     if name is None:
         try:
-            return _from_hub(DEFAULT_MODEL)
+            return _from_hub(DEFAULT_MODEL, weights)
         except UserError as error:
             model = find_model("builtin", say)
             say(
@@ -50,7 +52,7 @@ def find_model(name: str | None, say: Callable[[str], None]) -> ModelFolder:
         return ModelFolder(builtin.builtin_folder(_converted(), say), name, "builtin", builtin.SHA256)
     path = path_of(name, "--model")
     if path.is_dir():
-        _check_folder(path)
+        _check_folder(path, weights)
         return ModelFolder(path, name, "folder", None)
     if path.is_file() and path.suffix.lower() == ".gguf":
         from finetune.models.conversion import convert_once
@@ -65,7 +67,7 @@ def find_model(name: str | None, say: Callable[[str], None]) -> ModelFolder:
     if path.is_absolute() or path.suffix.lower() == ".gguf" or name.startswith((".", "~")):
         raise UserError(f"{name}: no such file or folder")
     try:
-        return _from_hub(name)
+        return _from_hub(name, weights)
     except UserError as error:
         raise UserError(f"{error} (put that right, or use --model builtin, which needs no network)") from None
 
@@ -83,16 +85,16 @@ def _converted() -> Path:
     return cache_dir() / "models"
 
 
-def _from_hub(repo_id: str) -> ModelFolder:
-    path = download_snapshot(repo_id, "model", HUB_FILES)
+def _from_hub(repo_id: str, weights: bool) -> ModelFolder:
+    path = download_snapshot(repo_id, "model", [name for name in HUB_FILES if weights or name != _HUB_WEIGHTS])
     try:
-        _check_folder(path)
+        _check_folder(path, weights)
     except UserError as error:
         raise UserError(f"{repo_id}: {error}") from None
     return ModelFolder(path, repo_id, "hub", path.name)
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, needs_weights: bool) -> None:
     """Refuses what could not be loaded, naming everything that is missing or broken."""
     from safetensors import SafetensorError, safe_open
 
@@ -109,8 +111,10 @@ def _check_folder(folder: Path) -> None:
 
     if (config := read("config.json")) and "model_type" not in config:
         problems.append("config.json has no model_type")
-    weights = {file.name for file in folder.glob("model*.safetensors")} or {"model.safetensors"}
-    if (folder / "model.safetensors.index.json").exists():
+    weights = {file.name for file in folder.glob("model*.safetensors")}
+    if needs_weights:
+        weights = weights or {"model.safetensors"}
+    if needs_weights and (folder / "model.safetensors.index.json").exists():
         weights |= set(read("model.safetensors.index.json").get("weight_map", {}).values())
     for file in sorted(weights):
         try:

@@ -3,7 +3,7 @@
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,17 @@ class Trainer:
     def trainable_parameters(self) -> int:
         return adapters.count(self.network)
 
-    def run(self, stop: Callable[[], bool]) -> Iterator[Step]:
+    def run(self, stop: Callable[[], bool], batches: Iterable[list[list[int]]] | None = None) -> Iterator[Step]:
         """Train up to the last step; yields each step when it is done.
+
+        ``batches``, for measurements: the batches of each step, in place of those that the method would take.
 
         Ends early, between two batches, when ``stop`` says so; after a step whose loss or gradient is not finite, which
         changes nothing.
         """
         at, config = self.position, self.config
-        batches = plan(self.method, self.rows, config.batch_size, config.grad_accumulation, config.seed, at.step)
+        if batches is None:
+            batches = plan(self.method, self.rows, config.batch_size, config.grad_accumulation, config.seed, at.step)
         for batch_rows in batches:
             if at.step >= self.steps or self.ranks.any(stop()):
                 return

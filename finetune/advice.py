@@ -1,0 +1,25 @@
+"""What is accepted, and yet seldom what somebody wants: said before the run, never refused."""
+
+from collections.abc import Iterator
+
+from finetune.config import TrainingConfig
+
+_FEW_ROWS = 200
+_MANY_EPOCHS = 10
+_RATE = {"lora": 2e-3, "dora": 2e-3, "full": 1e-4}  # above it, runs seldom stay finite or keep what the model knew
+
+
+def notes(config: TrainingConfig, rows: int, epochs: float, thinnest: int | None = None) -> Iterator[str]:
+    """``thinnest``: the smaller side of the smallest matrix that gets an adapter."""
+    if config.quick_test and config.eval_samples == 0:
+        yield "quick mode shows that everything works; it is too short to judge a model by"
+    if epochs > _MANY_EPOCHS and config.patience is None:
+        yield f"{rows} rows are seen {epochs:.0f} times each: they will be learned by heart (fewer --iters, or --patience 3)"
+    if 0 < rows < _FEW_ROWS and config.lora_dropout > 0:
+        yield f"dropout slows down learning, and {rows} rows give little time for it (--lora-dropout 0)"
+    if thinnest is not None and config.lora_rank > thinnest and config.fine_tune_type != "full":
+        yield f"rank {config.lora_rank} is more than the smallest adapted matrix can have ({thinnest})"
+    if config.learning_rate > (usual := _RATE[config.fine_tune_type]):
+        yield f"a learning rate of {config.learning_rate:g} is high for {config.fine_tune_type} (usual: up to {usual:g})"
+    if epochs < 1 and rows >= _FEW_ROWS:
+        yield f"only {epochs:.0%} of the rows are used (--epochs 1 takes each once)"

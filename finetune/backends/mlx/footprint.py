@@ -1,0 +1,215 @@
+"""Memory and time of a training step, without training: the step is run on the first layers of the model alone.
+
+What layers take grows with their number, so two short models tell the slope and what comes on top of it, the output head and
+the loss. Only what a short model needs is loaded; where a folder has no weights at all, the layers are filled with a constant.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from finetune.backends.base import Footprint
+from finetune.backends.mlx import adapters, cpu_math
+from finetune.backends.mlx.model import MlxModel
+from finetune.backends.mlx.runtime import DTYPE, mx
+from finetune.backends.mlx.training import Trainer, optimizer
+from finetune.cli import UserError, first_line
+from finetune.config import TrainingConfig
+from finetune.encoding import Example
+from finetune.methods import Method
+
+import mlx.nn as nn  # isort: skip  after the runtime
+from mlx.utils import tree_flatten, tree_map  # isort: skip
+
+_MORE_LAYERS = 2
+# blocks that are computed twice leave so little behind that the slope is lost among the rest between 1 and 3 layers
+_MORE_LAYERS_CHECKPOINTED = 6
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What a model and its optimizer hold, without having any of it in memory."""
+
+    layers: int
+    thinnest: int | None
+    parameters: int
+    trainable: int
+    weights: int  # bytes
+    adapters: int
+    optimizer: int
+    period: int  # layers until every kind of layer has come
+
+
+@dataclass(frozen=True)
+class _Measured:
+    layers: int
+    peak: int  # bytes above the weights
+    seconds: float
+
+
+def footprint(
+    folder: Path,
+    method: Method,
+    config: TrainingConfig,
+    typical: Sequence[Example],
+    largest: Sequence[Example],
+    whole: bool = False,
+) -> Footprint:
+    """The memory of a step with the ``largest`` batch, the time of one with the ``typical`` batch.
+
+    The settings are those of ``config``; the model is that of ``folder``, which may lack its weights.
+
+    ``whole`` runs both on all layers instead of concluding from a few. UserError where MLX does not know the model, or
+    where it has no such layers to adapt.
+    """
+    cpu_math.install()
+    sizes = _sizes(folder, config)
+    trained = min(config.lora_layers or sizes.layers, sizes.layers)
+    more = _MORE_LAYERS_CHECKPOINTED if config.grad_checkpoint else _MORE_LAYERS
+    few = min(sizes.period, trained)
+    counts = [sizes.layers] if whole else sorted({few, min(few + more, trained)})
+    runs = [_measured(folder, method, config, layers, typical, largest) for layers in counts]
+    first, last = runs[0], runs[-1]
+
+    def slope(smaller: float, larger: float) -> float:
+        return max(0.0, larger - smaller) / max(1, last.layers - first.layers)
+
+    if whole or last is first:
+        layers_bytes, others = 0.0, float(first.peak)
+        seconds = first.seconds
+    else:
+        per_layer = slope(first.peak, last.peak)
+        layers_bytes, others = per_layer * trained, max(0.0, last.peak - per_layer * last.layers)
+        # a layer that is not trained has no way back below it: about half the work
+        like = trained - last.layers + (sizes.layers - trained) / 2
+        seconds = last.seconds + like * slope(first.seconds, last.seconds)
+    return Footprint(
+        parameters=sizes.parameters,
+        trainable=sizes.trainable,
+        layers=sizes.layers,
+        thinnest=sizes.thinnest,
+        measured_layers=tuple(run.layers for run in runs),
+        weights_mb=sizes.weights / 1e6,
+        adapters_mb=sizes.adapters / 1e6,
+        optimizer_mb=sizes.optimizer / 1e6,
+        layers_mb=layers_bytes / 1e6,
+        others_mb=others / 1e6,
+        seconds=seconds,
+    )
+
+
+def _sizes(folder: Path, config: TrainingConfig) -> _Sizes:
+    """Arrays of MLX are made when they are needed: nothing here needs them."""
+    network = _network(folder)
+    weights = _bytes(network.parameters())
+    parameters = sum(_count(module) for module in network.modules())
+    adapters.attach(network, adapters.settings(network, config))
+    trainable = adapters.trainable(network)
+    chosen = optimizer(config)
+    chosen.init(network.trainable_parameters())
+    full = config.fine_tune_type == "full"
+    return _Sizes(
+        layers=len(network.layers),
+        # a [size, rank] and b [rank, size]
+        thinnest=min((max(array.shape) for name, array in trainable.items() if "lora_" in name), default=None),
+        parameters=parameters,
+        trainable=adapters.count(network),
+        weights=weights,
+        adapters=0 if full else sum(array.nbytes for array in trainable.values()),
+        optimizer=_bytes(chosen.state),
+        period=_period(folder, network),
+    )
+
+
+def _bytes(tree: Any) -> int:
+    return sum(array.nbytes for array in dict(tree_flatten(tree)).values())
+
+
+def _count(module: Any) -> int:
+    """Parameters of a module itself; a quantised weight counts as the numbers it stands for."""
+    own = [(name, array) for name, array in module.items() if isinstance(array, mx.array)]
+    bits = getattr(module, "bits", None)
+    if bits is None or "scales" not in dict(own):
+        return sum(array.size for _, array in own)
+    return sum(array.size * 32 // bits if name == "weight" else 0 for name, array in own)
+
+
+def _period(folder: Path, network: Any) -> int:
+    """Layers from the first up to where every kind has come once: Gemma 3 has a global one after five with a window."""
+    kinds = _text_config(folder).get("layer_types")
+    if kinds:
+        return max(kinds.index(kind) for kind in kinds) + 1
+    return int(getattr(getattr(network, "args", None), "sliding_window_pattern", 1))
+
+
+def _measured(
+    folder: Path,
+    method: Method,
+    config: TrainingConfig,
+    layers: int,
+    typical: Sequence[Example],
+    largest: Sequence[Example],
+) -> _Measured:
+    """Steps on the first ``layers`` layers, trained as far as the settings say."""
+    network = _network(folder, layers)
+    network.update(tree_map(_filled, network.parameters()) if not _weight_files(folder) else {})
+    if config.lora_layers is not None:
+        config = replace(config, lora_layers=min(config.lora_layers, layers))
+    examples = [*typical, *largest]
+    trainer = Trainer(MlxModel(network, None), method, examples, config, 3, "")  # type: ignore[arg-type]
+    rows = list(range(len(typical))), list(range(len(typical), len(examples)))
+    # the first step is slower: memory has to be found for it
+    batches = [[batch] * min(config.grad_accumulation, 2) for batch in (rows[0], rows[0], rows[1])]
+    held = mx.get_active_memory()
+    mx.reset_peak_memory()
+    steps = list(trainer.run(lambda: False, batches))
+    peak = mx.get_peak_memory() - held
+    share = config.grad_accumulation / min(config.grad_accumulation, 2)
+    mx.clear_cache()
+    return _Measured(layers, peak, steps[1].seconds * share)
+
+
+def _network(folder: Path, layers: int | None = None) -> Any:
+    """The model of the folder, or its first layers, with nothing in memory yet."""
+    from mlx_lm.utils import load_model
+
+    fewer: dict[str, Any] = {}
+    if layers is not None:
+        text = _text_config(folder)
+        fewer = {"num_hidden_layers": layers}
+        if "layer_types" in text:
+            fewer["layer_types"] = text["layer_types"][:layers]
+        if "text_config" in _config(folder):
+            fewer = {"text_config": {**text, **fewer}}
+    try:
+        network, config = load_model(folder, lazy=True, strict=False, model_config=fewer)
+    except (ValueError, FileNotFoundError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: MLX cannot load this model: {first_line(error)}") from None
+    if (quantization := config.get("quantization")) and not _weight_files(folder):
+        nn.quantize(network, quantization["group_size"], quantization["bits"], mode=quantization.get("mode", "affine"))
+    network.update(
+        tree_map(lambda a: a.astype(DTYPE) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
+    )
+    network.freeze()
+    return network
+
+
+def _filled(array: Any) -> Any:
+    """Random numbers would take longer to draw than the steps."""
+    return mx.full(array.shape, 0.01, array.dtype) if mx.issubdtype(array.dtype, mx.floating) else mx.zeros_like(array)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return list(folder.glob("model*.safetensors"))
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+
+
+def _text_config(folder: Path) -> Mapping[str, Any]:
+    """The part of config.json about the language model: a model that sees has more."""
+    config = _config(folder)
+    return dict(config.get("text_config") or config)

@@ -1,0 +1,60 @@
+"""What a training run starts from: rows, model, tokenizer. Whatever is wrong with them is found here, before any work."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from finetune import artifacts
+from finetune.cli import UserError
+from finetune.config import TrainingConfig
+from finetune.encoding import ChatEncoder, Example, encode_rows
+from finetune.models import ModelFolder, find_model
+from finetune.progress import say
+from finetune.templates import find_template
+
+Rows = dict[str, list[tuple[int, artifacts.Row]]]  # of each split, with their line numbers
+
+
+@dataclass(frozen=True)
+class Inputs:
+    dataset: dict[str, Any]  # the record that dataset.py wrote
+    rows: Rows  # those that are not too long
+    folder: ModelFolder
+    encoder: ChatEncoder
+    train: list[Example]
+    valid: list[Example]
+    left_out: int  # training rows that are too long
+
+
+def read_rows(config: TrainingConfig) -> tuple[dict[str, Any], Rows]:
+    """The record of the rows, and those of train and valid; UserError where they are not what dataset.py checked."""
+    dataset = artifacts.read_dataset_record(config.data_dir)
+    if config.dataset_type not in (None, dataset["type"]):
+        raise UserError(f"--dataset-type: {config.data_dir} holds {dataset['type']} rows, not {config.dataset_type}")
+    splits = ("train", "valid")
+    return dataset, {
+        split: artifacts.read_split(config.data_dir, split, dataset, may_be_empty=split == "valid") for split in splits
+    }
+
+
+def read(config: TrainingConfig, *, weights: bool = True) -> Inputs:
+    """All that ``config`` names. Without ``weights`` the model's may be missing, and are not downloaded."""
+    dataset, rows = read_rows(config)
+    count = len(rows["train"])
+    template = find_template(config.template)
+    folder = find_model(config.model, say, weights=weights)
+    encoder = ChatEncoder(folder.path, template)
+    train, valid = (_encoded(encoder, rows, split, config) for split in ("train", "valid"))
+    return Inputs(dataset, rows, folder, encoder, train, valid, count - len(rows["train"]))
+
+
+def _encoded(encoder: ChatEncoder, rows: Rows, split: str, config: TrainingConfig) -> list[Example]:
+    """The examples of a split; the rows that are too long are said and taken out of ``rows`` as well."""
+    path = artifacts.split_file(config.data_dir, split)
+    examples, too_long = encode_rows(encoder, rows[split], path, config.max_seq_length)
+    if too_long:
+        say(
+            f"Left out: {len(too_long)} of {len(rows[split])} rows of {path} with more than {config.max_seq_length} tokens"
+            f" (the first in line {too_long[0]}; --max-seq-length)"
+        )
+        rows[split] = [(line, row) for line, row in rows[split] if line not in set(too_long)]
+    return examples

@@ -1,0 +1,114 @@
+"""A plan, for people: what the run would do, what it would take, and whether this machine has that."""
+
+import textwrap
+
+from finetune import advice
+from finetune.planning import Plan
+from finetune.progress import results
+
+_BAR = 24  # columns of the longest bar
+
+
+def show(plan: Plan) -> None:
+    console = results()
+    work = plan.work
+    console.print()
+    for title, lines in (
+        ("Rows", [_rows(plan)]),
+        ("Steps", [_steps(plan)]),
+        ("Model", [_model(plan)]),
+        ("Memory", _memory(plan)),
+        ("Time", [_time(plan)]),
+    ):
+        for number, line in enumerate(lines):
+            console.print(_wrapped(title if number == 0 else "", line, console.width))
+    for note in advice.notes(plan.config, work.rows, work.epochs, plan.footprint.thinnest):
+        console.print(_wrapped("Note", note, console.width), style="yellow")
+
+
+def _wrapped(title: str, text: str, width: int) -> str:
+    return textwrap.fill(text, max(40, width), initial_indent=f"{title:<9}", subsequent_indent=" " * 9)
+
+
+def _rows(plan: Plan) -> str:
+    work = plan.work
+    shortest, median, longest = work.lengths
+    left_out = f", {work.left_out} left out as too long" if work.left_out else ""
+    return (
+        f"{work.rows:,} to train on{left_out}, {work.valid_rows:,} to validate; {work.tokens:,} tokens,"
+        f" {work.learned / work.tokens:.0%} learned; {shortest} to {longest} a row, half have at most {median}"
+    )
+
+
+def _steps(plan: Plan) -> str:
+    config, work = plan.config, plan.work
+    batches = "" if config.grad_accumulation == 1 else f"{config.grad_accumulation} x "
+    return (
+        f"{work.steps:,} of {batches}{config.batch_size} rows = {work.epochs:.1f} epochs"
+        f" ({work.steps_per_epoch:,} steps each), {work.padding:.0%} padding"
+    )
+
+
+def _model(plan: Plan) -> str:
+    found = plan.footprint
+    return (
+        f"{plan.model}: {_count(found.parameters)} parameters in {found.layers} layers;"
+        f" {_count(found.trainable)} ({found.trainable / found.parameters:.1%}) are trained"
+    )
+
+
+def _memory(plan: Plan) -> list[str]:
+    found = plan.footprint
+    parts = {
+        "weights": found.weights_mb,
+        "adapters": found.adapters_mb,
+        "optimizer": found.optimizer_mb,
+        f"step, in {found.layers} layers": found.layers_mb,
+        "step, head and loss": found.others_mb,
+    }
+    if not found.layers_mb:
+        parts = dict(list(parts.items())[:3]) | {"step": found.others_mb}
+    parts["spare and Python"] = plan.needed_mb - found.peak_mb
+    how = "measured" if not found.layers_mb else f"from {found.measured_layers[-1]} of {found.layers} layers"
+    verdict = "it fits" if plan.fits else "it does NOT fit"
+    lines = [
+        f"{_gb(plan.needed_mb)} needed, {_gb(plan.available_mb)} free of {_gb(plan.total_mb)}: {verdict}"
+        f" (at the peak of the longest batch, {how})"
+    ]
+    most = max(parts.values())
+    for name, size in parts.items():
+        lines.append(f"  {name:<20} {_gb(size):>9}  {'█' * round(_BAR * size / most)}".rstrip())
+    if not plan.fits:
+        lines.append(_remedy(plan))
+    return lines
+
+
+def _remedy(plan: Plan) -> str:
+    if plan.remedy:
+        return f"With {plan.remedy.change} it needs {_gb(plan.remedy.needed_mb)} and fits."
+    if plan.needed_mb <= plan.total_mb:
+        return "It would fit if other programs were closed."
+    return "No smaller batch and no shorter rows make it fit: take a smaller model (--model)."
+
+
+def _time(plan: Plan) -> str:
+    seconds, config = plan.seconds, plan.config
+    more = f", {plan.validations} validations" if plan.validations else ""
+    early = ", less where it stops early" if config.patience else ""
+    return f"about {_duration(seconds)}: {plan.footprint.seconds:.2g} s a step{more}{early}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours" if seconds < 172800 else f"{seconds / 86400:.1f} days"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f} billion" if number >= 1e9 else f"{number / 1e6:.1f} million"
+
+
+def _gb(megabytes: float) -> str:
+    return f"{megabytes / 1e3:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"

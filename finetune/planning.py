@@ -1,0 +1,181 @@
+"""What a training run would be: its work, its memory, its time, and what to change where it does not fit."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from types import ModuleType
+
+from finetune import inputs, machine
+from finetune.backends.base import Footprint
+from finetune.config import TrainingConfig
+from finetune.encoding import Example
+from finetune.inputs import Inputs
+from finetune.methods import Method, plan, steps_per_epoch, total_steps
+from finetune.progress import say
+
+_PROCESS_MB = 450  # Python, its packages, and what the allocator keeps for reuse, beside what the backend counts
+_SPARE = 1.1  # the estimate is one
+_LOOKED_AT = 3  # epochs in which the largest batch is looked for
+_FORWARD = 0.4  # what a token costs in a validation, of what it costs in a step
+_QUANTISED_BITS = 4.5  # of a weight, with its scale and bias in groups of 64
+_SHORT_ROWS = (512, 256, 128)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The batches of a run."""
+
+    rows: int
+    left_out: int  # too long
+    valid_rows: int
+    tokens: int  # of the rows
+    learned: int
+    lengths: tuple[int, int, int]  # of the shortest, the median and the longest row
+    steps: int
+    steps_per_epoch: int
+    tokens_per_step: float  # as they are computed, with the padding
+    padding: float  # share of what is computed
+    typical: list[Example]  # a batch
+    largest: list[Example]
+
+    @property
+    def epochs(self) -> float:
+        return self.steps / self.steps_per_epoch
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """The smallest change with which the run fits, and what it then needs."""
+
+    change: str
+    needed_mb: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    config: TrainingConfig
+    model: str
+    work: Work
+    footprint: Footprint
+    total_mb: float  # memory that this process may have
+    available_mb: float
+    remedy: Remedy | None
+
+    @property
+    def needed_mb(self) -> float:
+        return _needed_mb(self.footprint)
+
+    @property
+    def fits(self) -> bool:
+        return self.needed_mb <= self.available_mb
+
+    @property
+    def validations(self) -> int:
+        return -(-self.work.steps // self.config.steps_per_eval) if self.work.valid_rows else 0
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run, but for the answers it shows."""
+        work = self.work
+        per_token = self.footprint.seconds / (_computed(work.typical) * self.config.grad_accumulation)
+        validated = self.validations * work.valid_rows * work.tokens / work.rows
+        return per_token * (work.tokens_per_step * work.steps + _FORWARD * validated)
+
+
+def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan:
+    """Find out without training; UserError for whatever would stop the run."""
+    given = inputs.read(config, weights=config.probe)
+    work = describe(config, method, given)
+    if not config.probe:
+        say("Measuring a step on some layers of the model ...")
+    footprint = backend.footprint(given.folder.path, method, config, work.typical, work.largest, whole=config.probe)
+    total, available = (size / 1e6 for size in machine.memory_bytes())
+    result = Plan(config, given.folder.name, work, footprint, total, available, None)
+    if result.fits:
+        return result
+
+    def measure(changed: TrainingConfig) -> float:
+        other = describe(changed, method, given)
+        found = backend.footprint(given.folder.path, method, changed, other.typical, other.largest)
+        return _needed_mb(found)
+
+    return replace(result, remedy=_remedy(config, given, footprint, available, measure))
+
+
+def describe(config: TrainingConfig, method: Method, given: Inputs) -> Work:
+    rows = [example for example in given.train if len(example.tokens) <= config.max_seq_length]
+    lengths = sorted(len(example.tokens) for example in rows)
+    steps = total_steps(config, len(rows))
+    per_epoch = steps_per_epoch(len(rows), config.batch_size, config.grad_accumulation)
+    looked_at = min(steps, _LOOKED_AT * per_epoch)
+    order = plan(method, rows, config.batch_size, config.grad_accumulation, config.seed)
+    batches = [[rows[at] for at in batch] for step in islice(order, looked_at) for batch in step]
+    batches.sort(key=_computed)
+    computed = sum(_computed(batch) for batch in batches)
+    real = sum(len(example.tokens) - 1 for batch in batches for example in batch)
+    return Work(
+        rows=len(rows),
+        left_out=given.left_out + len(given.train) - len(rows),
+        valid_rows=len(given.valid),
+        tokens=sum(lengths),
+        learned=sum(sum(example.loss_mask) for example in rows),
+        lengths=(lengths[0], lengths[len(lengths) // 2], lengths[-1]),
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        tokens_per_step=computed / looked_at,
+        padding=1 - real / computed,
+        typical=batches[len(batches) // 2],
+        largest=batches[-1],
+    )
+
+
+def _computed(batch: Sequence[Example]) -> int:
+    """Tokens, with the padding up to the longest row."""
+    return len(batch) * (max(len(example.tokens) for example in batch) - 1)
+
+
+def _needed_mb(footprint: Footprint) -> float:
+    return _SPARE * footprint.peak_mb + _PROCESS_MB
+
+
+def _remedy(
+    config: TrainingConfig,
+    given: Inputs,
+    footprint: Footprint,
+    available: float,
+    measure: Callable[[TrainingConfig], float],
+) -> Remedy | None:
+    """The first of the changes, from the smallest on, with which the run fits; None where none is enough."""
+    if _SPARE * footprint.held_mb + _PROCESS_MB < available:
+        for change, changed in _changes(config, given):
+            if (needed := measure(changed)) <= available:
+                return Remedy(change, needed)
+    share = _QUANTISED_BITS * footprint.parameters / 8e6 / footprint.weights_mb
+    needed = _needed_mb(replace(footprint, weights_mb=share * footprint.weights_mb))
+    if share < 1 and needed <= available:
+        return Remedy(f"--model with the same model in 4 bits (its weights: {share:.0%})", needed)
+    return None
+
+
+def _changes(config: TrainingConfig, given: Inputs) -> Iterator[tuple[str, TrainingConfig]]:
+    """First what leaves the result as it is; then what is slower; then what leaves rows out."""
+    smaller = [config]
+    while (batch := smaller[-1].batch_size) > 1:
+        accumulation = -(-config.batch_size * config.grad_accumulation // (batch // 2))
+        smaller.append(replace(config, batch_size=batch // 2, grad_accumulation=accumulation))
+    for changed in smaller[1:]:
+        yield _batches(changed), changed
+    if not config.grad_checkpoint:
+        for changed in smaller:
+            flags = [] if changed is config else [_batches(changed)]
+            yield " ".join([*flags, "--grad-checkpoint"]), replace(changed, grad_checkpoint=True)
+    least = replace(smaller[-1], grad_checkpoint=True)
+    for length in _SHORT_ROWS:
+        longer = sum(len(example.tokens) > length for example in given.train)
+        if longer < len(given.train) / 2 and length < config.max_seq_length:
+            change = f"{_batches(least)} --grad-checkpoint --max-seq-length {length} (leaves out {longer} rows)"
+            yield change, replace(least, max_seq_length=length)
+
+
+def _batches(config: TrainingConfig) -> str:
+    return f"--batch-size {config.batch_size} --grad-accumulation {config.grad_accumulation}"

@@ -1,0 +1,21 @@
+"""train.py --validate: settings and rows, without a model; fast enough to check every change of somebody's rows."""
+
+from finetune import advice, inputs
+from finetune.config import TrainingConfig
+from finetune.methods import steps_per_epoch, total_steps
+from finetune.progress import say
+from finetune.templates import find_template
+
+
+def run(config: TrainingConfig) -> None:
+    """Print what was checked; UserError for what is wrong."""
+    dataset, rows = inputs.read_rows(config)
+    find_template(config.template)
+    train, valid = len(rows["train"]), len(rows["valid"])
+    steps = total_steps(config, train)
+    epochs = steps / steps_per_epoch(train, config.batch_size, config.grad_accumulation)
+    print(f"Rows: {train} to train on, {valid} to validate, as dataset.py checked them ({dataset['type']})")
+    print(f"Settings: {steps} steps = {epochs:.1f} epochs")
+    for note in advice.notes(config, train, epochs):
+        say(f"Note: {note}")
+    print("Valid. What a run needs of memory and time: train.py --dry-run")
