@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +91,7 @@ def _floor(trainer: Any, tokens: int, learned: int) -> tuple[float, float]:
     """Seconds that the matrix products of these tokens take at the machine's measured rate, and that rate."""
     from finetune.backends.mlx import adapters
     from finetune.backends.mlx.completion import plain_head
-    from finetune.backends.mlx.runtime import lanes, mx
+    from finetune.backends.mlx.rate import matmul_rate
 
     network = trainer.network
     head = plain_head(network)
@@ -105,15 +104,7 @@ def _floor(trainer: Any, tokens: int, learned: int) -> tuple[float, float]:
     # forward and gradient of the input for each weight; LoRA's own weights have a gradient as well
     trained = adapters.count(network)
     operations = 2 * (2 * (inside - trained) + 3 * trained) * tokens + 2 * 2 * head.size * learned
-    lanes(1)
-    a = mx.random.normal((2048, 2048))
-    mx.eval(a)
-    times = []
-    for _ in range(8):
-        started = time.perf_counter()
-        mx.eval(a @ a)
-        times.append(time.perf_counter() - started)
-    rate = 2 * 2048**3 / min(times)
+    rate = matmul_rate(2048) * 1e9
     return operations / rate, rate
 
 

@@ -6,4 +6,5 @@ One folder per choice: tasks/ (--type), methods/ (--method), backends/ (--backen
 weights come from). Text becomes tokens in encoding, rows become adapters in training, answers become scores in evaluation
 and a word in verdict; sql/ runs untrusted SQL; report/ is the page. artifacts and run_record own the files, cli and config
 the flags. Imports run downwards only; tests/test_architecture.py holds the order.
+python -m finetune is what is around the scripts: doctor/ and model_cache.
 """

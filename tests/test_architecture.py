@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ("dataset", "train", "test_finetuned", "benchmark")
 LAYERS = [  # from the top; a module may import from any layer below its own
     SCRIPTS,
-    ("benchmarking", "training", "chat"),
-    ("training_progress", "preview", "speed_table", "plan_view"),
+    ("benchmarking", "training", "chat", "doctor"),
+    ("training_progress", "preview", "speed_table", "model_cache", "plan_view"),
     ("report", "scorecard"),
     ("comparison", "speed", "history"),
     ("answer_log",),

@@ -8,6 +8,7 @@ import pytest
 from finetune.artifacts import Row, write_dataset
 from finetune.cli import UserError
 from finetune.config import DatasetConfig
+from finetune.hub import HubProblem
 from finetune.rows import Dataset, prepare
 from finetune.tasks import TASKS
 
@@ -274,7 +275,7 @@ def test_default_rows_fall_back_with_one_warning_and_a_given_name_never(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("finetune.rows.dataset.hub_problem", lambda name, kind: "the Hub cannot be reached")
-    monkeypatch.setattr("finetune.hub._ask_hub", lambda name, kind: "the Hub cannot be reached")
+    monkeypatch.setattr("finetune.hub.ask_hub", lambda name, kind: HubProblem("the Hub cannot be reached", False))
     said: list[str] = []
     dataset = prepare(DatasetConfig(sample_size=50), TASKS["sql"], said.append)
     assert dataset.source == {"source": "builtin"}

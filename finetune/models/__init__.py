@@ -14,7 +14,7 @@ from finetune.hub import download_snapshot
 from finetune.models.fingerprint import fingerprint
 
 DEFAULT_MODEL = "google/gemma-3-270m-it"
-__all__ = ["DEFAULT_MODEL", "ModelFolder", "cache_dir", "find_model", "fingerprint"]
+__all__ = ["DEFAULT_MODEL", "ModelFolder", "cache_dir", "converted_dir", "find_model", "fingerprint"]
 
 _HUB_WEIGHTS = "*.safetensors"
 HUB_FILES = ["*.json", _HUB_WEIGHTS, "*.jinja", "*.txt", "tokenizer.model"]
@@ -49,7 +49,7 @@ def find_model(name: str | None, say: Callable[[str], None], *, weights: bool = 
     if name == "builtin":
         from finetune.models import builtin
 
-        return ModelFolder(builtin.builtin_folder(_converted(), say), name, "builtin", builtin.SHA256)
+        return ModelFolder(builtin.builtin_folder(converted_dir(), say), name, "builtin", builtin.SHA256)
     path = path_of(name, "--model")
     if path.is_dir():
         _check_folder(path, weights)
@@ -61,7 +61,7 @@ def find_model(name: str | None, say: Callable[[str], None], *, weights: bool = 
             sha256 = artifacts.file_hash(path)
         except OSError as error:
             raise UserError(f"{name}: cannot be read: {error.strerror}") from None
-        return ModelFolder(convert_once(path, sha256, _converted(), say), name, "gguf", sha256)
+        return ModelFolder(convert_once(path, sha256, converted_dir(), say), name, "gguf", sha256)
     if path.is_file():
         raise UserError(f"{name}: neither a model folder nor a .gguf file (give the folder with config.json)")
     if path.is_absolute() or path.suffix.lower() == ".gguf" or name.startswith((".", "~")):
@@ -75,13 +75,14 @@ def find_model(name: str | None, say: Callable[[str], None], *, weights: bool = 
 def cache_dir() -> Path:
     """Where converted models are kept: $FINETUNE_CACHE, else the platform's folder for caches."""
     if chosen := os.environ.get("FINETUNE_CACHE"):
-        return Path(chosen).expanduser()
+        return path_of(chosen, "FINETUNE_CACHE")
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "finetune"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "finetune"
 
 
-def _converted() -> Path:
+def converted_dir() -> Path:
+    """Where the folders that conversions made lie."""
     return cache_dir() / "models"
 
 

@@ -23,10 +23,15 @@ def builtin_folder(models: Path, say: Callable[[str], None]) -> Path:
     """
     if folder := converted_folder(models, FILE, SHA256):
         return folder
+    return convert_once(installed_file(), SHA256, models, say)
+
+
+def installed_file() -> Path:
+    """The GGUF of the wheel. Raises ``UserError`` as ``builtin_folder`` does."""
     spec = find_spec(PACKAGE)
     gguf = Path(next(iter(spec.submodule_search_locations or [""]))) / FILE if spec else None
     if gguf is None or not gguf.is_file():
         raise UserError("the builtin model is not installed (run: make setup)")
     if artifacts.file_hash(gguf) != SHA256:
         raise UserError(f"{gguf}: the builtin model is damaged (install it again: make setup)")
-    return convert_once(gguf, SHA256, models, say)
+    return gguf

@@ -1,20 +1,23 @@
 """A GGUF file is converted once: the folder made from it stays in the cache under its name and its hash.
 
 A folder counts when its record is there and every file has the size that the record says. It appears by one
-rename, so a crash leaves no half of one, and two processes may convert the same file at once.
+rename, so a crash leaves no half of one, and two processes may convert the same file at once. The folder that a conversion
+works in is held by it: what nobody holds is what a killed one has left.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from finetune.cli import UserError
 from finetune.models.gguf import convert
 
 RECORD = "conversion.json"
+WORK_PREFIX = ".converting-"  # of the folders that conversions work in
 VERSION = 1  # of what the converter writes; raise it when that changes, and old folders are made anew
 
 
@@ -28,7 +31,7 @@ def convert_once(gguf: Path, sha256: str, models: Path, say: Callable[[str], Non
     say(f"Preparing {gguf.name} (once) ...")
     try:
         models.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".converting-", dir=models) as work:
+        with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=models) as work, held(Path(work)):
             draft = Path(work) / "model"
             draft.mkdir()
             convert(gguf, draft)
@@ -47,7 +50,7 @@ def convert_once(gguf: Path, sha256: str, models: Path, say: Callable[[str], Non
 
 def converted_folder(models: Path, name: str, sha256: str) -> Path | None:
     """The folder of an earlier conversion, if it is whole and of this version of the converter."""
-    folder = _folder(models, name, sha256)
+    folder = folder_of(models, name, sha256)
     try:
         record = json.loads((folder / RECORD).read_text())
         sizes = {file: (folder / file).stat().st_size for file in record["files"]}
@@ -57,12 +60,28 @@ def converted_folder(models: Path, name: str, sha256: str) -> Path | None:
     return folder if is_whole else None
 
 
-def _folder(models: Path, name: str, sha256: str) -> Path:
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[bool]:
+    """Hold the folder during the block; False where another process holds it. A killed process holds nothing."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = True
+        except OSError:
+            is_ours = False
+        yield is_ours
+    finally:
+        os.close(descriptor)
+
+
+def folder_of(models: Path, name: str, sha256: str) -> Path:
+    """Where the folder made from the GGUF file of this name and hash belongs, whether it is there or not."""
     return models / f"{Path(name).stem}-{sha256[:12]}"
 
 
 def _publish(draft: Path, models: Path, name: str, sha256: str) -> Path:
-    folder = _folder(models, name, sha256)
+    folder = folder_of(models, name, sha256)
     try:
         draft.rename(folder)
     except OSError:

@@ -16,10 +16,11 @@ from typing import Any
 
 from finetune.cli import UserError
 
-__all__ = ["BLAS", "DTYPE", "ON_CPU", "describe", "lanes", "mx", "with_gradient"]
+__all__ = ["BLAS", "DTYPE", "ON_CPU", "SLOW_BLAS_REMEDY", "cores", "describe", "lanes", "mx", "with_gradient"]
 
 _LINUX = sys.platform == "linux"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+SLOW_BLAS_REMEDY = "install libopenblas0: apt install libopenblas0-pthread"
 _BLAS_VARIABLE = "FINETUNE_BLAS"  # path of a BLAS library to use instead of the ones looked for
 
 
@@ -63,7 +64,7 @@ def _load_bundled_blas() -> str | None:
         return "ngsolve-openblas" if _loaded(f"{folder}/libopenblas.so.0") else None
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores that this process may use; a container or taskset may leave it fewer than there are."""
     return len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1
 
@@ -113,10 +114,10 @@ def lanes(work: int) -> list[Any]:
     one graph with one scalar at its end: MLX then hands out the operations of both in turn. A graph and a thread for each
     lane, or many arrays to evaluate at once, took a fifth longer.
     """
-    cores = _cores()
-    count = min(work, cores) if ON_CPU and _set_blas_threads is not None else 1
+    available = cores()
+    count = min(work, available) if ON_CPU and _set_blas_threads is not None else 1
     if _set_blas_threads is not None:
-        _set_blas_threads(cores // count)
+        _set_blas_threads(available // count)
     while len(_streams) < count:
         _streams.append(mx.new_stream(mx.default_device()))
     return _streams[:count] if count > 1 else [mx.default_stream(mx.default_device())]
@@ -155,9 +156,9 @@ def describe() -> str:
     """One line for people: the device, the precision and the BLAS, with the remedy where it is slow."""
     if not ON_CPU:
         return f"MLX {version('mlx')} on {mx.default_device()}, bfloat16"
-    line = f"MLX {version('mlx')} on the CPU ({_cores()} cores), float32"
+    line = f"MLX {version('mlx')} on the CPU ({cores()} cores), float32"
     if not _LINUX:
         return line
     if BLAS is None:
-        return f"{line}, reference BLAS: 30 times slower than need be (install libopenblas0: apt install libopenblas0-pthread)"
+        return f"{line}, reference BLAS: 30 times slower than need be ({SLOW_BLAS_REMEDY})"
     return f"{line}, BLAS: {BLAS} {os.environ.get('OPENBLAS_CORETYPE', '')} on {platform.machine()}".rstrip()

@@ -1,0 +1,41 @@
+"""What is around the pipeline, not in it. Each command says with --help what it does.
+
+python -m finetune doctor     is everything here that the scripts need?
+python -m finetune models     which models are in the caches, how large they are; --remove NAME
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  before the imports below, which an older one cannot read
+    sys.exit(f"error: Python {sys.version.split()[0]} is too old (3.11 or later is needed: make setup looks for one)")
+
+from dataclasses import dataclass
+from importlib import import_module
+
+from finetune import cli
+
+COMMANDS = {"doctor": "finetune.doctor.command", "models": "finetune.model_cache"}  # each has a main and a Config
+
+
+@dataclass(frozen=True)
+class NoFlags:
+    """All flags belong to a command."""
+
+
+def main() -> None:
+    name, *argv = sys.argv[1:] or ["--help"]
+    if name in COMMANDS:
+        command = import_module(COMMANDS[name])
+        sys.argv[0] = f"python -m finetune {name}"
+        cli.run(command.main, command.Config, argv=argv)
+
+    def overview(_: NoFlags) -> None:
+        if name not in ("-h", "--help"):
+            raise cli.UserError(f"there is no command {name!r} (choose from {', '.join(COMMANDS)})")
+        print((__doc__ or "").strip())
+
+    cli.run(overview, NoFlags, argv=[])
+
+
+if __name__ == "__main__":
+    main()

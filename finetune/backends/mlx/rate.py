@@ -1,0 +1,26 @@
+"""How fast this machine multiplies matrices: most of a training step is that."""
+
+import math
+import time
+
+from finetune.backends.mlx.runtime import DTYPE, ON_CPU, lanes, mx
+
+__all__ = ["matmul_rate"]
+
+
+def matmul_rate(size: int | None = None, seconds: float = 1.0) -> float:
+    """GFLOP/s of the product of two square matrices in ``DTYPE``: the best of those that fit into ``seconds``, at least two.
+
+    ``size``: rows of a matrix; None takes 1024 on the CPU, 4096 elsewhere, where smaller ones measure the way there.
+    """
+    size = size or (1024 if ON_CPU else 4096)
+    lanes(1)  # one product has all cores
+    a = mx.random.normal((size, size), key=mx.random.key(0)).astype(DTYPE)
+    mx.eval(a @ a)  # the first one starts the threads
+    best, end, count = math.inf, time.perf_counter() + seconds, 0
+    while count < 2 or time.perf_counter() < end:
+        started = time.perf_counter()
+        mx.eval(a @ a)
+        best = min(best, time.perf_counter() - started)
+        count += 1
+    return 2 * size**3 / best / 1e9
