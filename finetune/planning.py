@@ -88,18 +88,20 @@ def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan:
     work = describe(config, method, given)
     if not config.probe:
         say("Measuring a step on some layers of the model ...")
-    footprint = backend.footprint(given.folder.path, method, config, work.typical, work.largest, whole=config.probe)
-    total, available = (size / 1e6 for size in machine.memory_bytes())
-    result = Plan(config, given.folder.name, work, footprint, total, available, None)
+    total, available = machine.memory_bytes()  # before anything is in it
+    footprint = backend.footprint(
+        given.folder.path, method, config, work.typical, work.largest, available, whole=config.probe
+    )
+    result = Plan(config, given.folder.name, work, footprint, total / 1e6, available / 1e6, None)
     if result.fits:
         return result
 
     def measure(changed: TrainingConfig) -> float:
         other = describe(changed, method, given)
-        found = backend.footprint(given.folder.path, method, changed, other.typical, other.largest)
+        found = backend.footprint(given.folder.path, method, changed, other.typical, other.largest, available)
         return _needed_mb(found)
 
-    return replace(result, remedy=_remedy(config, given, footprint, available, measure))
+    return replace(result, remedy=_remedy(config, given, footprint, result.available_mb, measure))
 
 
 def describe(config: TrainingConfig, method: Method, given: Inputs) -> Work:
@@ -153,7 +155,9 @@ def _remedy(
     share = _QUANTISED_BITS * footprint.parameters / 8e6 / footprint.weights_mb
     needed = _needed_mb(replace(footprint, weights_mb=share * footprint.weights_mb))
     if share < 1 and needed <= available:
-        return Remedy(f"--model with the same model in 4 bits (its weights: {share:.0%})", needed)
+        return Remedy(
+            f"--model with the same model in 4 bits (weights: {share:.0%}; on a CPU many times slower)", needed
+        )
     return None
 
 

@@ -5,12 +5,12 @@ the loss. Only what a short model needs is loaded; where a folder has no weights
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from finetune.backends.base import Footprint
+from finetune.backends.base import Footprint, Step
 from finetune.backends.mlx import adapters, cpu_math
 from finetune.backends.mlx.model import MlxModel
 from finetune.backends.mlx.runtime import DTYPE, mx
@@ -26,6 +26,7 @@ from mlx.utils import tree_flatten, tree_map  # isort: skip
 _MORE_LAYERS = 2
 # blocks that are computed twice leave so little behind that the slope is lost among the rest between 1 and 3 layers
 _MORE_LAYERS_CHECKPOINTED = 6
+_SLOW_STEP = 5  # seconds
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,16 @@ def footprint(
     config: TrainingConfig,
     typical: Sequence[Example],
     largest: Sequence[Example],
+    available: float,
     whole: bool = False,
 ) -> Footprint:
     """The memory of a step with the ``largest`` batch, the time of one with the ``typical`` batch.
 
-    The settings are those of ``config``; the model is that of ``folder``, which may lack its weights.
+    The settings are those of ``config``; the model is that of ``folder``, which may lack its weights. ``available``: bytes
+    that may be used for it.
 
-    ``whole`` runs both on all layers instead of concluding from a few. UserError where MLX does not know the model, or
-    where it has no such layers to adapt.
+    ``whole`` runs both on all layers instead of concluding from a few. UserError where MLX does not know the model, where
+    it has no such layers to adapt, or where not even these few fit.
     """
     cpu_math.install()
     sizes = _sizes(folder, config)
@@ -70,6 +73,11 @@ def footprint(
     more = _MORE_LAYERS_CHECKPOINTED if config.grad_checkpoint else _MORE_LAYERS
     few = min(sizes.period, trained)
     counts = [sizes.layers] if whole else sorted({few, min(few + more, trained)})
+    if (smallest := _bytes(_network(folder, counts[-1]).parameters())) > available:
+        raise UserError(
+            f"{folder}: {counts[-1]} of its {sizes.layers} layers alone take {smallest / 1e9:.1f} GB,"
+            f" and {available / 1e9:.1f} GB are free (take a smaller model)"
+        )
     runs = [_measured(folder, method, config, layers, typical, largest) for layers in counts]
     first, last = runs[0], runs[-1]
 
@@ -160,15 +168,22 @@ def _measured(
     examples = [*typical, *largest]
     trainer = Trainer(MlxModel(network, None), method, examples, config, 3, "")  # type: ignore[arg-type]
     rows = list(range(len(typical))), list(range(len(typical), len(examples)))
-    # the first step is slower: memory has to be found for it
-    batches = [[batch] * min(config.grad_accumulation, 2) for batch in (rows[0], rows[0], rows[1])]
+    count = min(config.grad_accumulation, 2)  # more of them hold no more memory
+    steps: list[Step] = []
+
+    def batches() -> Iterator[list[list[int]]]:
+        yield [rows[0]] * count
+        if steps[0].seconds < _SLOW_STEP:  # the first one had to find its memory; beside seconds that is nothing
+            yield [rows[0]] * count
+        yield [rows[1]] * count
+
     held = mx.get_active_memory()
     mx.reset_peak_memory()
-    steps = list(trainer.run(lambda: False, batches))
+    for step in trainer.run(lambda: False, batches()):
+        steps.append(step)
     peak = mx.get_peak_memory() - held
-    share = config.grad_accumulation / min(config.grad_accumulation, 2)
     mx.clear_cache()
-    return _Measured(layers, peak, steps[1].seconds * share)
+    return _Measured(layers, peak, steps[-2].seconds * config.grad_accumulation / count)
 
 
 def _network(folder: Path, layers: int | None = None) -> Any:
