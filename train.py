@@ -30,7 +30,8 @@ def main(config: TrainingConfig) -> None:
         from finetune import plan_view, planning
 
         print(describe(config), flush=True)
-        plan_view.show(planning.make(config, method, backend))
+        if plan := planning.make(config, method, backend):
+            plan_view.show(plan)
         return
     from finetune import training
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from types import ModuleType
 
-from finetune import inputs, machine
+from finetune import artifacts, inputs, machine
 from finetune.backends.base import Footprint
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
@@ -82,8 +82,13 @@ class Plan:
         return per_token * (work.tokens_per_step * work.steps + _FORWARD * validated)
 
 
-def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan:
-    """Find out without training; UserError for whatever would stop the run."""
+def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | None:
+    """Find out without training; None where there are no rows yet. UserError for whatever else would stop the run."""
+    if not (config.data_dir / artifacts.DATASET_RECORD).exists():
+        say(
+            f"No rows in {config.data_dir} yet: once dataset.py has written them, this also says what the run would take."
+        )
+        return None
     given = inputs.read(config, weights=config.probe)
     work = describe(config, method, given)
     if not config.probe:

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType, ModuleType
 from typing import Any
 
-from finetune import artifacts, checkpoints, inputs, run_record
-from finetune.cli import Stopped
+from finetune import artifacts, checkpoints, inputs, machine, run_record
+from finetune.cli import Stopped, UserError
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
 from finetune.methods import Method, steps_per_epoch, total_steps
@@ -23,6 +23,7 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
     """Train as ``config`` says and leave the adapter folder complete; UserError before any work for whatever is wrong."""
     given = inputs.read(config)
     folder, encoder, rows, train, valid = given.folder, given.encoder, given.rows, given.train, given.valid
+    _check_memory(backend.held_mb(folder.path, config))
     artifacts.make_folder(config.adapter_path)
     steps = total_steps(config, len(train))
     record = run_record.describe_run(config, folder, encoder, given.dataset, backend.describe())
@@ -88,6 +89,16 @@ def _train(trainer: Any, progress: RunProgress, bar: Progress, stop: Callable[[]
             break
         progress.take_step(step, bar)
     progress.save_state()
+
+
+def _check_memory(held_mb: float) -> None:
+    """UserError where the model could not even be loaded: the system would end the process, after a while, without a word."""
+    total_mb = machine.memory_bytes()[0] / 1e6
+    if held_mb > total_mb:
+        raise UserError(
+            f"the model takes {held_mb / 1e3:.1f} GB before the first step, and this machine has {total_mb / 1e3:.1f} GB"
+            " (--dry-run says what would fit)"
+        )
 
 
 def plan(config: TrainingConfig, folder: ModelFolder, examples: list[Example], steps: int) -> str:

@@ -1,7 +1,7 @@
 """LoRA on MLX: Metal on Apple Silicon, CUDA, or the CPU."""
 
 from finetune.backends.mlx.runtime import describe  # isort: skip  the first import of MLX
-from finetune.backends.mlx.footprint import footprint
+from finetune.backends.mlx.footprint import footprint, held_mb
 from finetune.backends.mlx.model import MlxModel, load, memory_mb, peak_memory_mb, reset_peak_memory
 from finetune.backends.mlx.training import Trainer
 
@@ -10,6 +10,7 @@ __all__ = [
     "Trainer",
     "describe",
     "footprint",
+    "held_mb",
     "load",
     "memory_mb",
     "peak_memory_mb",
