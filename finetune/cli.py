@@ -10,14 +10,22 @@ import dataclasses
 import errno
 import io
 import os
+import re
 import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 Layer = tuple[str, Mapping[str, Any]]  # where values come from ("--flag", "quick mode"), and the values
+
+
+class Given(NamedTuple):
+    """A value of a file, and the place that an error about it names: "run.yml:3: batch_size"."""
+
+    value: Any
+    place: str
 
 
 class UserError(Exception):
@@ -44,9 +52,13 @@ def option(
     at_least: float | None = None,
     at_most: float | None = None,
     above: float | None = None,
+    in_file: bool = True,
 ) -> Any:
-    """A field of a configuration. ``choices`` names the registry whose keys are allowed; the script hands it to ``run``."""
-    limits = {"choices": choices, "at_least": at_least, "at_most": at_most, "above": above}
+    """A field of a configuration. ``choices`` names the registry whose keys are allowed; the script hands it to ``run``.
+
+    ``in_file``: whether a file may hold it too.
+    """
+    limits = {"choices": choices, "at_least": at_least, "at_most": at_most, "above": above, "in_file": in_file}
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 
 
@@ -66,8 +78,9 @@ def path_of(text: str, source: str) -> Path:
     except PermissionError:
         return path
     except (OSError, RuntimeError, ValueError) as error:
-        shown = text if len(text) <= 60 else f"{text[:57]}..."
-        raise UserError(f"{source}: {shown!r} is no path: {getattr(error, 'strerror', None) or error}") from None
+        raise UserError(
+            f"{source}: {shortened(text)!r} is no path: {getattr(error, 'strerror', None) or error}"
+        ) from None
     return path
 
 
@@ -81,9 +94,10 @@ def run(
     *,
     choices: Mapping[str, Mapping[str, Any]] | None = None,
     layers: Callable[[Mapping[str, Any]], Sequence[Layer]] = lambda explicit: [],
+    check: Callable[[Any], None] = lambda config: None,
     argv: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Parse the command line, call ``main(config)`` and exit.
+    """Parse the command line, call ``check(config)`` and ``main(config)``, and exit.
 
     ``choices`` gives a registry for each name that a field's ``choices`` mentions. ``layers`` turns the explicit flags into
     further sources of values, strongest first; they stand below the flags and above the defaults. The help begins with the
@@ -96,7 +110,9 @@ def run(
     about = sys.modules[main.__module__].__doc__ or ""
     try:
         explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about)
-        main(build(config_class, [("flag", explicit), *layers(explicit)], choices or {}))
+        config = build(config_class, [("flag", explicit), *layers(explicit)], choices or {})
+        check(config)
+        main(config)
         if sys.stdout:
             sys.stdout.flush()
     except UserError as error:
@@ -147,7 +163,7 @@ def parse(
     parser = _Parser(
         description=about, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_Formatter
     )
-    for field in _flags_of(config_class):
+    for field in flags_of(config_class):
         kind, _ = _kind(config_class, field)
         help_text = field.metadata["help"] + ("" if field.default is None else f" (default: {field.default})")
         if kind is bool:
@@ -166,24 +182,32 @@ def build(config_class: type, layers: Sequence[Layer], choices: Mapping[str, Map
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for field in _flags_of(config_class):
-        origin, raw = next(
-            ((name, layer[field.name]) for name, layer in layers if field.name in layer),
-            ("default", field.default),
-        )
-        values[field.name] = raw if origin == "default" else _checked(config_class, field, raw, choices)
-        origins[field.name] = origin
+    for field in flags_of(config_class):
+        values[field.name], origins[field.name] = field.default, "default"
+        for origin, layer in layers:
+            if field.name in layer:
+                values[field.name] = check_value(config_class, field.name, layer[field.name], choices)
+                origins[field.name] = origin
+                break
     if any(field.name == "origins" for field in dataclasses.fields(config_class)):
         values["origins"] = origins
     return config_class(**values)
 
 
-def _flags_of(config_class: type) -> list[dataclasses.Field[Any]]:
+def flags_of(config_class: type) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(config_class) if "help" in field.metadata]
 
 
 _METAVAR = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 _WANTED = {int: "a whole number", float: "a number", str: "text", Path: "a path", bool: "true or false"}
+
+
+# one way to write each number: no 1_000, no 010 (eight, to YAML), no digits of other scripts
+_NUMBER = {
+    int: re.compile(r"[+-]?(0|[1-9][0-9]*)"),
+    float: re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"),
+}
+_LARGEST = {int: 2**53, float: 1e300}
 
 
 def _kind(config_class: type, field: dataclasses.Field[Any]) -> tuple[type, bool]:
@@ -195,38 +219,59 @@ def _kind(config_class: type, field: dataclasses.Field[Any]) -> tuple[type, bool
     return hint, False
 
 
-def _checked(
-    config_class: type, field: dataclasses.Field[Any], raw: Any, choices: Mapping[str, Mapping[str, Any]]
-) -> Any:
-    """``raw`` (text from a flag, a value from YAML) as the field's type, within its range and choices."""
-    kind, optional = _kind(config_class, field)
-    name, limits = flag(field.name), field.metadata
+def check_value(config_class: type, name: str, raw: Any, choices: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
+    """``raw`` (text from a flag or a file, a value from a mode or a record) as the field's type, within its range and choices.
+
+    Choices whose registry is not given are not checked.
+    """
+    field = next(field for field in dataclasses.fields(config_class) if field.name == name)
+    (kind, optional), limits = _kind(config_class, field), field.metadata
+    place = flag(name)
+    if isinstance(raw, Given):
+        raw, place = raw
     if raw is None and optional:
         return None
-    if isinstance(raw, (list, dict)):
-        raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}")
-    if kind is bool or isinstance(raw, bool):
-        if kind is bool and isinstance(raw, bool):
+    wrong = UserError(f"{place}: {_shown(raw)} is not {_WANTED[kind]}")
+    if isinstance(raw, bool) or kind is bool:
+        if isinstance(raw, bool) and kind is bool:
             return raw
-        raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}")
+        raise wrong
+    if raw is None or isinstance(raw, (list, dict)):
+        raise wrong
+    if raw == "":
+        raise UserError(f"{place}: the value is empty")
+    if kind in _NUMBER and isinstance(raw, str) and not _NUMBER[kind].fullmatch(raw):
+        raise wrong
     try:
-        value: Any = path_of(str(raw), name) if kind is Path else kind(raw)
+        value: Any = path_of(str(raw), place) if kind is Path else kind(raw)
     except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}") from None
-    if kind in (int, float):
-        if not -1e300 < value < 1e300 or value != (value if isinstance(raw, str) else raw):
-            raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}")
-        if limits["at_least"] is not None and value < limits["at_least"]:
-            raise UserError(f"{name}: {raw} is too small (at least {limits['at_least']})")
-        if limits["above"] is not None and value <= limits["above"]:
-            raise UserError(f"{name}: {raw} is too small (more than {limits['above']})")
-        if limits["at_most"] is not None and value > limits["at_most"]:
-            raise UserError(f"{name}: {raw} is too large (at most {limits['at_most']})")
-    elif raw == "":
-        raise UserError(f"{name}: the value is empty")
-    if limits["choices"] and value not in choices[limits["choices"]]:
-        raise UserError(f"{name}: there is no {value!r} (choose from {', '.join(choices[limits['choices']])})")
+        raise wrong from None
+    if kind in _NUMBER:
+        if value != value or (not isinstance(raw, str) and value != raw):
+            raise wrong
+        shown, least = shortened(str(raw)), limits["at_least"] if limits["above"] is None else limits["above"]
+        most = _LARGEST[kind] if limits["at_most"] is None else limits["at_most"]
+        if least is not None and (value < least or (value == least and limits["above"] is not None)):
+            bound = "at least" if limits["above"] is None else "more than"
+            raise UserError(f"{place}: {shown} is too small ({bound} {least})")
+        if not abs(value) <= most:
+            raise UserError(f"{place}: {shown} is too large (at most {most})")
+    registry = (choices or {}).get(limits["choices"] or "")
+    if registry is not None and value not in registry:
+        raise UserError(f"{place}: there is no {_shown(value)} (choose from {', '.join(registry)})")
     return value
+
+
+def _shown(raw: Any) -> str:
+    if isinstance(raw, (list, dict)):
+        return "a list" if isinstance(raw, list) else "a mapping"
+    if raw is None or isinstance(raw, bool):
+        return {None: "null", True: "true", False: "false"}[raw]
+    return shortened(repr(raw))
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

@@ -1,19 +1,31 @@
 """The four configurations: each frozen dataclass is a script's command line and the record of its run."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.cli import Layer, UserError, first_line, flag, option
+from finetune import config_file, yaml_file
+from finetune.cli import Given, Layer, flag, option, path_of
 
 _SEEDS = 2**31  # what every generator of random numbers takes
 QUICK_ROWS = 10
 
 
 @dataclass(frozen=True)
-class DatasetConfig:
+class FileConfig:
+    """What the four have in common: a file that holds settings, and one to keep them in."""
+
+    config: Path | None = option(
+        None, "YAML file with values for these flags, flat or in sections for all four scripts", in_file=False
+    )
+    save_config: Path | None = option(None, "write the values in force to this YAML file", in_file=False)
+    origins: dict[str, str] = field(default_factory=dict)  # field -> where its value comes from
+
+
+@dataclass(frozen=True)
+class DatasetConfig(FileConfig):
     type: str = option("sql", "kind of task", choices="tasks")
     list: bool = option(False, "show the kinds of task, their default rows and fields, then stop")
     dataset_name: str | None = option(
@@ -42,7 +54,7 @@ class DatasetConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(FileConfig):
     """The defaults are the standard mode; ``MODES`` holds what the other two change."""
 
     quick_test: bool = option(False, "quick mode: 100 iterations of batch 2, to see that everything works")
@@ -59,18 +71,20 @@ class TrainingConfig:
     method: str = option("sft", "training method", choices="methods")
     backend: str = option("mlx", "what computes", choices="backends")
     iters: int = option(2000, "optimizer steps", at_least=1)
-    epochs: float | None = option(None, "passes over the training rows, instead of --iters", above=0)
+    epochs: float | None = option(None, "passes over the training rows, instead of --iters", above=0, at_most=1e6)
     batch_size: int = option(4, "rows per batch", at_least=1)
     grad_accumulation: int = option(1, "batches per step, each weighing as much as its tokens", at_least=1)
-    learning_rate: float = option(2e-4, "peak learning rate", above=0, at_most=1)
+    learning_rate: float = option(2e-4, "peak learning rate", at_least=1e-12, at_most=1)
     schedule: str = option("cosine", "learning rate after the warm-up", choices="schedules")
     warmup: int = option(10, "steps of linear warm-up", at_least=0)
     optimizer: str = option("adamw", "what turns gradients into steps", choices="optimizers")
-    weight_decay: float = option(0.01, "weight decay, where the optimizer knows it", at_least=0)
-    max_grad_norm: float = option(1.0, "clip the global gradient norm to this", above=0)
-    lora_rank: int = option(16, "rank of the LoRA matrices", at_least=1)
-    lora_scale: float = option(2.0, "factor of the LoRA update", above=0)
-    lora_alpha: float | None = option(None, "alpha, instead of --lora-scale: the factor is alpha / rank", above=0)
+    weight_decay: float = option(0.01, "weight decay, where the optimizer knows it", at_least=0, at_most=1)
+    max_grad_norm: float = option(1.0, "clip the global gradient norm to this", above=0, at_most=1e6)
+    lora_rank: int = option(16, "rank of the LoRA matrices", at_least=1, at_most=65536)
+    lora_scale: float = option(2.0, "factor of the LoRA update", above=0, at_most=1e5)
+    lora_alpha: float | None = option(
+        None, "alpha, instead of --lora-scale: the factor is alpha / rank", above=0, at_most=1e5
+    )
     rslora: bool = option(False, "the factor falls with the root of the rank: alpha / sqrt(rank)")
     lora_dropout: float = option(0.0, "dropout in front of the LoRA matrices", at_least=0, at_most=0.9)
     lora_layers: int | None = option(None, "adapt only the last N layers (default: all)", at_least=1)
@@ -85,13 +99,11 @@ class TrainingConfig:
     eval_samples: int = option(0, "validation rows whose answers are scored at each validation", at_least=0)
     show_samples: int = option(1, "answers to validation rows shown at each validation", at_least=0)
     steps_per_save: int = option(50, "steps between two states that --resume can go on from", at_least=1)
-    resume: bool = option(False, "go on with the run in --adapter-path, exactly where it stopped")
+    resume: bool = option(False, "go on with the run in --adapter-path, exactly where it stopped", in_file=False)
     report_to: str | None = option(None, "send the metrics to this tool as well", choices="reporters")
     patience: int | None = option(None, "stop after this many validations without a better loss", at_least=1)
     seed: int = option(42, "draws the order of the rows and the first LoRA weights", at_least=0, at_most=_SEEDS)
     dry_run: bool = option(False, "print every value and where it comes from, then stop")
-    config: Path | None = option(None, "YAML file with values for these flags")
-    origins: dict[str, str] = field(default_factory=dict)  # flag -> where its value comes from
 
     @property
     def lora_factor(self) -> float:
@@ -101,7 +113,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(FileConfig):
     adapter_path: Path = option(Path("checkpoints"), "folder that train.py wrote")
     data_dir: Path | None = option(None, "folder with the rows (default: as train.py recorded)")
     use_validation: bool = option(False, "score the validation rows instead of the test rows")
@@ -117,7 +129,7 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
-class BenchmarkConfig:
+class BenchmarkConfig(FileConfig):
     adapter_path: Path = option(Path("checkpoints"), "folder that train.py wrote")
     data_dir: Path | None = option(None, "folder with the rows (default: as train.py recorded)")
     compare: bool = option(False, "measure the base model too, and judge tuned against it")
@@ -143,44 +155,62 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-def training_layers(explicit: Mapping[str, Any]) -> list[Layer]:
-    """What stands between the flags and the defaults of train.py: the YAML file, then the mode."""
-    from_file: Mapping[str, Any] = {}
+SECTIONS: dict[str, type[FileConfig]] = {
+    "dataset": DatasetConfig,
+    "train": TrainingConfig,
+    "test": EvaluationConfig,
+    "benchmark": BenchmarkConfig,
+}
+EXCLUSIVE = (  # of each pair one value can count
+    ("quick_test", "conservative"),
+    ("epochs", "iters"),
+    ("lora_alpha", "lora_scale"),
+    ("compare", "against"),
+)
+
+
+def file_layers(config_class: type[FileConfig], explicit: Mapping[str, Any]) -> list[Layer]:
+    """What stands between the flags and the defaults: the YAML file of ``--config``."""
     layers: list[Layer] = []
-    if path := explicit.get("config"):
-        from_file = read_yaml(Path(path), TrainingConfig)
-        if "iters" in explicit:  # the flag decides how long, whatever the file says of epochs
-            from_file = {name: value for name, value in from_file.items() if name != "epochs"}
-        layers.append((str(path), from_file))
-    chosen = {**from_file, **explicit}
-    if chosen.get("quick_test") and chosen.get("conservative"):
-        raise UserError("--quick-test and --conservative exclude each other (give one)")
-    for one, other in (("epochs", "iters"), ("lora_alpha", "lora_scale")):
-        if any(one in layer and other in layer for layer in (explicit, from_file)):
-            raise UserError(f"{flag(one)} and {flag(other)} exclude each other (give one)")
-    mode = "quick" if chosen.get("quick_test") else "conservative" if chosen.get("conservative") else "standard"
-    return [*layers, (f"{mode} mode", MODES[mode])]
+    if "config" in explicit:
+        path = path_of(explicit["config"], "--config")
+        own = next(name for name, of_section in SECTIONS.items() if of_section is config_class)
+        layers.append((str(path), config_file.values(path, yaml_file.read(path), own, SECTIONS)))
+    return _given_way(explicit, layers)
 
 
-def read_yaml(path: Path, config_class: type) -> Mapping[str, Any]:
-    """The values of a YAML file whose keys are the fields of ``config_class``; an unknown key is an error."""
-    import difflib
+def training_layers(explicit: Mapping[str, Any]) -> list[Layer]:
+    """The same for train.py, strongest first: the YAML file, then the mode."""
+    layers = file_layers(TrainingConfig, explicit)
+    # the place of a profile: weaker than the file, stronger than the mode
+    layers.append(_mode([("flag", explicit), *layers]))
+    return _given_way(explicit, layers)
 
-    import yaml
 
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {first_line(error)}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: not a mapping of flag names to values")
-    known = [item.name for item in fields(config_class) if "help" in item.metadata and item.name != "config"]
-    values = {str(key).replace("-", "_"): value for key, value in values.items()}
-    for key in values:
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1)
-            raise UserError(f"{path}: unknown key {key!r}" + (f" (did you mean {nearest[0]!r}?)" if nearest else ""))
-    return values
+def _mode(layers: Sequence[Layer]) -> Layer:
+    """The layer of the mode that the strongest layer asks for, else of the standard mode."""
+    for _, layer in layers:
+        for name, mode in (("quick_test", "quick"), ("conservative", "conservative")):
+            if _plain(layer.get(name)):
+                return f"{mode} mode", MODES[mode]
+    return "standard mode", MODES["standard"]
+
+
+def _given_way(explicit: Mapping[str, Any], layers: Sequence[Layer]) -> list[Layer]:
+    """``layers`` without the values whose counterpart in ``EXCLUSIVE`` stands in a stronger layer."""
+    gone: set[str] = set()
+    result: list[Layer] = []
+    for origin, layer in [("flag", explicit), *layers]:
+        result.append((origin, {name: value for name, value in layer.items() if name not in gone}))
+        for pair in EXCLUSIVE:
+            for one, other in (pair, pair[::-1]):
+                if _plain(result[-1][1].get(one)) not in (None, False):
+                    gone.add(other)
+    return result[1:]
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Given) else value
 
 
 def describe(config: TrainingConfig) -> str:

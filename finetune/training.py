@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, ModuleType
 from typing import Any
 
-from finetune import artifacts, checkpoints, run_record
+from finetune import artifacts, checkpoints, contradictions, run_record
 from finetune.cli import Stopped, UserError
 from finetune.config import TrainingConfig
 from finetune.encoding import ChatEncoder, Example, encode_rows
@@ -35,8 +35,10 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
     folder = find_model(config.model, say)
     encoder = ChatEncoder(folder.path, template)
     train, valid = (_encoded(encoder, rows, split, config) for split in ("train", "valid"))
-    artifacts.make_folder(config.adapter_path)
     steps = total_steps(config, len(train))
+    contradictions.check_warmup(config, steps)
+    contradictions.check_validation(config, len(valid))
+    artifacts.make_folder(config.adapter_path)
     record = run_record.describe_run(config, folder, encoder, dataset, backend.describe())
     state = config.adapter_path / artifacts.STATE
     if config.resume:

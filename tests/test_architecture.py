@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ("dataset", "train", "test_finetuned", "benchmark")
 LAYERS = [  # from the top; a module may import from any layer below its own
     SCRIPTS,
+    ("scripts",),
     ("benchmarking", "training", "chat"),
     ("training_progress", "preview", "speed_table"),
     ("report", "scorecard"),
@@ -23,7 +24,10 @@ LAYERS = [  # from the top; a module may import from any layer below its own
     ("tasks",),
     ("rows", "models", "sql"),
     ("encoding", "hub"),
+    ("contradictions",),
     ("artifacts", "progress", "config", "templates", "machine"),
+    ("config_file",),
+    ("yaml_file",),
     ("cli",),
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,42 @@
+"""What the four scripts have in common: the registries behind their choices, their YAML file, their checks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NoReturn
+
+from finetune import cli, contradictions, run_record
+from finetune.backends import BACKENDS
+from finetune.backends.base import OPTIMIZERS
+from finetune.cli import Layer
+from finetune.config import FINE_TUNE_TYPES, FileConfig, TrainingConfig, file_layers
+from finetune.methods import METHODS
+from finetune.methods.schedules import SCHEDULES
+from finetune.reporters import REPORTERS
+from finetune.tasks import TASKS
+
+CHOICES: dict[str, Mapping[str, object]] = {
+    "tasks": TASKS,
+    "methods": METHODS,
+    "backends": BACKENDS,
+    "schedules": SCHEDULES,
+    "optimizers": OPTIMIZERS,
+    "fine_tune_types": dict.fromkeys(FINE_TUNE_TYPES),
+    "reporters": REPORTERS,
+}
+
+
+def run(main: Callable[[Any], None], config_class: type[FileConfig]) -> NoReturn:
+    """``cli.run`` for a script of this project."""
+    cli.run(main, config_class, choices=CHOICES, layers=layers_of(config_class), check=check)
+
+
+def layers_of(config_class: type[FileConfig]) -> Callable[[Mapping[str, Any]], Sequence[Layer]]:
+    """Where a script takes what no flag says."""
+    return run_record.layers if config_class is TrainingConfig else partial(file_layers, config_class)
+
+
+def check(config: FileConfig) -> None:
+    """UserError for what contradicts itself, or the run that would be gone on with."""
+    contradictions.check(config)
+    if isinstance(config, TrainingConfig) and config.resume and config.dry_run:
+        run_record.check_settings(config)
