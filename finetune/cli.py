@@ -94,10 +94,10 @@ def run(
     *,
     choices: Mapping[str, Mapping[str, Any]] | None = None,
     layers: Callable[[Mapping[str, Any]], Sequence[Layer]] = lambda explicit: [],
-    check: Callable[[Any], None] = lambda config: None,
+    prepare: Callable[[Any], None] = lambda config: None,
     argv: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Parse the command line, call ``check(config)`` and ``main(config)``, and exit.
+    """Parse the command line, call ``prepare(config)`` and ``main(config)``, and exit.
 
     ``choices`` gives a registry for each name that a field's ``choices`` mentions. ``layers`` turns the explicit flags into
     further sources of values, strongest first; they stand below the flags and above the defaults. The help begins with the
@@ -111,7 +111,7 @@ def run(
     try:
         explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about)
         config = build(config_class, [("flag", explicit), *layers(explicit)], choices or {})
-        check(config)
+        prepare(config)
         main(config)
         if sys.stdout:
             sys.stdout.flush()

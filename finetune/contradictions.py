@@ -9,6 +9,7 @@ from typing import Any
 from finetune.cli import UserError, flag, flags_of
 from finetune.config import (
     EXCLUSIVE,
+    MODES,
     BenchmarkConfig,
     DatasetConfig,
     EvaluationConfig,
@@ -40,7 +41,7 @@ def check(config: FileConfig) -> None:
 
 def check_warmup(config: TrainingConfig, steps: int) -> None:
     """UserError where a warm-up that was given would be cut: it takes half of the run at most."""
-    if given(config, "warmup") and config.warmup > steps // 2:
+    if _chosen(config, "warmup") and config.warmup > steps // 2:
         raise UserError(
             f"{named(config, 'warmup')}: {config.warmup} steps are more than half of the {steps} steps of the run"
         )
@@ -49,13 +50,20 @@ def check_warmup(config: TrainingConfig, steps: int) -> None:
 def check_validation(config: TrainingConfig, rows: int) -> None:
     """UserError where something was asked of a validation that has no rows."""
     for name in ("patience", "eval_samples", "show_samples"):
-        if not rows and getattr(config, name) and given(config, name):
+        if not rows and getattr(config, name) and _chosen(config, name):
             raise UserError(f"{named(config, name)} has no effect without validation rows (leave it out)")
 
 
 def given(config: FileConfig, name: str) -> bool:
     """Whether a flag or the file says it."""
     return config.origins.get(name) in ("flag", str(config.config), f"{config.config} (mlx-lm)")
+
+
+def _chosen(config: TrainingConfig, name: str) -> bool:
+    """The same, but for what a saved file holds without anybody having said it: the values of defaults and modes."""
+    mode = MODES["quick" if config.quick_test else "conservative" if config.conservative else "standard"]
+    unsaid = mode.get(name, getattr(TrainingConfig, name))
+    return given(config, name) and (config.origins[name] == "flag" or getattr(config, name) != unsaid)
 
 
 def named(config: FileConfig, name: str) -> str:

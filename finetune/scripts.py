@@ -1,16 +1,19 @@
 """What the four scripts have in common: the registries behind their choices, their YAML file, their checks."""
 
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
-from finetune import cli, contradictions, run_record
+from finetune import cli, contradictions, run_record, saved_config
 from finetune.backends import BACKENDS
 from finetune.backends.base import OPTIMIZERS
 from finetune.cli import Layer
 from finetune.config import FINE_TUNE_TYPES, FileConfig, TrainingConfig, file_layers
 from finetune.methods import METHODS
 from finetune.methods.schedules import SCHEDULES
+from finetune.progress import say
 from finetune.reporters import REPORTERS
 from finetune.tasks import TASKS
 
@@ -27,7 +30,7 @@ CHOICES: dict[str, Mapping[str, object]] = {
 
 def run(main: Callable[[Any], None], config_class: type[FileConfig]) -> NoReturn:
     """``cli.run`` for a script of this project."""
-    cli.run(main, config_class, choices=CHOICES, layers=layers_of(config_class), check=check)
+    cli.run(main, config_class, choices=CHOICES, layers=layers_of(config_class), prepare=prepare)
 
 
 def layers_of(config_class: type[FileConfig]) -> Callable[[Mapping[str, Any]], Sequence[Layer]]:
@@ -35,8 +38,11 @@ def layers_of(config_class: type[FileConfig]) -> Callable[[Mapping[str, Any]], S
     return run_record.layers if config_class is TrainingConfig else partial(file_layers, config_class)
 
 
-def check(config: FileConfig) -> None:
-    """UserError for what contradicts itself, or the run that would be gone on with."""
+def prepare(config: FileConfig) -> None:
+    """What comes before ``main``: UserError for what contradicts itself or the run to be gone on with; ``--save-config``."""
     contradictions.check(config)
     if isinstance(config, TrainingConfig) and config.resume and config.dry_run:
         run_record.check_settings(config)
+    if config.save_config:
+        saved_config.save(config, config.save_config, "python " + shlex.join(sys.argv))
+        say(f"Settings: {config.save_config}")

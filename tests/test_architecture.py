@@ -24,6 +24,7 @@ LAYERS = [  # from the top; a module may import from any layer below its own
     ("tasks",),
     ("rows", "models", "sql"),
     ("encoding", "hub"),
+    ("saved_config",),
     ("contradictions",),
     ("artifacts", "progress", "config", "templates", "machine"),
     ("config_file",),

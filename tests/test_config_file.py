@@ -7,8 +7,8 @@ import pytest
 from finetune import cli
 from finetune.cli import UserError
 from finetune.config import SECTIONS, FileConfig
-from finetune.contradictions import check
-from finetune.scripts import CHOICES, layers_of
+from finetune.contradictions import without_effect
+from finetune.scripts import CHOICES, layers_of, prepare
 
 
 def configured(script: str, *argv: object) -> FileConfig:
@@ -16,7 +16,7 @@ def configured(script: str, *argv: object) -> FileConfig:
     config_class = SECTIONS[script]
     explicit = cli.parse(config_class, CHOICES, list(map(str, argv)), "")
     config = cli.build(config_class, [("flag", explicit), *layers_of(config_class)(explicit)], CHOICES)
-    check(config)
+    prepare(config)
     return config
 
 
@@ -111,3 +111,32 @@ def test_missing_files_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yml", tmp_path):
         with pytest.raises(UserError, match="cannot be read"):
             configured("train", "--config", path)
+
+
+@pytest.mark.parametrize(
+    "script, flags",
+    [
+        ("train", "--conservative --lora-alpha 24 --rslora --learning-rate 3e-7"),
+        ("train", "--quick-test --epochs 2.5 --model no --template on --max-grad-norm 1e5"),
+        ("train", "--fine-tune-type full --optimizer adam --lora-layers 2"),
+        ("train", "--iters 4"),
+        ("dataset", "--type alpaca --no-check-answers --column"),
+        ("test", "--interactive --show-base"),
+        ("benchmark", "--against other --quick --no-history"),
+    ],
+)
+def test_saved_values_read_back_are_the_same(tmp_path: Path, script: str, flags: str) -> None:
+    path = tmp_path / "saved.yml"
+    argv = [*flags.split(), *(["a: #\n\x7f\u2028'\"é🦆\\"] if flags.endswith("--column") else [])]
+    first = configured(script, *argv, "--save-config", path)
+    second = configured(script, "--config", path)
+    for field in cli.flags_of(SECTIONS[script]):
+        if field.metadata["in_file"] and field.name not in {name for name, _ in without_effect(first)}:
+            assert getattr(second, field.name) == getattr(first, field.name), field.name
+    assert "# flag\n" in path.read_text() and second.origins["config"] == "flag"
+
+
+def test_settings_that_cannot_be_saved_end_with_exit_4(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        configured("train", "--save-config", tmp_path / "none" / "saved.yml")
+    assert caught.value.exit_code == 4
