@@ -242,8 +242,9 @@ def check_value(config_class: type, name: str, raw: Any, choices: Mapping[str, M
         raise UserError(f"{place}: the value is empty")
     if kind in _NUMBER and isinstance(raw, str) and not _NUMBER[kind].fullmatch(raw):
         raise wrong
+    read = float if kind is int and len(str(raw)) > 400 else kind  # Python reads no more than 4300 digits
     try:
-        value: Any = path_of(str(raw), place) if kind is Path else kind(raw)
+        value: Any = path_of(str(raw), place) if kind is Path else read(raw)
     except (TypeError, ValueError, OverflowError):
         raise wrong from None
     if kind in _NUMBER:

@@ -27,7 +27,7 @@ class FileConfig:
 @dataclass(frozen=True)
 class DatasetConfig(FileConfig):
     type: str = option("sql", "kind of task", choices="tasks")
-    list: bool = option(False, "show the kinds of task, their default rows and fields, then stop")
+    list: bool = option(False, "show the kinds of task, their default rows and fields, then stop", in_file=False)
     dataset_name: str | None = option(
         None,
         "a file, folder or glob (.jsonl .json .csv .parquet), a Hub dataset, or builtin"
@@ -35,7 +35,7 @@ class DatasetConfig(FileConfig):
     )
     revision: str | None = option(None, "branch, tag or commit of the Hub dataset")
     column: str | None = option(None, "names of the fields where they differ: sql=query,sql_prompt=question")
-    sample_size: int = option(2000, "rows to keep, over all splits", at_least=3)
+    sample_size: int = option(2000, "rows to keep, over all splits", at_least=3, at_most=10_000_000)
     output_dir: Path = option(Path("data"), "folder for train.jsonl, valid.jsonl, test.jsonl")
     valid_fraction: float = option(0.05, "share of the rows for validation", at_least=0, at_most=0.5)
     test_fraction: float = option(0.05, "share of the rows for the final test", at_least=0, at_most=0.5)
@@ -103,7 +103,7 @@ class TrainingConfig(FileConfig):
     report_to: str | None = option(None, "send the metrics to this tool as well", choices="reporters")
     patience: int | None = option(None, "stop after this many validations without a better loss", at_least=1)
     seed: int = option(42, "draws the order of the rows and the first LoRA weights", at_least=0, at_most=_SEEDS)
-    dry_run: bool = option(False, "print every value and where it comes from, then stop")
+    dry_run: bool = option(False, "print every value and where it comes from, then stop", in_file=False)
 
     @property
     def lora_factor(self) -> float:
@@ -121,7 +121,7 @@ class EvaluationConfig(FileConfig):
     quick_test: bool = option(False, f"score {QUICK_ROWS} rows, builtin ones where there are no others")
     max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
     general: bool = option(True, "ask general questions too, to see what the tuned model has forgotten")
-    resume: bool = option(False, "go on with an evaluation that was interrupted")
+    resume: bool = option(False, "go on with an evaluation that was interrupted", in_file=False)
     seed: int = option(42, "draws the rows", at_least=0, at_most=_SEEDS)
     interactive: bool = option(False, "chat with the tuned model")
     show_base: bool = option(False, "in the chat, answer with the base model too")
@@ -139,7 +139,7 @@ class BenchmarkConfig(FileConfig):
     quick: bool = option(False, "few rows and few repeats, to see that everything works")
     runs: int = option(6, "repeats of each speed measurement", at_least=1)
     max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
-    resume: bool = option(False, "keep the answers of a benchmark that was interrupted")
+    resume: bool = option(False, "keep the answers of a benchmark that was interrupted", in_file=False)
     history: bool = option(False, "compare with earlier benchmarks in --results-dir")
     json: bool = option(False, "print the result as JSON and nothing else")
     seed: int = option(42, "draws the rows", at_least=0, at_most=_SEEDS)

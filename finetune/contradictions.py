@@ -67,9 +67,10 @@ def _chosen(config: TrainingConfig, name: str) -> bool:
 
 
 def named(config: FileConfig, name: str) -> str:
-    """How the person who gave a value knows it: "--warmup", "warmup in run.yml"."""
-    in_file = given(config, name) and config.origins[name] != "flag"
-    return f"{name} in {config.config}" if in_file else flag(name)
+    """How the person who gave a value knows it: "--warmup", "--no-general", "warmup in run.yml"."""
+    if given(config, name) and config.origins[name] != "flag":
+        return f"{name} in {config.config}"
+    return flag(f"no_{name}" if getattr(config, name) is False else name)
 
 
 def without_effect(config: FileConfig) -> Iterator[Idle]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune import artifacts
-from finetune.cli import flags_of
+from finetune.cli import UserError, flags_of
 from finetune.config import FileConfig
 from finetune.contradictions import without_effect
 
@@ -16,6 +16,8 @@ _NO_TEXT = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}  # to Y
 
 def save(config: FileConfig, path: Path, command: str) -> None:
     """Write every value that has an effect, and where it came from. UserError (exit 4) where that cannot be written."""
+    if path.is_dir():
+        raise UserError(f"{path}: cannot be written: it is a folder", exit_code=4)
     lines = [f"# {command}".translate(_ONE_LINE)]
     idle = {name for name, _ in without_effect(config)}
     for field in flags_of(type(config)):

@@ -4,18 +4,17 @@ from pathlib import Path
 
 import pytest
 
+import bad_input_table
 from finetune import cli
 from finetune.cli import UserError
 from finetune.config import SECTIONS, FileConfig
 from finetune.contradictions import without_effect
-from finetune.scripts import CHOICES, layers_of, prepare
+from finetune.scripts import prepare
 
 
 def configured(script: str, *argv: object) -> FileConfig:
     """The configuration that a script would start with."""
-    config_class = SECTIONS[script]
-    explicit = cli.parse(config_class, CHOICES, list(map(str, argv)), "")
-    config = cli.build(config_class, [("flag", explicit), *layers_of(config_class)(explicit)], CHOICES)
+    config = bad_input_table.configured(script, *argv)
     prepare(config)
     return config
 
@@ -137,6 +136,7 @@ def test_saved_values_read_back_are_the_same(tmp_path: Path, script: str, flags:
 
 
 def test_settings_that_cannot_be_saved_end_with_exit_4(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        configured("train", "--save-config", tmp_path / "none" / "saved.yml")
-    assert caught.value.exit_code == 4
+    for path in (tmp_path / "none" / "saved.yml", tmp_path, Path("/")):
+        with pytest.raises(UserError) as caught:
+            configured("train", "--save-config", path)
+        assert caught.value.exit_code == 4
