@@ -16,6 +16,11 @@ def main(config: TrainingConfig) -> None:
     if config.dry_run:
         print(describe(config))
         return
+    if config.export_mlx_lm:
+        from finetune import mlx_lm_export
+
+        mlx_lm_export.export(config, config.export_mlx_lm)
+        return
     from finetune import training
 
     training.run(config, METHODS[config.method], load_backend(config.backend))

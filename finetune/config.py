@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune import config_file, yaml_file
+from finetune import config_file, mlx_lm_config, yaml_file
 from finetune.cli import Given, Layer, flag, option, path_of
 
 _SEEDS = 2**31  # what every generator of random numbers takes
@@ -103,6 +103,9 @@ class TrainingConfig(FileConfig):
     report_to: str | None = option(None, "send the metrics to this tool as well", choices="reporters")
     patience: int | None = option(None, "stop after this many validations without a better loss", at_least=1)
     seed: int = option(42, "draws the order of the rows and the first LoRA weights", at_least=0, at_most=_SEEDS)
+    export_mlx_lm: Path | None = option(
+        None, "write these settings as a file for mlx_lm.lora -c, then stop", in_file=False
+    )
     dry_run: bool = option(False, "print every value and where it comes from, then stop", in_file=False)
 
     @property
@@ -170,12 +173,16 @@ EXCLUSIVE = (  # of each pair one value can count
 
 
 def file_layers(config_class: type[FileConfig], explicit: Mapping[str, Any]) -> list[Layer]:
-    """What stands between the flags and the defaults: the YAML file of ``--config``."""
+    """What stands between the flags and the defaults: the YAML file of ``--config``, which may be mlx-lm's for train.py."""
     layers: list[Layer] = []
     if "config" in explicit:
         path = path_of(explicit["config"], "--config")
-        own = next(name for name, of_section in SECTIONS.items() if of_section is config_class)
-        layers.append((str(path), config_file.values(path, yaml_file.read(path), own, SECTIONS)))
+        document = yaml_file.read(path)
+        if config_class is TrainingConfig and mlx_lm_config.recognised(document):
+            layers += mlx_lm_config.layers(path, document, explicit)
+        else:
+            own = next(name for name, of_section in SECTIONS.items() if of_section is config_class)
+            layers.append((str(path), config_file.values(path, document, own, SECTIONS)))
     return _given_way(explicit, layers)
 
 

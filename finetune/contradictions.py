@@ -108,6 +108,8 @@ def _training(config: TrainingConfig) -> Iterator[Idle]:
             "patience",
             f"with --iters {config.iters} and --steps-per-eval {config.steps_per_eval}: the run ends before",
         )
+    if config.dry_run:
+        yield "export_mlx_lm", "with --dry-run"
     if config.resume:
         yield "config", "with --resume"
 

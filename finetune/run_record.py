@@ -20,8 +20,8 @@ _KEYS = ("config", "task", "model", "template_sha256", "data", "command")
 
 
 # flags that change what is seen of a run, not what it does
-_FREE = {"adapter_path", "resume", "dry_run", "config", "save_config", "report_to", "show_samples"}
-_FREE |= {"steps_per_save", "dataset_type", "data_dir"}
+_FREE = {"adapter_path", "report_to", "show_samples", "steps_per_save", "dataset_type", "data_dir"}
+_FREE |= {field.name for field in flags_of(TrainingConfig) if not field.metadata["in_file"]}
 
 
 def layers(explicit: Mapping[str, Any]) -> list[Layer]:

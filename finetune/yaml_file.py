@@ -88,8 +88,9 @@ class _Reader:
         self._count += 1
         line = node.start_mark.line + 1
         place = f"{self._path}:{line}"
-        if self._count > _MOST_VALUES or depth > _DEEPEST:
-            raise _not_settings(place, depth > _DEEPEST)
+        deep = depth > _DEEPEST and not isinstance(node, yaml.ScalarNode)
+        if self._count > _MOST_VALUES or deep:
+            raise _not_settings(place, deep)
         if isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN:
             return Entry(self._scalar(node, place), line)
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
