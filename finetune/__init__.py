@@ -7,3 +7,5 @@ weights come from). Text becomes tokens in encoding, rows become adapters in tra
 and a word in verdict; sql/ runs untrusted SQL; report/ is the page. artifacts and run_record own the files, cli and config
 the flags. Imports run downwards only; tests/test_architecture.py holds the order.
 """
+
+__version__ = "0.1.0"  # pyproject.toml says the same

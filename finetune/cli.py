@@ -6,86 +6,36 @@ and ranges stand with the field, in ``option(...)``.
 """
 
 import argparse
-import dataclasses
 import errno
 import io
 import os
 import re
 import sys
-import types
-import typing
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
-Layer = tuple[str, Mapping[str, Any]]  # where values come from ("--flag", "quick mode"), and the values
+from finetune.errors import Stopped, UserError, first_line, path_of, shortened, visible
+from finetune.fields import Given, Layer, build, check_value, flag, flags_of, kind_of, option
 
-
-class Given(NamedTuple):
-    """A value of a file, and the place that an error about it names: "run.yml:3: batch_size"."""
-
-    value: Any
-    place: str
-
-
-class UserError(Exception):
-    """The user can put this right: one line on stderr and an exit code, never a traceback."""
-
-    def __init__(self, message: str, exit_code: int = 2):
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-class Stopped(Exception):
-    """A signal ended the work after everything was saved; the process exits with 128 + the signal's number."""
-
-    def __init__(self, message: str, signal_number: int):
-        super().__init__(message)
-        self.exit_code = 128 + signal_number
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    choices: str | None = None,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    above: float | None = None,
-    in_file: bool = True,
-) -> Any:
-    """A field of a configuration. ``choices`` names the registry whose keys are allowed; the script hands it to ``run``.
-
-    ``in_file``: whether a file may hold it too.
-    """
-    limits = {"choices": choices, "at_least": at_least, "at_most": at_most, "above": above, "in_file": in_file}
-    return dataclasses.field(default=default, metadata={"help": help, **limits})
-
-
-def first_line(error: BaseException) -> str:
-    """What a library says of an error, cut to one line."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def path_of(text: str, source: str) -> Path:
-    """The path that a person wrote, with ~ as their home. UserError, which begins with ``source``, where none can be so."""
-    try:
-        path = Path(text).expanduser()
-        path.exists()
-        os.fsencode(path)
-        if "\0" in text:
-            raise ValueError("a NUL character in it")
-    except PermissionError:
-        return path
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"{source}: {shortened(text)!r} is no path: {getattr(error, 'strerror', None) or error}"
-        ) from None
-    return path
-
-
-def flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+__all__ = [
+    "Given",
+    "Layer",
+    "Stopped",
+    "UserError",
+    "build",
+    "check_value",
+    "first_line",
+    "flag",
+    "flags_of",
+    "option",
+    "parse",
+    "path_of",
+    "run",
+    "shortened",
+    "visible",
+]
 
 
 def run(
@@ -95,6 +45,7 @@ def run(
     choices: Mapping[str, Mapping[str, Any]] | None = None,
     layers: Callable[[Mapping[str, Any]], Sequence[Layer]] = lambda explicit: [],
     prepare: Callable[[Any], None] = lambda config: None,
+    version: str = "",
     argv: Sequence[str] | None = None,
 ) -> NoReturn:
     """Parse the command line, call ``prepare(config)`` and ``main(config)``, and exit.
@@ -109,7 +60,7 @@ def run(
             stream.reconfigure(errors="replace")
     about = sys.modules[main.__module__].__doc__ or ""
     try:
-        explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about)
+        explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about, version)
         config = build(config_class, [("flag", explicit), *layers(explicit)], choices or {})
         prepare(config)
         main(config)
@@ -146,138 +97,59 @@ def _open_standard_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
-def visible(text: str) -> str:
-    """Control characters, which could do things to a terminal, as the symbols that stand for them."""
-    return text.translate(_SYMBOLS)
-
-
-_SYMBOLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
-_SYMBOLS |= dict.fromkeys((0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\u2426")  # they turn lines
-_SYMBOLS |= {127: "\u2421", **dict.fromkeys(range(128, 160), "\u2426")}  # Unicode has no symbols for those from 128
+_METAVAR = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 
 def parse(
-    config_class: type, choices: Mapping[str, Mapping[str, Any]], argv: Sequence[str], about: str
+    config_class: type, choices: Mapping[str, Mapping[str, Any]], argv: Sequence[str], about: str, version: str = ""
 ) -> dict[str, Any]:
     """The flags that were given, by field name; nothing for those that were not."""
+    return vars(_parser(config_class, choices, about, version).parse_args(argv))
+
+
+def _parser(
+    config_class: type, choices: Mapping[str, Mapping[str, Any]], about: str, version: str
+) -> argparse.ArgumentParser:
     parser = _Parser(
-        description=about, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_Formatter
+        usage="%(prog)s [--flag VALUE ...]",
+        description=about,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=_Formatter,
     )
+    if version:
+        parser.add_argument("--version", action="version", version=version)
+    group: Any = parser
     for field in flags_of(config_class):
-        kind, _ = _kind(config_class, field)
+        if title := field.metadata["group"]:
+            group = parser.add_argument_group(title)
+        kind, _ = kind_of(config_class, field)
         help_text = field.metadata["help"] + ("" if field.default is None else f" (default: {field.default})")
         if kind is bool:
-            parser.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=field.metadata["help"])
+            group.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=field.metadata["help"])
         else:
             names = choices.get(field.metadata["choices"] or "")
             metavar = "{" + ",".join(names) + "}" if names else _METAVAR[kind]
-            parser.add_argument(flag(field.name), metavar=metavar, help=help_text)
-    return vars(parser.parse_args(argv))
+            group.add_argument(flag(field.name), metavar=metavar, help=help_text)
+    return parser
 
 
-def build(config_class: type, layers: Sequence[Layer], choices: Mapping[str, Mapping[str, Any]]) -> Any:
-    """The configuration: of each value the strongest layer that has it, else the default.
-
-    The result's ``origins`` field, where the class has one, maps each field to the name of the layer it came from.
-    """
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for field in flags_of(config_class):
-        values[field.name], origins[field.name] = field.default, "default"
-        for origin, layer in layers:
-            if field.name in layer:
-                values[field.name] = check_value(config_class, field.name, layer[field.name], choices)
-                origins[field.name] = origin
-                break
-    if any(field.name == "origins" for field in dataclasses.fields(config_class)):
-        values["origins"] = origins
-    return config_class(**values)
-
-
-def flags_of(config_class: type) -> list[dataclasses.Field[Any]]:
-    return [field for field in dataclasses.fields(config_class) if "help" in field.metadata]
-
-
-_METAVAR = {int: "N", float: "X", str: "NAME", Path: "PATH"}
-_WANTED = {int: "a whole number", float: "a number", str: "text", Path: "a path", bool: "true or false"}
-
-
-# one way to write each number: no 1_000, no 010 (eight, to YAML), no digits of other scripts
-_NUMBER = {
-    int: re.compile(r"[+-]?(0|[1-9][0-9]*)"),
-    float: re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"),
-}
-_LARGEST = {int: 2**53, float: 1e300}
-
-
-def _kind(config_class: type, field: dataclasses.Field[Any]) -> tuple[type, bool]:
-    """The field's plain type, and whether it may be None."""
-    hint = typing.get_type_hints(config_class)[field.name]
-    if isinstance(hint, types.UnionType):
-        plain = [part for part in typing.get_args(hint) if part is not types.NoneType]
-        return plain[0], True
-    return hint, False
-
-
-def check_value(config_class: type, name: str, raw: Any, choices: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
-    """``raw`` (text from a flag or a file, a value from a mode or a record) as the field's type, within its range and choices.
-
-    Choices whose registry is not given are not checked.
-    """
-    field = next(field for field in dataclasses.fields(config_class) if field.name == name)
-    (kind, optional), limits = _kind(config_class, field), field.metadata
-    place = flag(name)
-    if isinstance(raw, Given):
-        raw, place = raw
-    if raw is None and optional:
-        return None
-    wrong = UserError(f"{place}: {_shown(raw)} is not {_WANTED[kind]}")
-    if isinstance(raw, bool) or kind is bool:
-        if isinstance(raw, bool) and kind is bool:
-            return raw
-        raise wrong
-    if raw is None or isinstance(raw, (list, dict)):
-        raise wrong
-    if raw == "":
-        raise UserError(f"{place}: the value is empty")
-    if kind in _NUMBER and isinstance(raw, str) and not _NUMBER[kind].fullmatch(raw):
-        raise wrong
-    read = float if kind is int and len(str(raw)) > 400 else kind  # Python reads no more than 4300 digits
-    try:
-        value: Any = path_of(str(raw), place) if kind is Path else read(raw)
-    except (TypeError, ValueError, OverflowError):
-        raise wrong from None
-    if kind in _NUMBER:
-        if value != value or (not isinstance(raw, str) and value != raw):
-            raise wrong
-        shown, least = shortened(str(raw)), limits["at_least"] if limits["above"] is None else limits["above"]
-        most = _LARGEST[kind] if limits["at_most"] is None else limits["at_most"]
-        if least is not None and (value < least or (value == least and limits["above"] is not None)):
-            bound = "at least" if limits["above"] is None else "more than"
-            raise UserError(f"{place}: {shown} is too small ({bound} {least})")
-        if not abs(value) <= most:
-            raise UserError(f"{place}: {shown} is too large (at most {most})")
-    registry = (choices or {}).get(limits["choices"] or "")
-    if registry is not None and value not in registry:
-        raise UserError(f"{place}: there is no {_shown(value)} (choose from {', '.join(registry)})")
-    return value
-
-
-def _shown(raw: Any) -> str:
-    if isinstance(raw, (list, dict)):
-        return "a list" if isinstance(raw, list) else "a mapping"
-    if raw is None or isinstance(raw, bool):
-        return {None: "null", True: "true", False: "false"}[raw]
-    return shortened(repr(raw))
-
-
-def shortened(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
+class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=34)
+        super().__init__(prog, max_help_position=28)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Lines stay lines; of an example that is too long, what it is for goes below the command."""
+        lines = []
+        for line in text.strip().splitlines():
+            command, *about = re.split(" {2,}", line, maxsplit=1)
+            if len(line) <= width:
+                lines.append(line)
+            elif about:
+                lines += [command, *textwrap.wrap(about[0], width, initial_indent="    ", subsequent_indent="    ")]
+            else:
+                lines += textwrap.wrap(line, width)
+        return "\n".join(lines)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
+import finetune
 from finetune import cli, contradictions, run_record, saved_config
 from finetune.backends import BACKENDS
 from finetune.backends.base import OPTIMIZERS
@@ -30,7 +31,14 @@ CHOICES: dict[str, Mapping[str, object]] = {
 
 def run(main: Callable[[Any], None], config_class: type[FileConfig]) -> NoReturn:
     """``cli.run`` for a script of this project."""
-    cli.run(main, config_class, choices=CHOICES, layers=layers_of(config_class), prepare=prepare)
+    cli.run(
+        main,
+        config_class,
+        choices=CHOICES,
+        layers=layers_of(config_class),
+        prepare=prepare,
+        version=f"finetune {finetune.__version__}",
+    )
 
 
 def layers_of(config_class: type[FileConfig]) -> Callable[[Mapping[str, Any]], Sequence[Layer]]:

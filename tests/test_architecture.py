@@ -31,6 +31,8 @@ LAYERS = [  # from the top; a module may import from any layer below its own
     ("config_file",),
     ("yaml_file",),
     ("cli",),
+    ("fields",),
+    ("errors",),
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 
