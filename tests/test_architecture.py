@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ("dataset", "train", "test_finetuned", "benchmark")
 LAYERS = [  # from the top; a module may import from any layer below its own
     SCRIPTS,
+    ("completion",),
     ("scripts",),
     ("benchmarking", "training", "chat"),
     ("training_progress", "preview", "speed_table", "mlx_lm_export"),
