@@ -7,16 +7,15 @@ python benchmark.py --history             and what changed since the last time
 
 import json
 
-from finetune import artifacts, cli
+from finetune import artifacts, scripts
 from finetune.config import QUICK_ROWS, BenchmarkConfig
+from finetune.contradictions import QUICK_RUNS
 
 
 def main(config: BenchmarkConfig) -> None:
     from finetune import benchmarking, comparison, history, run_record, scorecard, speed_table
     from finetune.progress import say
 
-    if config.compare and config.against:
-        raise cli.UserError("--compare and --against exclude each other (give one)")
     run = comparison.open_run(config.adapter_path)
     other = comparison.open_run(config.against) if config.against else None
     data_dir = config.data_dir or run.data_dir
@@ -26,7 +25,7 @@ def main(config: BenchmarkConfig) -> None:
     benchmarking.check_results(config.results_dir)
     metrics = run_record.read_metrics(config.adapter_path)
     say(run.backend.describe())
-    runs = min(config.runs, 2) if config.quick else config.runs
+    runs = min(config.runs, QUICK_RUNS) if config.quick else config.runs
     log = config.results_dir / artifacts.BENCHMARK_ANSWERS
     ask_general = config.compare and not config.quick
     quality = comparison.compare(
@@ -57,4 +56,4 @@ def main(config: BenchmarkConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, BenchmarkConfig)
+    scripts.run(main, BenchmarkConfig)

@@ -5,7 +5,7 @@ python dataset.py --type sql --dataset-name my_rows.csv         yours
 python dataset.py --type chat --dataset-name chats/ --show 3    what the model will see
 """
 
-from finetune import artifacts, cli
+from finetune import artifacts, scripts
 from finetune.config import DatasetConfig
 from finetune.progress import say
 from finetune.tasks import TASKS
@@ -28,4 +28,4 @@ def main(config: DatasetConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, DatasetConfig, choices={"tasks": TASKS})
+    scripts.run(main, DatasetConfig)

@@ -4,7 +4,7 @@ python test_finetuned.py --adapter-path checkpoints
 python test_finetuned.py --interactive --show-base      talk to both
 """
 
-from finetune import artifacts, cli
+from finetune import artifacts, scripts
 from finetune.config import QUICK_ROWS, EvaluationConfig
 
 _EXAMPLES_SHOWN = 3
@@ -14,8 +14,6 @@ def main(config: EvaluationConfig) -> None:
     from finetune import comparison, scorecard
     from finetune.progress import say
 
-    if config.show_base and not config.interactive:
-        raise cli.UserError("--show-base: belongs to the chat (add --interactive)")
     run = comparison.open_run(config.adapter_path)
     if config.interactive:
         from finetune.chat import chat
@@ -28,7 +26,8 @@ def main(config: EvaluationConfig) -> None:
     split = "valid" if config.use_validation else "test"
     num_samples = config.num_samples or (QUICK_ROWS if config.quick_test else None)
     data_dir = config.data_dir or run.data_dir
-    if config.quick_test and config.data_dir is None and not (data_dir / artifacts.DATASET_RECORD).exists():
+    builtin = config.quick_test and config.data_dir is None and not config.use_validation
+    if builtin and not (data_dir / artifacts.DATASET_RECORD).exists():
         say(f"Note: {data_dir} is gone; these are builtin rows.")
         rows = comparison.default_rows(run, num_samples or QUICK_ROWS, config.seed)
     else:
@@ -47,4 +46,4 @@ def main(config: EvaluationConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, EvaluationConfig)
+    scripts.run(main, EvaluationConfig)

@@ -6,16 +6,10 @@ python train.py --conservative      800 steps, gentle, with early stopping
 python train.py --resume            go on with a run that was stopped or killed
 """
 
-from collections.abc import Mapping
-
-from finetune import cli, run_record
-from finetune.backends import BACKENDS, load_backend
-from finetune.backends.base import OPTIMIZERS
-from finetune.config import FINE_TUNE_TYPES, TrainingConfig, describe
+from finetune import scripts
+from finetune.backends import load_backend
+from finetune.config import TrainingConfig, describe
 from finetune.methods import METHODS
-from finetune.methods.schedules import SCHEDULES
-from finetune.reporters import REPORTERS
-from finetune.tasks import TASKS
 
 
 def main(config: TrainingConfig) -> None:
@@ -33,19 +27,15 @@ def main(config: TrainingConfig) -> None:
         if plan := planning.make(config, method, backend):
             plan_view.show(plan)
         return
+    if config.export_mlx_lm:
+        from finetune import mlx_lm_export
+
+        mlx_lm_export.export(config, config.export_mlx_lm)
+        return
     from finetune import training
 
     training.run(config, method, backend)
 
 
 if __name__ == "__main__":
-    choices: dict[str, Mapping[str, object]] = {
-        "tasks": TASKS,
-        "methods": METHODS,
-        "backends": BACKENDS,
-        "schedules": SCHEDULES,
-        "optimizers": OPTIMIZERS,
-        "fine_tune_types": dict.fromkeys(FINE_TUNE_TYPES),
-        "reporters": REPORTERS,
-    }
-    cli.run(main, TrainingConfig, choices=choices, layers=run_record.layers)
+    scripts.run(main, TrainingConfig)

@@ -8,3 +8,5 @@ and a word in verdict; sql/ runs untrusted SQL; report/ is the page. artifacts a
 the flags. Imports run downwards only; tests/test_architecture.py holds the order.
 python -m finetune is what is around the scripts: doctor/ and model_cache.
 """
+
+__version__ = "0.1.0"  # pyproject.toml says the same

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from finetune.config import TrainingConfig
+from finetune.cli import flag
+from finetune.config import MODES, TrainingConfig
 
 _FEW_ROWS = 200
 _MANY_EPOCHS = 10
@@ -11,6 +12,10 @@ _RATE = {"lora": 2e-3, "dora": 2e-3, "full": 1e-4}  # above it, runs seldom stay
 
 def notes(config: TrainingConfig, rows: int, epochs: float, thinnest: int | None = None) -> Iterator[str]:
     """``thinnest``: the smaller side of the smallest matrix that gets an adapter."""
+    mode = "quick" if config.quick_test else "conservative"
+    for name, value in MODES[mode].items():
+        if config.profile and (config.quick_test or config.conservative) and "profile" in config.origins.get(name, ""):
+            yield f"{flag(name)} {getattr(config, name)} is the profile's; {mode} mode alone would have {value}"
     if config.quick_test and config.eval_samples == 0:
         yield "quick mode shows that everything works; it is too short to judge a model by"
     if epochs > _MANY_EPOCHS and config.patience is None:

@@ -6,73 +6,36 @@ and ranges stand with the field, in ``option(...)``.
 """
 
 import argparse
-import dataclasses
 import errno
 import io
 import os
+import re
 import sys
-import types
-import typing
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-Layer = tuple[str, Mapping[str, Any]]  # where values come from ("--flag", "quick mode"), and the values
+from finetune.errors import Stopped, UserError, first_line, path_of, shortened, visible
+from finetune.fields import Given, Layer, build, check_value, flag, flags_of, kind_of, option
 
-
-class UserError(Exception):
-    """The user can put this right: one line on stderr and an exit code, never a traceback."""
-
-    def __init__(self, message: str, exit_code: int = 2):
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-class Stopped(Exception):
-    """A signal ended the work after everything was saved; the process exits with 128 + the signal's number."""
-
-    def __init__(self, message: str, signal_number: int):
-        super().__init__(message)
-        self.exit_code = 128 + signal_number
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    choices: str | None = None,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    above: float | None = None,
-) -> Any:
-    """A field of a configuration. ``choices`` names the registry whose keys are allowed; the script hands it to ``run``."""
-    limits = {"choices": choices, "at_least": at_least, "at_most": at_most, "above": above}
-    return dataclasses.field(default=default, metadata={"help": help, **limits})
-
-
-def first_line(error: BaseException) -> str:
-    """What a library says of an error, cut to one line."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def path_of(text: str, source: str) -> Path:
-    """The path that a person wrote, with ~ as their home. UserError, which begins with ``source``, where none can be so."""
-    try:
-        path = Path(text).expanduser()
-        path.exists()
-        os.fsencode(path)
-        if "\0" in text:
-            raise ValueError("a NUL character in it")
-    except PermissionError:
-        return path
-    except (OSError, RuntimeError, ValueError) as error:
-        shown = text if len(text) <= 60 else f"{text[:57]}..."
-        raise UserError(f"{source}: {shown!r} is no path: {getattr(error, 'strerror', None) or error}") from None
-    return path
-
-
-def flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+__all__ = [
+    "Given",
+    "Layer",
+    "Stopped",
+    "UserError",
+    "build",
+    "check_value",
+    "first_line",
+    "flag",
+    "flags_of",
+    "option",
+    "parse",
+    "path_of",
+    "run",
+    "shortened",
+    "visible",
+]
 
 
 def run(
@@ -81,9 +44,11 @@ def run(
     *,
     choices: Mapping[str, Mapping[str, Any]] | None = None,
     layers: Callable[[Mapping[str, Any]], Sequence[Layer]] = lambda explicit: [],
+    prepare: Callable[[Any], None] = lambda config: None,
+    version: str = "",
     argv: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Parse the command line, call ``main(config)`` and exit.
+    """Parse the command line, call ``prepare(config)`` and ``main(config)``, and exit.
 
     ``choices`` gives a registry for each name that a field's ``choices`` mentions. ``layers`` turns the explicit flags into
     further sources of values, strongest first; they stand below the flags and above the defaults. The help begins with the
@@ -95,8 +60,10 @@ def run(
             stream.reconfigure(errors="replace")
     about = sys.modules[main.__module__].__doc__ or ""
     try:
-        explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about)
-        main(build(config_class, [("flag", explicit), *layers(explicit)], choices or {}))
+        explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about, version)
+        config = build(config_class, [("flag", explicit), *layers(explicit)], choices or {})
+        prepare(config)
+        main(config)
         if sys.stdout:
             sys.stdout.flush()
     except UserError as error:
@@ -130,108 +97,59 @@ def _open_standard_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
-def visible(text: str) -> str:
-    """Control characters, which could do things to a terminal, as the symbols that stand for them."""
-    return text.translate(_SYMBOLS)
-
-
-_SYMBOLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
-_SYMBOLS |= dict.fromkeys((0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\u2426")  # they turn lines
-_SYMBOLS |= {127: "\u2421", **dict.fromkeys(range(128, 160), "\u2426")}  # Unicode has no symbols for those from 128
+_METAVAR = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 
 def parse(
-    config_class: type, choices: Mapping[str, Mapping[str, Any]], argv: Sequence[str], about: str
+    config_class: type, choices: Mapping[str, Mapping[str, Any]], argv: Sequence[str], about: str, version: str = ""
 ) -> dict[str, Any]:
     """The flags that were given, by field name; nothing for those that were not."""
+    return vars(_parser(config_class, choices, about, version).parse_args(argv))
+
+
+def _parser(
+    config_class: type, choices: Mapping[str, Mapping[str, Any]], about: str, version: str
+) -> argparse.ArgumentParser:
     parser = _Parser(
-        description=about, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_Formatter
+        usage="%(prog)s [--flag VALUE ...]",
+        description=about,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=_Formatter,
     )
-    for field in _flags_of(config_class):
-        kind, _ = _kind(config_class, field)
+    if version:
+        parser.add_argument("--version", action="version", version=version)
+    group: Any = parser
+    for field in flags_of(config_class):
+        if title := field.metadata["group"]:
+            group = parser.add_argument_group(title)
+        kind, _ = kind_of(config_class, field)
         help_text = field.metadata["help"] + ("" if field.default is None else f" (default: {field.default})")
         if kind is bool:
-            parser.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=field.metadata["help"])
+            group.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=field.metadata["help"])
         else:
             names = choices.get(field.metadata["choices"] or "")
             metavar = "{" + ",".join(names) + "}" if names else _METAVAR[kind]
-            parser.add_argument(flag(field.name), metavar=metavar, help=help_text)
-    return vars(parser.parse_args(argv))
+            group.add_argument(flag(field.name), metavar=metavar, help=help_text)
+    return parser
 
 
-def build(config_class: type, layers: Sequence[Layer], choices: Mapping[str, Mapping[str, Any]]) -> Any:
-    """The configuration: of each value the strongest layer that has it, else the default.
-
-    The result's ``origins`` field, where the class has one, maps each field to the name of the layer it came from.
-    """
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for field in _flags_of(config_class):
-        origin, raw = next(
-            ((name, layer[field.name]) for name, layer in layers if field.name in layer),
-            ("default", field.default),
-        )
-        values[field.name] = raw if origin == "default" else _checked(config_class, field, raw, choices)
-        origins[field.name] = origin
-    if any(field.name == "origins" for field in dataclasses.fields(config_class)):
-        values["origins"] = origins
-    return config_class(**values)
-
-
-def _flags_of(config_class: type) -> list[dataclasses.Field[Any]]:
-    return [field for field in dataclasses.fields(config_class) if "help" in field.metadata]
-
-
-_METAVAR = {int: "N", float: "X", str: "NAME", Path: "PATH"}
-_WANTED = {int: "a whole number", float: "a number", str: "text", Path: "a path", bool: "true or false"}
-
-
-def _kind(config_class: type, field: dataclasses.Field[Any]) -> tuple[type, bool]:
-    """The field's plain type, and whether it may be None."""
-    hint = typing.get_type_hints(config_class)[field.name]
-    if isinstance(hint, types.UnionType):
-        plain = [part for part in typing.get_args(hint) if part is not types.NoneType]
-        return plain[0], True
-    return hint, False
-
-
-def _checked(
-    config_class: type, field: dataclasses.Field[Any], raw: Any, choices: Mapping[str, Mapping[str, Any]]
-) -> Any:
-    """``raw`` (text from a flag, a value from YAML) as the field's type, within its range and choices."""
-    kind, optional = _kind(config_class, field)
-    name, limits = flag(field.name), field.metadata
-    if raw is None and optional:
-        return None
-    if isinstance(raw, (list, dict)):
-        raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}")
-    if kind is bool or isinstance(raw, bool):
-        if kind is bool and isinstance(raw, bool):
-            return raw
-        raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}")
-    try:
-        value: Any = path_of(str(raw), name) if kind is Path else kind(raw)
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}") from None
-    if kind in (int, float):
-        if not -1e300 < value < 1e300 or value != (value if isinstance(raw, str) else raw):
-            raise UserError(f"{name}: {raw!r} is not {_WANTED[kind]}")
-        if limits["at_least"] is not None and value < limits["at_least"]:
-            raise UserError(f"{name}: {raw} is too small (at least {limits['at_least']})")
-        if limits["above"] is not None and value <= limits["above"]:
-            raise UserError(f"{name}: {raw} is too small (more than {limits['above']})")
-        if limits["at_most"] is not None and value > limits["at_most"]:
-            raise UserError(f"{name}: {raw} is too large (at most {limits['at_most']})")
-    elif raw == "":
-        raise UserError(f"{name}: the value is empty")
-    if limits["choices"] and value not in choices[limits["choices"]]:
-        raise UserError(f"{name}: there is no {value!r} (choose from {', '.join(choices[limits['choices']])})")
-    return value
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
+class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=34)
+        super().__init__(prog, max_help_position=28)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Lines stay lines; of an example that is too long, what it is for goes below the command."""
+        lines = []
+        for line in text.strip().splitlines():
+            command, *about = re.split(" {2,}", line, maxsplit=1)
+            if len(line) <= width:
+                lines.append(line)
+            elif about:
+                lines += [command, *textwrap.wrap(about[0], width, initial_indent="    ", subsequent_indent="    ")]
+            else:
+                lines += textwrap.wrap(line, width)
+        return "\n".join(lines)
 
 
 class _Parser(argparse.ArgumentParser):

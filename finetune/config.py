@@ -1,21 +1,36 @@
 """The four configurations: each frozen dataclass is a script's command line and the record of its run."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.cli import Layer, UserError, first_line, flag, option
+from finetune import config_file, mlx_lm_config, profiles, yaml_file
+from finetune.cli import Given, Layer, flag, option, path_of
 
 _SEEDS = 2**31  # what every generator of random numbers takes
 QUICK_ROWS = 10
 
 
 @dataclass(frozen=True)
-class DatasetConfig:
-    type: str = option("sql", "kind of task", choices="tasks")
-    list: bool = option(False, "show the kinds of task, their default rows and fields, then stop")
+class FileConfig:
+    """What the four have in common: a file that holds settings, and one to keep them in."""
+
+    config: Path | None = option(
+        None,
+        "YAML file with values for these flags, flat or in sections for all four scripts",
+        in_file=False,
+        group="settings in a file",
+    )
+    save_config: Path | None = option(None, "write the values in force to this YAML file", in_file=False)
+    origins: dict[str, str] = field(default_factory=dict)  # field -> where its value comes from
+
+
+@dataclass(frozen=True)
+class DatasetConfig(FileConfig):
+    type: str = option("sql", "kind of task", choices="tasks", group="which rows")
+    list: bool = option(False, "show the kinds of task, their default rows and fields, then stop", in_file=False)
     dataset_name: str | None = option(
         None,
         "a file, folder or glob (.jsonl .json .csv .parquet), a Hub dataset, or builtin"
@@ -23,79 +38,95 @@ class DatasetConfig:
     )
     revision: str | None = option(None, "branch, tag or commit of the Hub dataset")
     column: str | None = option(None, "names of the fields where they differ: sql=query,sql_prompt=question")
-    sample_size: int = option(2000, "rows to keep, over all splits", at_least=3)
+    sample_size: int = option(2000, "rows to keep, over all splits", at_least=3, at_most=10_000_000)
+    seed: int = option(42, "draws the rows and the splits", at_least=0, at_most=_SEEDS)
     output_dir: Path = option(Path("data"), "folder for train.jsonl, valid.jsonl, test.jsonl")
-    valid_fraction: float = option(0.05, "share of the rows for validation", at_least=0, at_most=0.5)
+    valid_fraction: float = option(0.05, "share of the rows for validation", at_least=0, at_most=0.5, group="splits")
     test_fraction: float = option(0.05, "share of the rows for the final test", at_least=0, at_most=0.5)
     split_by: str | None = option(None, "field whose values are never in two splits")
     keep_splits: bool = option(False, "divide as the source does, by file name or on the Hub")
-    check_answers: bool = option(True, "run each row's SQL, and leave out what does not run")
+    check_answers: bool = option(True, "run each row's SQL, and leave out what does not run", group="checks")
+    strict: bool = option(False, "refuse what would be handled by rule")
+    fix: bool = option(False, "leave out rows that cannot be trained on, and keep them in rejected.jsonl")
+    show: int = option(0, "rows to show as the model will see them, learned tokens in colour", at_least=0)
     model: str | None = option(None, "check the rows with the tokenizer of this model as well")
     template: str = option(
         "model", "chat template: model (its own), gemma, chatml, llama, llama2, alpaca, mistral or a Jinja file"
     )
     max_seq_length: int = option(1024, "longest row, in tokens of that model", at_least=8)
-    show: int = option(0, "rows to show as the model will see them, learned tokens in colour", at_least=0)
-    strict: bool = option(False, "refuse what would be handled by rule")
-    fix: bool = option(False, "leave out rows that cannot be trained on, and keep them in rejected.jsonl")
-    seed: int = option(42, "draws the rows and the splits", at_least=0, at_most=_SEEDS)
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(FileConfig):
     """The defaults are the standard mode; ``MODES`` holds what the other two change."""
 
-    quick_test: bool = option(False, "quick mode: 100 iterations of batch 2, to see that everything works")
+    quick_test: bool = option(
+        False, "quick mode: 100 iterations of batch 2, to see that everything works", group="mode"
+    )
     conservative: bool = option(False, "conservative mode: 800 iterations, low learning rate, dropout, early stopping")
-    data_dir: Path = option(Path("data"), "folder that dataset.py wrote")
+    profile: str | None = option(
+        None, "settings that suit a kind of task and the size of the model", choices="profiles"
+    )
+    data_dir: Path = option(Path("data"), "folder that dataset.py wrote", group="rows")
     dataset_type: str | None = option(None, "kind of task (default: as dataset.py recorded)", choices="tasks")
+    max_seq_length: int = option(1024, "longest row, in tokens; longer ones are left out and counted", at_least=8)
     model: str | None = option(
-        None, "Hub name, model folder, .gguf file or builtin (default: google/gemma-3-270m-it, else builtin)"
+        None,
+        "Hub name, model folder, .gguf file or builtin (default: google/gemma-3-270m-it, else builtin)",
+        group="model",
     )
     template: str = option(
         "model", "chat template: model (its own), gemma, chatml, llama, llama2, alpaca, mistral or a Jinja file"
     )
-    adapter_path: Path = option(Path("checkpoints"), "folder for the adapters and the record of the run")
-    method: str = option("sft", "training method", choices="methods")
+    method: str = option("sft", "training method", choices="methods", group="training")
     backend: str = option("mlx", "what computes", choices="backends")
     iters: int = option(2000, "optimizer steps", at_least=1)
-    epochs: float | None = option(None, "passes over the training rows, instead of --iters", above=0)
+    epochs: float | None = option(None, "passes over the training rows, instead of --iters", above=0, at_most=1e6)
     batch_size: int = option(4, "rows per batch", at_least=1)
     grad_accumulation: int = option(1, "batches per step, each weighing as much as its tokens", at_least=1)
-    learning_rate: float = option(2e-4, "peak learning rate", above=0, at_most=1)
+    learning_rate: float = option(2e-4, "peak learning rate", at_least=1e-12, at_most=1)
     schedule: str = option("cosine", "learning rate after the warm-up", choices="schedules")
     warmup: int = option(10, "steps of linear warm-up", at_least=0)
     optimizer: str = option("adamw", "what turns gradients into steps", choices="optimizers")
-    weight_decay: float = option(0.01, "weight decay, where the optimizer knows it", at_least=0)
-    max_grad_norm: float = option(1.0, "clip the global gradient norm to this", above=0)
-    lora_rank: int = option(16, "rank of the LoRA matrices", at_least=1)
-    lora_scale: float = option(2.0, "factor of the LoRA update", above=0)
-    lora_alpha: float | None = option(None, "alpha, instead of --lora-scale: the factor is alpha / rank", above=0)
+    weight_decay: float = option(0.01, "weight decay, where the optimizer knows it", at_least=0, at_most=1)
+    max_grad_norm: float = option(1.0, "clip the global gradient norm to this", above=0, at_most=1e6)
+    grad_checkpoint: bool = option(
+        False, "compute each block twice instead of keeping its insides: less memory, slower"
+    )
+    patience: int | None = option(None, "stop after this many validations without a better loss", at_least=1)
+    seed: int = option(42, "draws the order of the rows and the first LoRA weights", at_least=0, at_most=_SEEDS)
+    fine_tune_type: str = option(
+        "lora", "what is trained: LoRA, DoRA, or the layers whole", choices="fine_tune_types", group="LoRA"
+    )
+    lora_rank: int = option(16, "rank of the LoRA matrices", at_least=1, at_most=65536)
+    lora_scale: float = option(2.0, "factor of the LoRA update", above=0, at_most=1e5)
+    lora_alpha: float | None = option(
+        None, "alpha, instead of --lora-scale: the factor is alpha / rank", above=0, at_most=1e5
+    )
     rslora: bool = option(False, "the factor falls with the root of the rank: alpha / sqrt(rank)")
     lora_dropout: float = option(0.0, "dropout in front of the LoRA matrices", at_least=0, at_most=0.9)
     lora_layers: int | None = option(None, "adapt only the last N layers (default: all)", at_least=1)
     lora_modules: str = option("all", "linear layers to adapt, such as q_proj,v_proj")
-    fine_tune_type: str = option("lora", "what is trained: LoRA, DoRA, or the layers whole", choices="fine_tune_types")
-    grad_checkpoint: bool = option(
-        False, "compute each block twice instead of keeping its insides: less memory, slower"
+    adapter_path: Path = option(
+        Path("checkpoints"), "folder for the adapters and the record of the run", group="what is kept and shown"
     )
-    max_seq_length: int = option(1024, "longest row, in tokens; longer ones are left out and counted", at_least=8)
+    resume: bool = option(False, "go on with the run in --adapter-path, exactly where it stopped", in_file=False)
     steps_per_report: int = option(10, "steps between two reports", at_least=1)
     steps_per_eval: int = option(100, "steps between two validations", at_least=1)
+    steps_per_save: int = option(50, "steps between two states that --resume can go on from", at_least=1)
     eval_samples: int = option(0, "validation rows whose answers are scored at each validation", at_least=0)
     show_samples: int = option(1, "answers to validation rows shown at each validation", at_least=0)
-    steps_per_save: int = option(50, "steps between two states that --resume can go on from", at_least=1)
-    resume: bool = option(False, "go on with the run in --adapter-path, exactly where it stopped")
     report_to: str | None = option(None, "send the metrics to this tool as well", choices="reporters")
-    patience: int | None = option(None, "stop after this many validations without a better loss", at_least=1)
-    seed: int = option(42, "draws the order of the rows and the first LoRA weights", at_least=0, at_most=_SEEDS)
     dry_run: bool = option(
-        False, "say what the run would be: every value and its origin, work, memory, time; then stop"
+        False, "say what the run would be: every value and its origin, work, memory, time; then stop", in_file=False
     )
-    probe: bool = option(False, "with --dry-run: measure on the whole model instead of some of its layers")
-    validate: bool = option(False, "check settings and rows, without a model, then stop")
-    config: Path | None = option(None, "YAML file with values for these flags")
-    origins: dict[str, str] = field(default_factory=dict)  # flag -> where its value comes from
+    probe: bool = option(
+        False, "with --dry-run: measure on the whole model instead of some of its layers", in_file=False
+    )
+    validate: bool = option(False, "check settings and rows, without a model, then stop", in_file=False)
+    export_mlx_lm: Path | None = option(
+        None, "write these settings as a file for mlx_lm.lora -c, then stop", in_file=False
+    )
 
     @property
     def lora_factor(self) -> float:
@@ -105,37 +136,39 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
-    adapter_path: Path = option(Path("checkpoints"), "folder that train.py wrote")
-    data_dir: Path | None = option(None, "folder with the rows (default: as train.py recorded)")
-    use_validation: bool = option(False, "score the validation rows instead of the test rows")
-    num_samples: int | None = option(None, "score a seeded draw of N rows (default: all)", at_least=1)
+class EvaluationConfig(FileConfig):
+    adapter_path: Path = option(Path("checkpoints"), "folder that train.py wrote", group="what is judged")
     quick_test: bool = option(False, f"score {QUICK_ROWS} rows, builtin ones where there are no others")
     max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
     general: bool = option(True, "ask general questions too, to see what the tuned model has forgotten")
-    resume: bool = option(False, "go on with an evaluation that was interrupted")
+    data_dir: Path | None = option(None, "folder with the rows (default: as train.py recorded)", group="rows")
+    use_validation: bool = option(False, "score the validation rows instead of the test rows")
+    num_samples: int | None = option(None, "score a seeded draw of N rows (default: all)", at_least=1)
     seed: int = option(42, "draws the rows", at_least=0, at_most=_SEEDS)
-    interactive: bool = option(False, "chat with the tuned model")
+    interactive: bool = option(False, "chat with the tuned model", group="chat")
     show_base: bool = option(False, "in the chat, answer with the base model too")
-    results_dir: Path = option(Path("results"), "folder for evaluation.json")
+    results_dir: Path = option(Path("results"), "folder for evaluation.json", group="results")
+    resume: bool = option(False, "go on with an evaluation that was interrupted", in_file=False)
 
 
 @dataclass(frozen=True)
-class BenchmarkConfig:
-    adapter_path: Path = option(Path("checkpoints"), "folder that train.py wrote")
-    data_dir: Path | None = option(None, "folder with the rows (default: as train.py recorded)")
+class BenchmarkConfig(FileConfig):
+    adapter_path: Path = option(Path("checkpoints"), "folder that train.py wrote", group="what is measured")
     compare: bool = option(False, "measure the base model too, and judge tuned against it")
     against: Path | None = option(None, "judge against the adapters of this folder instead of the base model")
-    use_validation: bool = option(False, "measure on the validation rows instead of the test rows")
-    num_samples: int | None = option(None, "rows for the quality measurement (default: all test rows)", at_least=1)
     quick: bool = option(False, "few rows and few repeats, to see that everything works")
     runs: int = option(6, "repeats of each speed measurement", at_least=1)
     max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
-    resume: bool = option(False, "keep the answers of a benchmark that was interrupted")
+    data_dir: Path | None = option(None, "folder with the rows (default: as train.py recorded)", group="rows")
+    use_validation: bool = option(False, "measure on the validation rows instead of the test rows")
+    num_samples: int | None = option(None, "rows for the quality measurement (default: all test rows)", at_least=1)
+    seed: int = option(42, "draws the rows", at_least=0, at_most=_SEEDS)
+    results_dir: Path = option(
+        Path("results"), "folder for benchmark.json, benchmark.csv and report.html", group="results"
+    )
+    resume: bool = option(False, "keep the answers of a benchmark that was interrupted", in_file=False)
     history: bool = option(False, "compare with earlier benchmarks in --results-dir")
     json: bool = option(False, "print the result as JSON and nothing else")
-    seed: int = option(42, "draws the rows", at_least=0, at_most=_SEEDS)
-    results_dir: Path = option(Path("results"), "folder for benchmark.json, benchmark.csv and report.html")
 
 
 FINE_TUNE_TYPES = ("lora", "dora", "full")
@@ -147,44 +180,74 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-def training_layers(explicit: Mapping[str, Any]) -> list[Layer]:
-    """What stands between the flags and the defaults of train.py: the YAML file, then the mode."""
-    from_file: Mapping[str, Any] = {}
+SECTIONS: dict[str, type[FileConfig]] = {
+    "dataset": DatasetConfig,
+    "train": TrainingConfig,
+    "test": EvaluationConfig,
+    "benchmark": BenchmarkConfig,
+}
+EXCLUSIVE = (  # of each pair one value can count
+    ("quick_test", "conservative"),
+    ("epochs", "iters"),
+    ("lora_alpha", "lora_scale"),
+    ("compare", "against"),
+)
+
+
+def file_layers(config_class: type[FileConfig], explicit: Mapping[str, Any]) -> list[Layer]:
+    """What stands between the flags and the defaults: the YAML file of ``--config``, which may be mlx-lm's for train.py."""
     layers: list[Layer] = []
-    if path := explicit.get("config"):
-        from_file = read_yaml(Path(path), TrainingConfig)
-        if "iters" in explicit:  # the flag decides how long, whatever the file says of epochs
-            from_file = {name: value for name, value in from_file.items() if name != "epochs"}
-        layers.append((str(path), from_file))
-    chosen = {**from_file, **explicit}
-    if chosen.get("quick_test") and chosen.get("conservative"):
-        raise UserError("--quick-test and --conservative exclude each other (give one)")
-    for one, other in (("epochs", "iters"), ("lora_alpha", "lora_scale")):
-        if any(one in layer and other in layer for layer in (explicit, from_file)):
-            raise UserError(f"{flag(one)} and {flag(other)} exclude each other (give one)")
-    mode = "quick" if chosen.get("quick_test") else "conservative" if chosen.get("conservative") else "standard"
-    return [*layers, (f"{mode} mode", MODES[mode])]
+    if "config" in explicit:
+        path = path_of(explicit["config"], "--config")
+        document = yaml_file.read(path)
+        if config_class is TrainingConfig and mlx_lm_config.recognised(document):
+            layers += mlx_lm_config.layers(path, document, explicit)
+        else:
+            own = next(name for name, of_section in SECTIONS.items() if of_section is config_class)
+            layers.append((str(path), config_file.values(path, document, own, SECTIONS)))
+    return _given_way(explicit, layers)
 
 
-def read_yaml(path: Path, config_class: type) -> Mapping[str, Any]:
-    """The values of a YAML file whose keys are the fields of ``config_class``; an unknown key is an error."""
-    import difflib
+def training_layers(explicit: Mapping[str, Any]) -> list[Layer]:
+    """The same for train.py, strongest first: the YAML file, then the mode."""
+    layers = file_layers(TrainingConfig, explicit)
+    given = [("flag", explicit), *layers]
+    if (profile := _strongest(given, "profile")) in profiles.PROFILES:
+        size, values = profiles.read(profile, _strongest(given, "model"))
+        layers.append((f"{profile} profile, {size}", values))
+    layers.append(_mode(given))
+    return _given_way(explicit, layers)
 
-    import yaml
 
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {first_line(error)}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: not a mapping of flag names to values")
-    known = [item.name for item in fields(config_class) if "help" in item.metadata and item.name != "config"]
-    values = {str(key).replace("-", "_"): value for key, value in values.items()}
-    for key in values:
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1)
-            raise UserError(f"{path}: unknown key {key!r}" + (f" (did you mean {nearest[0]!r}?)" if nearest else ""))
-    return values
+def _strongest(layers: Sequence[Layer], name: str) -> Any:
+    """The value of the strongest layer that has one; None where none has."""
+    return next((_plain(layer[name]) for _, layer in layers if name in layer), None)
+
+
+def _mode(layers: Sequence[Layer]) -> Layer:
+    """The layer of the mode that the strongest layer asks for, else of the standard mode."""
+    for _, layer in layers:
+        for name, mode in (("quick_test", "quick"), ("conservative", "conservative")):
+            if _plain(layer.get(name)):
+                return f"{mode} mode", MODES[mode]
+    return "standard mode", MODES["standard"]
+
+
+def _given_way(explicit: Mapping[str, Any], layers: Sequence[Layer]) -> list[Layer]:
+    """``layers`` without the values whose counterpart in ``EXCLUSIVE`` stands in a stronger layer."""
+    gone: set[str] = set()
+    result: list[Layer] = []
+    for origin, layer in [("flag", explicit), *layers]:
+        result.append((origin, {name: value for name, value in layer.items() if name not in gone}))
+        for pair in EXCLUSIVE:
+            for one, other in (pair, pair[::-1]):
+                if _plain(result[-1][1].get(one)) not in (None, False):
+                    gone.add(other)
+    return result[1:]
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Given) else value
 
 
 def describe(config: TrainingConfig) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from types import ModuleType
 
-from finetune import artifacts, inputs, machine
+from finetune import artifacts, contradictions, inputs, machine
 from finetune.backends.base import Footprint
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
@@ -91,6 +91,8 @@ def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | 
         return None
     given = inputs.read(config, weights=config.probe)
     work = describe(config, method, given)
+    contradictions.check_warmup(config, work.steps)
+    contradictions.check_validation(config, work.valid_rows)
     if not config.probe:
         say("Measuring a step on some layers of the model ...")
     total, available = machine.memory_bytes()  # before anything is in it

@@ -1,6 +1,6 @@
 """train.py --validate: settings and rows, without a model; fast enough to check every change of somebody's rows."""
 
-from finetune import advice, inputs
+from finetune import advice, contradictions, inputs
 from finetune.config import TrainingConfig
 from finetune.methods import steps_per_epoch, total_steps
 from finetune.progress import say
@@ -13,6 +13,8 @@ def run(config: TrainingConfig) -> None:
     find_template(config.template)
     train, valid = len(rows["train"]), len(rows["valid"])
     steps = total_steps(config, train)
+    contradictions.check_warmup(config, steps)
+    contradictions.check_validation(config, valid)
     epochs = steps / steps_per_epoch(train, config.batch_size, config.grad_accumulation)
     print(f"Rows: {train} to train on, {valid} to validate, as dataset.py checked them ({dataset['type']})")
     print(f"Settings: {steps} steps = {epochs:.1f} epochs")

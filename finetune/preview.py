@@ -6,7 +6,7 @@ from itertools import groupby
 
 from finetune import artifacts
 from finetune.artifacts import Row
-from finetune.cli import UserError, visible
+from finetune.cli import visible
 from finetune.config import DatasetConfig
 from finetune.encoding import ChatEncoder
 from finetune.models import find_model
@@ -21,10 +21,6 @@ _BAR = 40  # columns
 def encoder(config: DatasetConfig, say: Callable[[str], None]) -> ChatEncoder | None:
     """The tokenizer of the model to be trained, where it was asked for."""
     if config.model is None and not config.show:
-        if config.template != "model":
-            raise UserError("--template: is for --show and --model (train.py has its own)")
-        if config.max_seq_length != DatasetConfig.max_seq_length:
-            raise UserError("--max-seq-length: tokens are counted by the tokenizer of a model (add --model)")
         return None
     template = find_template(config.template)
     return ChatEncoder(find_model(config.model, say).path, template)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune import artifacts, machine
-from finetune.cli import Layer, UserError, flag
+from finetune.cli import Layer, UserError, flag, flags_of
 from finetune.config import TrainingConfig, describe, training_layers
 from finetune.encoding import ChatEncoder
 from finetune.models import ModelFolder, fingerprint
@@ -20,8 +20,8 @@ _KEYS = ("config", "task", "model", "template_sha256", "data", "command")
 
 
 # flags that change what is seen of a run, not what it does
-_FREE = {"quick_test", "conservative", "adapter_path", "resume", "dry_run", "probe", "validate", "config", "report_to"}
-_FREE |= {"show_samples", "steps_per_save", "dataset_type", "data_dir"}
+_FREE = {"adapter_path", "report_to", "show_samples", "steps_per_save", "dataset_type", "data_dir"}
+_FREE |= {field.name for field in flags_of(TrainingConfig) if not field.metadata["in_file"]}
 
 
 def layers(explicit: Mapping[str, Any]) -> list[Layer]:
@@ -29,7 +29,9 @@ def layers(explicit: Mapping[str, Any]) -> list[Layer]:
     if not explicit.get("resume"):
         return training_layers(explicit)
     adapter_path = Path(explicit.get("adapter_path", TrainingConfig.adapter_path))
-    return [(str(adapter_path / artifacts.RUN_RECORD), read(adapter_path)["config"])]
+    recorded = read(adapter_path)["config"]
+    kept = {field.name for field in flags_of(TrainingConfig) if field.metadata["in_file"]}
+    return [(str(adapter_path / artifacts.RUN_RECORD), {k: v for k, v in recorded.items() if k in kept})]
 
 
 def describe_run(
@@ -74,14 +76,30 @@ def start(config: TrainingConfig, record: dict[str, Any], adapter_config: dict[s
 def check_same(adapter_path: Path, now: dict[str, Any]) -> None:
     """UserError (exit 3) that lists every difference between the recorded run and the one that would go on with it."""
     then = read(adapter_path)
-    compared = [
-        (flag(name), then["config"].get(name), value) for name, value in now["config"].items() if name not in _FREE
-    ]
+    compared = _settings(then, now["config"])
     compared += [
         (f"rows in {name}", then["data"]["files"].get(name), value) for name, value in now["data"]["files"].items()
     ]
     compared.append(("the weights of the model", then["model"].get("weights"), now["model"]["weights"]))
     compared.append(("the chat template", then["template_sha256"], now["template_sha256"]))
+    _demand_same(adapter_path, compared)
+    if then["machine"] != now["machine"]:
+        say(
+            "Note: another machine or other versions than the run began with; the result may differ in the last digits."
+        )
+
+
+def check_settings(config: TrainingConfig) -> None:
+    """The same of the settings alone, before anything is loaded."""
+    settings = {name: getattr(config, name) for name in config.origins}
+    _demand_same(config.adapter_path, _settings(read(config.adapter_path), settings))
+
+
+def _settings(then: dict[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    return [(flag(name), then["config"].get(name), value) for name, value in now.items() if name not in _FREE]
+
+
+def _demand_same(adapter_path: Path, compared: list[tuple[str, Any, Any]]) -> None:
     different = [
         f"{what} {_short(old)}, now {_short(new)}" for what, old, new in compared if _plain(old) != _plain(new)
     ]
@@ -90,10 +108,6 @@ def check_same(adapter_path: Path, now: dict[str, Any]) -> None:
             f"{adapter_path}: not the run that was started: {'; '.join(different)}"
             " (give the same again, or start a new run without --resume)",
             exit_code=3,
-        )
-    if then["machine"] != now["machine"]:
-        say(
-            "Note: another machine or other versions than the run began with; the result may differ in the last digits."
         )
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, ModuleType
 from typing import Any
 
-from finetune import artifacts, checkpoints, inputs, machine, run_record
+from finetune import artifacts, checkpoints, contradictions, inputs, machine, run_record
 from finetune.cli import Stopped, UserError
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
@@ -23,9 +23,11 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
     """Train as ``config`` says and leave the adapter folder complete; UserError before any work for whatever is wrong."""
     given = inputs.read(config)
     folder, encoder, rows, train, valid = given.folder, given.encoder, given.rows, given.train, given.valid
+    steps = total_steps(config, len(train))
+    contradictions.check_warmup(config, steps)
+    contradictions.check_validation(config, len(valid))
     _check_memory(backend.held_mb(folder.path, config))
     artifacts.make_folder(config.adapter_path)
-    steps = total_steps(config, len(train))
     record = run_record.describe_run(config, folder, encoder, given.dataset, backend.describe())
     state = config.adapter_path / artifacts.STATE
     if config.resume:

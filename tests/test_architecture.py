@@ -11,8 +11,10 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ("dataset", "train", "test_finetuned", "benchmark")
 LAYERS = [  # from the top; a module may import from any layer below its own
     SCRIPTS,
+    ("completion",),
+    ("scripts",),
     ("benchmarking", "training", "chat", "doctor"),
-    ("training_progress", "preview", "speed_table", "model_cache", "plan_view"),
+    ("training_progress", "preview", "speed_table", "model_cache", "plan_view", "mlx_lm_export"),
     ("report", "scorecard"),
     ("comparison", "speed", "history"),
     ("answer_log",),
@@ -22,9 +24,16 @@ LAYERS = [  # from the top; a module may import from any layer below its own
     ("verdict", "methods"),
     ("tasks", "inputs"),
     ("rows", "models", "sql"),
-    ("encoding", "hub", "advice"),
+    ("encoding", "hub"),
+    ("saved_config",),
+    ("contradictions", "advice"),
     ("artifacts", "progress", "config", "templates", "machine"),
+    ("mlx_lm_config",),
+    ("config_file",),
+    ("yaml_file", "profiles"),
     ("cli",),
+    ("fields",),
+    ("errors",),
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 

@@ -60,6 +60,8 @@ def prepare(
     name = config.dataset_name or _default_source(task, say)
     if name == "builtin":
         return _builtin(config, task, encoder)
+    if task.open_checker is None:
+        _refuse(config, ("check_answers",), f"--type {task.name}")
     if looks_local(name):
         _refuse(config, ("revision",), "a local file")
         written = [split_file(config.output_dir, split) for split in SPLITS]
@@ -70,6 +72,8 @@ def prepare(
     candidates, read = read_candidates(sourced, config, task, findings, recognised)
     if not read:
         raise UserError(f"{name}: no rows in it")
+    if config.keep_splits and not any(candidate.split for candidate in candidates):
+        raise UserError(f"--keep-splits: {name} has no splits of its own (no file is named train, valid or test)")
     if findings.errors and not config.fix:
         raise UserError(_listed(findings, read))
     if config.split_by:
@@ -123,7 +127,7 @@ def _default_source(task: RowKind, say: Callable[[str], None]) -> str:
 def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) -> Dataset:
     if task.builtin is None:
         raise UserError(f"--dataset-name: there are no builtin rows for --type {task.name}")
-    _refuse(config, ("revision", "column", "split_by", "keep_splits"), "the builtin rows")
+    _refuse(config, ("revision", "column", "split_by", "keep_splits", "check_answers"), "the builtin rows")
     counts = splits.shares(config.sample_size, config.valid_fraction, config.test_fraction)
     if counts["train"] < 1:
         raise UserError("--valid-fraction and --test-fraction leave no rows to train on")
@@ -157,7 +161,9 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
 def _refuse(config: DatasetConfig, names: Iterable[str], source: str) -> None:
     """No flag is accepted and then ignored."""
     for name in names:
-        if getattr(config, name):
+        if name == "check_answers" and not config.check_answers:
+            raise UserError(f"--no-check-answers: means nothing for {source}")
+        if name != "check_answers" and getattr(config, name):
             raise UserError(f"{flag(name)}: means nothing for {source}")
 
 

@@ -1,0 +1,140 @@
+"""The fields of a configuration dataclass: what each may be, and which of several sources its value comes from."""
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from finetune.errors import UserError, path_of, shortened
+
+Layer = tuple[str, Mapping[str, Any]]  # where values come from ("--flag", "quick mode"), and the values
+
+
+class Given(NamedTuple):
+    """A value of a file, and the place that an error about it names: "run.yml:3: batch_size"."""
+
+    value: Any
+    place: str
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: str | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: float | None = None,
+    in_file: bool = True,
+    group: str = "",
+) -> Any:
+    """A field of a configuration. ``choices`` names the registry whose keys are allowed; the script hands it to ``run``.
+
+    ``in_file``: whether a file may hold it too. ``group``: the heading in the help, of this field and those that follow.
+    """
+    limits = {"choices": choices, "at_least": at_least, "at_most": at_most, "above": above}
+    return dataclasses.field(default=default, metadata={"help": help, **limits, "in_file": in_file, "group": group})
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def build(config_class: type, layers: Sequence[Layer], choices: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The configuration: of each value the strongest layer that has it, else the default.
+
+    The result's ``origins`` field, where the class has one, maps each field to the name of the layer it came from.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for field in flags_of(config_class):
+        values[field.name], origins[field.name] = field.default, "default"
+        for origin, layer in layers:
+            if field.name in layer:
+                values[field.name] = check_value(config_class, field.name, layer[field.name], choices)
+                origins[field.name] = origin
+                break
+    if any(field.name == "origins" for field in dataclasses.fields(config_class)):
+        values["origins"] = origins
+    return config_class(**values)
+
+
+def flags_of(config_class: type) -> list[dataclasses.Field[Any]]:
+    """The fields that are flags, a class's own before those it inherits."""
+    flags = [field for field in dataclasses.fields(config_class) if "help" in field.metadata]
+    return sorted(flags, key=lambda field: field.name not in config_class.__annotations__)
+
+
+_WANTED = {int: "a whole number", float: "a number", str: "text", Path: "a path", bool: "true or false"}
+
+
+# one way to write each number: no 1_000, no 010 (eight, to YAML), no digits of other scripts
+_NUMBER = {
+    int: re.compile(r"[+-]?(0|[1-9][0-9]*)"),
+    float: re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"),
+}
+_LARGEST = {int: 2**53, float: 1e300}
+
+
+def kind_of(config_class: type, field: dataclasses.Field[Any]) -> tuple[type, bool]:
+    """The field's plain type, and whether it may be None."""
+    hint = typing.get_type_hints(config_class)[field.name]
+    if isinstance(hint, types.UnionType):
+        plain = [part for part in typing.get_args(hint) if part is not types.NoneType]
+        return plain[0], True
+    return hint, False
+
+
+def check_value(config_class: type, name: str, raw: Any, choices: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
+    """``raw`` (text from a flag or a file, a value from a mode or a record) as the field's type, within its range and choices.
+
+    Choices whose registry is not given are not checked.
+    """
+    field = next(field for field in dataclasses.fields(config_class) if field.name == name)
+    (kind, optional), limits = kind_of(config_class, field), field.metadata
+    place = flag(name)
+    if isinstance(raw, Given):
+        raw, place = raw
+    if raw is None and optional:
+        return None
+    wrong = UserError(f"{place}: {_shown(raw)} is not {_WANTED[kind]}")
+    if isinstance(raw, bool) or kind is bool:
+        if isinstance(raw, bool) and kind is bool:
+            return raw
+        raise wrong
+    if raw is None or isinstance(raw, (list, dict)):
+        raise wrong
+    if raw == "":
+        raise UserError(f"{place}: the value is empty")
+    if kind in _NUMBER and isinstance(raw, str) and not _NUMBER[kind].fullmatch(raw):
+        raise wrong
+    read = float if kind is int and len(str(raw)) > 400 else kind  # Python reads no more than 4300 digits
+    try:
+        value: Any = path_of(str(raw), place) if kind is Path else read(raw)
+    except (TypeError, ValueError, OverflowError):
+        raise wrong from None
+    if kind in _NUMBER:
+        if value != value or (not isinstance(raw, str) and value != raw):
+            raise wrong
+        shown, least = shortened(str(raw)), limits["at_least"] if limits["above"] is None else limits["above"]
+        most = _LARGEST[kind] if limits["at_most"] is None else limits["at_most"]
+        if least is not None and (value < least or (value == least and limits["above"] is not None)):
+            bound = "at least" if limits["above"] is None else "more than"
+            raise UserError(f"{place}: {shown} is too small ({bound} {least})")
+        if not abs(value) <= most:
+            raise UserError(f"{place}: {shown} is too large (at most {most})")
+    registry = (choices or {}).get(limits["choices"] or "")
+    if registry is not None and value not in registry:
+        raise UserError(f"{place}: there is no {_shown(value)} (choose from {', '.join(registry)})")
+    return value
+
+
+def _shown(raw: Any) -> str:
+    if isinstance(raw, (list, dict)):
+        return "a list" if isinstance(raw, list) else "a mapping"
+    if raw is None or isinstance(raw, bool):
+        return {None: "null", True: "true", False: "false"}[raw]
+    return shortened(repr(raw))

@@ -1,0 +1,58 @@
+"""What the four scripts have in common: the registries behind their choices, their YAML file, their checks."""
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NoReturn
+
+import finetune
+from finetune import cli, contradictions, run_record, saved_config
+from finetune.backends import BACKENDS
+from finetune.backends.base import OPTIMIZERS
+from finetune.cli import Layer
+from finetune.config import FINE_TUNE_TYPES, FileConfig, TrainingConfig, file_layers
+from finetune.methods import METHODS
+from finetune.methods.schedules import SCHEDULES
+from finetune.profiles import PROFILES
+from finetune.progress import say
+from finetune.reporters import REPORTERS
+from finetune.tasks import TASKS
+
+CHOICES: dict[str, Mapping[str, object]] = {
+    "tasks": TASKS,
+    "methods": METHODS,
+    "backends": BACKENDS,
+    "schedules": SCHEDULES,
+    "optimizers": OPTIMIZERS,
+    "fine_tune_types": dict.fromkeys(FINE_TUNE_TYPES),
+    "reporters": REPORTERS,
+    "profiles": PROFILES,
+}
+
+
+def run(main: Callable[[Any], None], config_class: type[FileConfig]) -> NoReturn:
+    """``cli.run`` for a script of this project."""
+    cli.run(
+        main,
+        config_class,
+        choices=CHOICES,
+        layers=layers_of(config_class),
+        prepare=prepare,
+        version=f"finetune {finetune.__version__}",
+    )
+
+
+def layers_of(config_class: type[FileConfig]) -> Callable[[Mapping[str, Any]], Sequence[Layer]]:
+    """Where a script takes what no flag says."""
+    return run_record.layers if config_class is TrainingConfig else partial(file_layers, config_class)
+
+
+def prepare(config: FileConfig) -> None:
+    """What comes before ``main``: UserError for what contradicts itself or the run to be gone on with; ``--save-config``."""
+    contradictions.check(config)
+    if isinstance(config, TrainingConfig) and config.resume and config.dry_run:
+        run_record.check_settings(config)
+    if config.save_config:
+        saved_config.save(config, config.save_config, "python " + shlex.join(sys.argv))
+        say(f"Settings: {config.save_config}")
