@@ -125,7 +125,7 @@ class BenchmarkConfig:
     use_validation: bool = option(False, "measure on the validation rows instead of the test rows")
     num_samples: int | None = option(None, "rows for the quality measurement (default: all test rows)", at_least=1)
     quick: bool = option(False, "few rows and few repeats, to see that everything works")
-    runs: int = option(6, "repeats of each speed measurement", at_least=1)
+    runs: int = option(6, "repeats of each speed measurement", at_least=1, at_most=1000)
     max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
     resume: bool = option(False, "keep the answers of a benchmark that was interrupted")
     history: bool = option(False, "compare with earlier benchmarks in --results-dir")

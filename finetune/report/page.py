@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.report import answers, charts, costs, texts
+from finetune.report.since import since
 
 Record = Mapping[str, Any]
 
@@ -75,6 +76,7 @@ def render(
         memory=costs.memory(benchmark, metrics),
         latency=latency,
         lengths=lengths,
+        since=since(benchmark),
         accuracy_chart=charts.accuracy(sides, labels, evaluation["metric"]) if evaluation and judged else None,
         loss_chart=charts.loss(metrics),
         latency_chart=charts.latency(latency),
