@@ -19,12 +19,10 @@ import chromium  # noqa: E402
 from finetune import artifacts, cli  # noqa: E402
 from finetune.cli import option  # noqa: E402
 
-_WIDTHS = {"desk": 1120, "phone": 390}  # CSS pixels
-_MARGIN = 40  # below what is shown
+_SHOWN = {"desk": (1120, "main > .charts"), "phone": (390, "nav")}  # CSS pixels, and down to what
+_MARGIN = 24  # CSS pixels below it
 _COLOURS = 48
 _MOST = 120_000  # bytes of a picture
-# the page down to its first heading after the charts
-_BOTTOM = "document.querySelector('main > section').getBoundingClientRect().top + scrollY"
 
 
 @dataclass(frozen=True)
@@ -42,22 +40,22 @@ def main(config: PicturesConfig) -> None:
         raise cli.UserError(f"no Chromium is installed ({', '.join(chromium.NAMES)})")
     artifacts.make_folder(config.output_dir)
     with chromium.browser(path, "--hide-scrollbars") as tab:
-        for name, width in _WIDTHS.items():
+        for name, (width, last) in _SHOWN.items():
             for scheme in ("light", "dark"):
                 target = config.output_dir / f"report-{name}-{scheme}.png"
-                small = _small(_shot(tab, report.resolve().as_uri(), width, scheme))
+                small = _small(_shot(tab, report.resolve().as_uri(), width, last, scheme))
                 with artifacts.atomic(target) as temporary:
                     temporary.write_bytes(small)
                 print(f"{target}: {len(small) / 1e3:.0f} kB")
 
 
-def _shot(tab: chromium.Tab, url: str, width: int, scheme: str) -> bytes:
-    """The top of the page as PNG, two pixels for each of CSS."""
+def _shot(tab: chromium.Tab, url: str, width: int, last: str, scheme: str) -> bytes:
+    """The page down to the element ``last`` as PNG, two pixels for each of CSS."""
     tab.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=2, mobile=False)
     tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     tab.open(url)
     tab.drawn()
-    height = tab.run(_BOTTOM) + _MARGIN
+    height = tab.run(f"document.querySelector('{last}').getBoundingClientRect().bottom") + _MARGIN
     clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
     return base64.b64decode(
         tab.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)["data"]

@@ -147,7 +147,7 @@ def _spread(found: Record) -> dict[str, float]:
 
 
 def _number(value: Any) -> float:
-    """ValueError where it is none, or not a figure that was measured."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    """ValueError or TypeError where it is none, or not a figure that was measured."""
+    if not 0 <= value < math.inf:
         raise ValueError(f"{value!r} is no figure")
     return float(value)

@@ -125,7 +125,7 @@ def _print_history(console: Any, found: Record) -> None:
     table = _table("Earlier benchmarks", "made", "adapters", "right", "first token, ms", "decode, tokens/s")
     for made in found["made"]:
         table.add_row(
-            made["created"][:16].replace("T", " "),
+            _minute(made),
             made["adapter_path"],
             "-" if made["accuracy"] is None else f"{made['accuracy']:.1%}",
             f"{made['first_token_ms']['median']:.0f}",
@@ -137,9 +137,10 @@ def _print_history(console: Any, found: Record) -> None:
     if found["left_out"]:
         console.print(f"Left out, not written by this version: {', '.join(found['left_out'])}.")
     if answers := found["answers"]:
+        of_difference = " of a difference" if answers["verdict"] == "no evidence" else ""
         console.print(
-            f"Right since {answers['created']}: {answers['then']:.1%} -> {answers['now']:.1%}"
-            f" of the same {answers['scored']} rows, {answers['verdict']}: {answers['explanation']}."
+            f"Right since {_minute(answers)}: {answers['then']:.1%} -> {answers['now']:.1%} of the same"
+            f" {answers['scored']} rows; {answers['verdict']}{of_difference}: {answers['explanation']}."
         )
     else:
         console.print("None was made with these rows: answers are not compared.")
@@ -165,4 +166,9 @@ def _print_history(console: Any, found: Record) -> None:
             f" ({now / then - 1:+.0%})"
         )
     if not changed:
-        console.print(f"No speed changed beyond the spread since {speeds['created']}.")
+        console.print(f"No speed changed beyond the spread since {_minute(speeds)}.")
+
+
+def _minute(record: Record) -> str:
+    """When it was made, without seconds and zone."""
+    return str(record["created"][:16].replace("T", " "))

@@ -76,6 +76,7 @@ def test_what_is_no_benchmark_is_kept_and_named(tmp_path: Path, capsys: pytest.C
     assert "was no record of a benchmark" in capsys.readouterr().err
     (kept,) = (tmp_path / "history").iterdir()
     assert kept.read_text() == "half a reco"
+    (tmp_path / "history" / ".benchmark-2026-11-16.1.tmp.json").write_text("of a killed process")
     hollow = benchmark("2026-11-17")
     hollow["speed"]["tuned"]["first_token_ms"]["median"] = "fast"
     broken = {"format": FORMAT, "created": "2026-11-18"}

@@ -72,7 +72,7 @@ def test_it_says_by_how_much_and_at_what_cost() -> None:
         "+50.0 points +40.0 to +60.0",
         "73 → 66 of 126 no evidence of a change",
         "0.90 × base 45.0 tokens/s; 0.88 to 0.92; fused 1.00 × base",
-        "640 MB answering 2,150 MB training",
+        "640 MB answering; 2,150 MB training",
         "4 min 800 steps",
     ):
         assert told in tiles

@@ -81,9 +81,9 @@ def memory(benchmark: Record | None, metrics: Sequence[Record]) -> dict[str, str
     if answering is None and benchmark and "peak_memory_mb" in benchmark["speed"]["tuned"]:
         answering = benchmark["speed"]["tuned"]["peak_memory_mb"]["median"]
     training = max((row["peak_memory_mb"] for row in metrics if "peak_memory_mb" in row), default=None)
-    told = [
-        f"{number(value)} MB {what}"
-        for value, what in ((answering, "answering"), (training, "training"))
-        if value is not None
-    ]
-    return {"text": told[0], "small": "".join(told[1:]), "tone": ""} if told else None
+    told = [(value, what) for value, what in ((answering, "answering"), (training, "training")) if value is not None]
+    if not told:
+        return None
+    (most, what), *others = told
+    small = "".join(f"; {number(value)} MB {name}" for value, name in others)
+    return {"text": f"{number(most)} MB", "small": what + small, "tone": ""}

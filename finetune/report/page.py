@@ -14,6 +14,7 @@ Record = Mapping[str, Any]
 _FOLDER = Path(__file__).parent
 _FILTERS = {
     "percent": texts.percent,
+    "unbroken": texts.unbroken,
     "number": texts.number,
     "duration": texts.duration,
     "seconds": texts.seconds,
