@@ -260,7 +260,7 @@ def test_what_changed_since_last_time() -> None:
     html = section(render(**given), "since")
     page = text(html)
     assert "No evidence of a difference : the tuned model gets 75.0 % of 4 rows right; on 2026-11-19 12:00" in page
-    assert "1 of 6 speeds have changed beyond the spread of the repeats since 2026-11-19 12:00" in page
+    assert "beyond the spread of the repeats since 2026-11-19 12:00 ( checkpoints ): 1 of 6." in page
     assert html.count("<b>changed</b>") == 1 and '<small class="bad">−10\N{NO-BREAK SPACE}% from 50.0' in html
     assert html.count("<svg") == 3 and "2026-11-18 12:00 checkpoints other rows" in page
     assert "not written by this version: benchmark-0.json" in page

@@ -86,7 +86,8 @@ def test_evaluation_has_the_agreed_keys(road: Path) -> None:
 
 
 def test_benchmark_writes_numbers_and_a_page(road: Path) -> None:
-    run(road, "benchmark.py", "--compare", "--quick", "--num-samples", 2, "--max-tokens", 8)
+    done = run(road, "benchmark.py", "--compare", "--quick", "--num-samples", 5, "--max-tokens", 8)
+    assert "has 3 rows, fewer than 5; all of them are used" in done.stderr
     record = json.loads((road / "results" / "benchmark.json").read_text())
     assert record["format"] == 2 and record["speed"].keys() == {"base", "tuned", "fused"}
     for side in record["speed"].values():

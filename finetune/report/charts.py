@@ -117,7 +117,8 @@ def trend(
                 write(values[x]), (x, values[x]), (shift, 0), textcoords="offset points", ha=align, va="center"
             )
         room = 0.3 * (len(points) - 1)  # for the numbers at both ends
-        axes.set(xlim=(-room, len(points) - 1 + room), ylim=(0, top or 1.15 * max(high for *_, high, _ in points)))
+        highest = top or 1.15 * max(high for _, _, high, _ in points)
+        axes.set(xlim=(-room, len(points) - 1 + room), ylim=(-0.08 * highest, highest))  # a dot at 0 is seen whole
         axes.set_xticks([0, len(points) - 1], [days[0], days[-1]])
         axes.tick_params("x", length=0)
         axes.set_yticks([])
