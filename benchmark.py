@@ -5,7 +5,7 @@ python benchmark.py --against other/      one adapter against another
 python benchmark.py --history             and what changed since the last time
 """
 
-import json
+from signal import SIGINT
 
 from finetune import artifacts, scripts
 from finetune.config import QUICK_ROWS, BenchmarkConfig
@@ -13,11 +13,11 @@ from finetune.contradictions import QUICK_RUNS
 
 
 def main(config: BenchmarkConfig) -> None:
-    from finetune import benchmarking, comparison, history, run_record, scorecard, speed_table
+    from finetune import benchmarking, comparison, run_record
     from finetune.progress import say
 
     run = comparison.open_run(config.adapter_path)
-    other = comparison.open_run(config.against) if config.against else None
+    other = comparison.open_other(config.against, run) if config.against else None
     data_dir = config.data_dir or run.data_dir
     num_samples = config.num_samples or (QUICK_ROWS if config.quick else None)
     split = "valid" if config.use_validation else "test"
@@ -39,20 +39,19 @@ def main(config: BenchmarkConfig) -> None:
         ask_general=ask_general,
         resume=config.resume,
     )
-    speed = benchmarking.measured(run, rows, runs, config.max_tokens, compare=config.compare, quick=config.quick)
+    try:
+        speed = benchmarking.measured(run, rows, runs, config.max_tokens, compare=config.compare, quick=config.quick)
+    except KeyboardInterrupt:
+        raise cli.Stopped(f"stopped: all answers are kept in {log} (go on with --resume)", SIGINT) from None
     record = {**benchmarking.described(run, runs), **speed, "quality": quality}
-
-    benchmarking.write(record, run, data_dir, config.results_dir, metrics)
-    log.unlink(missing_ok=True)
-    if config.json:
-        print(json.dumps(record, ensure_ascii=False))
-        return
-    speed_table.print_benchmark(record)
-    if config.history:
-        speed_table.print_history(*history.earlier(config.results_dir, benchmarking.FORMAT), record)
-    scorecard.print_comparison(quality, examples=0)
-    print(f"\nNumbers: {config.results_dir / artifacts.BENCHMARK}")
-    print(f"Report:  {config.results_dir / artifacts.REPORT}")
+    try:
+        benchmarking.write(record, run, data_dir, config.results_dir, metrics, with_history=config.history)
+        log.unlink(missing_ok=True)
+    finally:  # a full disk takes the files, not the numbers on the screen
+        benchmarking.show(record, as_json=config.json)
+    if not config.json:
+        print(f"\nNumbers: {config.results_dir / artifacts.BENCHMARK}")
+        print(f"Report:  {config.results_dir / artifacts.REPORT}")
 
 
 if __name__ == "__main__":

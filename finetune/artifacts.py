@@ -43,6 +43,8 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except FileExistsError:
+        raise UserError(f"{folder}: cannot be written: it is a file", exit_code=4) from None
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}", exit_code=4) from None
 

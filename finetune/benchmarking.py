@@ -1,13 +1,15 @@
 """Speed and memory of a run's models, beside their quality: what benchmark.json says."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune import artifacts, history, machine, report, speed_table
+from finetune import artifacts, history, machine, report, scorecard, speed_table
 from finetune.artifacts import Row
 from finetune.backends import load_backend
+from finetune.cli import UserError
 from finetune.comparison import TunedRun
 from finetune.config import TrainingConfig
 from finetune.encoding import ChatEncoder
@@ -110,10 +112,35 @@ def check_results(folder: Path) -> None:
     artifacts.make_folder(folder / artifacts.HISTORY)
 
 
-def write(record: Record, run: TunedRun, data_dir: Path, folder: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
-    """benchmark.json, after the one before went into the history; the same as CSV; the report."""
-    history.keep(folder)
-    artifacts.write_json(folder / artifacts.BENCHMARK, record)
-    artifacts.write_text(folder / artifacts.BENCHMARK_TABLE, speed_table.as_csv(record))
-    page = report.render(record["quality"], record, run.record, metrics, artifacts.read_dataset_record(data_dir))
-    artifacts.write_text(folder / artifacts.REPORT, page)
+def write(
+    record: Record,
+    run: TunedRun,
+    data_dir: Path,
+    folder: Path,
+    metrics: Sequence[Mapping[str, Any]],
+    *,
+    with_history: bool,
+) -> None:
+    """benchmark.json, after the one before went into the history; the same as CSV; the report.
+
+    ``with_history`` adds to the record what changed since. UserError (exit 4) where something cannot be written.
+    """
+    try:
+        history.keep(folder)
+        if with_history:
+            record["history"] = history.since(folder, record, FORMAT)
+        artifacts.write_json(folder / artifacts.BENCHMARK, record)
+        artifacts.write_text(folder / artifacts.BENCHMARK_TABLE, speed_table.as_csv(record))
+        page = report.render(record["quality"], record, run.record, metrics, artifacts.read_dataset_record(data_dir))
+        artifacts.write_text(folder / artifacts.REPORT, page)
+    except UserError as error:
+        raise UserError(f"{error} (the answers are kept: go on with --resume)", error.exit_code) from None
+
+
+def show(record: Record, *, as_json: bool) -> None:
+    """The record as JSON and nothing else, or as tables."""
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+        return
+    speed_table.print_benchmark(record)
+    scorecard.print_comparison(record["quality"], examples=0)

@@ -70,6 +70,20 @@ def open_run(adapter_path: Path) -> TunedRun:
     return TunedRun(adapter_path, record, backend, encoder, task)
 
 
+def open_other(adapter_path: Path, run: TunedRun) -> TunedRun:
+    """The run that is to stand in the place of the base model; UserError where it cannot be compared with ``run``."""
+    if adapter_path.resolve() == run.adapter_path.resolve():
+        raise UserError(f"--against: {adapter_path} is --adapter-path itself (name the folder of other adapters)")
+    other = open_run(adapter_path)
+    if other.task is not run.task:
+        raise UserError(
+            f"{adapter_path}: trained on {other.task.name} rows, {run.adapter_path} on {run.task.name} rows"
+        )
+    if other.record["model"]["weights"] != run.record["model"]["weights"]:
+        raise UserError(f"{adapter_path}: trained on another model than {run.adapter_path}")
+    return other
+
+
 def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None, seed: int) -> list[Row]:
     """The rows of a split, or a draw of them by seed, in the order of the file."""
     data = artifacts.read_dataset_record(data_dir)
@@ -78,7 +92,10 @@ def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None
     rows = [row for _, row in artifacts.read_split(data_dir, split, data)]
     if data["files"] != run.record["data"]["files"]:
         say(f"Note: {data_dir} is not the data that {run.adapter_path} was trained on.")
-    if num_samples is not None and num_samples < len(rows):
+    if num_samples is not None and num_samples > len(rows):
+        path = artifacts.split_file(data_dir, split)
+        say(f"Note: {path} has {len(rows)} rows, fewer than {num_samples}; all of them are used.")
+    elif num_samples is not None:
         rows = [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), num_samples))]
     return rows
 
@@ -116,12 +133,6 @@ def compare(
         say(f"Note: {run.adapter_path} changes nothing: it is as it was before the first step.")
     models = {"tuned": model}
     if other is not None:
-        if other.task is not run.task:
-            raise UserError(
-                f"{other.adapter_path}: trained on {other.task.name} rows, {run.adapter_path} on {run.task.name} rows"
-            )
-        if other.record["model"]["weights"] != run.record["model"]["weights"]:
-            raise UserError(f"{other.adapter_path}: trained on another model than {run.adapter_path}")
         models["base"] = other.load()
     elif base:
         models["base"] = model.without_adapter()

@@ -157,7 +157,7 @@ class BenchmarkConfig(FileConfig):
     compare: bool = option(False, "measure the base model too, and judge tuned against it")
     against: Path | None = option(None, "judge against the adapters of this folder instead of the base model")
     quick: bool = option(False, "few rows and few repeats, to see that everything works")
-    runs: int = option(6, "repeats of each speed measurement", at_least=1)
+    runs: int = option(6, "repeats of each speed measurement", at_least=1, at_most=1000)
     max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
     data_dir: Path | None = option(None, "folder with the rows (default: as train.py recorded)", group="rows")
     use_validation: bool = option(False, "measure on the validation rows instead of the test rows")

@@ -2,10 +2,9 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from finetune import history
 from finetune.progress import results
 
 Record = Mapping[str, Any]
@@ -24,35 +23,14 @@ _WIDE = 96  # columns that the ratios need
 def print_benchmark(record: Record) -> None:
     console = results()
     console.print(_speed(record, console.width >= _WIDE))
-    if record["ratios"]:
+    if record["ratios"] and console.width >= _WIDE:
         console.print("By base: median of the pairs (least to most).", style="dim")
     console.print(_latency(record))
     console.print(_memory(record))
     if record["lengths"]:
         console.print(_lengths(record))
-
-
-def print_history(earlier: Sequence[Record], foreign: Sequence[str], now: Record) -> None:
-    console = results()
-    table = _table("Earlier benchmarks", "made", "adapters", "right", "decode, tokens/s")
-    for made, adapters, accuracy, rate in history.rows([*earlier, now]):
-        table.add_row(made, adapters, "-" if accuracy is None else f"{accuracy:.1%}", f"{rate:.1f}")
-    console.print(table)
-    if foreign:
-        console.print(f"Left out, written by another version: {', '.join(foreign)}.")
-    comparable = [record for record in earlier if history.same_setting(record, now)]
-    if not comparable:
-        console.print("None was made on this machine with this model and these versions: speeds are not compared.")
-        return
-    changed = history.changes(comparable[-1], now)
-    for side, measure, then, value in changed:
-        what, unit, form = MEASURES[measure]
-        console.print(
-            f"Changed beyond the spread: {side}, {what}: {form.format(then)} -> {form.format(value)} {unit}"
-            f" ({value / then - 1:+.0%})"
-        )
-    if not changed:
-        console.print(f"No speed changed beyond the spread since {comparable[-1]['created']}.")
+    if "history" in record:
+        _print_history(console, record["history"])
 
 
 def as_csv(record: Record) -> str:
@@ -96,7 +74,7 @@ def _table(title: str, *columns: str) -> Any:
 
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
     for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left")
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
     return table
 
 
@@ -140,3 +118,57 @@ def _lengths(record: Record) -> Any:
     for at in record["lengths"]:
         table.add_row(f"{at['tokens']:.0f}", f"{at['first_token_ms'] / 1e3:.2f}", f"{at['peak_above_weights_mb']:.0f}")
     return table
+
+
+def _print_history(console: Any, found: Record) -> None:
+    """The earlier benchmarks, and what changed since the last that can be compared."""
+    table = _table("Earlier benchmarks", "made", "adapters", "right", "first token, ms", "decode, tokens/s")
+    for made in found["made"]:
+        table.add_row(
+            _minute(made),
+            made["adapter_path"],
+            "-" if made["accuracy"] is None else f"{made['accuracy']:.1%}",
+            f"{made['first_token_ms']['median']:.0f}",
+            f"{made['decode_tokens_per_second']['median']:.1f}",
+        )
+    if found["older"]:
+        table.caption = f"and {found['older']} older"
+    console.print(table)
+    if found["left_out"]:
+        console.print(f"Left out, not written by this version: {', '.join(found['left_out'])}.")
+    if answers := found["answers"]:
+        of_difference = " of a difference" if answers["verdict"] == "no evidence" else ""
+        console.print(
+            f"Right since {_minute(answers)}: {answers['then']:.1%} -> {answers['now']:.1%} of the same"
+            f" {answers['scored']} rows; {answers['verdict']}{of_difference}: {answers['explanation']}."
+        )
+    else:
+        console.print("None was made with these rows: answers are not compared.")
+    speeds = found["speeds"]
+    if speeds is None:
+        console.print(
+            "None was made with these rows on this machine with this model and these versions: speeds are not compared."
+        )
+        return
+    if not speeds["enough"]:
+        console.print("Too few repeats for the speeds ({} and {}): chance looks like a change.".format(*speeds["runs"]))
+        return
+    changed = [
+        (side, measure, at["then"], at["now"])
+        for side, measures in speeds["measures"].items()
+        for measure, at in measures.items()
+        if at["changed"]
+    ]
+    for side, measure, then, now in changed:
+        what, unit, form = MEASURES[measure]
+        console.print(
+            f"Changed beyond the spread: {side}, {what}: {form.format(then)} -> {form.format(now)} {unit}"
+            f" ({now / then - 1:+.0%})"
+        )
+    if not changed:
+        console.print(f"No speed changed beyond the spread since {_minute(speeds)}.")
+
+
+def _minute(record: Record) -> str:
+    """When it was made, without seconds and zone."""
+    return str(record["created"][:16].replace("T", " "))

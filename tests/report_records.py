@@ -44,6 +44,35 @@ def difference(base: float, tuned: float) -> dict[str, float]:
     }
 
 
+def history() -> dict[str, Any]:
+    """Three benchmarks of which the last two can be compared; writing has become slower."""
+    named = {"created": "2026-11-19T12:00:00+0000", "adapter_path": "checkpoints"}
+    made = [
+        {
+            "created": f"2026-11-{18 + number}T12:00:00+0000",
+            "adapter_path": "checkpoints",
+            "same_rows": number > 0,
+            "same_setting": True,
+            "accuracy": 0.25 * (number + 1),
+            "interval": [0.25 * number, 0.25 * (number + 1.5)],
+            "decode_tokens_per_second": spread(50.0 - number),
+            "first_token_ms": spread(50.0 + number),
+        }
+        for number in range(3)
+    ]
+    fixed = {"scored": 4, "then": 0.5, "now": 0.75, "verdict": "no evidence", "explanation": "1 fixed, 0 broken; p = 1"}
+    measures = {
+        side: {
+            "first_token_ms": {"then": 50.0, "now": 50.5, "changed": False},
+            "decode_tokens_per_second": {"then": 50.0, "now": 45.0, "changed": side == "tuned"},
+        }
+        for side in ("base", "tuned", "fused")
+    }
+    speeds = {"runs": [6, 6], "enough": True, "measures": measures}
+    answers = {**named, **fixed}
+    return {"made": made, "older": 0, "left_out": ["benchmark-0.json"], "answers": answers, "speeds": named | speeds}
+
+
 def records() -> dict[str, Any]:
     """The arguments of ``render``; of the five rows each has another outcome."""
     values = [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0), (1.0, 1.0), (None, None)]
@@ -121,6 +150,7 @@ def records() -> dict[str, Any]:
             for number, stage in enumerate(stages)
         },
         "quality": evaluation,
+        "history": history(),
     }
     run = {
         "format": 2,
@@ -184,7 +214,7 @@ def older() -> dict[str, Any]:
             del evaluation[name][key]
         for row in evaluation["rows"]:
             del row[name]["parts"], row[name]["loss"]
-    for key in ("created", "adapter_path", "load_seconds", "ratios", "latency_ms", "lengths", "memory_mb"):
+    for key in ("created", "adapter_path", "load_seconds", "ratios", "latency_ms", "lengths", "memory_mb", "history"):
         del benchmark[key]
     benchmark["machine"] = MACHINE
     keys = ("prompt_tokens_per_second", "decode_tokens_per_second", "batch_tokens_per_second", "peak_memory_mb")

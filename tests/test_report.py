@@ -72,7 +72,7 @@ def test_it_says_by_how_much_and_at_what_cost() -> None:
         "+50.0 points +40.0 to +60.0",
         "73 → 66 of 126 no evidence of a change",
         "0.90 × base 45.0 tokens/s; 0.88 to 0.92; fused 1.00 × base",
-        "640 MB answering 2,150 MB training",
+        "640 MB answering; 2,150 MB training",
         "4 min 800 steps",
     ):
         assert told in tiles
@@ -136,7 +136,7 @@ def test_the_page_stands_alone() -> None:
     assert page.values("src") == []
     ids = page.values("id")
     assert len(ids) == len(set(ids))
-    assert [a.get("role") for tag, a in page.elements if tag == "svg"] == ["img"] * 4
+    assert [a.get("role") for tag, a in page.elements if tag == "svg"] == ["img"] * 7
 
 
 def test_the_same_records_give_the_same_page() -> None:
@@ -152,6 +152,7 @@ def test_what_is_missing_is_left_out(missing: str) -> None:
     render(**whole | {missing: nothing[missing]})
     alone = render(**nothing | {missing: whole[missing]})
     assert "Better" in alone if missing in ("evaluation", "benchmark") else "Not evaluated" in alone
+    assert ("python benchmark.py --compare" in alone) == ("Not evaluated" in alone)
 
 
 @pytest.mark.parametrize("given", [records, older])
@@ -248,6 +249,29 @@ def test_a_huge_answer_is_cut() -> None:
     given["evaluation"]["rows"][0]["tuned"]["answer"] = "x" * 1_000_000
     html = render(**given)
     assert "[950,000 more characters]" in html and len(html) < 300_000
+
+
+def section(html: str, name: str) -> str:
+    return html[html.index(f'id="{name}"') :].split("</section>")[0]
+
+
+def test_what_changed_since_last_time() -> None:
+    given = records()
+    html = section(render(**given), "since")
+    page = text(html)
+    assert "No evidence of a difference : the tuned model gets 75.0 % of 4 rows right; on 2026-11-19 12:00" in page
+    assert "beyond the spread of the repeats since 2026-11-19 12:00 ( checkpoints ): 1 of 6." in page
+    assert html.count("<b>changed</b>") == 1 and '<small class="bad">−10\N{NO-BREAK SPACE}% from 50.0' in html
+    assert html.count("<svg") == 3 and "2026-11-18 12:00 checkpoints other rows" in page
+    assert "not written by this version: benchmark-0.json" in page
+
+    given["benchmark"]["history"] |= {"answers": None, "speeds": None, "left_out": []}
+    del given["benchmark"]["history"]["made"][0]  # two make no line
+    html = section(render(**given), "since")
+    assert html.count(" not compared.") == 2 and "<svg" not in html and "Left out" not in html
+
+    del given["benchmark"]["history"]
+    assert "Since last time" not in render(**given)
 
 
 def keys(value: Any, free: bool = False) -> set[str]:

@@ -86,7 +86,8 @@ def test_evaluation_has_the_agreed_keys(road: Path) -> None:
 
 
 def test_benchmark_writes_numbers_and_a_page(road: Path) -> None:
-    run(road, "benchmark.py", "--compare", "--quick", "--num-samples", 2, "--max-tokens", 8)
+    done = run(road, "benchmark.py", "--compare", "--quick", "--num-samples", 5, "--max-tokens", 8)
+    assert "has 3 rows, fewer than 5; all of them are used" in done.stderr
     record = json.loads((road / "results" / "benchmark.json").read_text())
     assert record["format"] == 2 and record["speed"].keys() == {"base", "tuned", "fused"}
     for side in record["speed"].values():
@@ -104,12 +105,44 @@ def test_benchmarks_are_kept_and_compared(road: Path) -> None:
     quick = ["--quick", "--num-samples", 2, "--max-tokens", 4, "--results-dir", "twice"]
     first = json.loads(run(road, "benchmark.py", *quick, "--json").stdout)
     (road / "twice" / "history" / "benchmark-0.json").write_text('{"format": 1}')
-    done = run(road, "benchmark.py", *quick, "--history", "--against", "checkpoints")
-    assert first["created"] in done.stdout and "another version: benchmark-0.json" in done.stdout
-    assert "no evidence that checkpoints differs from checkpoints" in done.stdout
+    shutil.copytree(road / "checkpoints", road / "copy")
+    done = run(road, "benchmark.py", *quick, "--history", "--against", "copy")
+    assert (
+        first["created"][:16].replace("T", " ") in done.stdout
+        and "not written by this version: benchmark-0.json" in done.stdout
+    )
+    assert "Too few repeats for the speeds (2 and 2)" in done.stdout
+    assert "no evidence that checkpoints differs from copy" in done.stdout
+    assert "Since last time" in (road / "twice" / "report.html").read_text()
     kept = json.loads(next((road / "twice" / "history").glob("benchmark-2*.json")).read_text())
     assert kept == first
     assert "exclude each other" in refused(road, "benchmark.py", "--compare", "--against", "checkpoints")
+    assert "is --adapter-path itself" in refused(road, "benchmark.py", "--against", "./checkpoints")
+
+
+def test_a_benchmark_that_is_stopped_keeps_its_answers(road: Path) -> None:
+    options = ["--num-samples", "2", "--max-tokens", "4", "--results-dir", "stopped"]
+    command = [sys.executable, str(ROOT / "benchmark.py"), *options, "--runs", "1000"]
+    with subprocess.Popen(command, cwd=road, env=os.environ | OFFLINE, stderr=subprocess.PIPE, text=True) as process:
+        log = road / "stopped" / "benchmark_answers.jsonl"
+        while not log.exists() or len(log.read_text().splitlines()) < 3:
+            assert process.poll() is None, process.stderr
+            time.sleep(0.05)
+        time.sleep(2)  # now it measures speed
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "all answers are kept in" in said and "Traceback" not in said
+    run(road, "benchmark.py", *options, "--quick", "--resume")
+    assert not log.exists() and (road / "stopped" / "report.html").exists()
+
+
+def test_a_full_disk_takes_the_files_not_the_numbers(road: Path) -> None:
+    options = ["--quick", "--num-samples", "2", "--max-tokens", "4", "--results-dir", "full"]
+    limited = f"ulimit -f 20; exec {sys.executable} {ROOT / 'benchmark.py'} {' '.join(options)}"
+    done = subprocess.run(["bash", "-c", limited], cwd=road, env=os.environ | OFFLINE, capture_output=True, text=True)
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.splitlines()[-1].endswith("(the answers are kept: go on with --resume)")
+    assert "decode, tokens/s" in done.stdout and "Report:" not in done.stdout
 
 
 def test_a_signal_ends_training_after_saving(road: Path, tiny_model: Path) -> None:

@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from finetune.report.texts import percent, seconds
 
-INK, MUTED, LINE, BASE, TUNED = "#010101", "#020202", "#030303", "#040404", "#050505"
+INK, MUTED, LINE, BASE, TUNED, PAPER = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 # stand-ins: in the SVG each becomes the variable of the page's style
-_VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", BASE: "--base", TUNED: "--tuned"}
+_VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", BASE: "--base", TUNED: "--tuned", PAPER: "--paper"}
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",  # comes with matplotlib; the page shows its own font, which is narrower
@@ -30,6 +30,7 @@ _STYLE = {
 _ON_WHITE = {INK: "#1a1a1a", MUTED: "#666666", LINE: "#d0d0d0", BASE: "#9a9a9a", TUNED: "#0b6e8f"}
 _COLOURS = {"base": BASE, "tuned": TUNED}
 _WIDTH = 4.4  # inches; on a phone this is shown at about its natural size, so the text can be read
+_NARROW = 3.3  # of charts of which three stand side by side
 
 
 def accuracy(sides: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str], metric: str) -> Markup:
@@ -91,6 +92,39 @@ def lengths(measured: Sequence[Mapping[str, Any]]) -> Markup | None:
 
     told = f"{seconds(times[0])} at {sizes[0]:,} tokens to {seconds(times[-1])} at {sizes[-1]:,}"
     return _svg(draw, 2.4, f"Time to the first token by the length of the prompt: {told}")
+
+
+def trend(
+    points: Sequence[tuple[float, float, float, bool]],
+    days: Sequence[str],
+    what: str,
+    write: Callable[[float], str],
+    top: float | None = None,
+) -> Markup:
+    """A figure over the benchmarks: value, lowest and highest of each, and whether it can be compared with the last."""
+    values = [value for value, *_ in points]
+    alike = [(x, point) for x, point in enumerate(points) if point[3]]
+
+    def draw(axes: Any) -> None:
+        axes.plot([x for x, _ in alike], [point[0] for _, point in alike], color=TUNED, linewidth=1.8, zorder=2)
+        for x, (value, low, high, filled) in enumerate(points):
+            axes.plot([x, x], [low, high], color=MUTED, linewidth=1.2, zorder=1)
+            face = TUNED if filled else PAPER
+            axes.scatter(x, value, s=26, facecolors=face, edgecolors=TUNED, linewidths=1.2, zorder=3)
+        for x, align in ((0, "right"), (len(points) - 1, "left")):
+            shift = -7 if align == "right" else 7
+            axes.annotate(
+                write(values[x]), (x, values[x]), (shift, 0), textcoords="offset points", ha=align, va="center"
+            )
+        room = 0.3 * (len(points) - 1)  # for the numbers at both ends
+        highest = top or 1.15 * max(high for _, _, high, _ in points)
+        axes.set(xlim=(-room, len(points) - 1 + room), ylim=(-0.08 * highest, highest))  # a dot at 0 is seen whole
+        axes.set_xticks([0, len(points) - 1], [days[0], days[-1]])
+        axes.tick_params("x", length=0)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+
+    return _svg(draw, 1.6, f"{what} over {len(points)} benchmarks: {write(values[0])} to {write(values[-1])}", _NARROW)
 
 
 def _in_seconds(milliseconds: float, _: int) -> str:
@@ -178,14 +212,14 @@ def _xy(curve: Mapping[int, float]) -> tuple[list[int], list[float]]:
     return steps, [curve[step] for step in steps]
 
 
-def _svg(draw: Callable[[Any], None], height: float, label: str) -> Markup:
+def _svg(draw: Callable[[Any], None], height: float, label: str, width: float = _WIDTH) -> Markup:
     """The figure as SVG without its prologue, its fixed size, its global style and its ids of groups."""
     import matplotlib
     from matplotlib.figure import Figure
 
     # with the salt the ids inside are the same in each run, and others in each figure
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": label}):
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot())
         file = io.StringIO()
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))

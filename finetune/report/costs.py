@@ -10,7 +10,7 @@ Record = Mapping[str, Any]
 _ENOUGH = 6  # repeats: that all of them agree by chance happens in 3 of 100 cases (sign test, 2 / 2^6)
 _ANSWERING = ("load", "prompt", "decode", "batch of 16")  # stages of memory_mb
 # key of benchmark.json -> what it is, unit, is more of it better; the last three are of format 1
-_SPEED = {
+MEASURES = {
     "first_token_ms": ("first token after", "ms", False),
     "prompt_tokens_per_second": ("reading a prompt", "tokens/s", True),
     "decode_tokens_per_second": ("writing an answer", "tokens/s", True),
@@ -29,7 +29,7 @@ def speed(benchmark: Record | None) -> list[dict[str, Any]]:
         return []
     sides, ratios = benchmark["speed"], benchmark.get("ratios", {})
     rows = []
-    for key, (what, unit, more_is_better) in _SPEED.items():
+    for key, (what, unit, more_is_better) in MEASURES.items():
         if not all(key in side for side in sides.values()):
             continue
         cells = {name: {"spread": side[key], "by_base": None} for name, side in sides.items()}
@@ -81,9 +81,9 @@ def memory(benchmark: Record | None, metrics: Sequence[Record]) -> dict[str, str
     if answering is None and benchmark and "peak_memory_mb" in benchmark["speed"]["tuned"]:
         answering = benchmark["speed"]["tuned"]["peak_memory_mb"]["median"]
     training = max((row["peak_memory_mb"] for row in metrics if "peak_memory_mb" in row), default=None)
-    told = [
-        f"{number(value)} MB {what}"
-        for value, what in ((answering, "answering"), (training, "training"))
-        if value is not None
-    ]
-    return {"text": told[0], "small": "".join(told[1:]), "tone": ""} if told else None
+    told = [(value, what) for value, what in ((answering, "answering"), (training, "training")) if value is not None]
+    if not told:
+        return None
+    (most, what), *others = told
+    small = "".join(f"; {number(value)} MB {name}" for value, name in others)
+    return {"text": f"{number(most)} MB", "small": what + small, "tone": ""}

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from finetune.report import answers, charts, costs, texts
+from finetune.report.since import since
 
 Record = Mapping[str, Any]
 
 _FOLDER = Path(__file__).parent
 _FILTERS = {
     "percent": texts.percent,
+    "unbroken": texts.unbroken,
     "number": texts.number,
     "duration": texts.duration,
     "seconds": texts.seconds,
@@ -75,6 +77,7 @@ def render(
         memory=costs.memory(benchmark, metrics),
         latency=latency,
         lengths=lengths,
+        since=since(benchmark),
         accuracy_chart=charts.accuracy(sides, labels, evaluation["metric"]) if evaluation and judged else None,
         loss_chart=charts.loss(metrics),
         latency_chart=charts.latency(latency),

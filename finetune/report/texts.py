@@ -21,6 +21,11 @@ def clean(value: Any) -> Any:
     return value
 
 
+def unbroken(text: str) -> str:
+    """No line ends within "p = 0.04"."""
+    return text.replace(" = ", f"{_SPACE}={_SPACE}")
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.1f}{_SPACE}%"
 
