@@ -7,7 +7,7 @@ python benchmark.py --history             and what changed since the last time
 
 from signal import SIGINT
 
-from finetune import artifacts, scripts
+from finetune import artifacts, cli, scripts
 from finetune.config import QUICK_ROWS, BenchmarkConfig
 from finetune.contradictions import QUICK_RUNS
 
