@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +75,14 @@ def _memory(run: TunedRun, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     note("batch of 16")
     del model, stream
     note("freed")
-    _training_step(run, rows)
+    estimate = _training_step(run, rows)
     note("training step")
+    found["training step"]["estimate"] = estimate()
     return found
 
 
-def _training_step(run: TunedRun, rows: Sequence[Row]) -> None:
-    """One step with the settings of the run, on its longest rows."""
+def _training_step(run: TunedRun, rows: Sequence[Row]) -> Callable[[], float]:
+    """One step with the settings of the run, on its longest rows; what returns the estimate of its peak in MB."""
     config = TrainingConfig(**run.record["config"])
     encoder: ChatEncoder = run.encoder
     examples = sorted((encoder.example(row["messages"]) for row in rows), key=lambda example: -len(example.tokens))
@@ -90,6 +91,13 @@ def _training_step(run: TunedRun, rows: Sequence[Row]) -> None:
     trainer = backend.Trainer(run.load(tuned=False), METHODS[config.method], examples[:count], config, 1, "")
     for _ in trainer.run(lambda: False):
         pass
+
+    def estimate() -> float:
+        batch, free = examples[: config.batch_size], machine.memory_bytes()[1]
+        found = backend.footprint(run.model_path, METHODS[config.method], config, batch, batch, free)
+        return float(found.peak_mb)
+
+    return estimate
 
 
 def described(run: TunedRun, runs: int) -> Record:

@@ -6,7 +6,8 @@ from finetune import advice
 from finetune.planning import Plan
 from finetune.progress import results
 
-_BAR = 24  # columns of the longest bar
+_BAR = 24  # columns of the longest bar, where there is room
+_INDENT = 9
 
 
 def show(plan: Plan) -> None:
@@ -17,7 +18,7 @@ def show(plan: Plan) -> None:
         ("Rows", [_rows(plan)]),
         ("Steps", [_steps(plan)]),
         ("Model", [_model(plan)]),
-        ("Memory", _memory(plan)),
+        ("Memory", _memory(plan, min(_BAR, console.width - 42))),
         ("Time", [_time(plan)]),
     ):
         for number, line in enumerate(lines):
@@ -27,7 +28,7 @@ def show(plan: Plan) -> None:
 
 
 def _wrapped(title: str, text: str, width: int) -> str:
-    return textwrap.fill(text, max(40, width), initial_indent=f"{title:<9}", subsequent_indent=" " * 9)
+    return textwrap.fill(text, max(40, width), initial_indent=f"{title:<{_INDENT}}", subsequent_indent=" " * _INDENT)
 
 
 def _rows(plan: Plan) -> str:
@@ -57,7 +58,7 @@ def _model(plan: Plan) -> str:
     )
 
 
-def _memory(plan: Plan) -> list[str]:
+def _memory(plan: Plan, bar: int) -> list[str]:
     found = plan.footprint
     parts = {
         "weights": found.weights_mb,
@@ -77,7 +78,7 @@ def _memory(plan: Plan) -> list[str]:
     ]
     most = max(parts.values())
     for name, size in parts.items():
-        lines.append(f"  {name:<20} {_gb(size):>9}  {'█' * round(_BAR * size / most)}".rstrip())
+        lines.append(f"  {name:<20} {_gb(size):>9}  {'█' * round(bar * size / most)}".rstrip())
     if not plan.fits:
         lines.append(_remedy(plan))
     return lines

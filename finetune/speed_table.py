@@ -110,6 +110,10 @@ def _memory(record: Record) -> Any:
     table = _table("Memory, MB", "", "held", "peak", "kept for reuse", "process")
     for stage, values in record["memory_mb"].items():
         table.add_row(stage, *(f"{values[key]:.0f}" for key in ("active", "peak", "cache", "process")))
+    step = record["memory_mb"].get("training step", {})
+    if "estimate" in step:
+        off = step["estimate"] / step["peak"] - 1
+        table.caption = f"Estimate of train.py --dry-run for the training step: {step['estimate']:.0f} MB ({off:+.0%})"
     return table
 
 
