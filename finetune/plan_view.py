@@ -13,12 +13,13 @@ _INDENT = 9
 def show(plan: Plan) -> None:
     console = results()
     work = plan.work
+    block = "█" if console.encoding.startswith("utf") else "#"
     console.print()
     for title, lines in (
         ("Rows", [_rows(plan)]),
         ("Steps", [_steps(plan)]),
         ("Model", [_model(plan)]),
-        ("Memory", _memory(plan, min(_BAR, console.width - 42))),
+        ("Memory", _memory(plan, block * min(_BAR, console.width - 44))),
         ("Time", [_time(plan)]),
     ):
         for number, line in enumerate(lines):
@@ -58,7 +59,7 @@ def _model(plan: Plan) -> str:
     )
 
 
-def _memory(plan: Plan, bar: int) -> list[str]:
+def _memory(plan: Plan, bar: str) -> list[str]:
     found = plan.footprint
     parts = {
         "weights": found.weights_mb,
@@ -78,7 +79,7 @@ def _memory(plan: Plan, bar: int) -> list[str]:
     ]
     most = max(parts.values())
     for name, size in parts.items():
-        lines.append(f"  {name:<20} {_gb(size):>9}  {'█' * round(bar * size / most)}".rstrip())
+        lines.append(f"  {name:<20} {_gb(size):>9}  {bar[: round(len(bar) * size / most)]}".rstrip())
     if not plan.fits:
         lines.append(_remedy(plan))
     return lines
