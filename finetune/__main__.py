@@ -2,6 +2,8 @@
 
 python -m finetune doctor     is everything here that the scripts need?
 python -m finetune models     which models are in the caches, how large they are; --remove NAME
+python -m finetune completion bash
+                              completion of all flags, for eval "$(...)"; zsh too
 """
 
 import sys
@@ -12,7 +14,7 @@ if sys.version_info < (3, 11):  # noqa: UP036  before the imports below, which a
 from dataclasses import dataclass
 from importlib import import_module
 
-from finetune import cli
+from finetune import __version__, cli
 
 COMMANDS = {"doctor": "finetune.doctor.command", "models": "finetune.model_cache"}  # each has a main and a Config
 
@@ -29,12 +31,19 @@ def main() -> None:
         sys.argv[0] = f"python -m finetune {name}"
         cli.run(command.main, command.Config, argv=argv)
 
-    def overview(_: NoFlags) -> None:
-        if name not in ("-h", "--help"):
-            raise cli.UserError(f"there is no command {name!r} (choose from {', '.join(COMMANDS)})")
-        print((__doc__ or "").strip())
+    def other(_: NoFlags) -> None:
+        if name == "completion":
+            from finetune import completion
 
-    cli.run(overview, NoFlags, argv=[])
+            print(completion.script(argv[0] if len(argv) == 1 else " ".join(argv)))
+        elif name == "--version":
+            print(f"finetune {__version__}")
+        elif name in ("-h", "--help"):
+            print((__doc__ or "").strip())
+        else:
+            raise cli.UserError(f"there is no command {name!r} (choose from {', '.join([*COMMANDS, 'completion'])})")
+
+    cli.run(other, NoFlags, argv=[])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from finetune import artifacts
 from finetune.backends.base import OPTIMIZERS
 from finetune.cli import UserError
 from finetune.config import TrainingConfig
-from finetune.methods import steps_per_epoch
+from finetune.methods import total_steps
 from finetune.mlx_lm_config import BATCHES, LORA, NO_CLIPPING, SAME
 from finetune.models import ModelFolder, find_model
 from finetune.progress import say
@@ -30,11 +30,7 @@ def export(config: TrainingConfig, path: Path) -> None:
         for split in artifacts.SPLITS
     }
     folder = find_model(config.model, say)
-    steps = config.iters
-    if config.epochs is not None:
-        steps = max(
-            1, round(config.epochs * steps_per_epoch(rows["train"], config.batch_size, config.grad_accumulation))
-        )
+    steps = total_steps(config, rows["train"])
     lines = [
         "# " + " ".join(line.splitlines()) for line in ["Run with: mlx_lm.lora -c FILE", *_notes(config, folder, rows)]
     ]
