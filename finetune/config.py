@@ -225,12 +225,10 @@ def _strongest(layers: Sequence[Layer], name: str) -> Any:
 
 
 def _mode(layers: Sequence[Layer]) -> Layer:
-    """The layer of the mode that the strongest layer asks for, else of the standard mode."""
-    for _, layer in layers:
-        for name, mode in (("quick_test", "quick"), ("conservative", "conservative")):
-            if _plain(layer.get(name)):
-                return f"{mode} mode", MODES[mode]
-    return "standard mode", MODES["standard"]
+    """What the mode changes that these layers ask for; none asked for is the standard mode."""
+    chosen = {name: _plain(value) for _, layer in reversed(layers) for name, value in layer.items()}
+    mode = "quick" if chosen.get("quick_test") else "conservative" if chosen.get("conservative") else "standard"
+    return f"{mode} mode", MODES[mode]
 
 
 def _given_way(explicit: Mapping[str, Any], layers: Sequence[Layer]) -> list[Layer]:

@@ -94,6 +94,10 @@ def _dataset(config: DatasetConfig) -> Iterator[Idle]:
 
 
 def _training(config: TrainingConfig) -> Iterator[Idle]:
+    for name, mode in (("quick_test", "quick"), ("conservative", "conservative")):
+        in_file = all(config.origins.get(value) == str(config.config) for value in MODES[mode])
+        if getattr(config, name) and config.origins.get(name) == "flag" and in_file:
+            yield name, f"with {config.config}, which gives all that it would"
     if config.fine_tune_type == "full":
         for name in ("lora_rank", "lora_scale", "lora_alpha", "rslora", "lora_dropout", "lora_modules"):
             yield name, "with --fine-tune-type full"

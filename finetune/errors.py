@@ -43,6 +43,8 @@ def path_of(text: str, source: str) -> Path:
 
 
 def shortened(text: str) -> str:
+    """The beginning of a text, in one line."""
+    text = " ".join(text[:100].splitlines())
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

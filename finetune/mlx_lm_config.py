@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from finetune.cli import Given, Layer, UserError, shortened
+from finetune.cli import Given, Layer, UserError, path_of, shortened
 from finetune.config_file import unknown
 from finetune.yaml_file import Entry
 
@@ -131,8 +131,9 @@ class _File:
     def _get(self, name: str) -> Any:
         if name not in self._entries or (entry := self._entries[name]).value is None:
             return _DEFAULTS.get(name)
-        value = entry.value
-        return Given(value, f"{self._path}:{entry.line}: {name}")
+        if isinstance(entry.value, list | dict):
+            raise self._refusal(name, "not a plain value")
+        return Given(entry.value, f"{self._path}:{entry.line}: {name}")
 
     def _whole(self, name: str) -> int:
         try:
@@ -148,8 +149,8 @@ class _File:
 
     def _rows(self) -> Given:
         rows = self._get("data")
-        if not Path(_bare(rows)).expanduser().is_dir():
-            where = rows.place if isinstance(rows, Given) else f"{self._path}: data"
+        where = rows.place if isinstance(rows, Given) else f"{self._path}: data"
+        if not path_of(str(_bare(rows)), where).is_dir():
             raise UserError(
                 f"{where}: {shortened(str(_bare(rows)))} is no folder"
                 " (rows of the Hub: python dataset.py --dataset-name NAME, then --data-dir data)"
@@ -190,7 +191,7 @@ class _File:
         for name, entry in said.items():
             allowed = _MAY.get(optimizer, {})
             if not (name == "weight_decay" and optimizer in _WEIGHT_DECAY) and entry.value is not allowed.get(name, ""):
-                place = f"{self._path}:{entry.line}: optimizer_config.{optimizer}.{name}"
+                place = f"{self._path}:{entry.line}: optimizer_config.{shortened(f'{optimizer}.{name}')}"
                 raise UserError(f"{place}: cannot be set here" + (" to that" if name in allowed else ""))
         for name, wanted in _OURS.get(optimizer, {}).items():
             if name not in said:

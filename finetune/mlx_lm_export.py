@@ -51,6 +51,8 @@ def _settings(config: TrainingConfig, folder: ModelFolder, steps: int) -> dict[s
         keys = {} if config.lora_modules == "all" else {"keys": _keys(folder.path, config.lora_modules.split(","))}
         settings["lora_parameters"] = {**values, **keys}
     settings["optimizer_config"] = {config.optimizer: _optimizer(config)}
+    if config.report_to == "wandb":
+        settings["report_to"] = "wandb"
     settings |= _learning_rate(config, steps)
     return settings
 

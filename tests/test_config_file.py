@@ -106,6 +106,16 @@ def test_a_flag_beats_its_counterpart_in_the_file(tmp_path: Path) -> None:
     assert (config.quick_test, config.conservative, config.origins["steps_per_eval"]) == (True, False, "quick mode")
 
 
+def test_a_mode_of_the_file_can_be_switched_off(tmp_path: Path) -> None:
+    path = tmp_path / "run.yml"
+    path.write_text("quick_test: true\n")
+    assert configured("train", "--config", path).iters == 100
+    assert configured("train", "--config", path, "--no-quick-test").iters == 2000
+    path.write_text("iters: 7\nbatch_size: 3\nsteps_per_eval: 2\n")
+    with pytest.raises(UserError, match="--quick-test has no effect with"):
+        configured("train", "--config", path, "--quick-test")
+
+
 def test_missing_files_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yml", tmp_path):
         with pytest.raises(UserError, match="cannot be read"):

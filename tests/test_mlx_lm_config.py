@@ -85,6 +85,8 @@ def test_mlx_lms_defaults_are_what_is_assumed() -> None:
         ("lr_schedule: {name: cosine_decay, arguments: [1e-5, 90]}", "ends after 90 steps; here it ends with the run"),
         ("lr_schedule: {name: cosine_decay, arguments: [1e-5, 250, 1e-6]}", "ends at 1e-06"),
         ("lr_schedule: {name: cosine_decay}", "not name and arguments"),
+        ("model: {a: 1}", "model: not a plain value"),
+        ('val_batches: "a\\nb"', "val_batches: a b: not that here"),
         ("lr_schedule: 5", "lr_schedule: 5: not a mapping"),
     ],
 )

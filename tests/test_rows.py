@@ -282,3 +282,18 @@ def test_default_rows_fall_back_with_one_warning_and_a_given_name_never(
     assert len(said) == 1 and "the Hub cannot be reached" in said[0]
     with pytest.raises(UserError, match="gretelai/synthetic_text_to_sql: the Hub cannot be reached"):
         prepare(DatasetConfig(dataset_name="gretelai/synthetic_text_to_sql"), TASKS["sql"], said.append)
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"keep_splits": True}, "--keep-splits: .*has no splits of its own"),
+        ({"check_answers": False}, "--no-check-answers: means nothing for --type chat"),
+        ({"revision": "main"}, "--revision: means nothing for a local file"),
+    ],
+)
+def test_what_a_source_cannot_have_is_refused(tmp_path: Path, settings: dict, words: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"prompt": "p{n}", "completion": "c{n}"}}\n' for n in range(9)))
+    with pytest.raises(UserError, match=words):
+        prepare(DatasetConfig(type="chat", dataset_name=str(path), **settings), TASKS["chat"], print)
