@@ -212,14 +212,14 @@ def training_layers(explicit: Mapping[str, Any]) -> list[Layer]:
     """The same for train.py, strongest first: the YAML file, then the mode."""
     layers = file_layers(TrainingConfig, explicit)
     given = [("flag", explicit), *layers]
-    if (profile := _strongest(given, "profile")) in profiles.PROFILES:
-        size, values = profiles.read(profile, _strongest(given, "model"))
+    if (profile := strongest(given, "profile")) in profiles.PROFILES:
+        size, values = profiles.read(profile, strongest(given, "model"))
         layers.append((f"{profile} profile, {size}", values))
     layers.append(_mode(given))
     return _given_way(explicit, layers)
 
 
-def _strongest(layers: Sequence[Layer], name: str) -> Any:
+def strongest(layers: Sequence[Layer], name: str) -> Any:
     """The value of the strongest layer that has one; None where none has."""
     return next((_plain(layer[name]) for _, layer in layers if name in layer), None)
 

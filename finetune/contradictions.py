@@ -119,8 +119,6 @@ def _training(config: TrainingConfig) -> Iterator[Idle]:
     if config.validate:
         yield "dry_run", "with --validate"
         yield "export_mlx_lm", "with --validate"
-    if config.resume:
-        yield "config", "with --resume"
 
 
 def _evaluation(config: EvaluationConfig) -> Iterator[Idle]:
@@ -131,17 +129,11 @@ def _evaluation(config: EvaluationConfig) -> Iterator[Idle]:
     yield "show_base", "without --interactive"
     if config.quick_test:
         yield "general", "with --quick-test"
-    elif config.num_samples is None:
-        yield "seed", "without --num-samples"
 
 
 def _benchmark(config: BenchmarkConfig) -> Iterator[Idle]:
     if config.quick and config.runs > QUICK_RUNS:
         yield "runs", f"with --quick, which takes {QUICK_RUNS} at most"
-    if config.json:
-        yield "history", "with --json"
-    if config.num_samples is None and not config.quick:
-        yield "seed", "without --num-samples"
 
 
 def _counts(config: FileConfig, name: str) -> bool:

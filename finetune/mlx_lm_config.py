@@ -85,9 +85,9 @@ def layers(path: Path, document: Entry, explicit: Mapping[str, Any]) -> list[Lay
 
     ``explicit`` are the flags: --data-dir stands in for rows of the Hub.
     """
-    for mode in ("quick_test", "conservative"):
-        if explicit.get(mode):
-            name = "--" + mode.replace("_", "-")
+    for unheard in ("quick_test", "conservative", "profile"):
+        if explicit.get(unheard):
+            name = "--" + unheard.replace("_", "-")
             raise UserError(f"{name} has no effect with {path}, a file of mlx-lm (leave one out)")
     values = _File(path, document).values("data_dir" in explicit)
     said = {name: value for name, value in values.items() if isinstance(value, Given)}

@@ -10,7 +10,7 @@ from typing import Any
 
 from finetune import artifacts, machine
 from finetune.cli import Layer, UserError, flag, flags_of
-from finetune.config import TrainingConfig, describe, training_layers
+from finetune.config import TrainingConfig, describe, file_layers, strongest, training_layers
 from finetune.encoding import ChatEncoder
 from finetune.models import ModelFolder, fingerprint
 from finetune.progress import say
@@ -28,10 +28,11 @@ def layers(explicit: Mapping[str, Any]) -> list[Layer]:
     """Where train.py takes what no flag says: from the modes, or, of a run that is resumed, from its own record."""
     if not explicit.get("resume"):
         return training_layers(explicit)
-    adapter_path = Path(explicit.get("adapter_path", TrainingConfig.adapter_path))
+    given = file_layers(TrainingConfig, explicit)  # compared with the record, as the flags are
+    adapter_path = Path(strongest([("flag", explicit), *given], "adapter_path") or TrainingConfig.adapter_path)
     recorded = read(adapter_path)["config"]
     kept = {field.name for field in flags_of(TrainingConfig) if field.metadata["in_file"]}
-    return [(str(adapter_path / artifacts.RUN_RECORD), {k: v for k, v in recorded.items() if k in kept})]
+    return [*given, (str(adapter_path / artifacts.RUN_RECORD), {k: v for k, v in recorded.items() if k in kept})]
 
 
 def describe_run(

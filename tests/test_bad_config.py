@@ -52,11 +52,8 @@ IN_VAIN = [
     ("test", "--interactive --num-samples 3", "--num-samples has no effect with --interactive (leave one out)"),
     ("test", "--interactive --no-general", "--no-general has no effect with --interactive (leave one out)"),
     ("test", "--quick-test --general", "--general has no effect with --quick-test (leave one out)"),
-    ("test", "--seed 1", "--seed has no effect without --num-samples (leave it out)"),
     ("benchmark", "--compare --against other", "--compare and --against exclude each other (give one)"),
-    ("benchmark", "--json --history", "--history has no effect with --json (leave one out)"),
     ("benchmark", "--quick --runs 9", "--runs has no effect with --quick, which takes 2 at most"),
-    ("benchmark", "--seed 1", "--seed has no effect without --num-samples (leave it out)"),
 ]
 
 
@@ -101,12 +98,13 @@ def test_a_resumed_run_takes_no_other_settings(tmp_path: Path) -> None:
     settings = {name: getattr(config, name) for name in config.origins}
     rest = dict.fromkeys(run_record._KEYS, "")
     artifacts.write_json(tmp_path / artifacts.RUN_RECORD, {**rest, "config": settings})
+    (tmp_path / "run.yml").write_text("lora_rank: 16")
     same = ["--adapter-path", tmp_path, "--resume", "--dry-run"]
     prepare(configured("train", *same, "--lora-rank", 8))
     for flags, words in (
         (["--lora-rank", 4], "--lora-rank 8, now 4"),
         (["--quick-test"], "--quick-test False, now True"),
-        (["--config", "run.yml"], "--config has no effect with --resume"),
+        (["--config", tmp_path / "run.yml"], "--lora-rank 8, now 16"),
     ):
         with pytest.raises(UserError, match=words):
             prepare(configured("train", *same, *flags))
