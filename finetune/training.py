@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, ModuleType
 from typing import Any
 
-from finetune import artifacts, checkpoints, contradictions, inputs, machine, run_record
+from finetune import advice, artifacts, checkpoints, contradictions, inputs, machine, run_record
 from finetune.cli import Stopped, UserError
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
@@ -40,6 +40,9 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
         if leader:
             say(backend.describe())
             say(plan(config, folder, train, steps))
+            epochs = steps / steps_per_epoch(len(train), config.batch_size, config.grad_accumulation)
+            for note in advice.notes(config, len(train), epochs):
+                say(f"Note: {note}")
         model = backend.load(folder.path, encoder)
         trainer = backend.Trainer(model, method, train, config, steps, record["model"]["weights"])
         watcher = Watcher(model, TASKS[given.dataset["type"]], [row for _, row in rows["valid"]], config)
