@@ -4,6 +4,7 @@ What layers take grows with their number, so two short models tell the slope and
 the loss. Only what a short model needs is loaded; where a folder has no weights at all, the layers are filled with a constant.
 """
 
+import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -190,6 +191,7 @@ def _measured(
         yield from [] if slow else [[rows[0]] * count]
         yield from [[rows[1]] * count] * (1 if slow else 2)
 
+    gc.collect()  # an earlier model that goes away meanwhile would be taken for memory that this one gives back
     held = mx.get_active_memory()
     for step in trainer.run(lambda: False, batches()):
         seconds.append(step.seconds)
