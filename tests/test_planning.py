@@ -65,6 +65,63 @@ def test_a_folder_without_weights_is_enough(tiny_gemma: Path, tmp_path: Path) ->
         mlx.footprint(tmp_path / "bare", METHODS["sft"], config, rows, rows, available=1000)
 
 
+def copied(folder: Path, to: Path, weights: bool = False, **changes: Any) -> Path:
+    """A model folder with other values in config.json."""
+    shutil.copytree(folder, to, ignore=None if weights else shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (to / "config.json").write_text(json.dumps(config))
+    return to
+
+
+def planned(data: Path, model: Path, **settings: Any) -> planning.Plan:
+    config = TrainingConfig(data_dir=data / "data", model=str(model), **settings)
+    plan = planning.make(config, METHODS["sft"], load_backend("mlx"))
+    assert plan
+    return plan
+
+
+def test_fewer_trained_layers_than_kinds_of_layer(tiny_gemma: Path) -> None:
+    mlx, config, rows = load_backend("mlx"), TrainingConfig(lora_layers=1), examples(4, 40)
+    few = mlx.footprint(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB)
+    whole = mlx.footprint(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB, whole=True)
+    assert few.measured_layers == (2, 4) and few.trainable == whole.trainable
+    assert few.peak_mb == pytest.approx(whole.peak_mb, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"intermediate_size": 0}, "MLX cannot load this model: float division by zero"),
+        ({"num_attention_heads": 1}, "MLX cannot run this model: .reshape."),
+        ({"layer_types": ["full_attention"]}, "must be equal to the number of `layer_types`"),
+        ({"quantization": {"group_size": 64, "bits": 4, "mode": "x"}}, "MLX cannot quantise this model: Invalid"),
+        ({"vocab_size": 100}, "the tokenizer makes token [0-9]+ of the rows, and the model knows 100"),
+    ],
+    ids=str,
+)
+def test_a_config_that_makes_no_sense_is_refused(
+    data: Path, tiny_model: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    folder = copied(tiny_model, tmp_path / "model", **changes)
+    with pytest.raises(UserError, match=words) as caught:
+        planned(data, folder)
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_weights_of_another_size_are_refused_and_half_of_them_are_none(
+    data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="Expected shape"):
+        planned(data, copied(tiny_model, tmp_path / "other", weights=True, intermediate_size=256))
+    quantised = {"quantization": {"group_size": 32, "bits": 4}, "layer_types": None}
+    bare = planned(data, copied(tiny_model, tmp_path / "bare", **quantised)).footprint
+    half = copied(tiny_model, tmp_path / "half", weights=True, **quantised)
+    (half / "model.safetensors").rename(half / "model-00001-of-00002.safetensors")
+    files = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (half / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    assert planned(data, half).footprint.weights_mb == bare.weights_mb
+
+
 def test_dry_run_says_what_the_run_would_take_and_writes_nothing(data: Path, tiny_model: Path) -> None:
     before = sorted(data.rglob("*"))
     done = run(data, "train.py", "--model", tiny_model, "--quick-test", "--dry-run", COLUMNS="200")

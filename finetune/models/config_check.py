@@ -20,6 +20,9 @@ def problems(config: Mapping[str, Any]) -> Iterator[str]:
         value = text.get(name, 1)
         if type(value) is not int or not 1 <= value <= most:
             yield f"{name} in config.json is {value!r}"
+    pattern = text.get("sliding_window_pattern")
+    if pattern is not None and (type(pattern) is not int or pattern < 1):
+        yield f"sliding_window_pattern in config.json is {pattern!r}"
     quantization = config.get("quantization")
     if quantization is None:
         return
