@@ -1,5 +1,6 @@
 """What a training run would be: its work, its memory, its time, and what to change where it does not fit."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -57,7 +58,7 @@ class Plan:
     model: str
     work: Work
     footprint: Footprint
-    total_mb: float  # memory that this process may have
+    total_mb: float  # memory that this process may have; infinite where the system does not say
     available_mb: float
     remedy: Remedy | None
 
@@ -95,7 +96,10 @@ def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | 
     contradictions.check_validation(config, work.valid_rows)
     if not config.probe:
         say("Measuring a step on some layers of the model ...")
-    total, available = machine.memory_bytes()  # before anything is in it
+    try:
+        total, available = map(float, machine.memory_bytes())  # before anything is in it
+    except OSError:
+        total = available = math.inf
     footprint = backend.footprint(
         given.folder.path, method, config, work.typical, work.largest, available, whole=config.probe
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from finetune import machine, planning, profiles
+from finetune import machine, plan_view, planning, profiles
 from finetune.backends import load_backend
 from finetune.cli import UserError
 from finetune.config import TrainingConfig
@@ -120,6 +120,18 @@ def test_weights_of_another_size_are_refused_and_half_of_them_are_none(
     files = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (half / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
     assert planned(data, half).footprint.weights_mb == bare.weights_mb
+
+
+def test_a_system_that_does_not_say_what_memory_it_has(
+    data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 8000 kB\n")
+    with pytest.raises(OSError, match="does not say"):
+        machine.memory_bytes(tmp_path)
+    monkeypatch.setattr(machine, "memory_bytes", lambda real=machine.memory_bytes: real(tmp_path))
+    plan_view.show(planned(data, tiny_model))
+    assert "needed, and this system does not say how much is free (at" in " ".join(capsys.readouterr().out.split())
 
 
 def test_dry_run_says_what_the_run_would_take_and_writes_nothing(data: Path, tiny_model: Path) -> None:
