@@ -187,9 +187,16 @@ def test_validate_needs_no_model_and_finds_changed_rows(data: Path, tmp_path: Pa
         ("SmolLM2-1.7B-Instruct.Q4_1.gguf", 1.7e9),
         ("models/qwen3-0.6b", 600e6),
         ("builtin", 135e6),
+        ("0b", 270e6),
+        ("9" * 400 + "b", 270e6),
+        ("x" * 5000, 270e6),
+        ("~nobody-of-this-name/model", 270e6),
+        ("a\0b", 270e6),
+        ([], 270e6),
     ],
+    ids=lambda part: str(part)[:40].replace("\0", "NUL"),
 )
-def test_a_profile_takes_the_size_of_the_model_from_its_name(model: str, size: float) -> None:
+def test_a_profile_takes_the_size_of_the_model_from_its_name(model: Any, size: float) -> None:
     assert profiles.parameters(model) == size
 
 
@@ -211,6 +218,12 @@ def test_every_profile_holds_flags_and_reasons() -> None:
             "learning_rate": 1e-5,
         }.items()
     )
+
+
+@pytest.mark.parametrize("value", ["[a]", "{a: 1}", "3"])
+def test_a_profile_in_a_file_may_be_nonsense(tmp_path: Path, value: str) -> None:
+    (tmp_path / "run.yml").write_text(f"profile: {value}\n")
+    assert "run.yml:1: profile: " in refused(tmp_path, "train.py", "--config", "run.yml", "--validate")
 
 
 def test_flags_stand_above_profiles_and_profiles_above_modes(data: Path, tiny_model: Path) -> None:
