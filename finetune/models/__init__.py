@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from finetune import artifacts
 from finetune.cli import UserError, path_of
-from finetune.hub import download_snapshot
+from finetune.hub import ask_hub, download_snapshot
 from finetune.models import config_check
 from finetune.models.fingerprint import fingerprint
 
@@ -38,7 +38,8 @@ def find_model(name: str | None, say: Callable[[str], None], *, weights: bool = 
     """
     if name is None:
         try:
-            return _from_hub(DEFAULT_MODEL, weights)
+            # where the weights could not be fetched, a run would fall back: so does who needs none yet
+            return _from_hub(DEFAULT_MODEL, weights or ask_hub(DEFAULT_MODEL, "model") is not None)
         except UserError as error:
             model = find_model("builtin", say)
             say(
