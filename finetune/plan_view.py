@@ -98,7 +98,7 @@ def _time(plan: Plan) -> str:
     seconds, config = plan.seconds, plan.config
     more = f", {plan.validations} validations" if plan.validations else ""
     early = ", less where it stops early" if config.patience else ""
-    return f"about {_duration(seconds)}: {plan.footprint.seconds:.2g} s a step{more}{early}"
+    return f"about {_duration(seconds)}: {plan.seconds_per_step:.2g} s a step{more}{early}"
 
 
 def _duration(seconds: float) -> str:

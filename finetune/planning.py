@@ -78,9 +78,14 @@ class Plan:
     def seconds(self) -> float:
         """Of the whole run, but for the answers it shows."""
         work = self.work
-        per_token = self.footprint.seconds / (_computed(work.typical) * self.config.grad_accumulation)
         validated = self.validations * work.valid_rows * work.tokens / work.rows
-        return per_token * (work.tokens_per_step * work.steps + _FORWARD * validated)
+        return self.seconds_per_step * (work.steps + _FORWARD * validated / work.tokens_per_step)
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Of one with the batches that the rows are enough for."""
+        tokens = _computed(self.work.typical) * self.config.grad_accumulation
+        return self.footprint.seconds * self.work.tokens_per_step / tokens
 
 
 def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | None:

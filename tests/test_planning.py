@@ -168,6 +168,14 @@ def test_the_smallest_change_that_fits_is_named(data: Path, tiny_model: Path, mo
     assert hopeless.remedy is None or "4 bits" in hopeless.remedy.change
 
 
+def test_a_step_takes_no_longer_than_its_rows(data: Path, tiny_model: Path) -> None:
+    plan = planned(data, tiny_model, batch_size=2, grad_accumulation=1000, iters=3)
+    assert plan.seconds_per_step < plan.footprint.seconds / 20  # 27 batches are there
+    assert plan.seconds == pytest.approx(3 * plan.seconds_per_step, rel=0.2)
+    done = run(data, "train.py", "--validate", "--grad-accumulation", 1000)
+    assert "a step is to take 4000 rows and there are 54" in done.stderr
+
+
 def test_validate_needs_no_model_and_finds_changed_rows(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data / "data", tmp_path / "data")
     done = run(tmp_path, "train.py", "--validate", "--model", "no/such-model", "--epochs", 50)
