@@ -63,6 +63,8 @@ def test_a_folder_without_weights_is_enough(tiny_gemma: Path, tmp_path: Path) ->
     assert bare.peak_mb == pytest.approx(whole.peak_mb, rel=0.1)
     with pytest.raises(UserError, match=r"4 of its 4 layers alone take 0.0 GB, and 0.0 GB are free"):
         mlx.footprint(tmp_path / "bare", METHODS["sft"], config, rows, rows, available=1000)
+    with pytest.raises(UserError, match=r"alone take 0.2 GB"):  # adapters and optimizer count
+        mlx.footprint(tiny_gemma, METHODS["sft"], TrainingConfig(lora_rank=4096), rows, rows, available=GB / 10)
 
 
 def copied(folder: Path, to: Path, weights: bool = False, **changes: Any) -> Path:
