@@ -18,6 +18,9 @@ def notes(config: TrainingConfig, rows: int, epochs: float, thinnest: int | None
             yield f"{flag(name)} {getattr(config, name)} is the profile's; {mode} mode alone would have {value}"
     if config.quick_test and config.eval_samples == 0:
         yield "quick mode shows that everything works; it is too short to judge a model by"
+    if 0 < rows < config.batch_size * config.grad_accumulation:
+        wanted = config.batch_size * config.grad_accumulation
+        yield f"a step is to take {wanted} rows and there are {rows}: each takes all (smaller --batch-size)"
     if epochs > _MANY_EPOCHS and config.patience is None:
         yield f"{rows} rows are seen {epochs:.0f} times each: they will be learned by heart (fewer --iters, or --patience 3)"
     if 0 < rows < _FEW_ROWS and config.lora_dropout > 0:

@@ -212,7 +212,8 @@ def training_layers(explicit: Mapping[str, Any]) -> list[Layer]:
     """The same for train.py, strongest first: the YAML file, then the mode."""
     layers = file_layers(TrainingConfig, explicit)
     given = [("flag", explicit), *layers]
-    if (profile := strongest(given, "profile")) in profiles.PROFILES:
+    profile = strongest(given, "profile")
+    if isinstance(profile, str) and profile in profiles.PROFILES:
         size, values = profiles.read(profile, strongest(given, "model"))
         layers.append((f"{profile} profile, {size}", values))
     layers.append(_mode(given))

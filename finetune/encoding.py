@@ -36,6 +36,7 @@ class ChatEncoder:
     def __init__(self, folder: Path, template: Template | str | None = None):
         # a tokenizer needs no PyTorch; without this transformers tells the user that it is missing
         os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoTokenizer
 
         self._folder = folder
@@ -43,6 +44,10 @@ class ChatEncoder:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}") from None
+        except (StrictDataclassError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+            # what transformers makes of a config.json that contradicts itself
+            why = " ".join(str(error).split())
+            raise UserError(f"{folder}: config.json or tokenizer cannot be read: {why[:200]}") from None
         added = self.tokenizer.added_tokens_decoder
         if isinstance(template, Template):
             special = {token.content for token in added.values() if token.special}

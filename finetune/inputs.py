@@ -1,5 +1,7 @@
 """What a training run starts from: rows, model, tokenizer. Whatever is wrong with them is found here, before any work."""
 
+import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +46,20 @@ def read(config: TrainingConfig, *, weights: bool = True) -> Inputs:
     folder = find_model(config.model, say, weights=weights)
     encoder = ChatEncoder(folder.path, template)
     train, valid = (_encoded(encoder, rows, split, config) for split in ("train", "valid"))
+    _check_vocabulary(folder, [*train, *valid])
     return Inputs(dataset, rows, folder, encoder, train, valid, count - len(rows["train"]))
+
+
+def _check_vocabulary(folder: ModelFolder, examples: list[Example]) -> None:
+    """UserError where the tokenizer has tokens that the model does not know: MLX would read beside its weights."""
+    config = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
+    known = (config.get("text_config") or config).get("vocab_size", math.inf)
+    highest = max(max(example.tokens) for example in examples)
+    if highest >= known:
+        raise UserError(
+            f"{folder.name}: the tokenizer makes token {highest} of the rows, and the model knows {known}"
+            " (take the tokenizer that belongs to the model)"
+        )
 
 
 def _encoded(encoder: ChatEncoder, rows: Rows, split: str, config: TrainingConfig) -> list[Example]:

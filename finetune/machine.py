@@ -57,13 +57,16 @@ def memory_bytes(root: Path = Path("/")) -> tuple[int, int]:
 
     OSError where it cannot be found out. ``root`` is where proc/ and sys/ lie.
     """
-    if sys.platform == "darwin":
-        return _memory_of_mac()
-    lines = (line.split() for line in (root / "proc/meminfo").read_text().splitlines())
-    kilobytes = {words[0]: int(words[1]) for words in lines}
-    total, available = kilobytes["MemTotal:"] * 1024, kilobytes["MemAvailable:"] * 1024
-    for limit, used in _control_groups(root):
-        total, available = min(total, limit), min(available, max(0, limit - used))
+    try:
+        if sys.platform == "darwin":
+            return _memory_of_mac()
+        lines = (line.split() for line in (root / "proc/meminfo").read_text().splitlines())
+        kilobytes = {words[0]: int(words[1]) for words in lines}
+        total, available = kilobytes["MemTotal:"] * 1024, kilobytes["MemAvailable:"] * 1024
+        for limit, used in _control_groups(root):
+            total, available = min(total, limit), min(available, max(0, limit - used))
+    except (LookupError, ValueError, subprocess.TimeoutExpired) as error:
+        raise OSError(f"the system does not say how much memory there is: {error}") from None
     return total, available
 
 

@@ -1,5 +1,6 @@
 """A plan, for people: what the run would do, what it would take, and whether this machine has that."""
 
+import math
 import textwrap
 
 from finetune import advice
@@ -73,10 +74,10 @@ def _memory(plan: Plan, bar: str) -> list[str]:
     parts["spare and Python"] = plan.needed_mb - found.peak_mb
     how = "measured" if not found.layers_mb else f"from {found.measured_layers[-1]} of {found.layers} layers"
     verdict = "it fits" if plan.fits else "it does NOT fit"
-    lines = [
-        f"{_gb(plan.needed_mb)} needed, {_gb(plan.available_mb)} free of {_gb(plan.total_mb)}: {verdict}"
-        f" (at the peak of the longest batch, {how})"
-    ]
+    free = f"{_gb(plan.available_mb)} free of {_gb(plan.total_mb)}: {verdict}"
+    if math.isinf(plan.total_mb):
+        free = "and this system does not say how much is free"
+    lines = [f"{_gb(plan.needed_mb)} needed, {free} (at the peak of the longest batch, {how})"]
     most = max(parts.values())
     for name, size in parts.items():
         lines.append(f"  {name:<20} {_gb(size):>9}  {bar[: round(len(bar) * size / most)]}".rstrip())
@@ -97,7 +98,7 @@ def _time(plan: Plan) -> str:
     seconds, config = plan.seconds, plan.config
     more = f", {plan.validations} validations" if plan.validations else ""
     early = ", less where it stops early" if config.patience else ""
-    return f"about {_duration(seconds)}: {plan.footprint.seconds:.2g} s a step{more}{early}"
+    return f"about {_duration(seconds)}: {plan.seconds_per_step:.2g} s a step{more}{early}"
 
 
 def _duration(seconds: float) -> str:

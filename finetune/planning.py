@@ -1,5 +1,6 @@
 """What a training run would be: its work, its memory, its time, and what to change where it does not fit."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -57,7 +58,7 @@ class Plan:
     model: str
     work: Work
     footprint: Footprint
-    total_mb: float  # memory that this process may have
+    total_mb: float  # memory that this process may have; infinite where the system does not say
     available_mb: float
     remedy: Remedy | None
 
@@ -77,9 +78,14 @@ class Plan:
     def seconds(self) -> float:
         """Of the whole run, but for the answers it shows."""
         work = self.work
-        per_token = self.footprint.seconds / (_computed(work.typical) * self.config.grad_accumulation)
         validated = self.validations * work.valid_rows * work.tokens / work.rows
-        return per_token * (work.tokens_per_step * work.steps + _FORWARD * validated)
+        return self.seconds_per_step * (work.steps + _FORWARD * validated / work.tokens_per_step)
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Of one with the batches that the rows are enough for."""
+        tokens = _computed(self.work.typical) * self.config.grad_accumulation
+        return self.footprint.seconds * self.work.tokens_per_step / tokens
 
 
 def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | None:
@@ -95,7 +101,10 @@ def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | 
     contradictions.check_validation(config, work.valid_rows)
     if not config.probe:
         say("Measuring a step on some layers of the model ...")
-    total, available = machine.memory_bytes()  # before anything is in it
+    try:
+        total, available = map(float, machine.memory_bytes())  # before anything is in it
+    except OSError:
+        total = available = math.inf
     footprint = backend.footprint(
         given.folder.path, method, config, work.typical, work.largest, available, whole=config.probe
     )

@@ -98,7 +98,10 @@ def _train(trainer: Any, progress: RunProgress, bar: Progress, stop: Callable[[]
 
 def _check_memory(held_mb: float) -> None:
     """UserError where the model could not even be loaded: the system would end the process, after a while, without a word."""
-    total_mb = machine.memory_bytes()[0] / 1e6
+    try:
+        total_mb = machine.memory_bytes()[0] / 1e6
+    except OSError:  # then nobody can say
+        return
     if held_mb > total_mb:
         raise UserError(
             f"the model takes {held_mb / 1e3:.1f} GB before the first step, and this machine has {total_mb / 1e3:.1f} GB"

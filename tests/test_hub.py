@@ -34,6 +34,7 @@ try:
 except UserError as error:
     print(json.dumps([str(error), error.exit_code, said]))
 """
+FIND_WITHOUT_WEIGHTS = FIND.replace("said.append)", "said.append, weights=False)")
 
 
 @pytest.fixture
@@ -112,6 +113,22 @@ def test_the_default_comes_from_the_hub_and_stays_in_its_cache(repositories: Pat
     assert files == ["config.json", "model.safetensors", "tokenizer.json"]
     assert run(FIND, DEFAULT_MODEL, hub.url) == found  # nobody answers any more
     assert run(FIND, None, hub.url, HF_HUB_OFFLINE="1") == found
+
+
+def test_a_plan_fetches_no_weights_and_does_not_pass_for_the_whole(repositories: Path, run: Any) -> None:
+    small = ["config.json", "tokenizer.json"]
+    with LoopbackHub(repositories) as hub:
+        assert run(FIND_WITHOUT_WEIGHTS, None, hub.url)[3] == small
+        offline = {"HF_HUB_OFFLINE": "1"}
+        assert run(FIND_WITHOUT_WEIGHTS, DEFAULT_MODEL, hub.url, **offline)[3] == small
+        message, exit_code, _ = run(FIND, DEFAULT_MODEL, hub.url, **offline)
+        assert exit_code == 2 and "not in the cache" in message
+        # without a name the plan is for the model that the run would take
+        for script in (FIND, FIND_WITHOUT_WEIGHTS):
+            name, _, _, _, [warning] = run(script, None, hub.url, **offline)
+            assert name == "builtin" and "the default model is not available" in warning
+        assert run(FIND, None, hub.url)[3] == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert run(FIND_WITHOUT_WEIGHTS, None, hub.url)[0] == DEFAULT_MODEL  # nobody answers any more
 
 
 def test_only_the_default_falls_back(repositories: Path, run: Any) -> None:

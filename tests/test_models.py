@@ -346,6 +346,35 @@ def test_a_folder_is_checked_and_everything_that_is_wrong_named(tmp_path: Path) 
         assert problem in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "changes, problem",
+    [
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers in config.json is 1000000"),
+        ({"hidden_size": 0}, "hidden_size in config.json is 0"),
+        ({"vocab_size": "many"}, "vocab_size in config.json is 'many'"),
+        ({"text_config": [1]}, "text_config in config.json is not a mapping"),
+        ({"model_type": None}, "config.json has no model_type"),
+        ({"quantization": {"group_size": 0, "bits": 0}}, "quantization in config.json is 0 bits in groups of 0"),
+        ({"quantization": "x"}, "quantization in config.json is 'x'"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("weights", [True, False])
+def test_sizes_that_no_model_has_are_refused(tmp_path: Path, changes: dict, problem: str, weights: bool) -> None:
+    convert(write_gguf(tmp_path / "tiny.gguf", "llama"), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | changes
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=problem):
+        find_model(str(tmp_path), print, weights=weights)
+
+
+def test_an_index_of_weights_may_be_nonsense(tmp_path: Path) -> None:
+    convert(write_gguf(tmp_path / "tiny.gguf", "llama"), tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": ["model.safetensors"]}')
+    with pytest.raises(UserError, match="has no list of files"):
+        find_model(str(tmp_path), print)
+
+
 PARAGRAPH = (
     "Every spring the river rises over its banks and covers the low fields with brown water. The farmers of"
     " the valley do not complain, because the flood leaves behind a layer of rich soil that feeds the wheat"

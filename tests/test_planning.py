@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from finetune import machine, planning, profiles
+from finetune import machine, plan_view, planning, profiles
 from finetune.backends import load_backend
 from finetune.cli import UserError
 from finetune.config import TrainingConfig
@@ -63,6 +63,77 @@ def test_a_folder_without_weights_is_enough(tiny_gemma: Path, tmp_path: Path) ->
     assert bare.peak_mb == pytest.approx(whole.peak_mb, rel=0.1)
     with pytest.raises(UserError, match=r"4 of its 4 layers alone take 0.0 GB, and 0.0 GB are free"):
         mlx.footprint(tmp_path / "bare", METHODS["sft"], config, rows, rows, available=1000)
+    with pytest.raises(UserError, match=r"alone take 0.2 GB"):  # adapters and optimizer count
+        mlx.footprint(tiny_gemma, METHODS["sft"], TrainingConfig(lora_rank=4096), rows, rows, available=GB / 10)
+
+
+def copied(folder: Path, to: Path, weights: bool = False, **changes: Any) -> Path:
+    """A model folder with other values in config.json."""
+    shutil.copytree(folder, to, ignore=None if weights else shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (to / "config.json").write_text(json.dumps(config))
+    return to
+
+
+def planned(data: Path, model: Path, **settings: Any) -> planning.Plan:
+    config = TrainingConfig(data_dir=data / "data", model=str(model), **settings)
+    plan = planning.make(config, METHODS["sft"], load_backend("mlx"))
+    assert plan
+    return plan
+
+
+def test_fewer_trained_layers_than_kinds_of_layer(tiny_gemma: Path) -> None:
+    mlx, config, rows = load_backend("mlx"), TrainingConfig(lora_layers=1), examples(4, 40)
+    few = mlx.footprint(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB)
+    whole = mlx.footprint(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB, whole=True)
+    assert few.measured_layers == (2, 4) and few.trainable == whole.trainable
+    assert few.peak_mb == pytest.approx(whole.peak_mb, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"intermediate_size": 0}, "MLX cannot load this model: float division by zero"),
+        ({"num_attention_heads": 1}, "MLX cannot run this model: .reshape."),
+        ({"layer_types": ["full_attention"]}, "must be equal to the number of `layer_types`"),
+        ({"quantization": {"group_size": 64, "bits": 4, "mode": "x"}}, "MLX cannot quantise this model: Invalid"),
+        ({"vocab_size": 100}, "the tokenizer makes token [0-9]+ of the rows, and the model knows 100"),
+    ],
+    ids=str,
+)
+def test_a_config_that_makes_no_sense_is_refused(
+    data: Path, tiny_model: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    folder = copied(tiny_model, tmp_path / "model", **changes)
+    with pytest.raises(UserError, match=words) as caught:
+        planned(data, folder)
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_weights_of_another_size_are_refused_and_half_of_them_are_none(
+    data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="Expected shape"):
+        planned(data, copied(tiny_model, tmp_path / "other", weights=True, intermediate_size=256))
+    quantised = {"quantization": {"group_size": 32, "bits": 4}, "layer_types": None}
+    bare = planned(data, copied(tiny_model, tmp_path / "bare", **quantised)).footprint
+    half = copied(tiny_model, tmp_path / "half", weights=True, **quantised)
+    (half / "model.safetensors").rename(half / "model-00001-of-00002.safetensors")
+    files = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (half / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    assert planned(data, half).footprint.weights_mb == bare.weights_mb
+
+
+def test_a_system_that_does_not_say_what_memory_it_has(
+    data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 8000 kB\n")
+    with pytest.raises(OSError, match="does not say"):
+        machine.memory_bytes(tmp_path)
+    monkeypatch.setattr(machine, "memory_bytes", lambda real=machine.memory_bytes: real(tmp_path))
+    plan_view.show(planned(data, tiny_model))
+    assert "needed, and this system does not say how much is free (at" in " ".join(capsys.readouterr().out.split())
 
 
 def test_dry_run_says_what_the_run_would_take_and_writes_nothing(data: Path, tiny_model: Path) -> None:
@@ -99,6 +170,14 @@ def test_the_smallest_change_that_fits_is_named(data: Path, tiny_model: Path, mo
     assert hopeless.remedy is None or "4 bits" in hopeless.remedy.change
 
 
+def test_a_step_takes_no_longer_than_its_rows(data: Path, tiny_model: Path) -> None:
+    plan = planned(data, tiny_model, batch_size=2, grad_accumulation=1000, iters=3)
+    assert plan.seconds_per_step < plan.footprint.seconds / 20  # 27 batches are there
+    assert plan.seconds == pytest.approx(3 * plan.seconds_per_step, rel=0.2)
+    done = run(data, "train.py", "--validate", "--grad-accumulation", 1000)
+    assert "a step is to take 4000 rows and there are 54" in done.stderr
+
+
 def test_validate_needs_no_model_and_finds_changed_rows(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data / "data", tmp_path / "data")
     done = run(tmp_path, "train.py", "--validate", "--model", "no/such-model", "--epochs", 50)
@@ -118,9 +197,16 @@ def test_validate_needs_no_model_and_finds_changed_rows(data: Path, tmp_path: Pa
         ("SmolLM2-1.7B-Instruct.Q4_1.gguf", 1.7e9),
         ("models/qwen3-0.6b", 600e6),
         ("builtin", 135e6),
+        ("0b", 270e6),
+        ("9" * 400 + "b", 270e6),
+        ("x" * 5000, 270e6),
+        ("~nobody-of-this-name/model", 270e6),
+        ("a\0b", 270e6),
+        ([], 270e6),
     ],
+    ids=lambda part: str(part)[:40].replace("\0", "NUL"),
 )
-def test_a_profile_takes_the_size_of_the_model_from_its_name(model: str, size: float) -> None:
+def test_a_profile_takes_the_size_of_the_model_from_its_name(model: Any, size: float) -> None:
     assert profiles.parameters(model) == size
 
 
@@ -142,6 +228,12 @@ def test_every_profile_holds_flags_and_reasons() -> None:
             "learning_rate": 1e-5,
         }.items()
     )
+
+
+@pytest.mark.parametrize("value", ["[a]", "{a: 1}", "3"])
+def test_a_profile_in_a_file_may_be_nonsense(tmp_path: Path, value: str) -> None:
+    (tmp_path / "run.yml").write_text(f"profile: {value}\n")
+    assert "run.yml:1: profile: " in refused(tmp_path, "train.py", "--config", "run.yml", "--validate")
 
 
 def test_flags_stand_above_profiles_and_profiles_above_modes(data: Path, tiny_model: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from finetune import artifacts
 from finetune.cli import UserError, path_of
-from finetune.hub import download_snapshot
+from finetune.hub import ask_hub, download_snapshot
+from finetune.models import config_check
 from finetune.models.fingerprint import fingerprint
 
 DEFAULT_MODEL = "google/gemma-3-270m-it"
@@ -37,7 +38,8 @@ def find_model(name: str | None, say: Callable[[str], None], *, weights: bool = 
     """
     if name is None:
         try:
-            return _from_hub(DEFAULT_MODEL, weights)
+            # where the weights could not be fetched, a run would fall back: so does who needs none yet
+            return _from_hub(DEFAULT_MODEL, weights or ask_hub(DEFAULT_MODEL, "model") is not None)
         except UserError as error:
             model = find_model("builtin", say)
             say(
@@ -101,22 +103,26 @@ def _check_folder(folder: Path, needs_weights: bool) -> None:
 
     problems = []
 
-    def read(file: str) -> dict[str, Any]:
+    def read(file: str) -> dict[str, Any] | None:
         try:
             return dict(json.loads((folder / file).read_text(encoding="utf-8")))
         except FileNotFoundError:
             problems.append(f"{file} is missing")
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             problems.append(f"{file} cannot be read ({error})")
-        return {}
+        return None
 
-    if (config := read("config.json")) and "model_type" not in config:
-        problems.append("config.json has no model_type")
+    if (config := read("config.json")) is not None:
+        problems += config_check.problems(config)
     weights = {file.name for file in folder.glob("model*.safetensors")}
     if needs_weights:
         weights = weights or {"model.safetensors"}
     if needs_weights and (folder / "model.safetensors.index.json").exists():
-        weights |= set(read("model.safetensors.index.json").get("weight_map", {}).values())
+        index = read("model.safetensors.index.json") or {}
+        try:
+            weights |= {str(file) for file in index.get("weight_map", {}).values()}
+        except AttributeError:
+            problems.append("model.safetensors.index.json has no list of files")
     for file in sorted(weights):
         try:
             with safe_open(folder / file, framework="numpy"):  # reads the header, compares it with the size

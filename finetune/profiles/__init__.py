@@ -14,7 +14,7 @@ _BYTES = {".safetensors": 2.0, ".gguf": 0.65}  # of a weight, as such files usua
 PROFILES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.yml"))}
 
 
-def read(name: str, model: str | None) -> tuple[str, dict[str, Any]]:
+def read(name: str, model: Any) -> tuple[str, dict[str, Any]]:
     """What a profile says for a model of this size, and the size it was written for. Sizes are compared as ratios."""
     import yaml
 
@@ -27,17 +27,23 @@ def read(name: str, model: str | None) -> tuple[str, dict[str, Any]]:
     return nearest, {key: float(value) if key == "learning_rate" else value for key, value in values.items()}
 
 
-def parameters(model: str | None) -> float:
-    """About how many a model has, by its name, else by its files: good enough to choose among sizes."""
-    if model is None:
+def parameters(model: Any) -> float:
+    """About how many a model has, by its name, else by its files: good enough to choose among sizes.
+
+    What is no model is refused by whoever looks for it, not here.
+    """
+    if not isinstance(model, str):
         return _DEFAULT
     if model == "builtin":
         return _BUILTIN
-    if size := _size(model):
+    if (size := _size(model)) and math.isfinite(size):
         return size
-    path = Path(model).expanduser()
-    files = list(path.glob("*.safetensors")) if path.is_dir() else [path]
-    return sum(file.stat().st_size / _BYTES.get(file.suffix, 2.0) for file in files if file.is_file()) or _DEFAULT
+    try:
+        path = Path(model).expanduser()
+        files = list(path.glob("*.safetensors")) if path.is_dir() else [path]
+        return sum(file.stat().st_size / _BYTES.get(file.suffix, 2.0) for file in files if file.is_file()) or _DEFAULT
+    except (OSError, RuntimeError, ValueError):
+        return _DEFAULT
 
 
 def _size(name: str) -> float | None:

@@ -71,9 +71,12 @@ def footprint(
     cpu_math.install()
     sizes = _sizes(folder, config)
     trained = min(config.lora_layers or sizes.layers, sizes.layers)
-    few = min(sizes.period, trained)
-    counts = [sizes.layers] if whole else sorted({few, min(few + _more_layers(folder, few, available), trained)})
-    if (smallest := _bytes(_network(folder, counts[-1]).parameters())) > available:
+    few = min(sizes.period, sizes.layers)  # fewer would be another model, or none that runs
+    most = sizes.layers if trained <= few else trained
+    counts = [sizes.layers] if whole else sorted({few, min(few + _more_layers(folder, few, available), most)})
+    smallest = _bytes(_network(folder, counts[-1]).parameters())
+    smallest += round((sizes.adapters + sizes.optimizer) * min(1.0, counts[-1] / trained))
+    if smallest > available:
         raise UserError(
             f"{folder}: {counts[-1]} of its {sizes.layers} layers alone take {smallest / 1e9:.1f} GB,"
             f" and {available / 1e9:.1f} GB are free (take a smaller model)"
@@ -84,9 +87,9 @@ def footprint(
     def slope(smaller: float, larger: float) -> float:
         return max(0.0, larger - smaller) / max(1, last.layers - first.layers)
 
-    if whole or last is first:
-        layers_bytes, others = 0.0, float(first.peak)
-        seconds = first.seconds
+    if whole or trained <= few:  # all that is trained was there each time
+        layers_bytes, others = 0.0, max(run.peak for run in runs)
+        seconds = last.seconds + (sizes.layers - last.layers) * slope(first.seconds, last.seconds)
     else:
         per_layer = slope(first.peak, last.peak)
         layers_bytes, others = per_layer * trained, max(0.0, last.peak - per_layer * last.layers)
@@ -175,11 +178,10 @@ def _measured(
 ) -> _Measured:
     """Steps on the first ``layers`` layers, trained as far as the settings say."""
     network = _network(folder, layers)
-    network.update(tree_map(_filled, network.parameters()) if not _weight_files(folder) else {})
+    network.update(tree_map(_filled, network.parameters()) if not _has_weights(folder) else {})
     if config.lora_layers is not None:
         config = replace(config, lora_layers=min(config.lora_layers, layers))
     examples = [*typical, *largest]
-    trainer = Trainer(MlxModel(network, None), method, examples, config, 4, "")  # type: ignore[arg-type]
     rows = list(range(len(typical))), list(range(len(typical), len(examples)))
     count = min(config.grad_accumulation, 2)  # more of them hold no more memory
     seconds: list[float] = []
@@ -191,12 +193,16 @@ def _measured(
         yield from [] if slow else [[rows[0]] * count]
         yield from [[rows[1]] * count] * (1 if slow else 2)
 
-    gc.collect()  # an earlier model that goes away meanwhile would be taken for memory that this one gives back
-    held = mx.get_active_memory()
-    for step in trainer.run(lambda: False, batches()):
-        seconds.append(step.seconds)
-        peaks.append(mx.get_peak_memory() - held)
-        mx.reset_peak_memory()
+    try:
+        trainer = Trainer(MlxModel(network, None), method, examples, config, 4, "")  # type: ignore[arg-type]
+        gc.collect()  # an earlier model that goes away meanwhile would be taken for memory that this one gives back
+        held = mx.get_active_memory()
+        for step in trainer.run(lambda: False, batches()):
+            seconds.append(step.seconds)
+            peaks.append(mx.get_peak_memory() - held)
+            mx.reset_peak_memory()
+    except (IndexError, ValueError) as error:  # sizes that contradict each other show only where they meet
+        raise UserError(f"{folder}: MLX cannot run this model: {first_line(error)}") from None
     mx.clear_cache()
     with_largest = peaks[2:] or peaks[1:]
     return _Measured(
@@ -214,16 +220,22 @@ def _network(folder: Path, layers: int | None = None) -> Any:
     if layers is not None:
         text = _text_config(folder)
         fewer = {"num_hidden_layers": layers}
-        if "layer_types" in text:
+        if text.get("layer_types"):
             fewer["layer_types"] = text["layer_types"][:layers]
         if "text_config" in _config(folder):
             fewer = {"text_config": {**text, **fewer}}
     try:
-        network, config = load_model(folder, lazy=True, strict=False, model_config=fewer)
-    except (ValueError, FileNotFoundError, KeyError, TypeError) as error:
+        network, config = load_model(
+            folder, lazy=True, strict=layers is None and _has_weights(folder), model_config=fewer
+        )
+    except FileNotFoundError as error:
         raise UserError(f"{folder}: MLX cannot load this model: {first_line(error)}") from None
-    if (quantization := config.get("quantization")) and not _weight_files(folder):
-        nn.quantize(network, quantization["group_size"], quantization["bits"], mode=quantization.get("mode", "affine"))
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # a config.json that MLX does not understand, or whose sizes contradict each other
+        why = first_line(error) or type(error).__name__
+        raise UserError(f"{folder}: MLX cannot load this model: {why}") from None
+    if (quantization := config.get("quantization")) and not _has_weights(folder):
+        _quantize(folder, network, quantization)
     network.update(
         tree_map(lambda a: a.astype(DTYPE) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
     )
@@ -231,13 +243,34 @@ def _network(folder: Path, layers: int | None = None) -> Any:
     return network
 
 
+def _quantize(folder: Path, network: Any, quantization: Mapping[str, Any]) -> None:
+    """What is not quantised yet, as far as its sizes allow; a layer may have its own setting under its name."""
+    group = quantization["group_size"]
+
+    def wanted(name: str, module: Any) -> Any:
+        fits = hasattr(module, "to_quantized") and module.weight.shape[-1] % group == 0
+        return quantization.get(name, True) if fits else False
+
+    try:
+        nn.quantize(
+            network, group, quantization["bits"], mode=quantization.get("mode", "affine"), class_predicate=wanted
+        )
+    except ValueError as error:
+        raise UserError(f"{folder}: MLX cannot quantise this model: {first_line(error)}") from None
+
+
 def _filled(array: Any) -> Any:
     """Random numbers would take longer to draw than the steps."""
     return mx.full(array.shape, 0.01, array.dtype) if mx.issubdtype(array.dtype, mx.floating) else mx.zeros_like(array)
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    return list(folder.glob("model*.safetensors"))
+def _has_weights(folder: Path) -> bool:
+    """All of them: where a download broke off, what is there is as good as nothing."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return all((folder / file).exists() for file in files)
+    return any(folder.glob("model*.safetensors"))
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
