@@ -37,12 +37,16 @@ def values(path: Path, document: Entry, own: str, sections: Sections) -> dict[st
     return found[own]
 
 
-def _of_class(path: Path, entries: Mapping[str, Entry], config_class: type, sections: Iterable[str] = ()) -> dict[str, Given]:
+def _of_class(
+    path: Path, entries: Mapping[str, Entry], config_class: type, sections: Iterable[str] = ()
+) -> dict[str, Given]:
     known = [field.name for field in flags_of(config_class) if field.metadata["in_file"]]
     named = {field.name for field in flags_of(config_class)} - set(known)
     for key, entry in entries.items():
         if key in named:
-            raise UserError(f"{path}:{entry.line}: {key!r} cannot stand in a file (give {flag(key)} on the command line)")
+            raise UserError(
+                f"{path}:{entry.line}: {key!r} cannot stand in a file (give {flag(key)} on the command line)"
+            )
         if key not in known:
             raise unknown(path, key, entry.line, [*known, *sections])
     return given(path, entries)
