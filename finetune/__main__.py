@@ -1,11 +1,11 @@
 """What is around the pipeline, not in it. Each command says with --help what it does.
 
-python -m finetune doctor     is everything here that the scripts need?
-python -m finetune models     which models are in the caches, how large they are; --remove NAME
-python -m finetune completion bash
-                              completion of all flags, for eval "$(...)"; zsh too
+python -m finetune doctor             what is missing here, and the remedy
+python -m finetune models             the models in the caches; --remove NAME
+python -m finetune completion bash    all flags, for eval "$(...)"; zsh too
 """
 
+import shutil
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036  before the imports below, which an older one cannot read
@@ -39,7 +39,7 @@ def main() -> None:
         elif name == "--version":
             print(f"finetune {__version__}")
         elif name in ("-h", "--help"):
-            print((__doc__ or "").strip())
+            print(cli.fitted(__doc__ or "", max(40, shutil.get_terminal_size().columns)))
         else:
             raise cli.UserError(f"there is no command {name!r} (choose from {', '.join([*COMMANDS, 'completion'])})")
 

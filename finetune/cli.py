@@ -27,6 +27,7 @@ __all__ = [
     "build",
     "check_value",
     "first_line",
+    "fitted",
     "flag",
     "flags_of",
     "option",
@@ -139,17 +140,24 @@ class _Formatter(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=28)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        """Lines stay lines; of an example that is too long, what it is for goes below the command."""
-        lines = []
-        for line in text.strip().splitlines():
-            command, *about = re.split(" {2,}", line, maxsplit=1)
-            if len(line) <= width:
-                lines.append(line)
-            elif about:
-                lines += [command, *textwrap.wrap(about[0], width, initial_indent="    ", subsequent_indent="    ")]
-            else:
-                lines += textwrap.wrap(line, width)
-        return "\n".join(lines)
+        return fitted(text, width)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)  # --lora-scale stays in one piece
+
+
+def fitted(text: str, width: int) -> str:
+    """Lines stay lines; of an example that is too long, what it is for goes below the command."""
+    lines = []
+    for line in text.strip().splitlines():
+        command, *about = re.split(" {2,}", line, maxsplit=1)
+        if len(line) <= width:
+            lines.append(line)
+        elif about:
+            lines += [command, *textwrap.wrap(about[0], width, initial_indent="    ", subsequent_indent="    ")]
+        else:
+            lines += textwrap.wrap(line, width)
+    return "\n".join(lines)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -39,7 +39,8 @@ complete -o default -F _finetune python python3 @SCRIPT_NAMES@
 def script(shell: str) -> str:
     """What the shell has to read. UserError for a shell that is not in ``SHELLS``."""
     if shell not in SHELLS:
-        raise UserError(f"completion: there is no {shell!r} (choose from {', '.join(SHELLS)})")
+        wrong = f"there is no {shell!r}" if shell else "which shell?"
+        raise UserError(f"completion: {wrong} (choose from {', '.join(SHELLS)})")
     files = {name: _FILES.get(name, f"{name}.py") for name in SECTIONS}
     values, flags = [], []
     for name, file in files.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune import config_file, mlx_lm_config, profiles, yaml_file
-from finetune.cli import Given, Layer, flag, option, path_of
+from finetune.cli import Given, Layer, flag, flags_of, option, path_of
 
 _SEEDS = 2**31  # what every generator of random numbers takes
 QUICK_ROWS = 10
@@ -250,7 +250,13 @@ def _plain(value: Any) -> Any:
 
 
 def describe(config: TrainingConfig) -> str:
-    """Every value and where it came from, a line each."""
-    rows = [(flag(name), str(getattr(config, name)), origin) for name, origin in config.origins.items()]
+    """Every setting and where it came from, a line each; ``-`` for none, ``yes`` and ``no`` as in a file."""
+    words = {None: "-", True: "yes", False: "no"}
+    rows = []
+    for setting in flags_of(type(config)):
+        name, value = setting.name, getattr(config, setting.name)
+        if setting.metadata["in_file"]:
+            said = words[value] if value is None or isinstance(value, bool) else str(value)
+            rows.append((flag(name), said, config.origins[name]))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for name, value, origin in rows)

@@ -1,11 +1,11 @@
 """A YAML file as values for the fields of a configuration: flat, or with a section for each of several scripts."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from finetune.cli import Given, UserError, check_value, flags_of, shortened
+from finetune.cli import Given, UserError, check_value, flag, flags_of, shortened
 from finetune.yaml_file import Entry
 
 Sections = Mapping[str, type]  # the name of each script's section, and its configuration
@@ -20,7 +20,7 @@ def values(path: Path, document: Entry, own: str, sections: Sections) -> dict[st
     entries: dict[str, Entry] = document.value
     named = {key: _ALIASES.get(key, key) for key in entries if _ALIASES.get(key, key) in sections}
     if not named:
-        return _of_class(path, entries, sections[own])
+        return _of_class(path, entries, sections[own], sections)
     for key, entry in entries.items():
         if key not in named:
             raise UserError(f"{path}:{entry.line}: {key!r} stands beside sections (put it into one of them)")
@@ -37,11 +37,18 @@ def values(path: Path, document: Entry, own: str, sections: Sections) -> dict[st
     return found[own]
 
 
-def _of_class(path: Path, entries: Mapping[str, Entry], config_class: type) -> dict[str, Given]:
+def _of_class(
+    path: Path, entries: Mapping[str, Entry], config_class: type, sections: Iterable[str] = ()
+) -> dict[str, Given]:
     known = [field.name for field in flags_of(config_class) if field.metadata["in_file"]]
+    named = {field.name for field in flags_of(config_class)} - set(known)
     for key, entry in entries.items():
+        if key in named:
+            raise UserError(
+                f"{path}:{entry.line}: {key!r} cannot stand in a file (give {flag(key)} on the command line)"
+            )
         if key not in known:
-            raise unknown(path, key, entry.line, known)
+            raise unknown(path, key, entry.line, [*known, *sections])
     return given(path, entries)
 
 

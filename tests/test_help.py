@@ -1,6 +1,8 @@
 """What the scripts say of themselves: help, version, completion, and the page that shows the flags."""
 
+import os
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -22,6 +24,25 @@ def test_help_fits_and_has_headings(script: str) -> None:
         lines = said(script, "--help", columns).splitlines()
         assert max(map(len, lines)) <= columns
     assert "settings in a file:" in lines and f"python {script}.py" in "\n".join(lines)
+
+
+def test_names_of_flags_are_not_cut_at_the_end_of_a_line() -> None:
+    assert "--lora-scale: the factor" in " ".join(said("train", "--help", 60).split())
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_the_commands_around_the_scripts_fit(columns: int) -> None:
+    lines = subprocess.run(
+        [sys.executable, "-m", "finetune"],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": str(columns)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert max(map(len, lines)) <= columns
+    for name in ("doctor", "models", "completion"):
+        assert any(line.startswith(f"python -m finetune {name}") for line in lines)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -61,3 +82,5 @@ def test_bash_completes(tmp_path: Path, line: str, expected: list[str]) -> None:
 def test_an_unknown_shell_is_refused() -> None:
     with pytest.raises(UserError, match="there is no 'csh'"):
         completion.script("csh")
+    with pytest.raises(UserError, match=r"which shell\? \(choose from bash, zsh\)"):
+        completion.script("")

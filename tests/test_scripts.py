@@ -462,3 +462,5 @@ def test_dry_run_says_where_each_value_comes_from(tmp_path: Path) -> None:
     assert origins["--seed"] == ("1", "flag")
     assert origins["--iters"] == ("800", "conservative mode")
     assert origins["--lora-rank"][1] == "default"
+    assert origins["--quick-test"][0] == "no" and origins["--epochs"][0] == "-"
+    assert "--dry-run" not in origins and "--config" not in origins
