@@ -21,9 +21,9 @@ def main(config: TrainingConfig) -> None:
         return
     backend = load_backend(config.backend)
     if config.dry_run:
-        from finetune import plan_view, planning
+        from finetune import contradictions, plan_view, planning
 
-        print(describe(config), flush=True)
+        print(describe(config, dict(contradictions.without_effect(config))), flush=True)
         if plan := planning.make(config, method, backend):
             plan_view.show(plan)
         return

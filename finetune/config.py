@@ -249,14 +249,18 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Given) else value
 
 
-def describe(config: TrainingConfig) -> str:
-    """Every setting and where it came from, a line each; ``-`` for none, ``yes`` and ``no`` as in a file."""
+def describe(config: TrainingConfig, idle: Mapping[str, str] | None = None) -> str:
+    """Every setting and where it came from, a line each; ``-`` for none, ``yes`` and ``no`` as in a file.
+
+    ``idle`` says of the settings without effect what makes them so.
+    """
     words = {None: "-", True: "yes", False: "no"}
     rows = []
     for setting in flags_of(type(config)):
         name, value = setting.name, getattr(config, setting.name)
         if setting.metadata["in_file"]:
             said = words[value] if value is None or isinstance(value, bool) else str(value)
-            rows.append((flag(name), said, config.origins[name]))
+            why = f" (no effect {idle[name]})" if idle and name in idle else ""
+            rows.append((flag(name), said, config.origins[name] + why))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for name, value, origin in rows)

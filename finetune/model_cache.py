@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from finetune.cli import UserError, option, visible
 from finetune.models.cached import CachedModel, cached_models, remove
 
+_WIDE = 72  # columns that the revision needs
 _DAY = 24 * 3600
 
 
@@ -75,15 +76,17 @@ def _print_table(models: Sequence[CachedModel]) -> None:
         console.print("No models in the caches.")
         return
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("name", overflow="fold")
+    table.add_column("name", overflow="fold")  # never cut: --remove takes it
     table.add_column("where")
-    table.add_column("revision", no_wrap=True)
+    if wide := console.width >= _WIDE:
+        table.add_column("revision", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("last used", justify="right")
     for model in models:
         where = f"{model.where}: {model.problem}" if model.problem else model.where
         used = _ago(time.time() - model.last_used)
-        table.add_row(visible(model.name), where, visible(model.revision[:8]), _megabytes(model.size), used)
+        revision = [visible(model.revision[:8])] if wide else []
+        table.add_row(visible(model.name), where, *revision, _megabytes(model.size), used)
     console.print(table)
     console.print(f"Together {_megabytes(sum(model.size for model in models))}.")
 

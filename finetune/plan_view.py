@@ -4,6 +4,7 @@ import math
 import textwrap
 
 from finetune import advice
+from finetune.methods.schedules import warmup_steps
 from finetune.planning import Plan
 from finetune.progress import results
 
@@ -48,7 +49,8 @@ def _steps(plan: Plan) -> str:
     batches = "" if config.grad_accumulation == 1 else f"{config.grad_accumulation} x "
     return (
         f"{work.steps:,} of {batches}{config.batch_size} rows = {work.epochs:.1f} epochs"
-        f" ({work.steps_per_epoch:,} steps each), {work.padding:.0%} padding"
+        f" ({work.steps_per_epoch:,} steps each), {work.padding:.0%} padding;"
+        f" the first {warmup_steps(config.warmup, work.steps)} warm up"
     )
 
 
@@ -74,10 +76,13 @@ def _memory(plan: Plan, bar: str) -> list[str]:
     parts["spare and Python"] = plan.needed_mb - found.peak_mb
     how = "measured" if not found.layers_mb else f"from {found.measured_layers[-1]} of {found.layers} layers"
     verdict = "it fits" if plan.fits else "it does NOT fit"
-    free = f"{_gb(plan.available_mb)} free of {_gb(plan.total_mb)}: {verdict}"
+    free = f"{_gb(plan.available_mb)} of {_gb(plan.total_mb)} are free: {verdict}"
     if math.isinf(plan.total_mb):
-        free = "and this system does not say how much is free"
-    lines = [f"{_gb(plan.needed_mb)} needed, {free} (at the peak of the longest batch, {how})"]
+        free = "this system does not say how much is free"
+    lines = [
+        f"{_gb(found.peak_mb)} at the peak of the longest batch ({how}), {_gb(plan.needed_mb)} with Python and"
+        f" some room; {free}"
+    ]
     most = max(parts.values())
     for name, size in parts.items():
         lines.append(f"  {name:<20} {_gb(size):>9}  {bar[: round(len(bar) * size / most)]}".rstrip())

@@ -12,9 +12,14 @@ SCHEDULES: dict[str, Schedule] = {
 }
 
 
+def warmup_steps(wanted: int, steps: int) -> int:
+    """Half of the run at most."""
+    return min(wanted, steps // 2)
+
+
 def learning_rate(step: int, steps: int, peak: float, warmup: int, schedule: Schedule) -> float:
     """The rate of a step, counted from 1: up linearly during ``warmup`` steps, then down by ``schedule``."""
-    warmup = min(warmup, steps // 2)
+    warmup = warmup_steps(warmup, steps)
     if step <= warmup:
         return peak * step / (warmup + 1)
     return peak * schedule((step - warmup) / (steps - warmup + 1))
