@@ -60,7 +60,7 @@ def test_a_folder_without_weights_is_enough(tiny_gemma: Path, tmp_path: Path) ->
     shutil.copytree(tiny_gemma, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
     bare = mlx.footprint(tmp_path / "bare", METHODS["sft"], config, rows, rows, 8 * GB)
     assert (bare.parameters, bare.trainable, bare.layers) == (whole.parameters, whole.trainable, 4)
-    assert bare.peak_mb == pytest.approx(whole.peak_mb, rel=0.1)
+    assert bare.peak_mb == pytest.approx(whole.peak_mb, rel=0.2)
     with pytest.raises(UserError, match=r"4 of its 4 layers alone take 0.0 GB, and 0.0 GB are free"):
         mlx.footprint(tmp_path / "bare", METHODS["sft"], config, rows, rows, available=1000)
     with pytest.raises(UserError, match=r"alone take 0.2 GB"):  # adapters and optimizer count
@@ -133,7 +133,7 @@ def test_a_system_that_does_not_say_what_memory_it_has(
         machine.memory_bytes(tmp_path)
     monkeypatch.setattr(machine, "memory_bytes", lambda real=machine.memory_bytes: real(tmp_path))
     plan_view.show(planned(data, tiny_model))
-    assert "needed, and this system does not say how much is free (at" in " ".join(capsys.readouterr().out.split())
+    assert "some room; this system does not say how much is free" in " ".join(capsys.readouterr().out.split())
 
 
 def test_dry_run_says_what_the_run_would_take_and_writes_nothing(data: Path, tiny_model: Path) -> None:

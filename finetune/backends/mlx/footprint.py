@@ -82,6 +82,7 @@ def footprint(
             f" and {available / 1e9:.1f} GB are free (take a smaller model)"
         )
     runs = [_measured(folder, method, config, layers, typical, largest) for layers in counts]
+    gc.collect()  # what comes next has the memory to itself
     first, last = runs[0], runs[-1]
 
     def slope(smaller: float, larger: float) -> float:
