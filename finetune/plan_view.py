@@ -103,7 +103,7 @@ def _time(plan: Plan) -> str:
     seconds, config = plan.seconds, plan.config
     more = f", {plan.validations} validation{'s' * (plan.validations > 1)}" if plan.validations else ""
     early = ", less where it stops early" if config.patience else ""
-    return f"about {_duration(seconds)}: {plan.seconds_per_step:.2g} s a step{more}{early}"
+    return f"about {_duration(seconds)}: {plan.seconds_per_step:.1f} s a step{more}{early}"
 
 
 def _duration(seconds: float) -> str:
