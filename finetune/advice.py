@@ -29,5 +29,3 @@ def notes(config: TrainingConfig, rows: int, epochs: float, thinnest: int | None
         yield f"rank {config.lora_rank} is more than the smallest adapted matrix can have ({thinnest})"
     if config.learning_rate > (usual := _RATE[config.fine_tune_type]):
         yield f"a learning rate of {config.learning_rate:g} is high for {config.fine_tune_type} (usual: up to {usual:g})"
-    if epochs < 1 and rows >= _FEW_ROWS:
-        yield f"only {epochs:.0%} of the rows are used (--epochs 1 takes each once)"

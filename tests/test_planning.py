@@ -55,8 +55,9 @@ def test_the_estimate_is_near_the_peak_of_a_run(builtin_model: Path, settings: d
 
 def test_a_folder_without_weights_is_enough(tiny_gemma: Path, tmp_path: Path) -> None:
     """Layers with and without a window are measured, and both heads: tied here, and of its own."""
-    mlx, config, rows = load_backend("mlx"), TrainingConfig(), examples(4, 40)
+    mlx, config, rows = load_backend("mlx"), TrainingConfig(lora_rank=24), examples(4, 40)
     whole = mlx.footprint(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB)
+    assert whole.thinnest == 16  # one head of keys, whatever the rank
     shutil.copytree(tiny_gemma, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
     bare = mlx.footprint(tmp_path / "bare", METHODS["sft"], config, rows, rows, 8 * GB)
     assert (bare.parameters, bare.trainable, bare.layers) == (whole.parameters, whole.trainable, 4)

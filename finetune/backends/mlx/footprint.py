@@ -137,8 +137,7 @@ def _sizes(folder: Path, config: TrainingConfig) -> _Sizes:
     full = config.fine_tune_type == "full"
     return _Sizes(
         layers=len(network.layers),
-        # a [size, rank] and b [rank, size]
-        thinnest=min((max(array.shape) for name, array in trainable.items() if "lora_" in name), default=None),
+        thinnest=min((_side(name, array) for name, array in trainable.items() if "lora_" in name), default=None),
         parameters=parameters,
         trainable=adapters.count(network),
         weights=weights,
@@ -146,6 +145,11 @@ def _sizes(folder: Path, config: TrainingConfig) -> _Sizes:
         optimizer=_bytes(chosen.state),
         period=_period(folder, network),
     )
+
+
+def _side(name: str, array: Any) -> int:
+    """Of the adapted matrix: a is [size, rank], b [rank, size]."""
+    return int(array.shape[0 if name.endswith("lora_a") else -1])
 
 
 def _bytes(tree: Any) -> int:
