@@ -13,7 +13,11 @@ FIND_PYTHON = for python in $(PYTHON) ""; do \
 	"$$python" -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$$python cannot make virtual environments (install the package python$$version-venv)" >&2; exit 2; }
 
-.PHONY: help setup demo test test-faults check format lock clean distclean
+# The build of PyTorch that setup-torch takes on Linux. The one on PyPI brings 3 GB of CUDA; no other than the CPU index has "+cpu".
+TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: help setup setup-torch demo test test-faults check format lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +35,21 @@ setup: ## install the pinned requirements into .venv; PYTHON=python3.12 chooses 
 		-r requirements.txt -r requirements-builtin-model.txt; \
 	echo "$$wanted" > .venv/.setup; \
 	echo "Ready: .venv"
+
+# Torch first and alone: its CPU builds are on an index that has no hashes to pin. Then the rest, nothing of it with CUDA.
+setup-torch: setup ## add PyTorch, TRL and PEFT for --backend torch; on Linux TORCH=cpu or TORCH=cuda chooses the build
+	@set -e; build=; [ "$$(uname -s)" = Darwin ] || build=$(TORCH); \
+	wanted="build $$build, requirements $$(cat requirements-torch.txt | cksum)"; \
+	[ "$$(cat .venv/.setup-torch 2>/dev/null)" = "$$wanted" ] && exit; \
+	torch=torch==$$(sed -n 's/^# torch==//p' requirements-torch.txt); \
+	pip="$(RUN) -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all:"; \
+	echo "Installing $$torch$${build:+, $$build build}, TRL and PEFT: some minutes ..."; \
+	if [ "$$build" = cpu ]; then \
+		$$pip --no-deps "$$torch+cpu" 2>/dev/null || $$pip --no-deps --extra-index-url $(TORCH_INDEX) "$$torch+cpu"; \
+	else $(RUN) -m pip uninstall --quiet --yes torch; $$pip "$$torch"; fi; \
+	$$pip --no-deps --require-hashes -r requirements-torch.txt; \
+	echo "$$wanted" > .venv/.setup-torch; \
+	echo "Ready: --backend torch"
 
 # In a folder of its own, so that it touches no rows and no adapters of yours.
 demo: setup ## rows, a short training, base against tuned: the whole road, with what is built in (about ten minutes)
@@ -58,23 +77,30 @@ format: setup ## format the code and put right what ruff can
 
 # Reads the Pipfile, prints a requirement a line.
 define PIPFILE_TO_REQUIREMENTS
-import tomllib
+import sys, tomllib
 pipfile = tomllib.load(open("Pipfile", "rb"))
-for name, pin in (pipfile["packages"] | pipfile["dev-packages"]).items():
+for name, pin in [pin for section in sys.argv[1:] for pin in pipfile[section].items()]:
     print(f"{name}{pin}" if isinstance(pin, str) else f"{name}{pin['version']}; {pin['markers']}")
 endef
 export PIPFILE_TO_REQUIREMENTS
 
 # uv, in an environment of its own, resolves for every platform at once. It keeps the indirect pins of the present
-# requirements.txt where they still fit: delete the file first to renew them all.
-lock: ## resolve the Pipfile into requirements.txt: every package, pinned and hashed
+# requirements.txt where they still fit: delete the file first to renew them all. What torch adds is resolved beside all of it;
+# of that, torch itself is a comment (its build depends on the machine) and CUDA is left out.
+lock: ## resolve the Pipfile into requirements.txt and requirements-torch.txt: every package, pinned and hashed
 	@$(FIND_PYTHON); \
 	set -e; lock=$$(mktemp -d); trap 'rm -rf "$$lock"' EXIT; \
 	"$$python" -m venv "$$lock"; \
 	"$$lock/bin/python" -m pip install --quiet --disable-pip-version-check uv==0.13.8; \
-	"$$lock/bin/python" -c "$$PIPFILE_TO_REQUIREMENTS" > "$$lock/requirements.in"; \
-	"$$lock/bin/uv" pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate \
-		--no-emit-index-url --custom-compile-command "make lock" "$$lock/requirements.in" --output-file requirements.txt
+	"$$lock/bin/python" -c "$$PIPFILE_TO_REQUIREMENTS" packages dev-packages > "$$lock/requirements.in"; \
+	"$$lock/bin/python" -c "$$PIPFILE_TO_REQUIREMENTS" torch-packages > "$$lock/torch.in"; \
+	compile="$$lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-annotate --no-emit-index-url"; \
+	$$compile --generate-hashes --custom-compile-command "make lock" "$$lock/requirements.in" --output-file requirements.txt; \
+	known=$$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.txt); \
+	cuda=$$($$compile "$$lock/torch.in" | sed -nE 's/^((nvidia|cuda)[a-z0-9._-]*|triton)==.*/--no-emit-package \1/p'); \
+	$$compile --generate-hashes --custom-compile-command "make lock" --constraint requirements.txt "$$lock/torch.in" \
+		--no-emit-package torch $$known $$cuda --output-file "$$lock/torch.txt"; \
+	{ sed -n 's/^torch==/# torch==/p' "$$lock/torch.in"; grep -v '^# torch==' "$$lock/torch.txt"; } > requirements-torch.txt
 
 clean: ## remove what the scripts wrote: data, checkpoints, results, demo
 	rm -rf data checkpoints results demo
