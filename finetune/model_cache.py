@@ -1,4 +1,4 @@
-"""The models in the caches: the Hub's, those converted from GGUF files (the builtin one too), and what killed conversions left.
+"""The models in the caches: the Hub's, those that were converted (the builtin one too), and what killed conversions left.
 
 python -m finetune models                   what is there, how large, when it was last used
 python -m finetune models --remove NAME     delete one, by the name that the list shows

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from finetune.models import DEFAULT_MODEL, builtin, conversion
 from loopback_hub import EXPIRED_TOKEN, GOOD_TOKEN, LoopbackHub
+from pickled_gpt2 import write_gpt2
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +37,8 @@ except UserError as error:
     print(json.dumps([str(error), error.exit_code, said]))
 """
 FIND_WITHOUT_WEIGHTS = FIND.replace("said.append)", "said.append, weights=False)")
+FIND_TWICE = FIND.replace("    model =", "    find_model(json.loads(sys.argv[1]), said.append)\n    model =")
+WITHOUT_TORCH = "from finetune.models import pytorch_bin\npytorch_bin.find_spec = lambda name: None\n"
 
 
 @pytest.fixture
@@ -153,3 +157,26 @@ def test_a_download_cut_short_is_an_error_and_leaves_nothing_usable(repositories
     assert exit_code == 2 and "not in the cache" in message
     with LoopbackHub(repositories) as hub:
         assert run(FIND, DEFAULT_MODEL, hub.url)[1] == "hub"
+
+
+def test_a_repository_of_pickles_is_fetched_and_converted_once(repositories: Path, run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    write_gpt2(repositories / "owner/pickled")
+    (repositories / "owner/pickled" / "tokenizer.json").write_text("{}")
+    (repositories / "owner/pickled" / "training_args.bin").write_bytes(b"never fetched")
+    fetched = tmp_path / "hf" / "hub" / "models--owner--pickled" / "snapshots"
+    small = ["config.json", "tokenizer.json"]
+    with LoopbackHub(repositories) as hub:
+        assert run(FIND_WITHOUT_WEIGHTS, "owner/pickled", hub.url)[3:] == [small, []]
+        for script in (WITHOUT_TORCH + FIND, WITHOUT_TORCH + FIND_WITHOUT_WEIGHTS):
+            message, exit_code, said = run(script, "owner/pickled", hub.url)
+            assert (exit_code, said) == (2, [])
+            assert "PyTorch is needed: make setup-torch" in message and "\n" not in message
+        assert sorted(file.name for file in fetched.glob("*/*")) == small  # nothing large in vain
+        name, source, commit, files, said = found = run(FIND_TWICE, "owner/pickled", hub.url)
+    assert (name, source, said) == ("owner/pickled", "hub", ["Preparing owner/pickled (once) ..."])
+    assert files == ["config.json", conversion.RECORD, "model.safetensors", "tokenizer.json"]
+    assert sorted(file.name for file in fetched.glob("*/*")) == ["config.json", "pytorch_model.bin", "tokenizer.json"]
+
+    shutil.rmtree(conversion.folder_of(tmp_path / "cache" / "models", name, commit))
+    assert run(FIND, "owner/pickled", hub.url, HF_HUB_OFFLINE="1") == found

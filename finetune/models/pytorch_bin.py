@@ -1,0 +1,222 @@
+"""A model that ships only PyTorch's pickles (pytorch_model.bin, in one file or in shards) as a folder with safetensors.
+
+MLX reads nothing else, and a pickle can run anything: here it is read by PyTorch's own loader for weights alone, once.
+The folder must do for MLX as it is and for transformers, which is the less particular of the two.
+"""
+
+import errno
+import json
+import pickle
+import re
+import shutil
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune import artifacts
+from finetune.cli import UserError, first_line
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIGURATION = ["*.json", "*.jinja", "*.txt", "tokenizer.model"]  # and tokenizer: what a model has besides weights
+INDEX = "pytorch_model.bin.index.json"
+FILES = ["pytorch_model*.bin", INDEX]  # training_args.bin and the like are no weights
+# What torch.load raises for bytes that are no checkpoint: its unpickler trusts their structure, though not their content.
+_NO_CHECKPOINT: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+)
+_NO_CHECKPOINT += (OverflowError, MemoryError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile)
+# Saved by old versions of transformers, computed by today's, and to MLX parameters that no layer has.
+_BUFFERS = re.compile(r"(^|\.)(masked_bias|rotary_emb\.inv_freq|position_ids)$")
+_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")  # and of four dimensions: a bias has one
+_HEADS = ("lm_head.weight", "embed_out.weight")
+_LEFT_OUT = {"gpt2": "transformer."}  # model_type: what mlx-lm expects the names without; transformers takes both
+
+Weights = dict[str, "torch.Tensor"]
+
+
+def has_weights(folder: Path) -> bool:
+    return (folder / INDEX).is_file() or (folder / "pytorch_model.bin").is_file()
+
+
+def require_torch(name: str) -> None:
+    """Raises ``UserError``, about the model ``name``, where PyTorch is not installed."""
+    if find_spec("torch") is None:
+        raise UserError(f"{name}: its weights are no safetensors; to convert them PyTorch is needed: make setup-torch")
+
+
+def content_hash(folder: Path) -> str:
+    """SHA-256 over all that a conversion of ``folder`` reads. Raises ``UserError`` where it cannot."""
+    content = sha256()
+    try:
+        for path in sorted([*_copied(folder), *folder.glob(FILES[0]), *folder.glob(INDEX)]):
+            content.update(f"{path.name} {artifacts.file_hash(path)}\n".encode())
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    return content.hexdigest()
+
+
+def convert(source: Path, folder: Path) -> None:
+    """Writes the model in ``source`` to the existing ``folder``, a file of safetensors for each file of weights.
+
+    Needs PyTorch and a whole config.json. Raises ``UserError`` for what is not understood, ``OSError`` where it cannot write.
+    """
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    files = {path: _load(path) for path in _weight_files(source)}
+    weights: Weights = {}
+    for path, loaded in files.items():
+        if twice := loaded.keys() & weights.keys():
+            raise UserError(f"{path}: {min(twice)!r} is in another file too")
+        weights |= loaded
+    dropped = {name for name, tensor in weights.items() if _is_buffer(name, tensor)} | _tied_heads(config, weights)
+    if not weights.keys() - dropped:
+        raise UserError(f"{source}: its files hold no weights")
+    prefix = _LEFT_OUT.get(config["model_type"], "")
+    _save(
+        [
+            {name.removeprefix(prefix): tensor for name, tensor in loaded.items() if name not in dropped}
+            for loaded in files.values()
+        ],
+        folder,
+    )
+    for path in _copied(source):
+        shutil.copyfile(path, folder / path.name)
+
+
+def _copied(folder: Path) -> list[Path]:
+    """All but the weights and their index, which names files that the new folder has not."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if any(fnmatch(path.name, pattern) for pattern in CONFIGURATION)
+        and ".index." not in path.name
+        and path.is_file()
+    ]
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if not (folder / INDEX).is_file():
+        return [folder / "pytorch_model.bin"]
+    try:
+        names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        paths = [folder / name for name in sorted(names) if fnmatch(name, FILES[0]) and Path(name).name == name]
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise UserError(f"{folder / INDEX}: no list of files ({error})") from None
+    if len(paths) < len(names) or not names:
+        raise UserError(f"{folder / INDEX}: no list of files called {FILES[0]}")
+    if missing := [path.name for path in paths if not path.is_file()]:
+        raise UserError(f"{folder}: not a complete model folder: {'; '.join(f'{name} is missing' for name in missing)}")
+    return paths
+
+
+def _load(path: Path) -> Weights:
+    """The tensors of one file by name; from the disk as they are needed, unless the file is of the format before 2020."""
+    import torch
+
+    try:
+        with path.open("rb"), warnings.catch_warnings(action="ignore"):
+            is_mapped = zipfile.is_zipfile(path)
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except _NO_CHECKPOINT as error:
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            raise UserError(
+                f"{path}: refused: it holds more than weights ({found[1]}), which could run anything"
+            ) from None
+        raise UserError(f"{path}: not a file of PyTorch weights, or damaged (download it again)") from None
+    if not isinstance(loaded, dict) or not loaded:
+        raise UserError(f"{path}: holds no weights by name")
+    if problems := list(_problems(loaded)):
+        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise UserError(f"{path}: {'; '.join(problems[:4])}{more}")
+    return loaded
+
+
+def _problems(loaded: Mapping[Any, Any]) -> Iterator[str]:
+    """Each entry that is no plain tensor of numbers such as a layer holds."""
+    import torch
+
+    for name, tensor in loaded.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            yield f"{name!r} is a {type(tensor).__name__}, not a tensor"
+        elif tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            yield f"{name!r} is a tensor of a kind that is not supported ({tensor.layout}, {tensor.dtype}, {tensor.device})"
+        elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            yield f"{name!r} is larger than what the file has of it"
+        elif _is_buffer(name, tensor):
+            continue
+        elif tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+            yield f"{name!r} is of {tensor.dtype}, not of float32, float16 or bfloat16"
+        elif not torch.isfinite(tensor).all():
+            yield f"{name!r} holds values that are not finite"
+
+
+def _is_buffer(name: str, tensor: "torch.Tensor") -> bool:
+    return bool(_BUFFERS.search(name) or (_MASK.search(name) and tensor.dim() == 4))
+
+
+def _tied_heads(config: Mapping[str, Any], weights: Weights) -> set[str]:
+    """The output matrices that the model takes from its embedding: those that are equal to another, where the config ties them.
+
+    By value: weights that were cast after they were tied are two copies. mlx-lm refuses a head that its model does not have.
+    """
+    import torch
+
+    is_tied = config.get("tie_word_embeddings")
+    if is_tied is None:  # then it is as the architecture has it
+        from transformers import AutoConfig
+
+        try:
+            is_tied = getattr(AutoConfig.for_model(config["model_type"]), "tie_word_embeddings", False)
+        except ValueError:  # transformers does not know it
+            is_tied = False
+    return {
+        head
+        for head in _HEADS
+        if is_tied and head in weights
+        for name, tensor in weights.items()
+        if name != head and tensor.shape == weights[head].shape and torch.equal(tensor, weights[head])
+    }
+
+
+def _save(shards: list[Weights], folder: Path) -> None:
+    """The files that the loaders look for: one, or several and their index."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    shards = [shard for shard in shards if shard]
+    places: dict[str, str] = {}
+    size = 0
+    for number, shard in enumerate(shards, 1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors" if len(shards) > 1 else "model.safetensors"
+        whole: Weights = {}
+        storages = set()
+        for name, tensor in shard.items():
+            tensor = tensor.detach().contiguous()
+            is_shared = tensor.untyped_storage().data_ptr() in storages
+            storages.add(tensor.untyped_storage().data_ptr())
+            whole[name] = tensor.clone() if is_shared else tensor  # safetensors takes no memory twice
+            size += tensor.numel() * tensor.element_size()
+        try:
+            save_file(whole, folder / file, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise OSError(errno.EIO, first_line(error)) from None  # as from any other write
+        places |= dict.fromkeys(whole, file)
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": size}, "weight_map": places}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
