@@ -7,7 +7,7 @@ python train.py --resume            go on with a run that was stopped or killed
 """
 
 from finetune import scripts
-from finetune.backends import load_backend
+from finetune.backends import load_backend, resolved
 from finetune.config import TrainingConfig, describe
 from finetune.methods import METHODS
 
@@ -19,6 +19,7 @@ def main(config: TrainingConfig) -> None:
 
         precheck.run(config)
         return
+    config = resolved(config)
     backend = load_backend(config.backend)
     if config.dry_run:
         from finetune import contradictions, plan_view, planning

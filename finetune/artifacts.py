@@ -14,6 +14,7 @@ from finetune.cli import UserError
 SPLITS = ("train", "valid", "test")
 DATASET_RECORD = "dataset.json"
 ADAPTERS = "adapters.safetensors"
+PEFT_ADAPTERS = "adapter_model.safetensors"  # as PEFT names them
 ADAPTER_CONFIG = "adapter_config.json"
 RUN_RECORD = "run.json"
 TRAINING_CONFIG = "training_config.txt"

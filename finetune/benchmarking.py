@@ -89,8 +89,7 @@ def _training_step(run: TunedRun, rows: Sequence[Row]) -> Callable[[], float]:
     backend = load_backend(config.backend)
     count = config.batch_size * config.grad_accumulation
     trainer = backend.Trainer(run.load(tuned=False), METHODS[config.method], examples[:count], config, 1, "")
-    for _ in trainer.run(lambda: False):
-        pass
+    trainer.train(lambda: False, lambda step: True)
 
     def estimate() -> float:
         batch, free = examples[: config.batch_size], machine.memory_bytes()[1]

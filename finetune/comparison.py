@@ -50,9 +50,6 @@ class TunedRun:
 def open_run(adapter_path: Path) -> TunedRun:
     """The run of an adapter folder; UserError where a part is missing or no longer what was trained with."""
     record = run_record.read(adapter_path)
-    for name in (artifacts.ADAPTERS, artifacts.ADAPTER_CONFIG):
-        if not (adapter_path / name).is_file():
-            raise UserError(f"{adapter_path / name}: not found (run: python train.py)")
     try:
         model_path, task = Path(record["model"]["path"]), TASKS[record["task"]]
         backend = record["config"]["backend"]
@@ -62,6 +59,9 @@ def open_run(adapter_path: Path) -> TunedRun:
     except (KeyError, TypeError, ValueError, OSError) as error:
         path = adapter_path / artifacts.RUN_RECORD
         raise UserError(f"{path}: not what train.py of this version wrote: {error!r} (run: python train.py)") from None
+    for name in (backend.FORMAT.file, artifacts.ADAPTER_CONFIG):
+        if not (adapter_path / name).is_file():
+            raise UserError(f"{adapter_path / name}: not found (run: python train.py)")
     if gone:
         raise UserError(f"{model_path}: the model of this run is gone (run: {record['command']})")
     encoder = ChatEncoder(model_path, record.get("template"))
@@ -209,7 +209,9 @@ def _key(run: TunedRun, other: TunedRun | None, rows: Sequence[Row], split: str,
 
 
 def _adapter_hashes(run: TunedRun) -> list[str]:
-    return [artifacts.file_hash(run.adapter_path / name) for name in (artifacts.ADAPTERS, artifacts.ADAPTER_CONFIG)]
+    return [
+        artifacts.file_hash(run.adapter_path / name) for name in (run.backend.FORMAT.file, artifacts.ADAPTER_CONFIG)
+    ]
 
 
 def _answered(

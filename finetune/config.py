@@ -79,7 +79,7 @@ class TrainingConfig(FileConfig):
         "model", "chat template: model (its own), gemma, chatml, llama, llama2, alpaca, mistral or a Jinja file"
     )
     method: str = option("sft", "training method", choices="methods", group="training")
-    backend: str = option("mlx", "what computes", choices="backends")
+    backend: str = option("auto", "what computes (auto: the fastest that is installed here)", choices="backends")
     iters: int = option(2000, "optimizer steps", at_least=1)
     epochs: float | None = option(None, "passes over the training rows, instead of --iters", above=0, at_most=1e6)
     batch_size: int = option(4, "rows per batch", at_least=1)

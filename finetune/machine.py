@@ -9,7 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("mlx", "mlx-lm", "transformers", "tokenizers")
+_PACKAGES = {
+    "mlx.core": ("mlx", "mlx-lm"),
+    "torch": ("torch", "accelerate", "peft", "trl"),
+    "": ("transformers", "tokenizers"),
+}
 
 
 def describe() -> dict[str, Any]:
@@ -20,7 +24,12 @@ def describe() -> dict[str, Any]:
         "memory_gb": _memory_gb(),
         "power": _power(),
         "python": sys.version.split()[0],
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {
+            name: version(name)
+            for module, names in _PACKAGES.items()
+            if not module or module in sys.modules  # what computes here
+            for name in names
+        },
     }
 
 

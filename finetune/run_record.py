@@ -65,10 +65,13 @@ def describe_run(
     }
 
 
-def start(config: TrainingConfig, record: dict[str, Any], adapter_config: dict[str, Any]) -> None:
-    """Say what will make these adapters. An earlier run moves aside whole, so that it can still be gone on with there."""
+def start(config: TrainingConfig, record: dict[str, Any], adapter_config: dict[str, Any], model_key: str) -> None:
+    """Say what will make these adapters; ``model_key`` of adapter_config.json is their model.
+
+    An earlier run moves aside whole, so that it can still be gone on with there.
+    """
     _set_aside(config.adapter_path)
-    adapter_config = {**adapter_config, "model": record["model"]["path"]}
+    adapter_config = {**adapter_config, model_key: record["model"]["path"]}
     artifacts.write_json(config.adapter_path / artifacts.ADAPTER_CONFIG, adapter_config)
     artifacts.write_text(config.adapter_path / artifacts.TRAINING_CONFIG, describe(config) + "\n")
     artifacts.write_json(config.adapter_path / artifacts.RUN_RECORD, record)

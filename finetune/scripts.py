@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import finetune
 from finetune import cli, contradictions, run_record, saved_config
-from finetune.backends import BACKENDS
+from finetune.backends import CHOICES as BACKEND_CHOICES
 from finetune.backends.base import OPTIMIZERS
 from finetune.cli import Layer
 from finetune.config import FINE_TUNE_TYPES, FileConfig, TrainingConfig, file_layers
@@ -22,7 +22,7 @@ from finetune.tasks import TASKS
 CHOICES: dict[str, Mapping[str, object]] = {
     "tasks": TASKS,
     "methods": METHODS,
-    "backends": BACKENDS,
+    "backends": BACKEND_CHOICES,
     "schedules": SCHEDULES,
     "optimizers": OPTIMIZERS,
     "fine_tune_types": dict.fromkeys(FINE_TUNE_TYPES),

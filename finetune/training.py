@@ -8,6 +8,8 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from finetune import advice, artifacts, checkpoints, contradictions, inputs, machine, run_record
+from finetune.backends import chosen_because
+from finetune.backends.base import Step
 from finetune.cli import Stopped, UserError
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
@@ -33,12 +35,12 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
     if config.resume:
         run_record.check_same(config.adapter_path, record)
         checkpoint, position = checkpoints.newest(state, say)
-    leader = int(os.environ.get("MLX_RANK", "0")) == 0  # of several processes, one writes and speaks
+    leader = backend.is_leader()
 
     with checkpoints.only_run(config.adapter_path) if leader else _nothing(), stop_signals() as received:
         report = open_reporter(config.report_to if leader else None, config.adapter_path, record["config"])
         if leader:
-            say(backend.describe())
+            say(f"{backend.describe()}{chosen_because(config)}")
             say(plan(config, folder, train, steps))
             epochs = steps / steps_per_epoch(len(train), config.batch_size, config.grad_accumulation)
             for note in advice.notes(config, len(train), epochs):
@@ -46,7 +48,8 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
         model = backend.load(folder.path, encoder)
         trainer = backend.Trainer(model, method, train, config, steps, record["model"]["weights"])
         watcher = Watcher(model, TASKS[given.dataset["type"]], [row for _, row in rows["valid"]], config)
-        progress = RunProgress(config, trainer, watcher, valid, [line for line, _ in rows["train"]], report, leader)
+        lines = [line for line, _ in rows["train"]]
+        progress = RunProgress(config, trainer, backend.FORMAT.file, watcher, valid, lines, report, leader)
         if trainer.full_logits and leader:
             say(
                 "Note: the model's output head is no plain matrix: it computes logits for all tokens, which takes memory."
@@ -57,7 +60,7 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
             if leader:
                 say(f"Going on after step {trainer.position.step} of {steps}.")
         elif leader:
-            run_record.start(config, record, trainer.adapter_config)
+            run_record.start(config, record, trainer.adapter_config, backend.FORMAT.model_key)
         with Progress("Training", steps, "steps", silent=not leader) as bar:
             bar.advance(trainer.position.step)
             try:
@@ -80,19 +83,23 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
         else f"best validation loss {progress.best_valid_loss:.3f} at step {progress.best_step}"
     )
     say(f"Done in {progress.seconds:.0f} s: {trainer.position.step} steps{early}, {best}.")
-    say(f"Adapters: {config.adapter_path / artifacts.ADAPTERS}; the curve: {config.adapter_path / artifacts.CURVE}")
+    say(f"Adapters: {config.adapter_path / backend.FORMAT.file}; the curve: {config.adapter_path / artifacts.CURVE}")
     say(f"Is it better? python test_finetuned.py --adapter-path {config.adapter_path}")
 
 
 def _train(trainer: Any, progress: RunProgress, bar: Progress, stop: Callable[[], bool]) -> None:
     """Steps, validations and states until the run has ended or ``stop`` says so; in both cases everything is saved."""
-    steps = trainer.run(stop)
-    while True:
-        if progress.validation_due() and not progress.validate(bar, stop):
-            break
-        if progress.ended or (step := next(steps, None)) is None:
-            break
+
+    def goes_on() -> bool:
+        validated = not progress.validation_due() or progress.validate(bar, stop)
+        return validated and not progress.ended
+
+    def after(step: Step) -> bool:
         progress.take_step(step, bar)
+        return goes_on()
+
+    if goes_on():
+        trainer.train(stop, after)
     progress.save_state()
 
 

@@ -54,6 +54,7 @@ class RunProgress:
         self,
         config: TrainingConfig,
         trainer: Any,
+        adapter_file: str,
         watcher: Watcher,
         valid: Sequence[Example],
         lines: Sequence[int],
@@ -65,6 +66,7 @@ class RunProgress:
         self.best_step: int | None = None
         self.best_valid_loss = math.inf  # per learned token
         self._trainer, self._watcher, self._valid, self._report = trainer, watcher, valid, report
+        self._file = adapter_file
         self._lines = lines  # of the training rows in their file
         self._validated = 0  # last step with a validation
         self._since_best = 0  # validations
@@ -135,10 +137,10 @@ class RunProgress:
         if not self.leader:
             return
         folder = self.config.adapter_path
-        self._trainer.save_adapters(folder / f"{self._trainer.position.step:07d}_{artifacts.ADAPTERS}")
+        self._trainer.save_adapters(folder / f"{self._trainer.position.step:07d}_{self._file}")
         if best:
-            self._trainer.save_adapters(folder / artifacts.ADAPTERS)
-        for old in sorted(folder.glob(f"[0-9]*_{artifacts.ADAPTERS}"))[:-_HISTORY]:
+            self._trainer.save_adapters(folder / self._file)
+        for old in sorted(folder.glob(f"[0-9]*_{self._file}"))[:-_HISTORY]:
             old.unlink()
 
     def save_state(self) -> None:
@@ -150,7 +152,7 @@ class RunProgress:
         self._saved = (at.step, at.batch, self._validated)
 
     def _fill(self, folder: Path) -> dict[str, Any]:
-        best = self.config.adapter_path / artifacts.ADAPTERS
+        best = self.config.adapter_path / self._file
         if self.best_step is not None:  # so that a state is complete in itself
             (folder / _BEST).write_bytes(best.read_bytes())
         else:  # stopped before the first validation: these are the best there are
@@ -176,7 +178,7 @@ class RunProgress:
         if not self.leader:
             return
         if self.best_step is not None:
-            with artifacts.atomic(self.config.adapter_path / artifacts.ADAPTERS) as temporary:
+            with artifacts.atomic(self.config.adapter_path / self._file) as temporary:
                 temporary.write_bytes((folder / _BEST).read_bytes())
         run_record.keep_metrics(self.config.adapter_path, at.step, self._validated)
 

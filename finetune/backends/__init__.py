@@ -1,11 +1,91 @@
 """What computes: a backend loads a model, trains it and lets it answer. Each is imported only when it is chosen."""
 
+import os
+import sys
+from dataclasses import replace
 from importlib import import_module
+from importlib.metadata import distributions, version
+from importlib.util import find_spec
 from types import ModuleType
 
-BACKENDS = {"mlx": "finetune.backends.mlx"}
+from finetune.cli import UserError, flag
+from finetune.config import TrainingConfig
+
+# Read when PyTorch is imported, which others do too. Threads that wait for each other by spinning take the cores from whatever
+# else runs: beside another program a step took five times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+BACKENDS = {"mlx": "finetune.backends.mlx", "torch": "finetune.backends.torch"}
+AUTO = "auto"
+CHOICES = {AUTO: None, **BACKENDS}
+_WITHOUT = {
+    "torch": {"fine_tune_type": ("full",), "optimizer": ("lion",)}
+}  # values of flags that a backend does not have
+_NEEDED = {"mlx": ("mlx", "mlx_lm"), "torch": ("torch", "transformers", "peft", "trl", "accelerate")}
+_REMEDY = {"mlx": "make setup", "torch": "make setup-torch"}
 
 
 def load_backend(name: str) -> ModuleType:
-    """The backend's package; ``__all__`` of ``mlx`` lists the functions that every backend has."""
+    """The backend's package; ``__all__`` of ``mlx`` lists the functions that every backend has. UserError where it is not
+    installed, with the command that does it."""
+    if missing := _missing(name):
+        raise UserError(f"--backend {name}: {', '.join(missing)} not installed (run: {_REMEDY[name]})")
     return import_module(BACKENDS[name])
+
+
+def _missing(name: str) -> list[str]:
+    return [package for package in _NEEDED[name] if find_spec(package) is None]
+
+
+def resolved(config: TrainingConfig) -> TrainingConfig:
+    """``config`` with the backend that "auto" stands for on this machine, and why as its origin.
+
+    UserError where the backend does not have what ``config`` asks for.
+    """
+    if config.backend == AUTO:
+        name, why = chosen_by_auto()
+        config = replace(config, backend=name, origins={**config.origins, "backend": f"{AUTO}: {why}"})
+    for name, values in _WITHOUT.get(config.backend, {}).items():
+        if (value := getattr(config, name)) in values:
+            raise UserError(f"{flag(name)} {value}: not with --backend {config.backend} (--backend mlx has it)")
+    return config
+
+
+def chosen_because(config: TrainingConfig) -> str:
+    """Why a resolved backend was taken, in brackets; nothing where it was given or is the only one."""
+    origin = config.origins.get("backend", "")
+    return f" ({origin})" if origin.startswith(f"{AUTO}: ") and not _missing("torch") else ""
+
+
+def chosen_by_auto() -> tuple[str, str]:
+    """The backend that "auto" stands for on this machine, and why."""
+    if _missing("torch"):
+        return "mlx", "the only one installed"
+    if not _missing("mlx") and (gpu := _gpu_of_mlx()):
+        return "mlx", f"MLX runs on {gpu}"
+    if gpu := _gpu_of_torch():
+        return "torch", f"PyTorch runs on {gpu}, and MLX would on the CPU"
+    if not _missing("mlx"):
+        from finetune.backends.mlx.runtime import BLAS
+
+        if BLAS is not None:
+            return "mlx", "on a CPU as fast as PyTorch, in less memory"
+    return "torch", "MLX has no fast BLAS here"
+
+
+def _gpu_of_mlx() -> str | None:
+    """What MLX runs on beside the CPU. On Linux it is imported only where it could be CUDA: it loads a BLAS for all that
+    comes after it, and PyTorch's threads beside those of that BLAS make it several times slower."""
+    if sys.platform == "linux" and not any(dist.name.startswith("mlx-cuda") for dist in distributions()):
+        return None
+    from finetune.backends.mlx.runtime import ON_CPU
+
+    return None if ON_CPU else "Metal" if sys.platform == "darwin" else "CUDA"
+
+
+def _gpu_of_torch() -> str | None:
+    if version("torch").endswith("+cpu"):  # to import it takes a second
+        return None
+    import torch
+
+    return "CUDA" if torch.cuda.is_available() else "MPS" if torch.backends.mps.is_available() else None

@@ -13,12 +13,20 @@ OPTIMIZERS = {
 
 
 @dataclass(frozen=True)
+class AdapterFormat:
+    """How adapters lie in their folder, so that the other tools of a backend's world load them as they are."""
+
+    file: str
+    model_key: str  # of adapter_config.json: what they were trained on
+
+
+@dataclass(frozen=True)
 class Step:
     """One optimizer step, counted from 1."""
 
     step: int
     loss: float  # mean over the learned tokens of its rows
-    finite: bool  # of the loss and of the gradient's norm; where False the step was not applied
+    finite: bool  # of the loss and of the gradient's norm; where False the run ends, and nothing of the step is kept
     learning_rate: float
     rows: list[int]  # indices of the training rows it took
     tokens: int  # processed, padding included

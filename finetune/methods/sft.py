@@ -28,7 +28,7 @@ def epoch(examples: Sequence[Example], batch_size: int, seed: int, number: int) 
 
 
 def loss(logprobs: Any) -> tuple[Any, float]:
-    return -logprobs.sum(), float(logprobs.size)
+    return -logprobs.sum(), float(len(logprobs))
 
 
 SFT = Method(name="sft", epoch=epoch, loss=loss)

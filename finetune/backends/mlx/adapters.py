@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune import artifacts
+from finetune.backends.base import AdapterFormat
 from finetune.backends.mlx.runtime import mx
 from finetune.cli import UserError, first_line
 from finetune.config import TrainingConfig
@@ -15,6 +16,7 @@ from finetune.config import TrainingConfig
 import mlx.nn as nn  # isort: skip  after the runtime
 from mlx.utils import tree_flatten, tree_unflatten  # isort: skip
 
+FORMAT = AdapterFormat(artifacts.ADAPTERS, "model")
 _LEAVES = {"lora_a", "lora_b", "m"}  # m: DoRA's magnitudes
 
 
@@ -134,6 +136,8 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[State
     path = folder / artifacts.ADAPTERS
     try:
         wanted = json.loads((folder / artifacts.ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        if wanted["num_layers"] == -1:  # how mlx_lm says all
+            wanted["num_layers"] = len(network.layers)
         _check(network, wanted)
         attach(network, wanted)
     except FileNotFoundError:

@@ -21,22 +21,28 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
 
     ``base`` is the fingerprint of the model's weights, which the adapter must name if it names any.
     """
+    network = load_network(folder)
+    switch = adapters.load(network, adapter, base) if adapter is not None else None
+    network.eval()
+    mx.eval(network.parameters())
+    return MlxModel(network, encoder, switch)
+
+
+def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
+    """The frozen network of ``folder``; its weights are read when they are first used. UserError where MLX has it not."""
     from mlx.utils import tree_map
     from mlx_lm.utils import load_model
 
     cpu_math.install()
     try:
         network, _ = load_model(folder, lazy=True)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, TypeError, FileNotFoundError) as error:  # TypeError: config.json lacks a value
         raise UserError(f"{folder}: MLX cannot load this model: {first_line(error)}") from None
     network.update(
-        tree_map(lambda a: a.astype(DTYPE) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
+        tree_map(lambda a: a.astype(dtype) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
     )
     network.freeze()
-    switch = adapters.load(network, adapter, base) if adapter is not None else None
-    network.eval()
-    mx.eval(network.parameters())
-    return MlxModel(network, encoder, switch)
+    return network
 
 
 class MlxModel:

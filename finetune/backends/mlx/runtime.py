@@ -16,7 +16,18 @@ from typing import Any
 
 from finetune.cli import UserError
 
-__all__ = ["BLAS", "DTYPE", "ON_CPU", "SLOW_BLAS_REMEDY", "cores", "describe", "lanes", "mx", "with_gradient"]
+__all__ = [
+    "BLAS",
+    "DTYPE",
+    "ON_CPU",
+    "SLOW_BLAS_REMEDY",
+    "cores",
+    "describe",
+    "is_leader",
+    "lanes",
+    "mx",
+    "with_gradient",
+]
 
 _LINUX = sys.platform == "linux"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -150,6 +161,11 @@ def with_gradient(backward: Callable[..., Any]) -> Callable[[Callable[..., Any]]
         return call
 
     return decorate
+
+
+def is_leader() -> bool:
+    """Of several processes that ``mlx.launch`` started, the one that writes and speaks."""
+    return int(os.environ.get("MLX_RANK", "0")) == 0
 
 
 def describe() -> str:

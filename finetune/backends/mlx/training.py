@@ -3,7 +3,7 @@
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,17 +74,20 @@ class Trainer:
     def trainable_parameters(self) -> int:
         return adapters.count(self.network)
 
-    def run(self, stop: Callable[[], bool], batches: Iterable[list[list[int]]] | None = None) -> Iterator[Step]:
-        """Train up to the last step; yields each step when it is done.
+    def train(self, stop: Callable[[], bool], on_step: Callable[[Step], bool]) -> None:
+        """The same as ``run``; ``on_step`` hears of each step when it is done, and says whether to go on."""
+        for step in self.run(stop):
+            if not on_step(step):
+                return
 
-        ``batches``, for measurements: the batches of each step, in place of those that the method would take.
+    def run(self, stop: Callable[[], bool]) -> Iterator[Step]:
+        """Train up to the last step; yields each step when it is done.
 
         Ends early, between two batches, when ``stop`` says so; after a step whose loss or gradient is not finite, which
         changes nothing.
         """
         at, config = self.position, self.config
-        if batches is None:
-            batches = plan(self.method, self.rows, config.batch_size, config.grad_accumulation, config.seed, at.step)
+        batches = plan(self.method, self.rows, config.batch_size, config.grad_accumulation, config.seed, at.step)
         for batch_rows in batches:
             if at.step >= self.steps or self.ranks.any(stop()):
                 return

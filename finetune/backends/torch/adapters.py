@@ -1,0 +1,199 @@
+"""LoRA and DoRA as PEFT puts them on; saved as PEFT reads them, with a hash of their own, and refused where they do not fit."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import peft
+import safetensors
+import safetensors.torch
+from peft.tuners.lora import LoraLayer
+from transformers.pytorch_utils import Conv1D
+
+from finetune import artifacts
+from finetune.backends.base import AdapterFormat
+from finetune.backends.torch.runtime import torch
+from finetune.cli import UserError, first_line
+from finetune.config import TrainingConfig
+
+FORMAT = AdapterFormat(artifacts.PEFT_ADAPTERS, "base_model_name_or_path")
+State = Literal["attached", "plain", "fused"]
+
+
+def settings(network: Any, config: TrainingConfig) -> peft.LoraConfig:
+    """The same layers, rank and scale as on MLX. UserError where the model has no such layers."""
+    pattern, layers = _layers(network)
+    depth = len(layers)
+    count = depth if config.lora_layers is None else config.lora_layers
+    if count > depth:
+        raise UserError(f"--lora-layers: the model has {depth} layers, not {count}")
+    linear = {
+        name.rsplit(".", 1)[-1]: type(module) for name, module in layers[-1].named_modules() if _is_linear(module)
+    }
+    wanted = (
+        sorted(linear) if config.lora_modules == "all" else [name.strip() for name in config.lora_modules.split(",")]
+    )
+    for name in wanted:
+        if name not in linear:
+            raise UserError(f"--lora-modules: the model has no {name!r} (it has {', '.join(sorted(linear))})")
+    some = (
+        {"layers_to_transform": list(range(depth - count, depth)), "layers_pattern": pattern} if count < depth else {}
+    )
+    alpha = config.lora_scale * config.lora_rank if config.lora_alpha is None else config.lora_alpha
+    return peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=config.lora_rank,
+        lora_alpha=alpha,
+        lora_dropout=config.lora_dropout,
+        use_rslora=config.rslora,
+        use_dora=config.fine_tune_type == "dora",
+        target_modules=wanted,
+        fan_in_fan_out=any(linear[name] is Conv1D for name in wanted),
+        **some,
+    )
+
+
+def _is_linear(module: Any) -> bool:
+    return isinstance(module, (torch.nn.Linear, Conv1D))
+
+
+def _layers(network: Any) -> tuple[str, Any]:
+    """The blocks of the model and what their list is called: "layers", GPT-2's "h"."""
+    depth = network.config.get_text_config().num_hidden_layers
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
+            return name.rsplit(".", 1)[-1], module
+    raise UserError(f"models of type {network.config.model_type} cannot be adapted with --backend torch")
+
+
+def attach(network: Any, lora: peft.LoraConfig) -> peft.PeftModel:
+    """Freeze the model and put LoRA (arXiv 2106.09685) or DoRA (2402.09353) on it; its weights in float32."""
+    return peft.PeftModel(network, lora)
+
+
+def config_record(lora: peft.LoraConfig) -> dict[str, Any]:
+    """adapter_config.json as PEFT writes it."""
+    return {name: sorted(value) if isinstance(value, set) else value for name, value in lora.to_dict().items()}
+
+
+def trained(model: peft.PeftModel) -> dict[str, Any]:
+    """The adapter's tensors, on the CPU, by the names that PEFT saves them under."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in peft.get_peft_model_state_dict(model).items()}
+
+
+def save(tensors: Mapping[str, Any], path: Path, about: Mapping[str, str] | None = None) -> None:
+    """Write tensors as safetensors, atomically, with ``about`` and a SHA-256 of their content in the metadata."""
+    metadata = {"format": "pt", **(about or {}), "sha256": digest(tensors)}
+    with artifacts.atomic(path) as temporary:
+        try:
+            safetensors.torch.save_file(dict(tensors), str(temporary), metadata=metadata)
+        except safetensors.SafetensorError as error:  # how it says that the disk is full
+            raise OSError(str(error)) from None
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tensors and metadata of a file; UserError (exit 3) where it is damaged or holds a value that is not finite."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path}: cannot be loaded: {first_line(error)}", exit_code=3) from None
+    if "sha256" in metadata and metadata["sha256"] != digest(tensors):
+        raise UserError(f"{path}: damaged: its content is not what was saved", exit_code=3)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} has values that are not finite", exit_code=3)
+    return tensors, metadata
+
+
+def digest(tensors: Mapping[str, Any]) -> str:
+    """SHA-256 over names, types, shapes and values: the one that MLX's side has for the same file, so types go by its names."""
+    content = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        content.update(f"{name} mlx.core.{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}".encode())
+        content.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return content.hexdigest()
+
+
+def put(model: peft.PeftModel, tensors: Mapping[str, Any], path: Path) -> None:
+    """Give the adapter these values; UserError (exit 3) where they are not those of its own tensors."""
+    own = peft.get_peft_model_state_dict(model)
+    for name in sorted(own.keys() ^ tensors.keys()):
+        what = "is missing" if name in own else "is not in the model"
+        raise UserError(f"{path}: does not fit the model: {name} {what}", exit_code=3)
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            shapes = f"{tuple(tensor.shape)}, in the model {tuple(own[name].shape)}"
+            raise UserError(f"{path}: does not fit the model: {name} is {shapes}", exit_code=3)
+    peft.set_peft_model_state_dict(model, dict(tensors))
+
+
+def load(network: Any, folder: Path, base: str | None = None) -> tuple[peft.PeftModel, Callable[[State], None]]:
+    """The model with the adapter of a folder on it, and what changes its state. UserError (exit 3) where it does not fit.
+
+    ``base`` is the fingerprint of the model's weights; an adapter that names another was trained on another model.
+    """
+    path = folder / artifacts.ADAPTER_CONFIG
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["peft_type"] != "LORA":
+            raise ValueError(f"its type is {record['peft_type']}")
+        lora = peft.LoraConfig.from_pretrained(str(folder))
+        lora.inference_mode = True
+        model = attach(network, lora)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found (run: python train.py)") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        raise UserError(f"{path}: does not fit the model: {' '.join(str(error).split())}", exit_code=3) from None
+    tensors, metadata = read(folder / FORMAT.file)
+    if base is not None and metadata.get("base", base) != base:
+        raise UserError(f"{folder / FORMAT.file}: was trained on another model", exit_code=3)
+    put(model, tensors, folder / FORMAT.file)
+    return model, Switch(model)
+
+
+class Switch:
+    """The layers of a model with their adapter beside them, without it, or with it added into a copy of their weights."""
+
+    def __init__(self, model: peft.PeftModel):
+        self._lora = model.base_model
+        self._now: State = "attached"
+        self._plain: list[
+            tuple[Any, Any]
+        ] = []  # layers and their weights, while those of the fused model stand in their place
+
+    def __call__(self, state: State) -> None:
+        if state == self._now:
+            return
+        for (
+            layer,
+            weight,
+        ) in self._plain:  # not by subtracting the update again: that would not give the same weights back
+            layer.merged_adapters.clear()
+            layer.get_base_layer().weight.data = weight
+        self._plain = []
+        if state == "plain":
+            self._lora.disable_adapter_layers()
+        else:
+            self._lora.enable_adapter_layers()
+        if state == "fused":
+            layers = [module for module in self._lora.modules() if isinstance(module, LoraLayer)]
+            self._plain = [(layer, layer.get_base_layer().weight.data) for layer in layers]
+            for layer, weight in self._plain:
+                layer.get_base_layer().weight.data = weight.clone()
+                layer.merge()
+        self._now = state
+
+
+def changes_nothing(model: peft.PeftModel) -> bool:
+    """Whether an adapter leaves the model as it was: every lora_B is 0, as before the first step."""
+    leaves = [tensor for name, tensor in model.named_parameters() if ".lora_B." in name]
+    return bool(leaves) and not any(tensor.any() for tensor in leaves)
+
+
+def count(model: Any) -> int:
+    return sum(tensor.numel() for tensor in model.parameters() if tensor.requires_grad)

@@ -1,0 +1,123 @@
+"""What a model of PyTorch holds, and steps on its first layers: what ``backends.footprint`` concludes from.
+
+Sizes are those of a model on PyTorch's meta device, which has no memory; the short models are filled with a constant.
+"""
+
+import gc
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from finetune.backends import footprint as scaling
+from finetune.backends.base import Footprint
+from finetune.backends.footprint import STEPS, Batches, Measured, Sizes, shortened, text_config
+from finetune.backends.torch import adapters
+from finetune.backends.torch.memory import memory_mb, reset_peak_memory
+from finetune.backends.torch.model import TorchModel, refuse_mlx_quantised
+from finetune.backends.torch.runtime import device, dtype, quiet, torch
+from finetune.backends.torch.training import Trainer, optimizer
+from finetune.cli import UserError, first_line
+from finetune.config import TrainingConfig
+from finetune.encoding import Example
+from finetune.methods import Method
+
+
+def footprint(
+    folder: Path,
+    method: Method,
+    config: TrainingConfig,
+    typical: Sequence[Example],
+    largest: Sequence[Example],
+    available: float,
+    whole: bool = False,
+) -> Footprint:
+    """``backends.footprint.footprint`` of a model on PyTorch."""
+    return scaling.footprint(Probe(), folder, method, config, typical, largest, available, whole)
+
+
+def held_mb(folder: Path, config: TrainingConfig) -> float:
+    """What is in memory between two steps: weights, adapters, the optimizer's state. Loads nothing."""
+    sizes = Probe().sizes(folder, config)
+    return (sizes.weights + sizes.adapters + sizes.optimizer) / 1e6
+
+
+class Probe:
+    def sizes(self, folder: Path, config: TrainingConfig) -> Sizes:
+        network = _network(folder, "meta")
+        weights, parameters = _bytes(network.parameters()), sum(tensor.numel() for tensor in network.parameters())
+        lora = adapters.settings(network, config)
+        with torch.device("meta"):
+            model = adapters.attach(network, lora)
+        trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
+        sides = [max(t.shape) for name, t in model.named_parameters() if ".lora_A." in name or ".lora_B." in name]
+        kinds = text_config(folder).get("layer_types")
+        return Sizes(
+            layers=network.config.get_text_config().num_hidden_layers,
+            thinnest=min(sides, default=None),
+            parameters=parameters,
+            trainable=adapters.count(model),
+            weights=weights,
+            adapters=_bytes(trained),
+            optimizer=_optimizer_bytes(trained, config),
+            period=max(kinds.index(kind) for kind in kinds) + 1 if kinds else 1,
+        )
+
+    def weights(self, folder: Path, layers: int) -> int:
+        return _bytes(_network(folder, "meta", layers).parameters())
+
+    def measured(self, folder: Path, method: Method, config: TrainingConfig, layers: int, batches: Batches) -> Measured:
+        """Steps on the first ``layers`` layers, trained as far as the settings say."""
+        try:
+            network = _network(folder, device(), layers)
+            with torch.no_grad():
+                for tensor in network.parameters():
+                    tensor.fill_(0.01)
+            encoder: Any = SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True))
+            with tempfile.TemporaryDirectory() as unused:  # Transformers makes the folder that it could write to
+                config = replace(config, adapter_path=Path(unused))
+                trainer = Trainer(TorchModel(network, encoder), method, batches.examples, config, STEPS, "")
+            gc.collect()
+            reset_peak_memory()
+            held = memory_mb()["active"]
+
+            def peak() -> float:
+                found = memory_mb()["peak"] - held
+                reset_peak_memory()
+                return found * 1e6
+
+            return batches.measured(layers, lambda on_step: trainer.train(lambda: False, on_step), peak)
+        except (IndexError, ValueError, RuntimeError) as error:  # sizes that contradict each other show where they meet
+            raise UserError(f"{folder}: PyTorch cannot run this model: {first_line(error)}") from None
+
+
+def _network(folder: Path, where: Any, layers: int | None = None) -> Any:
+    """The model of the folder, or its first layers, its weights not loaded."""
+    quiet()
+    refuse_mlx_quantised(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        for name, value in (shortened(folder, layers) if layers is not None else {}).items():
+            setattr(config.get_text_config(), name, value)
+        with torch.device(where):
+            return AutoModelForCausalLM.from_config(config, dtype=dtype()).requires_grad_(False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise UserError(f"{folder}: PyTorch cannot load this model: {first_line(error)}") from None
+
+
+def _bytes(tensors: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _optimizer_bytes(trained: Sequence[Any], config: TrainingConfig) -> int:
+    """Found by one step of the optimizer on tensors that have no memory."""
+    copies = [torch.nn.Parameter(torch.empty_like(tensor, device="meta")) for tensor in trained]
+    for copy in copies:
+        copy.grad = torch.empty_like(copy)
+    chosen = optimizer(torch.nn.ParameterList(copies), config)
+    chosen.step()
+    return _bytes(value for state in chosen.state.values() for value in state.values() if torch.is_tensor(value))

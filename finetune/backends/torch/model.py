@@ -1,0 +1,200 @@
+"""A model and its adapter in memory: it answers, one conversation at a time or many at once, and says what it expects."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForCausalLM, DynamicCache, StoppingCriteria, StoppingCriteriaList
+
+from finetune.backends.torch import adapters
+from finetune.backends.torch.completion import collate, learned_logprobs
+from finetune.backends.torch.runtime import device, dtype, quiet, torch
+from finetune.cli import UserError, first_line
+from finetune.encoding import ChatEncoder, Example, Message
+from finetune.evaluation import Answer
+
+_LOSS_TOKENS = 4096  # of conversations whose loss is computed at once
+_MOST_ROWS = 32  # answered at once
+_CACHE_BYTES = 2e9  # of keys and values at once, prompts and answers at their longest
+
+
+def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: str | None = None) -> "TorchModel":
+    """The model of ``folder``, with the adapter of the folder ``adapter`` attached. Raises UserError where they do not fit.
+
+    ``base`` is the fingerprint of the model's weights, which the adapter must name if it names any.
+    """
+    quiet()
+    refuse_mlx_quantised(folder)
+    try:
+        network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype(), local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+        raise UserError(f"{folder}: PyTorch cannot load this model: {first_line(error)}") from None
+    network = as_trained(network).to(device()).requires_grad_(False).eval()
+    if adapter is None:
+        return TorchModel(network, encoder)
+    model, switch = adapters.load(network, adapter, base)
+    return TorchModel(network, encoder, model.eval(), switch)
+
+
+def refuse_mlx_quantised(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if "quantization" in config:
+        raise UserError(
+            f"{folder}: its weights are quantised for MLX (take the model they were made of, or --backend mlx)"
+        )
+
+
+def as_trained(network: Any) -> Any:
+    """Gemma's embeddings are multiplied by the root of their size, which training rounded to bfloat16: 25.25, not 25.298.
+
+    Transformers rounds it to the type of the weights, so in float32 not at all, and the model is not quite the same one.
+    """
+    embeddings = network.get_input_embeddings()
+    if isinstance(scale := getattr(embeddings, "embed_scale", None), torch.Tensor):
+        embeddings.embed_scale = scale.to(torch.bfloat16).to(scale.dtype)
+    return network
+
+
+class TorchModel:
+    """``switch`` brings the adapter of ``peft_model`` into ``state``; without one the network is used as it is."""
+
+    def __init__(
+        self,
+        network: Any,
+        encoder: ChatEncoder,
+        peft_model: Any = None,
+        switch: Callable[[adapters.State], None] | None = None,
+        state: adapters.State = "attached",
+    ):
+        self._network, self.encoder = network, encoder
+        self._peft_model, self._switch, self._state = peft_model, switch, state
+
+    @property
+    def network(self) -> Any:
+        """The causal language model of Transformers, the adapter's layers inside it."""
+        if self._switch:
+            self._switch(self._state)
+        return self._network
+
+    def without_adapter(self) -> "TorchModel":
+        """The base model, on the same weights: no second copy, and only one of the two can be at work at a time."""
+        return TorchModel(self._network, self.encoder, self._peft_model, self._switch, "plain")
+
+    def fused(self) -> "TorchModel":
+        """The tuned model with the adapter added into a copy of the adapted weights."""
+        return TorchModel(self._network, self.encoder, self._peft_model, self._switch, "fused")
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the adapter leaves the model as it was."""
+        return self._peft_model is not None and adapters.changes_nothing(self._peft_model)
+
+    def answers(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        on_answer: Callable[[int, Answer], None] = lambda index, answer: None,
+        *,
+        max_tokens: int,
+        stops: bool = True,
+    ) -> list[Answer]:
+        """Greedy answers, decoded many at a time, in the order of the conversations.
+
+        ``on_answer`` hears of each when its batch is finished. Without ``stops`` each runs to ``max_tokens``, for
+        measurements.
+        """
+        prompts = [self.encoder.prompt(messages) for messages in conversations]
+        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+        answers: dict[int, Answer] = {}
+        while order:
+            count = self._rows_at_once(len(prompts[order[0]]) + max_tokens)
+            indices, order = order[:count], order[count:]
+            found = self._decode([prompts[index] for index in indices], max_tokens, stops)
+            for index, answer in zip(indices, found, strict=True):
+                answers[index] = answer
+                on_answer(index, answer)
+        return [answers[index] for index in range(len(prompts))]
+
+    def _rows_at_once(self, length: int) -> int:
+        config = self._network.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        row = 2 * config.num_hidden_layers * heads * size * dtype().itemsize * length
+        return int(min(_MOST_ROWS, max(1, _CACHE_BYTES // row)))
+
+    @torch.no_grad()
+    def _decode(self, prompts: Sequence[Sequence[int]], max_tokens: int, stops: bool) -> list[Answer]:
+        network = self.network.eval()
+        length = max(len(prompt) for prompt in prompts)
+        inputs = torch.tensor([[0] * (length - len(prompt)) + list(prompt) for prompt in prompts], device=device())
+        mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device())
+        ends = _Ends(self.encoder.stop_tokens if stops else frozenset(), len(prompts))
+        outputs = network.generate(
+            inputs,
+            attention_mask=mask,
+            do_sample=False,
+            max_new_tokens=max_tokens,
+            stopping_criteria=StoppingCriteriaList([ends]),
+            pad_token_id=0,
+            eos_token_id=None,
+            # what a model's generation_config.json may ask for would make its answers others than those of MLX
+            repetition_penalty=1.0,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+        )
+        answers = []
+        for row, generated in enumerate(outputs[:, length:].tolist()):
+            stopped = ends.at[row] is not None
+            tokens = generated[: ends.at[row]]
+            answers.append(Answer(self.encoder.decode(tokens), len(tokens), stopped, ends.seconds[row]))
+        return answers
+
+    @torch.no_grad()
+    def losses(self, examples: Sequence[Example]) -> list[float]:
+        """For each example the negative log-probability of its learned tokens, summed, in nats."""
+        network = self.network.eval()
+        order = sorted(range(len(examples)), key=lambda i: -len(examples[i].tokens))
+        found: dict[int, float] = {}
+        while order:
+            count = max(1, _LOSS_TOKENS // len(examples[order[0]].tokens))
+            chunk, order = order[:count], order[count:]
+            batch = {name: tensor.to(device()) for name, tensor in collate([examples[i] for i in chunk]).items()}
+            values = learned_logprobs(network, batch).tolist()
+            for i in chunk:
+                learned = sum(examples[i].loss_mask[1:])
+                found[i], values = -sum(values[:learned]), values[learned:]
+        return [found[i] for i in range(len(examples))]
+
+    @torch.no_grad()
+    def stream(self, prompt: Sequence[int], max_tokens: int, stops: bool = True) -> Iterator[int]:
+        """Greedy tokens after the prompt's token ids, one by one, up to and without the token that stops."""
+        network, cache = self.network.eval(), DynamicCache(config=self._network.config)
+        inputs = torch.tensor([list(prompt)], device=device())
+        for _ in range(max_tokens):
+            logits = network(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+            inputs = logits[:, -1].argmax(-1, keepdim=True)
+            token = int(inputs.item())
+            if stops and token in self.encoder.stop_tokens:
+                return
+            yield token
+
+
+class _Ends(StoppingCriteria):
+    """Notes at which token, and after how many seconds, each row of a batch has ended."""
+
+    def __init__(self, stop_tokens: frozenset[int], rows: int):
+        self._stop_tokens, self._started, self._steps = stop_tokens, time.perf_counter(), 0
+        self.at: list[int | None] = [None] * rows
+        self.seconds = [0.0] * rows
+
+    def __call__(self, input_ids: Any, scores: Any, **named: Any) -> Any:
+        seconds = time.perf_counter() - self._started
+        for row, token in enumerate(input_ids[:, -1].tolist()):
+            if self.at[row] is None:
+                self.seconds[row] = seconds
+                if token in self._stop_tokens:
+                    self.at[row] = self._steps
+        self._steps += 1
+        return torch.tensor([at is not None for at in self.at], device=input_ids.device)

@@ -1,0 +1,84 @@
+"""The device and the precision that PyTorch computes with, chosen once and said."""
+
+import atexit
+import os
+import warnings
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+import accelerate
+import torch
+import transformers
+
+__all__ = ["describe", "device", "dtype", "is_leader", "processes", "quiet", "torch"]
+
+
+def quiet() -> None:
+    """Progress bars and advice of the libraries would stand between our own lines; their errors are still raised."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", module=r"(transformers|trl|peft|accelerate|torch)\b")
+
+
+@cache
+def device() -> Any:
+    """CUDA before MPS before the CPU; of several processes that ``accelerate launch`` started, each has its own."""
+    state = accelerate.PartialState()
+    if state.num_processes > 1:  # else the threads of their connection, still at work, abort a process that ends first
+        atexit.register(_leave)
+    return state.device if state.num_processes > 1 or state.device.type != "cuda" else torch.device("cuda", 0)
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def is_leader() -> bool:
+    """Of several processes, the one that writes and speaks."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@cache
+def dtype() -> Any:
+    """What the weights are held in: float32 on the CPU; else the first of bfloat16, float16, float32 that works."""
+    if device().type == "cpu":  # half precision is emulated there, on most chips
+        return torch.float32
+    wanted = [torch.bfloat16, *([torch.float16] if device().type == "cuda" else [])]  # MPS has no loss scaling
+    return next((kind for kind in wanted if _multiplies(kind)), torch.float32)
+
+
+def _multiplies(kind: Any) -> bool:
+    """Whether the device multiplies matrices of this type, by itself and with the right result."""
+    if (
+        kind is torch.bfloat16
+        and device().type == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        return False
+    a = torch.linspace(-1, 1, 64 * 64).reshape(64, 64)
+    try:
+        found = (a.to(device(), kind) @ a.to(device(), kind)).float().cpu()
+    except (RuntimeError, TypeError):  # how PyTorch says that a device has no such operation
+        return False
+    return bool(torch.allclose(found, a @ a, rtol=0.02, atol=0.2))
+
+
+def describe() -> str:
+    """One line for people: the device and the precision."""
+    names = {"cuda": "CUDA", "mps": "Metal (MPS)", "cpu": f"the CPU ({torch.get_num_threads()} threads)"}
+    where = names.get(device().type, device().type)
+    if device().type == "cuda":
+        where += f" ({torch.cuda.get_device_name(device())})"
+    several = f", {processes()} processes" if processes() > 1 else ""
+    packages = ", ".join(f"{name} {version(package)}" for name, package in (("TRL", "trl"), ("PEFT", "peft")))
+    return f"PyTorch {version('torch')} on {where}{several}, {str(dtype()).removeprefix('torch.')}; {packages}"

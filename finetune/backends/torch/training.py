@@ -1,0 +1,183 @@
+"""A training run on PyTorch. TRL's loop trains; the caller hears of each step, prints, records and decides when to stop."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers.optimization import Adafactor
+
+from finetune import artifacts
+from finetune.backends.base import Step
+from finetune.backends.torch import adapters
+from finetune.backends.torch.completion import collate, has_plain_head, learned_logprobs
+from finetune.backends.torch.memory import peak_memory_mb
+from finetune.backends.torch.model import TorchModel
+from finetune.backends.torch.runtime import device, processes, quiet, torch
+from finetune.cli import UserError
+from finetune.config import TrainingConfig
+from finetune.encoding import Example
+from finetune.methods import Method, plan
+from finetune.methods.schedules import SCHEDULES, learning_rate
+
+_OPTIMIZERS = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+    "adafactor": partial(
+        Adafactor, relative_step=False, scale_parameter=False
+    ),  # PyTorch's own cannot leave our rate alone
+    "muon": torch.optim.Muon,
+}
+
+
+@dataclass
+class Position:
+    """How far a run is, in whole steps; ``batch`` is always 0: a step under way is begun again."""
+
+    step: int = 0
+    batch: int = 0
+
+
+class Trainer:
+    """A training run that can be saved after any step and go on from there."""
+
+    def __init__(
+        self, model: TorchModel, method: Method, rows: Sequence[Example], config: TrainingConfig, steps: int, base: str
+    ):
+        """Make the layers of ``config`` trainable; ``base`` is the fingerprint of the model's weights, kept with them."""
+        quiet()
+        self.network = model.network
+        self.method, self.rows, self.config, self.steps = method, rows, config, steps
+        lora = adapters.settings(self.network, config)
+        transformers.set_seed(config.seed)  # the first LoRA weights
+        self.peft_model = adapters.attach(self.network, lora)
+        self.adapter_config = adapters.config_record(lora)
+        self.position = Position()
+        self.full_logits = not has_plain_head(self.network)
+        self._about = {"base": base}
+        self._resumed: Path | None = None
+        chosen = optimizer(self.peft_model, config)
+        rates = torch.optim.lr_scheduler.LambdaLR(chosen, _schedule(config, steps))
+        self._sft = _trl(self.peft_model, model.encoder.tokenizer, method, rows, config, steps, (chosen, rates))
+
+    @property
+    def trainable_parameters(self) -> int:
+        return adapters.count(self.peft_model)
+
+    def train(self, stop: Callable[[], bool], on_step: Callable[[Step], bool]) -> None:
+        """Train up to the last step; ``on_step`` hears of each step when it is done, and says whether to go on.
+
+        Ends early, after a step, when ``stop`` says so.
+        """
+        taken = plan(
+            self.method,
+            self.rows,
+            self.config.batch_size,
+            self.config.grad_accumulation,
+            self.config.seed,
+            self.position.step,
+        )
+        sft, started = self._sft, time.perf_counter()
+
+        def after(number: int, norm: float, rate: float) -> bool:
+            nonlocal started
+            seconds = time.perf_counter() - started
+            seen = self._total(list(sft.seen.values()))
+            sft.seen = dict.fromkeys(sft.seen, 0.0)
+            loss, learned, tokens = seen
+            # in float16 the scale of the loss is found by trying: a step whose gradients overflow is skipped
+            finite = math.isfinite(loss) and (math.isfinite(norm) or sft.accelerator.optimizer_step_was_skipped)
+            step = Step(
+                number,
+                loss=loss / learned,
+                finite=finite,
+                learning_rate=rate,
+                rows=[row for batch in next(taken) for row in batch],
+                tokens=int(tokens),
+                learned=int(learned),
+                seconds=seconds,
+                peak_memory_mb=peak_memory_mb(),
+            )
+            self.position = Position(number)
+            go_on = on_step(step)
+            started = time.perf_counter()
+            return go_on and not self._any(stop())
+
+        sft.listen(after, lambda: self._any(stop()))
+        sft.train(resume_from_checkpoint=str(self._resumed) if self._resumed else None)
+
+    def validation_loss(self, rows: Sequence[Example], stop: Callable[[], bool] = lambda: False) -> float | None:
+        """Mean negative log-probability per learned token over all rows, whatever their number; None where ``stop`` came."""
+        self.network.eval()
+        size = self.config.batch_size
+        order = sorted(range(len(rows)), key=lambda row: len(rows[row].tokens))
+        total, learned = 0.0, 0
+        rank = torch.distributed.get_rank() if processes() > 1 else 0
+        for at in range(0, len(order), size):
+            if self._any(stop()):
+                return None
+            if mine := order[at : at + size][rank :: processes()]:
+                batch = {name: tensor.to(device()) for name, tensor in collate([rows[row] for row in mine]).items()}
+                with torch.no_grad():
+                    logprobs = learned_logprobs(self.network, batch)
+                total -= logprobs.sum().item()
+                learned += len(logprobs)
+        total, count = self._total([total, float(learned)])
+        return total / count
+
+    def _total(self, values: list[float]) -> list[float]:
+        """Their sums over all processes."""
+        if processes() == 1:
+            return values
+        kind = torch.float32 if device().type == "mps" else torch.float64
+        sums = torch.tensor(values, dtype=kind, device=device())
+        try:
+            torch.distributed.all_reduce(sums)
+        except RuntimeError as error:
+            raise UserError(
+                f"another process of this run is gone: {str(error).splitlines()[0]} (--resume goes on from the last state)",
+                exit_code=1,
+            ) from None
+        return [float(value) for value in sums.tolist()]
+
+    def _any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        return self._total([float(flag)])[0] > 0
+
+    def save_adapters(self, path: Path) -> None:
+        adapters.save(adapters.trained(self.peft_model), path, self._about)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write what ``restore`` needs into the folder; returns the position, for the caller to keep."""
+        self._sft.write_state(folder)
+        return asdict(self.position)
+
+    def restore(self, folder: Path, position: dict[str, Any]) -> None:
+        """Go on from what ``save`` wrote; UserError (exit 3) where a file is damaged."""
+        path = folder / artifacts.PEFT_ADAPTERS
+        adapters.put(self.peft_model, adapters.read(path)[0], path)
+        self.position = Position(**position)
+        self._resumed = folder if self.position.step else None
+
+
+def _trl(*arguments: Any) -> Any:
+    from finetune.backends.torch.sft import CompletionTrainer  # TRL takes two seconds, and only training needs it
+
+    return CompletionTrainer(*arguments)
+
+
+def optimizer(model: Any, config: TrainingConfig) -> Any:
+    """The optimizer by its name. Only those that know weight decay get it."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decay = {} if config.optimizer == "adam" else {"weight_decay": config.weight_decay}
+    return _OPTIMIZERS[config.optimizer](parameters, lr=config.learning_rate, **decay)
+
+
+def _schedule(config: TrainingConfig, steps: int) -> Callable[[int], float]:
+    """What share of the peak learning rate a step has, counted from 0."""
+    return lambda done: learning_rate(done + 1, steps, 1.0, config.warmup, SCHEDULES[config.schedule])

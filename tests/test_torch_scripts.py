@@ -1,0 +1,109 @@
+"""The scripts with ``--backend torch``, run as a person would: train, kill, go on, compare, measure."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from finetune import artifacts
+
+pytest.importorskip("trl", reason="PyTorch, PEFT and TRL are not installed (run: make setup-torch)")
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+OPTIONS = "--iters 40 --batch-size 2 --steps-per-eval 20 --steps-per-save 5 --learning-rate 1e-2 --lora-dropout 0.1"
+
+
+def start(folder: Path, script: str, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *options],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(folder: Path, script: str, *options: str, code: int = 0) -> str:
+    process = start(folder, script, *options)
+    said = "\n".join(process.communicate(timeout=300))
+    assert process.returncode == code and "Traceback" not in said, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run in ``whole``."""
+    folder = tmp_path_factory.mktemp("torch")
+    run(folder, "dataset.py", "--dataset-name", "builtin", "--sample-size", "40")
+    said = run(folder, "train.py", *train(tiny_model, "whole"))
+    assert "PyTorch" in said and "step 40: validation loss" in said and "Done in" in said
+    return folder
+
+
+def train(model: Path, name: str) -> list[str]:
+    return ["--backend", "torch", "--model", str(model), "--adapter-path", name, *OPTIONS.split()]
+
+
+def test_a_killed_run_ends_with_the_same_adapters(folder: Path, tiny_model: Path) -> None:
+    killed = start(folder, "train.py", *train(tiny_model, "killed"))
+    states = folder / "killed" / "state"
+    while not (states.exists() and any(path.name >= "0000010" for path in states.iterdir())):
+        assert killed.poll() is None
+        time.sleep(0.02)
+    killed.kill()
+    killed.communicate()
+    refused = run(folder, "train.py", "--resume", "--adapter-path", "killed", "--backend", "mlx", code=3)
+    assert "--backend torch, now mlx" in refused
+    assert "Going on after step" in run(folder, "train.py", "--resume", "--adapter-path", "killed")
+    whole, again = (load_file(folder / name / artifacts.PEFT_ADAPTERS) for name in ("whole", "killed"))
+    assert whole.keys() == again.keys() and all((whole[name] == again[name]).all() for name in whole)
+    losses = [
+        [(row["step"], row.get("loss"), row.get("valid_loss")) for row in map(json.loads, lines)]
+        for lines in ((folder / name / artifacts.METRICS).read_text().splitlines() for name in ("whole", "killed"))
+    ]
+    assert losses[0] == losses[1] and {40} == {row[0] for row in losses[0][-2:]}
+
+
+def test_the_later_stages_take_the_backend_from_the_record(folder: Path) -> None:
+    said = run(
+        folder,
+        "test_finetuned.py",
+        "--adapter-path",
+        "whole",
+        "--num-samples",
+        "2",
+        "--max-tokens",
+        "8",
+        "--no-general",
+    )
+    assert "PyTorch" in said and "Verdict" in said
+    record = json.loads((folder / "results" / artifacts.EVALUATION).read_text())
+    assert record["tuned"]["loss_per_token"] < record["base"]["loss_per_token"] - 1
+    said = run(
+        folder,
+        "benchmark.py",
+        "--adapter-path",
+        "whole",
+        "--compare",
+        "--quick",
+        "--num-samples",
+        "2",
+        "--max-tokens",
+        "8",
+    )
+    benchmark = json.loads((folder / "results" / artifacts.BENCHMARK).read_text())
+    assert set(benchmark["speed"]) == {"base", "tuned", "fused"} and "PyTorch" in benchmark["device"]
+    assert (folder / "results" / artifacts.REPORT).stat().st_size > 10_000
+
+
+def test_what_torch_does_not_have_is_refused_before_a_model_is_loaded(folder: Path) -> None:
+    for flags in (["--optimizer", "lion"], ["--fine-tune-type", "full"]):
+        said = run(folder, "train.py", "--backend", "torch", "--model", "nowhere", *flags, code=2)
+        assert f"{' '.join(flags)}: not with --backend torch" in said
