@@ -6,7 +6,7 @@ One folder per choice: tasks/ (--type), methods/ (--method), backends/ (--backen
 weights come from). Text becomes tokens in encoding, rows become adapters in training, answers become scores in evaluation
 and a word in verdict; sql/ runs untrusted SQL; report/ is the page. artifacts and run_record own the files, cli and config
 the flags. Imports run downwards only; tests/test_architecture.py holds the order.
-python -m finetune is what is around the scripts: doctor/ and model_cache.
+python -m finetune is what is around the scripts: doctor/, model_cache and adapter_conversion/.
 """
 
 __version__ = "0.1.0"  # pyproject.toml says the same

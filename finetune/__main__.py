@@ -2,6 +2,7 @@
 
 python -m finetune doctor             what is missing here, and the remedy
 python -m finetune models             the models in the caches; --remove NAME
+python -m finetune convert-adapter    MLX adapters to PEFT's, and back
 python -m finetune completion bash    all flags, for eval "$(...)"; zsh too
 """
 
@@ -16,7 +17,11 @@ from importlib import import_module
 
 from finetune import __version__, cli
 
-COMMANDS = {"doctor": "finetune.doctor.command", "models": "finetune.model_cache"}  # each has a main and a Config
+COMMANDS = {  # each has a main and a Config, and CHOICES where a flag takes a name
+    "doctor": "finetune.doctor.command",
+    "models": "finetune.model_cache",
+    "convert-adapter": "finetune.adapter_conversion.command",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ def main() -> None:
     if name in COMMANDS:
         command = import_module(COMMANDS[name])
         sys.argv[0] = f"python -m finetune {name}"
-        cli.run(command.main, command.Config, argv=argv)
+        cli.run(command.main, command.Config, choices=getattr(command, "CHOICES", None), argv=argv)
 
     def other(_: NoFlags) -> None:
         if name == "completion":

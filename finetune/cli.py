@@ -111,8 +111,10 @@ def parse(
 def _parser(
     config_class: type, choices: Mapping[str, Mapping[str, Any]], about: str, version: str
 ) -> argparse.ArgumentParser:
+    fields = flags_of(config_class)
+    named = [field.name.upper() for field in fields if field.metadata["positional"]]
     parser = _Parser(
-        usage="%(prog)s [--flag VALUE ...]",
+        usage=" ".join(["%(prog)s", *named, "[--flag VALUE ...]"]),
         description=about,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -121,17 +123,20 @@ def _parser(
     if version:
         parser.add_argument("--version", action="version", version=version)
     group: Any = parser
-    for field in flags_of(config_class):
+    for field in fields:
         if title := field.metadata["group"]:
             group = parser.add_argument_group(title)
         kind, _ = kind_of(config_class, field)
         help_text = field.metadata["help"] + ("" if field.default is None else f" (default: {field.default})")
-        if kind is bool:
+        if field.metadata["positional"]:
+            parser.add_argument(field.name, metavar=field.name.upper(), help=help_text)
+        elif kind is bool:
             group.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=field.metadata["help"])
         else:
             names = choices.get(field.metadata["choices"] or "")
             metavar = "{" + ",".join(names) + "}" if names else _METAVAR[kind]
-            group.add_argument(flag(field.name), metavar=metavar, help=help_text)
+            required = field.metadata["required"]
+            group.add_argument(flag(field.name), metavar=metavar, help=help_text, required=required)
     return parser
 
 

@@ -30,13 +30,17 @@ def option(
     above: float | None = None,
     in_file: bool = True,
     group: str = "",
+    required: bool = False,
+    positional: bool = False,
 ) -> Any:
     """A field of a configuration. ``choices`` names the registry whose keys are allowed; the script hands it to ``run``.
 
     ``in_file``: whether a file may hold it too. ``group``: the heading in the help, of this field and those that follow.
+    ``required``: the command line must say it, and the default is never seen; ``positional``: it is given without a flag.
     """
     limits = {"choices": choices, "at_least": at_least, "at_most": at_most, "above": above}
-    return dataclasses.field(default=default, metadata={"help": help, **limits, "in_file": in_file, "group": group})
+    where = {"in_file": in_file, "group": group, "required": required or positional, "positional": positional}
+    return dataclasses.field(default=default, metadata={"help": help, **limits, **where})
 
 
 def flag(name: str) -> str:
@@ -95,7 +99,7 @@ def check_value(config_class: type, name: str, raw: Any, choices: Mapping[str, M
     """
     field = next(field for field in dataclasses.fields(config_class) if field.name == name)
     (kind, optional), limits = kind_of(config_class, field), field.metadata
-    place = flag(name)
+    place = name.upper() if limits["positional"] else flag(name)
     if isinstance(raw, Given):
         raw, place = raw
     if raw is None and optional:

@@ -14,7 +14,7 @@ LAYERS = [  # from the top; a module may import from any layer below its own
     ("completion",),
     ("scripts",),
     ("benchmarking", "training", "chat", "doctor"),
-    ("training_progress", "preview", "speed_table", "model_cache", "plan_view", "mlx_lm_export"),
+    ("training_progress", "preview", "speed_table", "model_cache", "plan_view", "mlx_lm_export", "adapter_conversion"),
     ("report", "scorecard"),
     ("comparison", "speed", "history"),
     ("answer_log",),

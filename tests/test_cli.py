@@ -87,6 +87,20 @@ def test_modes_are_as_documented() -> None:
     assert (MODES["conservative"]["iters"], MODES["conservative"]["learning_rate"]) == (800, 5e-5)
 
 
+def test_a_positional_and_a_required_field() -> None:
+    @dataclass(frozen=True)
+    class Copy:
+        source: Path = option(None, "source", positional=True)
+        target: Path = option(None, "target", required=True)
+
+    explicit = parse(Copy, {}, ["a b", "--target", "c"], "")
+    assert build(Copy, [("flag", explicit)], {}) == Copy(Path("a b"), Path("c"))
+    with pytest.raises(UserError, match="required: SOURCE, --target"):
+        parse(Copy, {}, [], "")
+    with pytest.raises(UserError, match="SOURCE: the value is empty"):
+        build(Copy, [("flag", {**explicit, "source": ""})], {})
+
+
 @pytest.mark.parametrize(
     "error, code", [(UserError("no"), 2), (UserError("full", 4), 4), (cli.Stopped("saved", 15), 143)]
 )

@@ -41,7 +41,7 @@ def test_the_commands_around_the_scripts_fit(columns: int) -> None:
         check=True,
     ).stdout.splitlines()
     assert max(map(len, lines)) <= columns
-    for name in ("doctor", "models", "completion"):
+    for name in ("doctor", "models", "convert-adapter", "completion"):
         assert any(line.startswith(f"python -m finetune {name}") for line in lines)
 
 
