@@ -64,7 +64,7 @@ class Plan:
 
     @property
     def needed_mb(self) -> float:
-        return _needed_mb(self.footprint)
+        return needed_mb(self.footprint)
 
     @property
     def fits(self) -> bool:
@@ -115,7 +115,7 @@ def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | 
     def measure(changed: TrainingConfig) -> float:
         other = describe(changed, method, given)
         found = backend.footprint(given.folder.path, method, changed, other.typical, other.largest, available)
-        return _needed_mb(found)
+        return needed_mb(found)
 
     return replace(result, remedy=_remedy(config, given, footprint, result.available_mb, measure))
 
@@ -152,7 +152,8 @@ def _computed(batch: Sequence[Example]) -> int:
     return len(batch) * (max(len(example.tokens) for example in batch) - 1)
 
 
-def _needed_mb(footprint: Footprint) -> float:
+def needed_mb(footprint: Footprint) -> float:
+    """With Python, and some room because the footprint is an estimate."""
     return _SPARE * footprint.peak_mb + _PROCESS_MB
 
 
@@ -169,7 +170,7 @@ def _remedy(
             if (needed := measure(changed)) <= available:
                 return Remedy(change, needed)
     share = _QUANTISED_BITS * footprint.parameters / 8e6 / footprint.weights_mb
-    needed = _needed_mb(replace(footprint, weights_mb=share * footprint.weights_mb))
+    needed = needed_mb(replace(footprint, weights_mb=share * footprint.weights_mb))
     if share < 1 and needed <= available:
         return Remedy(
             f"--model with the same model in 4 bits (weights: {share:.0%}; on a CPU many times slower)", needed

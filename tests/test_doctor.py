@@ -7,13 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from finetune import machine
-from finetune.doctor import hardware, software, sources
+from finetune.backends.footprint import Sizes
+from finetune.cli import UserError
+from finetune.doctor import capacity, hardware, pytorch, software, sources
 from finetune.doctor.command import CHECKS
 from finetune.models import DEFAULT_MODEL, builtin
 from loopback_hub import EXPIRED_TOKEN, GOOD_TOKEN, LoopbackHub
@@ -55,7 +58,13 @@ def test_every_check_is_there_and_each_problem_has_a_remedy(doctor: Any) -> None
     assert all(bool(finding["remedy"]) == (finding["status"] != "ok") for finding in found.values())
     assert done.returncode == any(finding["status"] == "fail" for finding in found.values())
     assert found["hub"]["status"] == "warn" and "HF_HUB_OFFLINE" in found["hub"]["found"]
-    assert "GFLOP/s" in found["mlx"]["found"] and "billion parameters" in found["memory"]["found"]
+    assert "GFLOP/s" in found["mlx"]["found"] and found["memory"]["found"].endswith("free")
+    assert found["backend"]["found"].startswith("--backend auto takes ")
+    fits = found["fits"]["details"]
+    assert all(list(sizes) == list(capacity.LADDER) for sizes in fits["needed_gb"].values())
+    for kind, largest in fits["largest"].items():  # as far up the ladder as there is room
+        room = [size for size, gb in fits["needed_gb"][kind].items() if gb <= fits["memory_gb"]]
+        assert largest == (room[-1] if room else None)
 
 
 def test_a_token_is_never_printed_and_decides_on_the_default_model(tmp_path: Path, doctor: Any) -> None:
@@ -204,3 +213,126 @@ def test_the_builtin_model_is_missing_until_it_is_converted(tmp_path: Path, monk
     monkeypatch.setattr(builtin, "PACKAGE", "no_such_package")
     [finding] = sources.builtin_model()
     assert (finding.status, finding.remedy) == ("fail", "make setup")
+
+
+def built(cuda: str | None = None, on_cuda: bool = False) -> pytorch.Build:
+    return pytorch.Build("2.0", cuda, "CUDA (a GPU, 8.0 GB)" if on_cuda else "CPU", on_cuda, "float32")
+
+
+@pytest.mark.parametrize(
+    "build, sees_gpu, status, words, remedy",
+    [
+        (None, False, "ok", "not installed (not needed); make setup-torch", ""),
+        (built(), False, "ok", "PyTorch 2.0, CPU, float32", ""),
+        (built("12.8", on_cuda=True), True, "ok", "CUDA (a GPU, 8.0 GB)", ""),
+        (built("12.8"), False, "warn", "built for CUDA 12.8, and there is no GPU", "make setup-torch TORCH=cpu"),
+        (
+            built("12.8"),
+            True,
+            "warn",
+            "no GPU that it can use",
+            "update the NVIDIA driver, or make setup-torch TORCH=cpu",
+        ),
+        (built(), True, "warn", "this build cannot use", "make setup-torch TORCH=cuda"),
+        (
+            OSError("libc10.so: not found\nat all"),
+            True,
+            "warn",
+            "cannot be imported: libc10.so: not found",
+            "pip uninstall",
+        ),
+    ],
+    ids=["none", "CPU", "GPU", "CUDA build, no GPU", "CUDA build, old driver", "CPU build, GPU", "broken"],
+)
+def test_the_build_of_pytorch_is_the_one_for_this_machine(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    build: pytorch.Build | OSError | None,
+    sees_gpu: bool,
+    status: str,
+    words: str,
+    remedy: str,
+) -> None:
+    def look() -> pytorch.Build:
+        if isinstance(build, OSError):
+            raise build
+        assert build
+        return build
+
+    monkeypatch.setattr(pytorch, "TORCH_REQUIREMENTS", tmp_path / "none.txt")
+    monkeypatch.setattr(pytorch, "is_installed", lambda: build is not None)
+    monkeypatch.setattr(pytorch, "look", look)
+    monkeypatch.setattr(pytorch, "sees_gpu", lambda: sees_gpu)
+    [finding] = pytorch.torch()
+    assert (finding.status, remedy in finding.remedy) == (status, True) and words in finding.found
+    assert bool(finding.remedy) == (status != "ok") and "\n" not in finding.found
+
+
+def test_what_stands_on_pytorch_is_compared_with_its_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"torch": "2.13.0+cpu", "trl": "1.0"}
+    monkeypatch.setattr(software, "version", installed.__getitem__)
+    requirements = tmp_path / "requirements-torch.txt"
+    requirements.write_text("# torch==2.13.0\n# by hand\ntrl==1.0 \\\n    --hash=sha256:00\n")
+    assert software.compared(requirements) == software.Comparison(2, [], [])
+    installed |= {"torch": "2.12.0+cu128", "trl": "1.1"}
+    assert software.compared(requirements).said == "torch 2.12.0+cu128 instead of 2.13.0, trl 1.1 instead of 1.0"
+    monkeypatch.setattr(pytorch, "TORCH_REQUIREMENTS", requirements)
+    monkeypatch.setattr(pytorch, "is_installed", lambda: True)
+    monkeypatch.setattr(pytorch, "look", built)
+    monkeypatch.setattr(pytorch, "sees_gpu", lambda: False)
+    [finding] = pytorch.torch()
+    assert finding.status == "warn" and "trl 1.1 instead of 1.0" in finding.found
+    assert finding.remedy.endswith("make setup-torch")
+
+
+def test_what_a_step_takes_is_near_what_is_measured(tmp_path: Path) -> None:
+    """On MLX, layers of a model too small for anything but this; benchmarks/doctor_sizes.py does it for larger ones."""
+    from finetune.backends import mlx
+    from finetune.config import TrainingConfig
+    from finetune.encoding import Example
+    from finetune.methods import METHODS
+
+    shape = capacity.Shape(256, 8, 4, 2, 64, 768, 2000, True)
+    shape.write(tmp_path, bits=None)
+    guess = capacity.footprint(capacity.of_mlx(), shape, "LoRA")
+    learned = [at > capacity.TOKENS / 2 for at in range(capacity.TOKENS + 1)]
+    rows = [Example([1 + at % 1000 for at in range(len(learned))], learned)] * capacity.ROWS
+    config = TrainingConfig(batch_size=capacity.ROWS, lora_rank=capacity.RANK)
+    real = mlx.footprint(tmp_path, METHODS["sft"], config, rows, rows, 8e9)
+    assert guess.held_mb == real.held_mb
+    assert guess.layers_mb == pytest.approx(real.layers_mb, rel=0.25)
+
+
+def test_a_machine_with_little_memory_and_a_backend_that_does_less() -> None:
+    class Less:
+        """Adapts, and does nothing else."""
+
+        def sizes(self, folder: Path, config: Any) -> Sizes:
+            if config.fine_tune_type == "full" or "quantization" in (folder / "config.json").read_text():
+                raise UserError("not this")
+            return Sizes(2, None, 1, 1, weights=10**9, adapters=0, optimizer=0, period=1)
+
+    roomy = capacity.Device("Less", Less(), "bfloat16", 2, 1e12, (7, 4, 0), 0.0)  # type: ignore[arg-type]
+    finding = capacity.finding("fits", roomy)
+    assert finding.status == "ok" and finding.details["largest"] == {"whole": None, "LoRA": "32B", "4-bit LoRA": None}
+    assert "not with Less" in finding.found and "(or more)" in finding.found
+    assert finding.details["too_slow"] == []
+    assert capacity.finding("fits", replace(roomy, slow_quantised=True)).details["too_slow"] == ["4-bit LoRA"]
+    finding = capacity.finding("fits", replace(roomy, memory=1e9))
+    assert (finding.status, finding.details["largest"]["LoRA"]) == (
+        "warn",
+        None,
+    ) and "--model builtin" in finding.remedy
+
+
+@pytest.mark.parametrize("about, wanted", [({}, 64e9), ({"max_recommended_working_set_size": 48 * 10**9}, 48e9)])
+def test_a_gpu_may_not_have_all_the_memory(
+    monkeypatch: pytest.MonkeyPatch, about: dict[str, int], wanted: float
+) -> None:
+    from finetune.backends.mlx import runtime
+
+    monkeypatch.setattr(machine, "memory_bytes", lambda: (64 * 10**9, 10**9))
+    monkeypatch.setattr(runtime, "ON_CPU", False)
+    monkeypatch.setattr(runtime.mx, "device_info", lambda: about)
+    device = capacity.of_mlx()
+    assert (device.memory, device.slow_quantised) == (wanted, False)

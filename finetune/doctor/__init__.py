@@ -1,1 +1,1 @@
-"""``python -m finetune doctor``: a check is a function in software, hardware or sources, named in command."""
+"""``python -m finetune doctor``: a check is a function in one of its modules, named in command."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 from finetune.cli import UserError, option, visible
-from finetune.doctor import hardware, software, sources
+from finetune.doctor import capacity, hardware, pytorch, software, sources
 from finetune.doctor.finding import Finding, Status
 
 CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
@@ -25,13 +25,15 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "python": software.python,
     "packages": software.packages,
     "mlx": hardware.mlx,
+    "torch": pytorch.torch,
+    "backend": hardware.backend,
     "memory": hardware.memory,
+    "fits": capacity.fits,
     "disk": hardware.disk,
     "hub": sources.hub_access,
     "caches": sources.caches,
     "builtin model": sources.builtin_model,
     "assembler": software.assembler,
-    "torch": software.torch,
     "terminal": software.terminal,
 }
 _NAME_WIDTH = max(len(name) for name in CHECKS)
@@ -40,7 +42,7 @@ _COLOURS: dict[Status, str] = {"ok": "32", "warn": "33", "fail": "31"}
 
 @dataclass(frozen=True)
 class Config:
-    json: bool = option(False, "print JSON for programs: a list of {name, status, found, remedy}")
+    json: bool = option(False, "print JSON for programs: a list of {name, status, found, remedy, details}")
 
 
 def main(config: Config) -> None:

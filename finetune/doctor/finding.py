@@ -1,7 +1,8 @@
 """What a check has found."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 Status = Literal["ok", "warn", "fail"]  # fail: the scripts cannot work like this
 
@@ -12,3 +13,4 @@ class Finding:
     status: Status
     found: str
     remedy: str = ""  # where it is not ok
+    details: Mapping[str, Any] = field(default_factory=dict)  # the numbers behind it, for programs

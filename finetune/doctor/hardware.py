@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from finetune import machine
-from finetune.cli import UserError
+from finetune.backends import chosen_by_auto
+from finetune.doctor import pytorch
 from finetune.doctor.finding import Finding, Status
 from finetune.models import cache_dir
 
 _SLOW = 15  # GFLOP/s a core in float32: reference BLAS gives about 5, OpenBLAS on a CPU with AVX2 or NEON 20 to 150
 _NEED_MEMORY = 2e9  # bytes that training the builtin model takes, about
-_LOADED = 1.3  # bytes in use for each byte of weights, before the first step
 _LITTLE_DISK, _NO_DISK = 5e9, 500e6
 
 
@@ -39,17 +39,20 @@ def mlx() -> Iterator[Finding]:
         yield Finding("mlx", "warn", f"{found}: slow", remedy)
 
 
+def backend() -> Iterator[Finding]:
+    """What --backend auto takes here."""
+    try:
+        name, why = chosen_by_auto()
+    except pytorch.BROKEN as error:  # PyTorch's, or MLX's: checks of their own
+        remedy = "put right what is wrong above, or give --backend mlx"
+        yield Finding("backend", "warn", f"--backend auto cannot choose: {pytorch.reason(error)}", remedy)
+        return
+    yield Finding("backend", "ok", f"--backend auto takes {name}: {why}")
+
+
 def memory() -> Iterator[Finding]:
     total, available = machine.memory_bytes()
     found = f"{total / 1e9:.1f} GB, {available / 1e9:.1f} free"
-    try:
-        from finetune.backends.mlx.runtime import DTYPE
-
-        billions = total / _LOADED / DTYPE.size / 1e9
-        precision = str(DTYPE).removeprefix("mlx.core.")
-        found += f": a model of up to {billions:.1f} billion parameters with LoRA, in {precision}"
-    except (ImportError, UserError, RuntimeError, ValueError):
-        pass  # mlx is a check of its own
     if available < _NEED_MEMORY:
         yield Finding("memory", "warn", found, "close other programs, or --batch-size 1 --grad-checkpoint")
     else:

@@ -3,8 +3,8 @@
 import platform
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from finetune.doctor.finding import Finding
@@ -18,15 +18,31 @@ def python() -> Iterator[Finding]:
     yield Finding("python", "ok", f"{platform.python_version()}, {kind}: {sys.executable}")
 
 
-def packages() -> Iterator[Finding]:
-    """Compares what is installed with what requirements.txt pins for this system and Python."""
+@dataclass(frozen=True)
+class Comparison:
+    """What is installed, beside the pins of a file."""
+
+    pins: int  # for this system and Python
+    missing: list[str]
+    different: list[str]
+
+    @property
+    def said(self) -> str:
+        """The first that are not as they should be; empty where all are."""
+        wrong = [*(f"{name} is missing" for name in self.missing), *self.different]
+        more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        return ", ".join(wrong[:_SHOWN]) + more
+
+
+def compared(requirements: Path) -> Comparison:
+    """Installed versions beside those that a requirements file pins, markers observed; ``# torch==1.0`` is a pin too.
+
+    A build's own label counts for nothing: 1.0+cpu is 1.0. OSError where there is no such file.
+    """
     from packaging.requirements import Requirement
 
-    if not REQUIREMENTS.is_file():
-        remedy = "take the whole repository to have the versions that it was tested with"
-        yield Finding("packages", "warn", "no requirements.txt beside the package: versions are not compared", remedy)
-        return
-    lines = (line.rstrip("\\ ") for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines())
+    lines = [line.rstrip("\\ ") for line in requirements.read_text(encoding="utf-8").splitlines()]
+    lines = [line.removeprefix("# ") if line.startswith("# torch==") else line for line in lines]
     pins = [Requirement(line) for line in lines if line and line[0] not in " #-"]
     pins = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
     missing, different = [], []
@@ -34,17 +50,26 @@ def packages() -> Iterator[Finding]:
         try:
             installed = version(pin.name)
         except PackageNotFoundError:
-            missing.append(f"{pin.name} is missing")
+            missing.append(pin.name)
             continue
         if installed not in pin.specifier:
             different.append(f"{pin.name} {installed} instead of {str(pin.specifier).removeprefix('==')}")
-    wrong = [*missing, *different]
-    if not wrong:
-        yield Finding("packages", "ok", f"all {len(pins)} as in requirements.txt")
+    return Comparison(len(pins), missing, different)
+
+
+def packages() -> Iterator[Finding]:
+    """Compares what is installed with what requirements.txt pins for this system and Python."""
+    if not REQUIREMENTS.is_file():
+        remedy = "take the whole repository to have the versions that it was tested with"
+        yield Finding("packages", "warn", "no requirements.txt beside the package: versions are not compared", remedy)
         return
-    more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    found = f"{len(wrong)} of {len(pins)} not as in requirements.txt: {', '.join(wrong[:_SHOWN])}{more}"
-    yield Finding("packages", "fail" if missing else "warn", found, "make setup")
+    found = compared(REQUIREMENTS)
+    if not found.said:
+        yield Finding("packages", "ok", f"all {found.pins} as in requirements.txt")
+        return
+    wrong = len(found.missing) + len(found.different)
+    said = f"{wrong} of {found.pins} not as in requirements.txt: {found.said}"
+    yield Finding("packages", "fail" if found.missing else "warn", said, "make setup")
 
 
 def assembler() -> Iterator[Finding]:
@@ -53,21 +78,6 @@ def assembler() -> Iterator[Finding]:
     command = assembler.find()
     found = f"{command[0]}" if command else "none (not needed): riscv answers are not checked for syntax"
     yield Finding("assembler", "ok", found)
-
-
-def torch() -> Iterator[Finding]:
-    """Only looked at where it is installed: importing it takes a while."""
-    if find_spec("torch") is None:
-        yield Finding("torch", "ok", "not installed (not needed)")
-        return
-    try:
-        import torch
-    except (ImportError, OSError) as error:
-        yield Finding("torch", "warn", f"installed, but cannot be imported: {error}", "install it again, or remove it")
-        return
-    devices = {"CUDA": torch.cuda.is_available(), "MPS": torch.backends.mps.is_available()}
-    found = ", ".join(name for name, is_there in devices.items() if is_there) or "CPU only"
-    yield Finding("torch", "ok", f"{torch.__version__}, {found}")
 
 
 def terminal() -> Iterator[Finding]:
