@@ -48,7 +48,7 @@ def main(config: GenerationConfig) -> None:
         print(json.dumps(_turn(config, config.folder)))
         return
     with tempfile.TemporaryDirectory() as name:
-        prepare(config, Path(name))
+        prepare(config.model, config.rows, config.sample_size, Path(name))
         found = {who: _in_its_own_process(who, name) for who in _WHO}
     record = {"found": found, "machine": machine.describe()}
     _print(found, config)

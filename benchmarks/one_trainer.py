@@ -1,6 +1,7 @@
-"""One turn of one trainer, ours or mlx-lm's, in a process of its own: what it reached, as a line of JSON.
+"""One turn of one trainer in a process of its own: what it reached, as a line of JSON.
 
-``versus_mlx_lm.py`` starts this; the folder holds rows as dataset.py writes them, and the model in float32.
+``versus_mlx_lm.py`` and ``versus_trl.py`` start this; the folder holds rows as dataset.py writes them, and the model in
+float32.
 """
 
 import contextlib
@@ -8,32 +9,17 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import trl_trainers  # noqa: E402
+from benchmarks.turns import LORA, WARM, TurnConfig, examples, settings  # noqa: E402
 from finetune import artifacts, cli  # noqa: E402
-from finetune.cli import option  # noqa: E402
-from finetune.config import TrainingConfig  # noqa: E402
 
-_WARM = 3  # steps at the start of a turn that are not counted
 _POINTS = 8  # validations of ours in a turn
-_LORA: dict[str, Any] = {"rank": 16, "scale": 2.0, "dropout": 0.0}
-
-
-@dataclass(frozen=True)
-class TurnConfig:
-    trainer: str = option("ours", "who trains", choices="trainers")
-    folder: Path = option(Path(), "where the rows and the float32 weights are")
-    steps: int = option(60, "training steps", at_least=10)
-    batch_size: int = option(4, "rows per step", at_least=1)
-    learning_rate: float = option(2e-4, "constant", above=0)
-    seed: int = option(0, "for the first LoRA weights and the order of the rows", at_least=0)
-    peer_bias_correction: bool = option(True, "AdamW of mlx-lm with its bias correction, as ours has")
-    peer_compile: bool = option(False, "let mlx-lm compile its step (on the CPU this needs g++)")
 
 
 def main(config: TurnConfig) -> None:
@@ -45,18 +31,9 @@ def _ours(config: TurnConfig) -> dict[str, Any]:
     from finetune.backends.mlx.runtime import mx
     from finetune.methods import METHODS
 
-    encoder, train, valid = _examples(config)
-    settings = TrainingConfig(
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        schedule="constant",
-        warmup=0,
-        lora_rank=_LORA["rank"],
-        lora_scale=_LORA["scale"],
-        seed=config.seed,
-    )
+    encoder, train, valid = examples(config.folder)
     model = mlx.load(config.folder / "model", encoder)
-    trainer = mlx.Trainer(model, METHODS["sft"], train, settings, config.steps, "")
+    trainer = mlx.Trainer(model, METHODS["sft"], train, settings(config), config.steps, "")
     weights = mx.get_active_memory()
     mx.reset_peak_memory()
     steps: list[Any] = []
@@ -68,7 +45,7 @@ def _ours(config: TurnConfig) -> dict[str, Any]:
             peak = max(peak, mx.get_peak_memory())
             curve.append((sum(step.seconds for step in steps), trainer.validation_loss(valid)))
             mx.reset_peak_memory()
-    counted = steps[_WARM:]
+    counted = steps[WARM:]
     seconds = sum(step.seconds for step in counted)
     tokens = sum(step.tokens for step in counted)
     row_tokens = sum(len(train[row].tokens) - 1 for step in counted for row in step.rows)
@@ -124,7 +101,7 @@ def _peer(config: TurnConfig) -> dict[str, Any]:
     mx.random.seed(config.seed)
     np.random.seed(config.seed)
     model.freeze()
-    utils.linear_to_lora_layers(model, len(model.layers), dict(_LORA))
+    utils.linear_to_lora_layers(model, len(model.layers), dict(LORA))
     mx.eval(model.parameters())
     rows = [row for _, row in artifacts.read_jsonl(config.folder / "data" / "train.jsonl")]
     train = datasets.CacheDataset(datasets.ChatDataset(rows, tokenizer, mask_prompt=True))
@@ -160,11 +137,11 @@ def _peer(config: TurnConfig) -> dict[str, Any]:
             model, optimizer, train, None, args=arguments, iterate_batches=batches, training_callback=Callback()
         )
     peak = mx.get_peak_memory()
-    counted = reports[_WARM:]
+    counted = reports[WARM:]
     seconds = sum(1 / report["iterations_per_second"] for report in counted)
     completion = sum(report["tokens_per_second"] / report["iterations_per_second"] for report in counted)
-    settings = {"fine_tune_type": "lora", "num_layers": len(model.layers), "lora_parameters": _LORA}
-    artifacts.write_json(adapter / artifacts.ADAPTER_CONFIG, settings)
+    about = {"fine_tune_type": "lora", "num_layers": len(model.layers), "lora_parameters": LORA}
+    artifacts.write_json(adapter / artifacts.ADAPTER_CONFIG, about)
     del model, optimizer
     return {
         "examples_per_second": config.batch_size * len(counted) / seconds,
@@ -183,26 +160,14 @@ def _validation_loss(config: TurnConfig, adapter: Path) -> float:
     from finetune.backends.mlx import adapters
     from finetune.methods import METHODS
 
-    encoder, train, valid = _examples(config)
+    encoder, train, valid = examples(config.folder)
     model = mlx.load(config.folder / "model", encoder)
-    settings = TrainingConfig(batch_size=config.batch_size, lora_rank=_LORA["rank"], lora_scale=_LORA["scale"])
-    trainer = mlx.Trainer(model, METHODS["sft"], train, settings, 1, "")
+    trainer = mlx.Trainer(model, METHODS["sft"], train, settings(config), 1, "")
     adapters.put(model.network, adapters.read(adapter / artifacts.ADAPTERS)[0])
     return float(trainer.validation_loss(valid))
 
 
-def _examples(config: TurnConfig) -> tuple[Any, list[Any], list[Any]]:
-    from finetune.encoding import ChatEncoder, encode_rows
-
-    encoder = ChatEncoder(config.folder / "model")
-    splits = []
-    for split in ("train", "valid"):
-        path = config.folder / "data" / f"{split}.jsonl"
-        splits.append(encode_rows(encoder, artifacts.read_jsonl(path), path, 1024)[0])
-    return encoder, splits[0], splits[1]
-
-
-_TRAINERS = {"ours": _ours, "mlx-lm": _peer}
+_TRAINERS = {"ours": _ours, "mlx-lm": _peer, **trl_trainers.TRAINERS}
 
 if __name__ == "__main__":
     cli.run(main, TurnConfig, choices={"trainers": _TRAINERS})

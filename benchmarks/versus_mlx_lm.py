@@ -13,13 +13,11 @@ first LoRA weights and the order of the rows. The validation loss of both is mea
 validation rows: of mlx-lm at the end, of ours also on the way, outside the time, to see when it reaches mlx-lm's last one.
 """
 
-import json
 import math
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.turns import start  # noqa: E402
 from finetune import artifacts, cli, machine  # noqa: E402
 from finetune.cli import option  # noqa: E402
 
@@ -52,7 +51,7 @@ def main(config: VersusConfig) -> None:
         config = replace(config, steps=24, turns=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(config, folder)
+        prepare(config.model, config.rows, config.sample_size, folder)
         found: dict[str, list[dict[str, Any]]] = {"ours": [], "mlx-lm": []}
         for turn in range(config.turns):
             for trainer, results in found.items():
@@ -63,16 +62,16 @@ def main(config: VersusConfig) -> None:
         artifacts.write_json(config.json, record)
 
 
-def prepare(config: Any, folder: Path) -> None:
-    """Rows as dataset.py writes them, and the model in float32: ``config`` has rows, sample_size and model."""
-    dataset = ["--type", "sql", "--dataset-name", config.rows, "--sample-size", str(config.sample_size)]
+def prepare(model: str, rows: str, sample_size: int, folder: Path, *flags: str) -> None:
+    """Rows as dataset.py writes them, with more of its flags, and the model in float32."""
+    dataset = ["--type", "sql", "--dataset-name", rows, "--sample-size", str(sample_size), *flags]
     command = [sys.executable, str(ROOT / "dataset.py"), *dataset, "--output-dir", str(folder / "data")]
     subprocess.run(command, check=True, capture_output=True)
 
     from finetune.backends.mlx.runtime import mx  # isort: skip
     from finetune.models import find_model
 
-    source = find_model(config.model, print).path
+    source = find_model(model, print).path
     (folder / "model").mkdir()
     for path in source.iterdir():
         if path.suffix == ".safetensors":
@@ -84,18 +83,9 @@ def prepare(config: Any, folder: Path) -> None:
 
 
 def _turn(config: VersusConfig, trainer: str, folder: Path, seed: int) -> dict[str, Any]:
-    command = [sys.executable, str(ROOT / "benchmarks" / "one_trainer.py")]
-    command += ["--trainer", trainer, "--folder", str(folder)]
-    command += ["--steps", str(config.steps), "--batch-size", str(config.batch_size), "--seed", str(seed)]
-    command += ["--learning-rate", str(config.learning_rate), *["--peer-compile"] * config.peer_compile]
-    command += ["--no-peer-bias-correction"] * (not config.peer_bias_correction)
-    started = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    result = json.loads(done.stdout.splitlines()[-1])
-    print(f"{trainer}: {result['examples_per_second']:.2f} examples/s, {time.monotonic() - started:.0f} s", flush=True)
-    return dict(result)
+    flags = ["--peer-compile"] * config.peer_compile
+    flags += ["--no-peer-bias-correction"] * (not config.peer_bias_correction)
+    return start(config, trainer, folder, seed, *flags)
 
 
 def _compared(config: VersusConfig, found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
