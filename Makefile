@@ -17,7 +17,7 @@ FIND_PYTHON = for python in $(PYTHON) ""; do \
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup setup-torch demo test test-faults check format lock clean distclean
+.PHONY: help setup setup-torch demo test test-torch test-faults check format lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,10 @@ demo: setup ## rows, a short training, base against tuned: the whole road, with 
 
 test: setup ## run the tests
 	@$(RUN) -m pytest
+
+# Apart, because every process that uses transformers takes two seconds longer to start where PyTorch is installed.
+test-torch: setup-torch ## run the tests that need PyTorch
+	@$(RUN) -m pytest tests/test_torch*.py tests/test_adapter_conversion.py tests/test_pytorch_bin.py tests/test_doctor.py
 
 test-faults: setup ## kill, damage and fill the disk under training runs (some minutes)
 	@$(RUN) -m pytest -m faults -s tests/faults
