@@ -128,6 +128,12 @@ def footprint(
     )
 
 
+def held_mb(probe: Probe, folder: Path, config: TrainingConfig) -> float:
+    """What is in memory between two steps: weights, adapters, the optimizer's state. Loads nothing."""
+    sizes = probe.sizes(folder, config)
+    return (sizes.weights + sizes.adapters + sizes.optimizer) / 1e6
+
+
 class Batches:
     """The steps of a measurement: a typical batch, the largest, and both once more where steps are not slow."""
 

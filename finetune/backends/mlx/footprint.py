@@ -5,12 +5,12 @@ Only what a short model needs is loaded; where a folder has no weights at all, t
 
 import gc
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from finetune.backends import footprint as scaling
-from finetune.backends.base import Footprint
 from finetune.backends.footprint import STEPS, Batches, Measured, Sizes, shortened, text_config
 from finetune.backends.mlx import adapters, cpu_math
 from finetune.backends.mlx.model import MlxModel
@@ -18,31 +18,10 @@ from finetune.backends.mlx.runtime import DTYPE, mx
 from finetune.backends.mlx.training import Trainer, optimizer
 from finetune.cli import UserError, first_line
 from finetune.config import TrainingConfig
-from finetune.encoding import Example
 from finetune.methods import Method
 
 import mlx.nn as nn  # isort: skip  after the runtime
 from mlx.utils import tree_flatten, tree_map  # isort: skip
-
-
-def footprint(
-    folder: Path,
-    method: Method,
-    config: TrainingConfig,
-    typical: Sequence[Example],
-    largest: Sequence[Example],
-    available: float,
-    whole: bool = False,
-) -> Footprint:
-    """``backends.footprint.footprint`` of a model on MLX."""
-    cpu_math.install()
-    return scaling.footprint(Probe(), folder, method, config, typical, largest, available, whole)
-
-
-def held_mb(folder: Path, config: TrainingConfig) -> float:
-    """What is in memory between two steps: weights, adapters, the optimizer's state. Loads nothing."""
-    sizes = Probe().sizes(folder, config)
-    return (sizes.weights + sizes.adapters + sizes.optimizer) / 1e6
 
 
 class Probe:
@@ -72,6 +51,7 @@ class Probe:
 
     def measured(self, folder: Path, method: Method, config: TrainingConfig, layers: int, batches: Batches) -> Measured:
         """Steps on the first ``layers`` layers, trained as far as the settings say."""
+        cpu_math.install()
         network = _network(folder, layers)
         network.update(tree_map(_filled, network.parameters()) if not _has_weights(folder) else {})
         try:
@@ -172,3 +152,6 @@ def _has_weights(folder: Path) -> bool:
         files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         return all((folder / file).exists() for file in files)
     return any(folder.glob("model*.safetensors"))
+
+
+footprint, held_mb = partial(scaling.footprint, Probe()), partial(scaling.held_mb, Probe())

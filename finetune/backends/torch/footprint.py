@@ -7,6 +7,7 @@ import gc
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from finetune.backends import footprint as scaling
-from finetune.backends.base import Footprint
 from finetune.backends.footprint import STEPS, Batches, Measured, Sizes, shortened, text_config
 from finetune.backends.torch import adapters
 from finetune.backends.torch.memory import memory_mb, reset_peak_memory
@@ -23,27 +23,7 @@ from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.backends.torch.training import Trainer, optimizer
 from finetune.cli import UserError, first_line
 from finetune.config import TrainingConfig
-from finetune.encoding import Example
 from finetune.methods import Method
-
-
-def footprint(
-    folder: Path,
-    method: Method,
-    config: TrainingConfig,
-    typical: Sequence[Example],
-    largest: Sequence[Example],
-    available: float,
-    whole: bool = False,
-) -> Footprint:
-    """``backends.footprint.footprint`` of a model on PyTorch."""
-    return scaling.footprint(Probe(), folder, method, config, typical, largest, available, whole)
-
-
-def held_mb(folder: Path, config: TrainingConfig) -> float:
-    """What is in memory between two steps: weights, adapters, the optimizer's state. Loads nothing."""
-    sizes = Probe().sizes(folder, config)
-    return (sizes.weights + sizes.adapters + sizes.optimizer) / 1e6
 
 
 class Probe:
@@ -121,3 +101,6 @@ def _optimizer_bytes(trained: Sequence[Any], config: TrainingConfig) -> int:
     chosen = optimizer(torch.nn.ParameterList(copies), config)
     chosen.step()
     return _bytes(value for state in chosen.state.values() for value in state.values() if torch.is_tensor(value))
+
+
+footprint, held_mb = partial(scaling.footprint, Probe()), partial(scaling.held_mb, Probe())
