@@ -338,6 +338,18 @@ def test_blocks_computed_twice_give_the_same(new: Callable, kind: str) -> None:
     assert recomputed == pytest.approx(plain, rel=1e-5)
 
 
+def test_processes_share_each_batch(examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    from finetune.backends.torch import sft
+
+    monkeypatch.setattr(sft, "processes", lambda: 2)
+    shares = []
+    for rank in range(2):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        shares.append(list(sft._Batches(METHODS["sft"], examples, CONFIG)))
+    whole = METHODS["sft"].epoch(examples, CONFIG.batch_size, CONFIG.seed, 0)
+    assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(batch) for batch in whole]
+
+
 def test_nothing_is_sent(new: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """TRL tells the Hub of each training."""
     import trl.trainer.base_trainer

@@ -38,9 +38,11 @@ def test_two_processes_have_the_losses_of_one(tiny_model: Path, tmp_path: Path) 
     run(sys.executable, str(ROOT / "dataset.py"), "--dataset-name", "builtin", "--sample-size", "30")
     # 27 rows in batches of 4: a last batch of 3; two batches a step, the last step of an epoch has one
     options = (
-        f"--backend torch --model {tiny_model} --iters 9 --batch-size 4 --grad-accumulation 2 --steps-per-report 1"
+        f"--backend torch --model {tiny_model} --iters 14 --batch-size 4 --grad-accumulation 2 --steps-per-report 1"
     )
-    options += " --steps-per-eval 5 --learning-rate 1e-2 --schedule constant"
+    options += (
+        " --steps-per-eval 5 --optimizer sgd --learning-rate 1 --max-grad-norm 10 --schedule constant"  # AdamW would not mind a factor
+    )
     run(sys.executable, script, *options.split(), "--adapter-path", "one")
     said = run(*LAUNCH, script, *options.split(), "--adapter-path", "two")
     assert "2 processes" in said and said.count("Done in") == 1
