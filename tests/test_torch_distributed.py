@@ -11,13 +11,8 @@ import pytest
 pytest.importorskip("trl", reason="PyTorch, PEFT and TRL are not installed (run: make setup-torch)")
 
 ROOT = Path(__file__).parents[1]
-LAUNCH = [
-    str(Path(sys.executable).parent / "accelerate"),
-    "launch",
-    "--multi_gpu",
-    "--num_processes",
-    "2",
-]  # on CPUs too
+# --multi_gpu starts two processes on CPUs too; --cpu starts one, whatever the number asked for
+LAUNCH = [str(Path(sys.executable).parent / "accelerate"), "launch", "--multi_gpu", "--num_processes", "2"]
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1"}
 
 
@@ -27,8 +22,6 @@ def metrics(folder: Path) -> list[float]:
 
 
 def test_two_processes_have_the_losses_of_one(tiny_model: Path, tmp_path: Path) -> None:
-    """Also after one of them went on with what the other two had begun."""
-
     def run(*command: str) -> str:
         done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
@@ -40,14 +33,13 @@ def test_two_processes_have_the_losses_of_one(tiny_model: Path, tmp_path: Path) 
     options = (
         f"--backend torch --model {tiny_model} --iters 14 --batch-size 4 --grad-accumulation 2 --steps-per-report 1"
     )
-    options += (
-        " --steps-per-eval 5 --optimizer sgd --learning-rate 1 --max-grad-norm 10 --schedule constant"  # AdamW would not mind a factor
-    )
+    # a factor of the gradients changes nothing under AdamW, so plain SGD, whose steps no clipping shortens
+    options += " --steps-per-eval 5 --optimizer sgd --learning-rate 1 --max-grad-norm 10 --schedule constant"
     run(sys.executable, script, *options.split(), "--adapter-path", "one")
     said = run(*LAUNCH, script, *options.split(), "--adapter-path", "two")
     assert "2 processes" in said and said.count("Done in") == 1
     assert metrics(tmp_path / "two") == pytest.approx(metrics(tmp_path / "one"), rel=1e-4)
-    assert metrics(tmp_path / "one")[-1] < metrics(tmp_path / "one")[0] - 1
+    assert min(metrics(tmp_path / "one")) < metrics(tmp_path / "one")[0] - 1
 
 
 def test_one_row_for_two_processes(tiny_model: Path, tmp_path: Path) -> None:

@@ -109,6 +109,11 @@ class CompletionTrainer(SFTTrainer):
     def _send_telemetry(self) -> None:
         """Nothing is sent: TRL would tell the Hub of each training."""
 
+    def let_go_of_processes(self) -> None:
+        """Give up the wrapper that adds up gradients: held until the end of the process, its threads would abort that."""
+        self.accelerator.free_memory()
+        self.model_wrapped = self.model
+
     def write_state(self, folder: Path) -> None:
         """What ``train(resume_from_checkpoint=folder)`` needs: weights, optimizer, schedule, randomness, step."""
         self.args.output_dir = str(folder)

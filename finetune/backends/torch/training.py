@@ -109,7 +109,10 @@ class Trainer:
             return go_on and not self._any(stop())
 
         sft.listen(after, lambda: self._any(stop()))
-        sft.train(resume_from_checkpoint=str(self._resumed) if self._resumed else None)
+        try:
+            sft.train(resume_from_checkpoint=str(self._resumed) if self._resumed else None)
+        finally:
+            sft.let_go_of_processes()
 
     def validation_loss(self, rows: Sequence[Example], stop: Callable[[], bool] = lambda: False) -> float | None:
         """Mean negative log-probability per learned token over all rows, whatever their number; None where ``stop`` came."""
