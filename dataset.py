@@ -3,12 +3,13 @@
 python dataset.py --type sql                                    the task's own rows
 python dataset.py --type sql --dataset-name my_rows.csv         yours
 python dataset.py --type chat --dataset-name chats/ --show 3    what the model will see
+python dataset.py --type preference --from-adapter checkpoints  pairs of the model's own answers
 """
 
 from finetune import artifacts, scripts
 from finetune.config import DatasetConfig
 from finetune.progress import say
-from finetune.tasks import TASKS
+from finetune.tasks import ROW_KINDS
 
 
 def main(config: DatasetConfig) -> None:
@@ -16,10 +17,15 @@ def main(config: DatasetConfig) -> None:
     from finetune.rows import prepare
 
     if config.list:
-        preview.print_types(TASKS)
+        preview.print_types(ROW_KINDS)
+        return
+    if config.from_adapter:
+        from finetune import own_pairs
+
+        own_pairs.make(config)
         return
     encoder = preview.encoder(config, say)
-    dataset = prepare(config, TASKS[config.type], say, encoder)
+    dataset = prepare(config, ROW_KINDS[config.type], say, encoder)
     artifacts.write_dataset(config.output_dir, dataset.splits, dataset.findings.rejected, dataset.record(config))
     preview.print_summary(config, dataset)
     if encoder:

@@ -16,6 +16,7 @@ DATASET_RECORD = "dataset.json"
 ADAPTERS = "adapters.safetensors"
 PEFT_ADAPTERS = "adapter_model.safetensors"  # as PEFT names them
 ADAPTER_CONFIG = "adapter_config.json"
+START = "start.safetensors"  # the adapters that the run went on from
 RUN_RECORD = "run.json"
 TRAINING_CONFIG = "training_config.txt"
 METRICS = "metrics.jsonl"

@@ -86,14 +86,17 @@ def _training_step(run: TunedRun, rows: Sequence[Row]) -> Callable[[], float]:
     config = TrainingConfig(**run.record["config"])
     encoder: ChatEncoder = run.encoder
     examples = sorted((encoder.example(row["messages"]) for row in rows), key=lambda example: -len(example.tokens))
-    backend = load_backend(config.backend)
+    backend, method = (
+        load_backend(config.backend),
+        METHODS["sft"],
+    )  # whatever the run's: the rows to compare on are whole
     count = config.batch_size * config.grad_accumulation
-    trainer = backend.Trainer(run.load(tuned=False), METHODS[config.method], examples[:count], config, 1, "")
+    trainer = backend.Trainer(run.load(tuned=False), method, examples[:count], config, 1, "")
     trainer.train(lambda: False, lambda step: True)
 
     def estimate() -> float:
         batch, free = examples[: config.batch_size], machine.memory_bytes()[1]
-        found = backend.footprint(run.model_path, METHODS[config.method], config, batch, batch, free)
+        found = backend.footprint(run.model_path, method, config, batch, batch, free)
         return float(found.peak_mb)
 
     return estimate

@@ -8,6 +8,7 @@ from typing import Any
 
 from finetune import config_file, mlx_lm_config, profiles, yaml_file
 from finetune.cli import Given, Layer, flag, flags_of, option, path_of
+from finetune.knobs import DpoKnobs, GrpoKnobs, OrpoKnobs
 
 _SEEDS = 2**31  # what every generator of random numbers takes
 QUICK_ROWS = 10
@@ -29,7 +30,7 @@ class FileConfig:
 
 @dataclass(frozen=True)
 class DatasetConfig(FileConfig):
-    type: str = option("sql", "kind of task", choices="tasks", group="which rows")
+    type: str = option("sql", "kind of task", choices="row_kinds", group="which rows")
     list: bool = option(False, "show the kinds of task, their default rows and fields, then stop", in_file=False)
     dataset_name: str | None = option(
         None,
@@ -54,10 +55,20 @@ class DatasetConfig(FileConfig):
         "model", "chat template: model (its own), gemma, chatml, llama, llama2, alpaca, mistral or a Jinja file"
     )
     max_seq_length: int = option(1024, "longest row, in tokens of that model", at_least=8)
+    from_adapter: Path | None = option(
+        None,
+        "with --type preference: answers drawn from the model with the adapters of this folder",
+        group="pairs from the model itself",
+    )
+    data_dir: Path | None = option(None, "folder with the rows to answer (default: those of its training)")
+    answers: int = option(8, "answers drawn to each prompt", at_least=2, at_most=1024)
+    max_tokens: int = option(128, "longest drawn answer, in tokens", at_least=1)
+    temperature: float = option(1.0, "of the drawn answers", at_least=0.01, at_most=10)
+    reference_chosen: bool = option(False, "where no drawn answer is right, take the row's own as the better one")
 
 
 @dataclass(frozen=True)
-class TrainingConfig(FileConfig):
+class TrainingConfig(DpoKnobs, OrpoKnobs, GrpoKnobs, FileConfig):
     """The defaults are the standard mode; ``MODES`` holds what the other two change."""
 
     quick_test: bool = option(
@@ -79,6 +90,7 @@ class TrainingConfig(FileConfig):
         "model", "chat template: model (its own), gemma, chatml, llama, llama2, alpaca, mistral or a Jinja file"
     )
     method: str = option("sft", "training method", choices="methods", group="training")
+    from_adapter: Path | None = option(None, "go on from the adapters of this folder, instead of from the base model")
     backend: str = option("auto", "what computes (auto: the fastest that is installed here)", choices="backends")
     iters: int = option(2000, "optimizer steps", at_least=1)
     epochs: float | None = option(None, "passes over the training rows, instead of --iters", above=0, at_most=1e6)
@@ -178,6 +190,29 @@ MODES: dict[str, dict[str, Any]] = {
     "standard": {},
     "conservative": {"iters": 800, "learning_rate": 5e-5, "lora_dropout": 0.05, "patience": 3},
 }
+# what a method changes in each mode: fewer and smaller steps, because each takes longer and goes further from the model
+METHOD_MODES: dict[str, dict[str, dict[str, Any]]] = {
+    name: {
+        "quick": {"iters": 20, "steps_per_eval": 10, "warmup": 2, **values},
+        "standard": {"iters": 200, "steps_per_eval": 50, **values},
+        "conservative": {"iters": 100, "steps_per_eval": 20, **values, **gentle},
+    }
+    for name, values, gentle in (
+        ("dpo", {"learning_rate": 5e-5}, {"learning_rate": 1e-5}),
+        ("orpo", {"learning_rate": 5e-5}, {"learning_rate": 1e-5}),
+        (
+            "grpo",
+            {
+                "learning_rate": 5e-5,
+                "weight_decay": 0.0,
+                "schedule": "constant",
+                "steps_per_report": 1,
+                "steps_per_save": 5,
+            },
+            {"learning_rate": 1e-5, "grpo_kl": 0.02},
+        ),
+    )
+}
 
 
 SECTIONS: dict[str, type[FileConfig]] = {
@@ -229,7 +264,9 @@ def _mode(layers: Sequence[Layer]) -> Layer:
     """What the mode changes that these layers ask for; none asked for is the standard mode."""
     chosen = {name: _plain(value) for _, layer in reversed(layers) for name, value in layer.items()}
     mode = "quick" if chosen.get("quick_test") else "conservative" if chosen.get("conservative") else "standard"
-    return f"{mode} mode", MODES[mode]
+    method = chosen.get("method")
+    of_method = METHOD_MODES[method][mode] if isinstance(method, str) and method in METHOD_MODES else {}
+    return f"{mode} mode" + (f", {method}" if of_method else ""), {**MODES[mode], **of_method}
 
 
 def _given_way(explicit: Mapping[str, Any], layers: Sequence[Layer]) -> list[Layer]:

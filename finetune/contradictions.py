@@ -9,6 +9,7 @@ from typing import Any
 from finetune.cli import UserError, flag, flags_of
 from finetune.config import (
     EXCLUSIVE,
+    METHOD_MODES,
     MODES,
     BenchmarkConfig,
     DatasetConfig,
@@ -85,7 +86,20 @@ def without_effect(config: FileConfig) -> Iterator[Idle]:
         yield from _benchmark(config)
 
 
+_OF_DRAWN_PAIRS = ("data_dir", "answers", "max_tokens", "temperature", "reference_chosen")
+_OF_SOURCES = (
+    *("dataset_name", "revision", "column", "valid_fraction", "test_fraction", "split_by", "keep_splits"),
+    *("check_answers", "strict", "fix", "show", "model", "template", "max_seq_length"),
+)
+
+
 def _dataset(config: DatasetConfig) -> Iterator[Idle]:
+    if config.type != "preference":
+        yield "from_adapter", f"with --type {config.type}"
+    if config.from_adapter is None:
+        yield from ((name, "without --from-adapter") for name in _OF_DRAWN_PAIRS)
+    else:
+        yield from ((name, "with --from-adapter") for name in _OF_SOURCES)
     if config.list:
         yield from ((field.name, "with --list") for field in flags_of(DatasetConfig) if field.name != "list")
     if config.model is None and not config.show:
@@ -101,6 +115,15 @@ def _training(config: TrainingConfig) -> Iterator[Idle]:
     if config.fine_tune_type == "full":
         for name in ("lora_rank", "lora_scale", "lora_alpha", "rslora", "lora_dropout", "lora_modules"):
             yield name, "with --fine-tune-type full"
+    for field in flags_of(TrainingConfig):
+        of_method = field.name.partition("_")[0]
+        if of_method in METHOD_MODES and of_method != config.method:
+            yield field.name, f"with --method {config.method}"
+    if config.dpo_loss == "ipo":
+        yield "dpo_length_normalised", "with --dpo-loss ipo, which always does"
+    if config.grpo_reward is None:
+        for name in ("grpo_reward_weight", "grpo_reward_seconds"):
+            yield name, "without --grpo-reward"
     if config.epochs is not None:
         yield "iters", "with --epochs"
     if config.lora_alpha is not None:

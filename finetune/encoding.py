@@ -3,8 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -24,10 +24,17 @@ class Example:
     """One conversation as the model sees it: ``tokens`` and ``loss_mask`` have the same length.
 
     ``loss_mask[i]`` is True where ``tokens[i]`` is to be learned: every assistant turn with its end-of-turn token.
+    ``terms`` is what a loss needs to know beside the log-probabilities of those tokens: numbers, or lists of one a token.
     """
 
     tokens: list[int]
     loss_mask: list[bool]
+    terms: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def learned(self) -> int:
+        """Tokens that are learned; of the first none is, because nothing stands before it."""
+        return sum(self.loss_mask[1:])
 
 
 class ChatEncoder:
@@ -252,26 +259,50 @@ def _json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
+def last_answer(example: Example) -> Example:
+    """Only the last of the assistant's turns is learned."""
+    start = len(example.loss_mask)
+    while start and example.loss_mask[start - 1]:
+        start -= 1
+    return Example(example.tokens, [False] * start + example.loss_mask[start:], example.terms)
+
+
+Encoded = list[Example] | ValueError  # of a row, or why it cannot be trained on
+Encode = Callable[["ChatEncoder", Sequence[dict[str, Any]]], Iterator[Encoded]]
+
+
+def whole_conversations(encoder: ChatEncoder, rows: Sequence[dict[str, Any]]) -> Iterator[Encoded]:
+    """Every turn of the assistant is learned."""
+    for example in encoder.examples(row["messages"] for row in rows):
+        if isinstance(example, ValueError):
+            yield example
+        elif any(example.loss_mask):
+            yield [example]
+        else:
+            yield ValueError("nothing to learn (the row needs an assistant message with text)")
+
+
 def encode_rows(
-    encoder: ChatEncoder, rows: Sequence[tuple[int, dict[str, Any]]], path: Path, max_tokens: int
+    encoder: ChatEncoder,
+    rows: Sequence[tuple[int, dict[str, Any]]],
+    path: Path,
+    max_tokens: int,
+    encode: Encode = whole_conversations,
 ) -> tuple[list[Example], list[int]]:
     """The examples of the rows of ``path``, given with their line numbers, and the lines of those left out as too long.
 
-    Raises one UserError that counts every row that cannot be trained on and names the first by its line; also where every
-    row is too long.
+    ``encode`` makes of each row one example or several, which stay together. Raises one UserError that counts every row that
+    cannot be trained on and names the first by its line; also where every row is too long.
     """
-    examples, too_long, problems = [], [], []
-    encoded = encoder.examples(row["messages"] for _, row in rows)
-    for (line, _), example in zip(rows, encoded, strict=True):
-        if isinstance(example, ValueError):
-            problems.append(f"{path}:{line}: {example}")
-            continue
-        if len(example.tokens) > max_tokens:
+    examples: list[Example] = []
+    too_long, problems = [], []
+    for (line, _), made in zip(rows, encode(encoder, [row for _, row in rows]), strict=True):
+        if isinstance(made, ValueError):
+            problems.append(f"{path}:{line}: {made}")
+        elif max(len(example.tokens) for example in made) > max_tokens:
             too_long.append(line)
-        elif not any(example.loss_mask):
-            problems.append(f"{path}:{line}: nothing to learn (the row needs an assistant message with text)")
         else:
-            examples.append(example)
+            examples += made
     if problems:
         more = f" ... and {len(problems) - 1} more rows like it" if len(problems) > 1 else ""
         raise UserError(problems[0] + more)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from finetune.artifacts import Row
 from finetune.cli import UserError
-from finetune.encoding import ChatEncoder, Example, Message
+from finetune.encoding import ChatEncoder, Example, Message, last_answer
 from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.text_overlap import repetition
 from finetune.verdict import Difference, Verdict, judge, judge_means, paired_bootstrap, paired_shares, wilson_interval
@@ -89,17 +89,11 @@ class Losses:
 
 def reference_losses(model: Model, rows: Sequence[Row]) -> Losses:
     """Of each row's last turn, its end included, after all that stands before it."""
-    examples = [_last_turn(model.encoder.example(row["messages"])) for row in rows]
+    examples = [last_answer(model.encoder.example(row["messages"])) for row in rows]
     sums = model.losses(examples)
     if not all(map(math.isfinite, sums)):
         raise UserError("the loss is not finite: the model computes nonsense (train again)", exit_code=5)
     return Losses(sums, [sum(example.loss_mask) for example in examples])
-
-
-def _last_turn(example: Example) -> Example:
-    end = len(example.loss_mask)
-    begin = next((at + 1 for at in range(end - 1, -1, -1) if not example.loss_mask[at]), 0)
-    return Example(example.tokens, [at >= begin for at in range(end)])
 
 
 @dataclass(frozen=True)

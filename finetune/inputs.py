@@ -2,13 +2,14 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from finetune import artifacts
 from finetune.cli import UserError
 from finetune.config import TrainingConfig
-from finetune.encoding import ChatEncoder, Example, encode_rows
+from finetune.encoding import ChatEncoder, Encode, Example, encode_rows, whole_conversations
 from finetune.models import ModelFolder, find_model
 from finetune.progress import say
 from finetune.templates import find_template
@@ -27,25 +28,42 @@ class Inputs:
     left_out: int  # training rows that are too long
 
 
-def read_rows(config: TrainingConfig) -> tuple[dict[str, Any], Rows]:
-    """The record of the rows, and those of train and valid; UserError where they are not what dataset.py checked."""
+def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[dict[str, Any], Rows]:
+    """The record of the rows, and those of train and valid; UserError where they are not what dataset.py checked, or lack one
+    of the ``columns`` that the method needs."""
     dataset = artifacts.read_dataset_record(config.data_dir)
     if config.dataset_type not in (None, dataset["type"]):
         raise UserError(f"--dataset-type: {config.data_dir} holds {dataset['type']} rows, not {config.dataset_type}")
-    splits = ("train", "valid")
-    return dataset, {
-        split: artifacts.read_split(config.data_dir, split, dataset, may_be_empty=split == "valid") for split in splits
+    rows = {
+        split: artifacts.read_split(config.data_dir, split, dataset, may_be_empty=split == "valid")
+        for split in ("train", "valid")
     }
+    for split, of_split in rows.items():
+        for line, row in of_split:
+            for column in columns:
+                if not isinstance(row.get(column), str):
+                    raise UserError(
+                        f"{artifacts.split_file(config.data_dir, split)}:{line}: no {column!r}, which --method"
+                        f" {config.method} needs (python dataset.py --type preference)"
+                    )
+    return dataset, rows
 
 
-def read(config: TrainingConfig, *, weights: bool = True) -> Inputs:
-    """All that ``config`` names. Without ``weights`` the model's may be missing, and are not downloaded."""
-    dataset, rows = read_rows(config)
+def read(
+    config: TrainingConfig,
+    encode: Encode = whole_conversations,
+    columns: Sequence[str] = (),
+    *,
+    weights: bool = True,
+) -> Inputs:
+    """All that ``config`` names; ``encode`` makes examples of rows. Without ``weights`` the model's may be missing, and are not
+    downloaded."""
+    dataset, rows = read_rows(config, columns)
     count = len(rows["train"])
     template = find_template(config.template)
     folder = find_model(config.model, say, weights=weights)
     encoder = ChatEncoder(folder.path, template)
-    train, valid = (_encoded(encoder, rows, split, config) for split in ("train", "valid"))
+    train, valid = (_encoded(encoder, rows, split, config, encode) for split in ("train", "valid"))
     _check_vocabulary(folder, [*train, *valid])
     return Inputs(dataset, rows, folder, encoder, train, valid, count - len(rows["train"]))
 
@@ -62,10 +80,10 @@ def _check_vocabulary(folder: ModelFolder, examples: list[Example]) -> None:
         )
 
 
-def _encoded(encoder: ChatEncoder, rows: Rows, split: str, config: TrainingConfig) -> list[Example]:
+def _encoded(encoder: ChatEncoder, rows: Rows, split: str, config: TrainingConfig, encode: Encode) -> list[Example]:
     """The examples of a split; the rows that are too long are said and taken out of ``rows`` as well."""
     path = artifacts.split_file(config.data_dir, split)
-    examples, too_long = encode_rows(encoder, rows[split], path, config.max_seq_length)
+    examples, too_long = encode_rows(encoder, rows[split], path, config.max_seq_length, encode)
     if too_long:
         say(
             f"Left out: {len(too_long)} of {len(rows[split])} rows of {path} with more than {config.max_seq_length} tokens"

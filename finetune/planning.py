@@ -95,7 +95,7 @@ def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | 
             f"No rows in {config.data_dir} yet: once dataset.py has written them, this also says what the run would take."
         )
         return None
-    given = inputs.read(config, weights=config.probe)
+    given = inputs.read(config, method.encode, method.columns, weights=config.probe)
     work = describe(config, method, given)
     contradictions.check_warmup(config, work.steps)
     contradictions.check_validation(config, work.valid_rows)
@@ -121,10 +121,11 @@ def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | 
 
 
 def describe(config: TrainingConfig, method: Method, given: Inputs) -> Work:
-    rows = [example for example in given.train if len(example.tokens) <= config.max_seq_length]
-    lengths = sorted(len(example.tokens) for example in rows)
-    steps = total_steps(config, len(rows))
-    per_epoch = steps_per_epoch(len(rows), config.batch_size, config.grad_accumulation)
+    fitting = [row for row in method.of_rows(given.train) if max(map(_length, row)) <= config.max_seq_length]
+    rows = method.rehearse([example for row in fitting for example in row], config)
+    lengths = sorted(map(_length, rows))
+    steps = total_steps(config, len(fitting))
+    per_epoch = steps_per_epoch(len(fitting), config.batch_size, config.grad_accumulation)
     looked_at = min(steps, _LOOKED_AT * per_epoch)
     order = plan(method, rows, config.batch_size, config.grad_accumulation, config.seed)
     batches = [[rows[at] for at in batch] for step in islice(order, looked_at) for batch in step]
@@ -132,9 +133,9 @@ def describe(config: TrainingConfig, method: Method, given: Inputs) -> Work:
     computed = sum(_computed(batch) for batch in batches)
     real = sum(len(example.tokens) - 1 for batch in batches for example in batch)
     return Work(
-        rows=len(rows),
-        left_out=given.left_out + len(given.train) - len(rows),
-        valid_rows=len(given.valid),
+        rows=len(fitting),
+        left_out=given.left_out + method.rows(given.train) - len(fitting),
+        valid_rows=method.rows(given.valid),
         tokens=sum(lengths),
         learned=sum(sum(example.loss_mask) for example in rows),
         lengths=(lengths[0], lengths[len(lengths) // 2], lengths[-1]),
@@ -145,6 +146,10 @@ def describe(config: TrainingConfig, method: Method, given: Inputs) -> Work:
         typical=batches[len(batches) // 2],
         largest=batches[-1],
     )
+
+
+def _length(example: Example) -> int:
+    return len(example.tokens)
 
 
 def _computed(batch: Sequence[Example]) -> int:

@@ -2,14 +2,14 @@
 
 from finetune import advice, contradictions, inputs
 from finetune.config import TrainingConfig
-from finetune.methods import steps_per_epoch, total_steps
+from finetune.methods import METHODS, steps_per_epoch, total_steps
 from finetune.progress import say
 from finetune.templates import find_template
 
 
 def run(config: TrainingConfig) -> None:
     """Print what was checked; UserError for what is wrong."""
-    dataset, rows = inputs.read_rows(config)
+    dataset, rows = inputs.read_rows(config, METHODS[config.method].columns)
     find_template(config.template)
     train, valid = len(rows["train"]), len(rows["valid"])
     steps = total_steps(config, train)

@@ -16,6 +16,7 @@ from finetune.templates import find_template
 
 _BINS = 12  # of the histogram
 _BAR = 40  # columns
+_OWN_FIELDS = {"preference": "prompt, chosen, rejected"}
 
 
 def encoder(config: DatasetConfig, say: Callable[[str], None]) -> ChatEncoder | None:
@@ -28,12 +29,12 @@ def encoder(config: DatasetConfig, say: Callable[[str], None]) -> ChatEncoder | 
 
 def print_types(tasks: Mapping[str, RowKind]) -> None:
     for name, kind in tasks.items():
-        print(f"{name:<8} {kind.about}")
+        print(f"{name:<10} {kind.about}")
         sources = [f"{kind.hub_dataset} ({kind.licence or 'licence: see its page'})"] if kind.hub_dataset else []
         sources += ["builtin"] if kind.builtin else []
-        print(f"{'':<8} rows: {', '.join(sources) or 'yours (--dataset-name)'}")
+        print(f"{'':<10} rows: {', '.join(sources) or 'yours (--dataset-name)'}")
         fields = [*kind.required, *(f"[{field}]" for field in kind.optional)]
-        print(f"{'':<8} fields: {', '.join(fields) or 'those of a conversation'}")
+        print(f"{'':<10} fields: {', '.join(fields) or _OWN_FIELDS.get(name, 'those of a conversation')}")
 
 
 def print_summary(config: DatasetConfig, dataset: Dataset) -> None:

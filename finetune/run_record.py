@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from finetune import artifacts, machine
-from finetune.cli import Layer, UserError, flag, flags_of
+from finetune.cli import Layer, UserError, flag, flags_of, path_of
 from finetune.config import TrainingConfig, describe, file_layers, strongest, training_layers
 from finetune.encoding import ChatEncoder
+from finetune.methods import METHODS
 from finetune.models import ModelFolder, fingerprint
 from finetune.progress import say
 
@@ -26,13 +27,57 @@ _FREE |= {field.name for field in flags_of(TrainingConfig) if not field.metadata
 
 def layers(explicit: Mapping[str, Any]) -> list[Layer]:
     """Where train.py takes what no flag says: from the modes, or, of a run that is resumed, from its own record."""
+    given = file_layers(TrainingConfig, explicit)
     if not explicit.get("resume"):
-        return training_layers(explicit)
-    given = file_layers(TrainingConfig, explicit)  # compared with the record, as the flags are
+        weaker = training_layers(explicit)
+        return [*weaker[: len(given)], *_of_start([("flag", explicit), *given]), *weaker[len(given) :]]
+    # what is given is compared with the record
     adapter_path = Path(strongest([("flag", explicit), *given], "adapter_path") or TrainingConfig.adapter_path)
     recorded = read(adapter_path)["config"]
     kept = {field.name for field in flags_of(TrainingConfig) if field.metadata["in_file"]}
     return [*given, (str(adapter_path / artifacts.RUN_RECORD), {k: v for k, v in recorded.items() if k in kept})]
+
+
+# what the adapters that a run goes on from decide
+_OF_START = (
+    *("model", "template", "backend", "fine_tune_type"),
+    *("lora_rank", "lora_scale", "lora_alpha", "rslora", "lora_layers", "lora_modules"),
+)
+
+
+def _of_start(given: list[Layer]) -> list[Layer]:
+    """What ``--from-adapter`` brings with it: the model, the shape of the adapters and, for a method that takes the same rows,
+    where those are."""
+    folder = strongest(given, "from_adapter")
+    if folder is None:
+        return []
+    path = path_of(str(folder), "--from-adapter")
+    record = read(path)
+    recorded = {name: record["config"][name] for name in _OF_START if name in record["config"]}
+    method = METHODS.get(strongest(given, "method") or "sft")
+    if method and not method.columns:
+        recorded["data_dir"] = record["data"]["folder"]
+    return [(str(path / artifacts.RUN_RECORD), recorded)]
+
+
+def check_start(config: TrainingConfig) -> None:
+    """UserError where the settings do not go with the adapters that the run is to go on from."""
+    if config.from_adapter is None or config.resume:
+        return
+    if config.from_adapter.resolve() == config.adapter_path.resolve():
+        raise UserError(
+            f"--from-adapter: {config.from_adapter} is where the new adapters would go (give another --adapter-path)"
+        )
+    recorded = read(config.from_adapter)["config"]
+    different = [
+        f"{flag(name)} {_short(recorded[name])}, now {_short(getattr(config, name))}"
+        for name in _OF_START
+        if name in recorded and _plain(recorded[name]) != _plain(getattr(config, name))
+    ]
+    if different:
+        raise UserError(
+            f"--from-adapter: {config.from_adapter} was made with other settings: {'; '.join(different)} (leave them out)"
+        )
 
 
 def describe_run(
@@ -65,12 +110,18 @@ def describe_run(
     }
 
 
-def start(config: TrainingConfig, record: dict[str, Any], adapter_config: dict[str, Any], model_key: str) -> None:
+def start(
+    config: TrainingConfig, record: dict[str, Any], adapter_config: dict[str, Any], model_key: str, begun: Path | None
+) -> None:
     """Say what will make these adapters; ``model_key`` of adapter_config.json is their model.
 
-    An earlier run moves aside whole, so that it can still be gone on with there.
+    An earlier run moves aside whole, so that it can still be gone on with there. ``begun``: the file of adapters that the run
+    goes on from; a copy stays, for --resume.
     """
     _set_aside(config.adapter_path)
+    if begun:
+        with artifacts.atomic(config.adapter_path / artifacts.START) as temporary:
+            shutil.copyfile(begun, temporary)
     adapter_config = {**adapter_config, model_key: record["model"]["path"]}
     artifacts.write_json(config.adapter_path / artifacts.ADAPTER_CONFIG, adapter_config)
     artifacts.write_text(config.adapter_path / artifacts.TRAINING_CONFIG, describe(config) + "\n")
@@ -135,7 +186,7 @@ def read(adapter_path: Path) -> dict[str, Any]:
 
 def keep_metrics(adapter_path: Path, step: int, validated: int) -> None:
     """Drop what was reported after ``step``, or of a validation after ``validated``: it will be reported again."""
-    kept = [row for row in read_metrics(adapter_path) if row["step"] <= (validated if "valid_loss" in row else step)]
+    kept = [row for row in read_metrics(adapter_path) if row["step"] <= (validated if "best" in row else step)]
     artifacts.write_jsonl(adapter_path / artifacts.METRICS, kept)
 
 

@@ -12,21 +12,25 @@ from finetune.backends import CHOICES as BACKEND_CHOICES
 from finetune.backends.base import OPTIMIZERS
 from finetune.cli import Layer
 from finetune.config import FINE_TUNE_TYPES, FileConfig, TrainingConfig, file_layers
+from finetune.knobs import DPO_LOSSES, GRPO_LOSSES
 from finetune.methods import METHODS
 from finetune.methods.schedules import SCHEDULES
 from finetune.profiles import PROFILES
 from finetune.progress import say
 from finetune.reporters import REPORTERS
-from finetune.tasks import TASKS
+from finetune.tasks import ROW_KINDS, TASKS
 
 CHOICES: dict[str, Mapping[str, object]] = {
     "tasks": TASKS,
+    "row_kinds": ROW_KINDS,
     "methods": METHODS,
     "backends": BACKEND_CHOICES,
     "schedules": SCHEDULES,
     "optimizers": OPTIMIZERS,
     "fine_tune_types": dict.fromkeys(FINE_TUNE_TYPES),
     "reporters": REPORTERS,
+    "dpo_losses": dict.fromkeys(DPO_LOSSES),
+    "grpo_losses": dict.fromkeys(GRPO_LOSSES),
     "profiles": PROFILES,
 }
 
@@ -51,8 +55,10 @@ def layers_of(config_class: type[FileConfig]) -> Callable[[Mapping[str, Any]], S
 def prepare(config: FileConfig) -> None:
     """What comes before ``main``: UserError for what contradicts itself or the run to be gone on with; ``--save-config``."""
     contradictions.check(config)
-    if isinstance(config, TrainingConfig) and config.resume and config.dry_run:
-        run_record.check_settings(config)
+    if isinstance(config, TrainingConfig):
+        run_record.check_start(config)
+        if config.resume and config.dry_run:
+            run_record.check_settings(config)
     if config.save_config:
         saved_config.save(config, config.save_config, "python " + shlex.join(sys.argv))
         say(f"Settings: {config.save_config}")

@@ -1,55 +1,78 @@
 """A training run: rows in, adapters and their record out. The backend trains; this decides, prints and saves."""
 
+import math
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from functools import partial
 from types import FrameType, ModuleType
 from typing import Any
 
-from finetune import advice, artifacts, checkpoints, contradictions, inputs, machine, run_record
+from finetune import advice, artifacts, checkpoints, contradictions, inputs, learnable, machine, run_record
+from finetune.artifacts import Row
 from finetune.backends import chosen_because
 from finetune.backends.base import Step
 from finetune.cli import Stopped, UserError
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
-from finetune.methods import Method, steps_per_epoch, total_steps
+from finetune.inputs import Inputs
+from finetune.methods import Method, RowSource, steps_per_epoch, total_steps
+from finetune.methods.dpo import REFERENCE
 from finetune.models import ModelFolder
 from finetune.progress import Progress, say
 from finetune.reporters import open_reporter
+from finetune.rewards import Judge, open_judge
+from finetune.rollouts import RolloutSource
 from finetune.tasks import TASKS
-from finetune.training_progress import RunProgress, Watcher
+from finetune.training_progress import Measure, RunProgress, Watcher
 
 
 def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
     """Train as ``config`` says and leave the adapter folder complete; UserError before any work for whatever is wrong."""
-    given = inputs.read(config)
-    folder, encoder, rows, train, valid = given.folder, given.encoder, given.rows, given.train, given.valid
-    steps = total_steps(config, len(train))
+    given = inputs.read(config, method.encode, method.columns)
+    folder, encoder, train = given.folder, given.encoder, given.train
+    steps = total_steps(config, method.rows(train))
     contradictions.check_warmup(config, steps)
-    contradictions.check_validation(config, len(valid))
+    contradictions.check_validation(config, len(given.valid))
+    if method.rollouts and not given.valid:
+        raise UserError(f"--method {method.name}: needs validation rows, to see what the model becomes")
     _check_memory(backend.held_mb(folder.path, config))
     artifacts.make_folder(config.adapter_path)
     record = run_record.describe_run(config, folder, encoder, given.dataset, backend.describe())
     state = config.adapter_path / artifacts.STATE
+    begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
     if config.resume:
         run_record.check_same(config.adapter_path, record)
         checkpoint, position = checkpoints.newest(state, say)
+        begun = config.adapter_path / artifacts.START if begun else None
     leader = backend.is_leader()
 
-    with checkpoints.only_run(config.adapter_path) if leader else _nothing(), stop_signals() as received:
+    with ExitStack() as stack:
+        stack.enter_context(checkpoints.only_run(config.adapter_path) if leader else nullcontext())
+        received = stack.enter_context(stop_signals())
+        task = TASKS[given.dataset["type"]]
+        judge = stack.enter_context(open_judge(task, config)) if method.rollouts else None
         report = open_reporter(config.report_to if leader else None, config.adapter_path, record["config"])
         if leader:
-            say(f"{backend.describe()}{chosen_because(config)}")
-            say(plan(config, folder, train, steps))
-            epochs = steps / steps_per_epoch(len(train), config.batch_size, config.grad_accumulation)
-            for note in advice.notes(config, len(train), epochs):
-                say(f"Note: {note}")
+            _announce(config, method, backend, given, steps)
         model = backend.load(folder.path, encoder)
-        trainer = backend.Trainer(model, method, train, config, steps, record["model"]["weights"])
-        watcher = Watcher(model, TASKS[given.dataset["type"]], [row for _, row in rows["valid"]], config)
-        lines = [line for line, _ in rows["train"]]
-        progress = RunProgress(config, trainer, backend.FORMAT.file, watcher, valid, lines, report, leader)
+        trainer = backend.Trainer(model, method, train, config, steps, record["model"]["weights"], begun)
+        watcher = Watcher(model, task, [row for _, row in given.rows["valid"]], config)
+        measure = None
+        if judge:
+            trainer.source = _rollouts(trainer, judge, given, config, method)
+            measure = Measure("reward", partial(_mean_reward, model, judge, given.rows["valid"], config), True)
+        elif given.valid:
+            measure = Measure("loss", partial(trainer.validation_loss, _referenced(trainer, method, given.valid)))
+        if method.reference:
+            trainer.source = RowSource(method, _referenced(trainer, method, train), config)
+        lines = [line for line, _ in given.rows["train"]]
+        from_start = config.from_adapter is not None
+        progress = RunProgress(
+            config, trainer, backend.FORMAT.file, watcher, measure, lines, report, leader, from_start
+        )
         if trainer.full_logits and leader:
             say(
                 "Note: the model's output head is no plain matrix: it computes logits for all tokens, which takes memory."
@@ -59,8 +82,11 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
             progress.restore(checkpoint, position["progress"])
             if leader:
                 say(f"Going on after step {trainer.position.step} of {steps}.")
-        elif leader:
-            run_record.start(config, record, trainer.adapter_config, backend.FORMAT.model_key)
+        else:
+            if judge:
+                _demand_learnable(trainer, judge, given, config, received)
+            if leader:
+                run_record.start(config, record, trainer.adapter_config, backend.FORMAT.model_key, begun)
         with Progress("Training", steps, "steps", silent=not leader) as bar:
             bar.advance(trainer.position.step)
             try:
@@ -75,16 +101,82 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
         again = f"python train.py --resume --adapter-path {config.adapter_path}"
         number = received[0] if received else signal.SIGTERM  # another process of the run was told
         raise Stopped(f"Stopped after step {trainer.position.step}. To go on: {again}", number)
+    _conclude(config, progress, trainer.position.step, backend.FORMAT.file)
+
+
+def _announce(config: TrainingConfig, method: Method, backend: ModuleType, given: Inputs, steps: int) -> None:
+    say(f"{backend.describe()}{chosen_because(config)}")
+    say(plan(config, method, given.folder, given.train, steps))
+    rows = method.rows(given.train)
+    for note in advice.notes(config, rows, steps / steps_per_epoch(rows, config.batch_size, config.grad_accumulation)):
+        say(f"Note: {note}")
+
+
+def _conclude(config: TrainingConfig, progress: RunProgress, step: int, file: str) -> None:
     progress.draw()
-    early = " (stopped early: the validation loss no longer fell)" if progress.stopped_early else ""
+    measure = progress.measure
+    early = (
+        f" (stopped early: the validation {measure.name} got no better)" if progress.stopped_early and measure else ""
+    )
     best = (
         "no validation rows: the last adapters are kept"
-        if progress.best_step is None
-        else f"best validation loss {progress.best_valid_loss:.3f} at step {progress.best_step}"
+        if measure is None or progress.best is None
+        else f"best validation {measure.name} {progress.best:.3f} at step {progress.best_step}"
     )
-    say(f"Done in {progress.seconds:.0f} s: {trainer.position.step} steps{early}, {best}.")
-    say(f"Adapters: {config.adapter_path / backend.FORMAT.file}; the curve: {config.adapter_path / artifacts.CURVE}")
+    say(f"Done in {progress.seconds:.0f} s: {step} steps{early}, {best}.")
+    if sum(progress.shares.values()):
+        rollout, reward = (progress.shares[name] / progress.seconds for name in ("rollout", "reward"))
+        say(f"Time: {rollout:.0%} drawing answers, {reward:.0%} rewards, {1 - rollout - reward:.0%} updates.")
+    if progress.best_step == 0:
+        say(f"Nothing was better than the start: {config.adapter_path} holds the adapters of {config.from_adapter}.")
+    say(f"Adapters: {config.adapter_path / file}; the curve: {config.adapter_path / artifacts.CURVE}")
     say(f"Is it better? python test_finetuned.py --adapter-path {config.adapter_path}")
+    if config.from_adapter:
+        against = f"--adapter-path {config.adapter_path} --against {config.from_adapter}"
+        say(f"And than before? python benchmark.py {against}")
+
+
+def _referenced(trainer: Any, method: Method, examples: Sequence[Example]) -> list[Example]:
+    """With each answer's log-probability under the model as it starts, where the method asks for that."""
+    if not method.reference:
+        return list(examples)
+    with Progress("Reference", len(examples), "answers") as bar:
+        found = trainer.logprobs(examples, on_batch=bar.advance)
+    return [
+        replace(example, terms={**example.terms, REFERENCE: math.fsum(values)})
+        for example, values in zip(examples, found, strict=True)
+    ]
+
+
+def _rollouts(trainer: Any, judge: Judge, given: Inputs, config: TrainingConfig, method: Method) -> RolloutSource:
+    rows = [row for _, row in given.rows["train"]]
+    return RolloutSource(method, given.train, rows, judge, given.encoder, config)
+
+
+def _mean_reward(
+    model: Any, judge: Judge, rows: Sequence[tuple[int, Row]], config: TrainingConfig, stop: Callable[[], bool]
+) -> float | None:
+    """Of greedy answers to the validation rows that can be judged; None where ``stop`` came."""
+    answers = model.answers([row["messages"][:-1] for _, row in rows], max_tokens=config.grpo_max_tokens)
+    totals = []
+    for (_, row), answer in zip(rows, answers, strict=True):
+        if stop():
+            return None
+        if (total := judge(row, answer.text, answer.stopped).total) is not None:
+            totals.append(total)
+    if not totals:
+        raise UserError("--method grpo: none of the validation rows can be judged (other rows, or --grpo-reward FILE)")
+    return sum(totals) / len(totals)
+
+
+def _demand_learnable(trainer: Any, judge: Judge, given: Inputs, config: TrainingConfig, received: list[int]) -> None:
+    """UserError where the rewards of a few groups say that nothing would be learned."""
+    found = learnable.probe(trainer.sample, given, judge, config, lambda: bool(received))
+    if found is None:
+        raise Stopped("Stopped before the first step.", received[0])
+    for line in found.lines():
+        say(f"Before training: {line}")
+    found.check(config)
 
 
 def _train(trainer: Any, progress: RunProgress, bar: Progress, stop: Callable[[], bool]) -> None:
@@ -116,19 +208,23 @@ def _check_memory(held_mb: float) -> None:
         )
 
 
-def plan(config: TrainingConfig, folder: ModelFolder, examples: list[Example], steps: int) -> str:
+def plan(config: TrainingConfig, method: Method, folder: ModelFolder, examples: list[Example], steps: int) -> str:
     tokens = sum(len(example.tokens) for example in examples)
     learned = sum(sum(example.loss_mask) for example in examples)
-    epochs = steps / steps_per_epoch(len(examples), config.batch_size, config.grad_accumulation)
-    rows = (
+    rows = method.rows(examples)
+    epochs = steps / steps_per_epoch(rows, config.batch_size, config.grad_accumulation)
+    taken = (
         f"{config.batch_size} rows"
         if config.grad_accumulation == 1
         else (f"{config.grad_accumulation} batches of {config.batch_size} rows")
     )
-    return (
-        f"Model {folder.name}, {len(examples)} training rows of {tokens / len(examples):.0f} tokens"
-        f" ({learned / tokens:.0%} learned), {steps} steps of {rows} = {epochs:.1f} epochs"
-    )
+    if method.rollouts:
+        what = f"prompts of {tokens / rows:.0f} tokens, {config.grpo_group_size} answers to each"
+    else:
+        kind = "training rows" if method.width == 1 else "pairs of answers"
+        what = f"{kind} of {tokens / rows:.0f} tokens ({learned / tokens:.0%} learned)"
+    start = f" with {config.from_adapter}" if config.from_adapter else ""
+    return f"Model {folder.name}{start}, {rows} {what}, {steps} steps of {taken} = {epochs:.1f} epochs"
 
 
 @contextmanager
@@ -152,8 +248,3 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from finetune import artifacts, checkpoints, run_record
 from finetune.backends.base import Step
 from finetune.cli import UserError
+from finetune.collapse import CollapseWatch
 from finetune.config import TrainingConfig
-from finetune.encoding import Example
 from finetune.evaluation import evaluate
 from finetune.progress import Progress
 from finetune.reporters import Log
@@ -47,8 +47,28 @@ class Watcher:
         return found
 
 
+@dataclass(frozen=True)
+class Measure:
+    """What a validation finds, and by which the best adapters are chosen."""
+
+    name: str  # "loss" or "reward"
+    of: Callable[[Callable[[], bool]], float | None]  # None where what it is given says to stop
+    higher_is_better: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"valid_{self.name}"
+
+    def better(self, value: float, best: float | None) -> bool:
+        return best is None or (value > best if self.higher_is_better else value < best)
+
+
 class RunProgress:
-    """Takes what the trainer did, keeps it on disk and in memory; ``leader`` is the one process that writes."""
+    """Takes what the trainer did, keeps it on disk and in memory; ``leader`` is the one process that writes.
+
+    ``measure`` is None without validation rows. ``from_start``: the adapters that the run begins with are measured too, and
+    kept where none is better.
+    """
 
     def __init__(
         self,
@@ -56,19 +76,23 @@ class RunProgress:
         trainer: Any,
         adapter_file: str,
         watcher: Watcher,
-        valid: Sequence[Example],
+        measure: Measure | None,
         lines: Sequence[int],
         report: Log,
         leader: bool,
+        from_start: bool = False,
     ):
         self.config, self.leader = config, leader
         self.seconds = 0.0
+        self.shares: dict[str, float] = {}  # seconds by what they were spent on, beside training itself
         self.best_step: int | None = None
-        self.best_valid_loss = math.inf  # per learned token
-        self._trainer, self._watcher, self._valid, self._report = trainer, watcher, valid, report
+        self.best: float | None = None
+        self._trainer, self._watcher, self._report = trainer, watcher, report
+        self.measure = measure
         self._file = adapter_file
         self._lines = lines  # of the training rows in their file
-        self._validated = 0  # last step with a validation
+        self._collapse = CollapseWatch()
+        self._validated = -1 if from_start else 0  # last step with a validation
         self._since_best = 0  # validations
         self._unreported: list[Step] = []
         self._saved: tuple[int, int, int] | None = None  # step, batch and validation of the newest state
@@ -93,12 +117,20 @@ class RunProgress:
             remedy = f"lower --learning-rate, now {self.config.learning_rate}"
             raise UserError(f"{where}: the loss is not finite at step {step.step} ({remedy}{kept})", exit_code=5)
         self.seconds += step.seconds
-        rate = step.tokens / step.seconds
-        bar.advance(note=f"loss {step.loss:.3f}, {rate:.0f} tokens/s, {step.peak_memory_mb / 1e3:.1f} GB")
+        for name in ("rollout", "reward"):
+            self.shares[name] = self.shares.get(name, 0.0) + step.figures.get(f"{name}_seconds", 0.0)
+        bar.advance(note=_note(step))
         self._unreported.append(step)
+        self._collapse.take(step.figures)
         if step.step % self.config.steps_per_report == 0:
             self._append(_report(self._unreported) | {"seconds": self.seconds})
             self._unreported = []
+        if problem := self._collapse.problem:
+            kept = f"the adapters of step {self.best_step} are kept" if self.best_step is not None else "none are kept"
+            raise UserError(
+                f"step {step.step}: {problem}; {kept} (another reward, a lower --learning-rate, or --grpo-kl 0.05)",
+                exit_code=5,
+            )
         if step.step % self.config.steps_per_save == 0 and not self.validation_due():
             self.save_state()
 
@@ -106,25 +138,27 @@ class RunProgress:
         """Whether the step just done ends with a validation that has not been."""
         at = self._trainer.position
         due = at.step % self.config.steps_per_eval == 0 or at.step == self._trainer.steps
-        return bool(self._valid) and due and at.batch == 0 and self._validated < at.step
+        return self.measure is not None and due and at.batch == 0 and self._validated < at.step
 
     def validate(self, bar: Progress, stop: Callable[[], bool]) -> bool:
-        """Measure the validation loss and keep the adapters; False where ``stop`` came in between, and nothing is kept."""
-        step = self._trainer.position.step
-        loss = self._trainer.validation_loss(self._valid, stop)
-        if loss is None:
+        """Measure the model and keep the adapters; False where ``stop`` came in between, and nothing is kept."""
+        step, measure = self._trainer.position.step, self.measure
+        assert measure is not None
+        value = measure.of(stop)
+        if value is None:
             return False
         seen = self._watcher.look() if self.leader else {}
-        best = self.best_step is None or loss < self.best_valid_loss
+        # of a run that is going wrong the reward may well be the best
+        best = measure.better(value, self.best) and not self._collapse.drifting
         if best:
-            self.best_step, self.best_valid_loss = step, loss
+            self.best_step, self.best = step, value
         self._since_best = 0 if best else self._since_best + 1
         self._validated = step
         self._keep_adapters(best)
-        self._append({"step": step, "valid_loss": loss, "best": best, "seconds": self.seconds, **seen})
+        self._append({"step": step, measure.key: value, "best": best, "seconds": self.seconds, **seen})
         if self.leader:
             score = f", score {seen['task_score']:.1%}" if seen.get("task_score") is not None else ""
-            bar.say(f"step {step}: validation loss {loss:.3f}{score}" + (" (best so far)" if best else ""))
+            bar.say(f"step {step}: validation {measure.name} {value:.3f}{score}" + (" (best so far)" if best else ""))
             for sample in seen.get("samples", []):
                 bar.say(
                     f"  {' '.join(sample['question'].split())[:100]}\n    -> {' '.join(sample['answer'].split())[:110]}"
@@ -160,7 +194,9 @@ class RunProgress:
         progress = {
             "seconds": self.seconds,
             "best_step": self.best_step,
-            "best_valid_loss": self.best_valid_loss if self.best_step is not None else None,
+            "best": self.best,
+            "shares": self.shares,
+            "collapse": asdict(self._collapse),
             "validated": self._validated,
             "since_best": self._since_best,
             "unreported": [asdict(step) for step in self._unreported],
@@ -170,7 +206,8 @@ class RunProgress:
     def restore(self, folder: Path, progress: dict[str, Any]) -> None:
         """Go on from what ``save_state`` kept; later metrics are dropped, they will come again."""
         self.seconds, self.best_step = progress["seconds"], progress["best_step"]
-        self.best_valid_loss = math.inf if self.best_step is None else progress["best_valid_loss"]
+        self.best, self.shares = progress["best"], progress["shares"]
+        self._collapse = CollapseWatch(**progress["collapse"])
         self._validated, self._since_best = progress["validated"], progress["since_best"]
         self._unreported = [Step(**step) for step in progress["unreported"]]
         at = self._trainer.position
@@ -186,8 +223,9 @@ class RunProgress:
         return {
             "steps": self._trainer.position.step,
             "best_step": self.best_step,
-            "best_valid_loss": self.best_valid_loss if self.best_step is not None else None,
+            f"best_{self.measure.key if self.measure else 'valid_loss'}": self.best,
             "seconds": self.seconds,
+            "seconds_on": self.shares,
             "stopped_early": self.stopped_early,
         }
 
@@ -206,14 +244,27 @@ class RunProgress:
             self._report(metrics)
 
 
+def _note(step: Step) -> str:
+    """A step in a few words, for the bar."""
+    if "reward" in step.figures:
+        seen = step.figures
+        return f"reward {seen['reward']:.3f}, {seen['length']:.0f} tokens an answer, signal {seen['signal']:.0%}"
+    rate = step.tokens / step.seconds
+    return f"loss {step.loss:.3f}, {rate:.0f} tokens/s, {step.peak_memory_mb / 1e3:.1f} GB"
+
+
 def _report(steps: Sequence[Step]) -> dict[str, Any]:
     """The line of metrics.jsonl for the steps since the last one."""
     seconds = sum(step.seconds for step in steps)
+    learned = sum(step.learned for step in steps)
+    names = {name: None for step in steps for name in step.figures}
+    figures = {name: [step.figures[name] for step in steps if name in step.figures] for name in names}
     return {
         "step": steps[-1].step,
-        "loss": sum(step.loss * step.learned for step in steps) / sum(step.learned for step in steps),
+        "loss": sum(step.loss * step.learned for step in steps) / learned if learned else 0.0,
         "learning_rate": steps[-1].learning_rate,
         "tokens_per_second": sum(step.tokens for step in steps) / seconds,
         "rows_per_second": sum(len(step.rows) for step in steps) / seconds,
         "peak_memory_mb": steps[-1].peak_memory_mb,
+        **{name: sum(values) / len(values) for name, values in figures.items()},
     }

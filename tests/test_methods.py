@@ -3,14 +3,14 @@ from itertools import islice
 import pytest
 
 from finetune.encoding import Example
-from finetune.methods import METHODS, plan, sft, steps_per_epoch
+from finetune.methods import METHODS, plan, steps_per_epoch
 from finetune.methods.schedules import SCHEDULES, learning_rate
 
 EXAMPLES = [Example([0] * (5 + i % 37), [True] * (5 + i % 37)) for i in range(103)]
 
 
 def epoch(number: int, batch_size: int = 4) -> list[list[int]]:
-    return sft.epoch(EXAMPLES, batch_size, 1, number)
+    return METHODS["sft"].epoch(EXAMPLES, batch_size, 1, number)
 
 
 def test_every_row_once_per_epoch_with_the_partial_batch() -> None:

@@ -18,9 +18,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 BACKENDS = {"mlx": "finetune.backends.mlx", "torch": "finetune.backends.torch"}
 AUTO = "auto"
 CHOICES = {AUTO: None, **BACKENDS}
-_WITHOUT = {
-    "torch": {"fine_tune_type": ("full",), "optimizer": ("lion",)}
-}  # values of flags that a backend does not have
+# values of flags that a backend does not have
+_WITHOUT = {"torch": {"fine_tune_type": ("full",), "optimizer": ("lion",), "method": ("grpo",)}}
 _NEEDED = {"mlx": ("mlx", "mlx_lm"), "torch": ("torch", "transformers", "peft", "trl", "accelerate")}
 _REMEDY = {"mlx": "make setup", "torch": "make setup-torch"}
 

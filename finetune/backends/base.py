@@ -1,6 +1,6 @@
 """What every backend reports while it trains, and the names that its choices go by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 OPTIMIZERS = {
     "adamw": "AdamW",
@@ -25,14 +25,15 @@ class Step:
     """One optimizer step, counted from 1."""
 
     step: int
-    loss: float  # mean over the learned tokens of its rows
+    loss: float  # the method's; of sft the mean over the learned tokens of its rows
     finite: bool  # of the loss and of the gradient's norm; where False the run ends, and nothing of the step is kept
     learning_rate: float
     rows: list[int]  # indices of the training rows it took
     tokens: int  # processed, padding included
-    learned: int  # in the loss
+    learned: int  # tokens in the loss
     seconds: float
     peak_memory_mb: float
+    figures: dict[str, float] = field(default_factory=dict)  # the method's own, such as the mean reward
 
 
 @dataclass(frozen=True)

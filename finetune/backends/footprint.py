@@ -144,7 +144,7 @@ class Batches:
     def method(self, method: Method, accumulation: int) -> Method:
         """``method`` with these batches as its epoch, each as often as a step has batches."""
         batches = [rows for rows in (self._typical, self._largest) * 2 for _ in range(accumulation)]
-        return replace(method, epoch=lambda examples, batch_size, seed, number: batches)
+        return replace(method, fixed=batches)
 
     def measured(
         self,

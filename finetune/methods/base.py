@@ -1,25 +1,73 @@
-"""What a method is, and the order in which a run takes its rows."""
+"""What a method is, and where the steps of a run come from."""
 
+import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from finetune.config import TrainingConfig
-from finetune.encoding import Example
+from finetune.encoding import Encode, Example, whole_conversations
+
+_BATCHES_PER_BUCKET = 16  # rows of this many batches are sorted by length together: little padding, still well mixed
+
+Figures = dict[str, tuple[Any, float]]  # of each figure a sum, an array of the backend, and what it is divided by
+Loss = tuple[Any, float, Figures]
 
 
 @dataclass(frozen=True)
 class Method:
     """How a model learns.
 
-    ``epoch`` (examples, batch size, seed, number of the epoch) gives batches of row indices, every row once. ``loss`` takes
-    the log-probabilities of a batch's learned tokens, shape [tokens], an array of the backend, and returns the sum that is
-    to fall and its weight: what is minimised is the sum over all batches of a step, divided by their weights.
+    ``encode`` makes ``width`` examples of each row, which stay together in a batch, and raises nothing: a row that lacks
+    ``columns`` is refused before. ``loss`` takes the module of the backend's array functions (``mlx.core`` or ``torch``: names
+    that both have), the log-probabilities [tokens] of a batch's learned tokens, example after example, the examples, and the
+    settings. It returns the sum that is to fall and its weight: what is minimised is the sum over all batches of a step,
+    divided by their weights.
     """
 
     name: str
-    epoch: Callable[[Sequence[Example], int, int, int], list[list[int]]]
-    loss: Callable[[Any], tuple[Any, float]]
+    about: str
+    loss: Callable[[Any, Any, Sequence[Example], TrainingConfig], Loss]
+    encode: Encode = whole_conversations
+    columns: tuple[str, ...] = ()  # fields that every row needs beside its messages
+    width: int = 1
+    reference: bool = False  # whether the loss needs log-probabilities under the model as it starts
+    rollouts: bool = False  # whether the model itself writes what it learns from
+    rehearse: Callable[[Sequence[Example], TrainingConfig], list[Example]] = lambda examples, config: list(examples)
+    """What stands for the examples in a measurement, where the run makes or completes them itself."""
+    fixed: list[list[int]] | None = None  # the batches of every epoch, in a measurement
+
+    @property
+    def several(self) -> bool:
+        """Whether a batch has several answers to the same prompt."""
+        return self.width > 1 or self.rollouts
+
+    def rows(self, examples: Sequence[Example]) -> int:
+        """How many rows these are the examples of."""
+        return len(examples) // self.width
+
+    def of_rows(self, examples: Sequence[Example]) -> list[Sequence[Example]]:
+        """The examples of each row."""
+        return [examples[at : at + self.width] for at in range(0, len(examples), self.width)]
+
+    def epoch(self, examples: Sequence[Example], batch_size: int, seed: int, number: int) -> list[list[int]]:
+        """Batches of indices of examples: every row once, drawn and bucketed by length anew in each epoch.
+
+        The last batch may be smaller; it is trained too.
+        """
+        if self.fixed is not None:
+            return self.fixed
+        draw = random.Random(f"{seed} {number}")
+        rows = self.rows(examples)
+        order = draw.sample(range(rows), rows)
+        lengths = [max(len(example.tokens) for example in row) for row in self.of_rows(examples)]
+        bucket = batch_size * _BATCHES_PER_BUCKET
+        by_length = [
+            row for at in range(0, rows, bucket) for row in sorted(order[at : at + bucket], key=lengths.__getitem__)
+        ]
+        cut = [by_length[at : at + batch_size] for at in range(0, rows, batch_size)]
+        batches = [[row * self.width + i for row in batch for i in range(self.width)] for batch in cut]
+        return draw.sample(batches, len(batches))
 
 
 def steps_per_epoch(rows: int, batch_size: int, accumulation: int) -> int:
@@ -42,9 +90,75 @@ def plan(
     A step has ``accumulation`` batches; the last of an epoch has what is left. Which rows a step takes depends on the
     arguments alone, so that a run can go on from any step.
     """
-    epoch, done = divmod(first, steps_per_epoch(len(examples), batch_size, accumulation))
+    epoch, done = divmod(first, steps_per_epoch(method.rows(examples), batch_size, accumulation))
     while True:
         batches = method.epoch(examples, batch_size, seed, epoch)
         steps = [batches[at : at + accumulation] for at in range(0, len(batches), accumulation)]
         yield from steps[done:]
         epoch, done = epoch + 1, 0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one optimizer step computes, and what was seen while it was made."""
+
+    rows: list[int]  # indices of the training rows
+    batches: list[list[Example]]
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An answer drawn from a model."""
+
+    tokens: list[int]  # with the one that ends it
+    logprobs: list[float]  # of each token, at the temperature it was drawn at
+    stopped: bool  # by itself, not by the limit
+
+
+class Policy(Protocol):
+    """The model under training, as a source of steps may use it."""
+
+    def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Callable[[], bool]) -> list[Drawn] | None:
+        """To each prompt an answer drawn from the model; None where ``stop`` came."""
+
+    def logprobs(self, examples: Sequence[Example], at_start: bool = False) -> list[list[float]]:
+        """Of each example's learned tokens; ``at_start``: under the model as the run began."""
+
+
+class Source(Protocol):
+    """Where a run's steps come from."""
+
+    def turn(self, step: int, policy: Policy, stop: Callable[[], bool]) -> Turn | None:
+        """What step ``step``, counted from 0, computes; None where ``stop`` came first."""
+
+    def state(self) -> dict[str, Any]:
+        """What ``restore`` needs to give the same turns again, to be kept as JSON."""
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+class RowSource:
+    """Steps over rows that are there from the beginning."""
+
+    def __init__(self, method: Method, examples: Sequence[Example], config: TrainingConfig):
+        self._method, self._examples, self._config = method, examples, config
+        self._steps: Iterator[list[list[int]]] = iter(())
+        self._next = -1
+
+    def turn(self, step: int, policy: Policy, stop: Callable[[], bool]) -> Turn | None:
+        if step != self._next:
+            config = self._config
+            rows = config.batch_size, config.grad_accumulation, config.seed
+            self._steps, self._next = plan(self._method, self._examples, *rows, first=step), step
+        batches = next(self._steps)
+        self._next += 1
+        width = self._method.width
+        rows_taken = [index // width for batch in batches for index in batch[::width]]
+        return Turn(rows_taken, [[self._examples[index] for index in batch] for batch in batches])
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        pass

@@ -10,7 +10,7 @@ from finetune.artifacts import Row
 from finetune.cli import UserError
 from finetune.config import DatasetConfig
 from finetune.rows import preflight
-from finetune.rows.formats import PLAIN_TEXT, named, without_source
+from finetune.rows.formats import PLAIN_TEXT, named
 from finetune.rows.kind import RowKind
 from finetune.rows.preflight import Findings
 from finetune.rows.sources import SourcedRow
@@ -85,7 +85,7 @@ def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKi
         raise ValueError(f"--split-by: no text or number in {config.split_by} (fields: {named(row)})")
     group = preflight.likeness(messages) + text
     answer = messages[-1]["content"]
-    row = {**(without_source(row) if not task.required else row), "messages": messages}
+    row = {**task.kept(row), "messages": messages}
     accepted = row.get("accepted")
     if task.several_answers and not (isinstance(accepted, list) and all(isinstance(text, str) for text in accepted)):
         row.pop("accepted", None)

@@ -29,6 +29,7 @@ class Dataset:
     source: dict[str, Any]
     split_rule: str
     read: int
+    task: str  # whose score holds for the rows
     findings: Findings
     notes: list[str] = field(default_factory=list)  # what was recognised
     lengths: list[int] = field(default_factory=list)  # of the kept rows in tokens, where the tokenizer is at hand
@@ -38,7 +39,7 @@ class Dataset:
         dropped = self.findings.dropped + Counter({"cannot be trained on (rejected.jsonl)": len(self.findings.errors)})
         rows = {split: len(rows) for split, rows in self.splits.items()}
         return {
-            "type": config.type,
+            "type": self.task,
             "source": self.source,
             "seed": config.seed,
             "split_rule": self.split_rule,
@@ -90,7 +91,8 @@ def prepare(
     if config.split_by:
         rule = f"drawn by seed; no {config.split_by} and no prompt is in two splits"
     notes = [f"{what} ({count} rows)" for what, count in recognised.most_common()]
-    return Dataset({s: divided[s] for s in SPLITS}, source, rule, read, findings, notes, lengths)
+    task_name = task.scored_as or task.name
+    return Dataset({s: divided[s] for s in SPLITS}, source, rule, read, task_name, findings, notes, lengths)
 
 
 def _demand_rows(name: str, divided: Mapping[str, Sequence[Row]], config: DatasetConfig, findings: Findings) -> None:
@@ -155,7 +157,7 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
     divided = {split: [candidate.row for candidate in made if candidate.split == split] for split in SPLITS}
     _demand_rows("builtin", divided, config, findings)
     rule = task.split_rule or "drawn by seed"
-    return Dataset(divided, {"source": "builtin"}, rule, sum(counts.values()), findings, lengths=lengths)
+    return Dataset(divided, {"source": "builtin"}, rule, sum(counts.values()), task.name, findings, lengths=lengths)
 
 
 def _refuse(config: DatasetConfig, names: Iterable[str], source: str) -> None:

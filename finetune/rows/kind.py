@@ -25,4 +25,6 @@ class RowKind:
     split_rule: str | None  # how the builtin rows are divided
     # rows with the same prompt become one row, whose "accepted" lists the answers of all
     several_answers: bool = False
+    kept: Callable[[Row], Row] = lambda row: row  # what stays of a row beside its messages
+    scored_as: str = ""  # the task whose score holds for these rows, where they are no task of their own
     open_checker: Callable[[], AbstractContextManager[Checker]] | None = None

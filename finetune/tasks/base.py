@@ -26,5 +26,6 @@ class Task(RowKind):
     open_scorer: Callable[[], AbstractContextManager[Scorer]]
     metric: str  # what the mean score is called
     malformed: frozenset[str]  # kinds of answers that do not keep to the task's form
+    partial: Mapping[str, float] = field(default_factory=dict)  # what wrong answers of a kind are worth as a reward
     loss_decides: bool = False  # where most rows have no score of their own
     question: Callable[[Row], str]  # the row in short, for people

@@ -1,5 +1,6 @@
 """The user's own conversations, in any of the shapes of ``rows.formats``."""
 
+import re
 from contextlib import nullcontext
 
 from finetune.artifacts import Row
@@ -9,11 +10,32 @@ from finetune.tasks.text_overlap import rouge_l, token_f1
 
 _SHORT = 8  # words of a reference that an answer can be expected to give to the letter
 
+_NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
+
+
+def last_number(text: str) -> float | None:
+    found = _NUMBER.findall(text)
+    return float(found[-1].replace(",", "")) if found else None
+
+
+def _wanted(row: Row) -> float | None:
+    """The number that a row asks for: its ``answer`` is one, or ends with one after "####"."""
+    _, mark, end = str(row.get("answer", "")).rpartition("####")
+    return last_number(end) if mark or _NUMBER.fullmatch(end.strip()) else None
+
 
 def score(row: Row, answer: str) -> Score:
-    """1 where the answer is the reference, but for case and white space. A longer reference is judged by its loss alone."""
+    """1 where the answer is the reference, but for case and white space; of a row with an ``answer`` that is a number, or ends
+    with one as GSM8K's do, where its last number is that. A longer reference is judged by its loss alone."""
     reference = row["messages"][-1]["content"]
     parts = {"token F1": token_f1(reference, answer), "ROUGE-L": rouge_l(reference, answer)}
+    if (wanted := _wanted(row)) is not None:
+        found = last_number(answer)
+        if found is None:
+            return Score(0.0, "no_number", f"expected: {wanted:g}", parts)
+        return Score(
+            float(found == wanted), "ok" if found == wanted else "wrong_number", f"expected: {wanted:g}", parts
+        )
     if answer.casefold().split() == reference.casefold().split():
         return Score(1.0, "ok", "", parts)
     if len(reference.split()) > _SHORT:
@@ -30,11 +52,12 @@ CHAT = Task(
     optional=(),
     aliases={},
     to_messages=formats.to_messages,
+    kept=formats.without_source,
     open_scorer=lambda: nullcontext(score),
     builtin=None,
     split_rule=None,
     metric="exact match",
-    malformed=frozenset(),
+    malformed=frozenset({"no_number"}),
     loss_decides=True,
     question=lambda row: row["messages"][-2]["content"],
 )

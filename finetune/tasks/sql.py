@@ -102,6 +102,10 @@ def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
     return rows
 
 
+# a reward has to differ between answers before one is right: it parses, runs, has the right columns, the right rows
+_PARTIAL = dict.fromkeys(("unknown_table", "unknown_column", "unknown_function", "other_sql_error", "timeout"), 0.1)
+_PARTIAL |= {"wrong_shape": 0.2, "wrong_rows": 0.3, "wrong_order": 0.6}
+
 SQL = Task(
     name="sql",
     about="a question about tables, answered by one SQLite query",
@@ -121,6 +125,7 @@ SQL = Task(
     split_rule="no domain is in two splits",
     open_checker=open_checker,
     metric="execution accuracy",
+    partial=_PARTIAL,
     malformed=frozenset({"no_sql", "multiple_statements", "parse_error"}),
     question=lambda row: row["sql_prompt"],
 )

@@ -98,6 +98,25 @@ def digest(arrays: Mapping[str, Any]) -> str:
     return content.hexdigest()
 
 
+def put_fitting(network: Any, path: Path, base: str) -> None:
+    """Begin with the trained part of a file; UserError (exit 3) where it is damaged, does not fit or is of another model."""
+    arrays, metadata = read(path)
+    if metadata.get("base", base) != base:
+        raise UserError(f"{path}: was trained on another model", exit_code=3)
+    _demand_fit(path, trainable(network), arrays)
+    put(network, arrays)
+
+
+def _demand_fit(path: Path, parameters: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    for name in sorted(parameters.keys() ^ arrays.keys()):
+        what = "is missing" if name in parameters else "is not in the model"
+        raise UserError(f"{path}: does not fit the model: {name} {what}", exit_code=3)
+    for name, array in arrays.items():
+        if array.shape != parameters[name].shape:
+            shapes = f"{tuple(array.shape)}, in the model {tuple(parameters[name].shape)}"
+            raise UserError(f"{path}: does not fit the model: {name} is {shapes}", exit_code=3)
+
+
 def put(network: Any, arrays: Mapping[str, Any]) -> None:
     network.update(tree_unflatten(list(arrays.items())))
 
@@ -151,13 +170,7 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[State
     parameters = trainable(network)
     if wanted.get("fine_tune_type") != "full":
         parameters = {name: array for name, array in parameters.items() if name.rsplit(".", 1)[-1] in _LEAVES}
-    for name in sorted(parameters.keys() ^ arrays.keys()):
-        what = "is missing" if name in parameters else "is not in the model"
-        raise UserError(f"{path}: does not fit the model: {name} {what}", exit_code=3)
-    for name, array in arrays.items():
-        if array.shape != parameters[name].shape:
-            shapes = f"{tuple(array.shape)}, in the model {tuple(parameters[name].shape)}"
-            raise UserError(f"{path}: does not fit the model: {name} is {shapes}", exit_code=3)
+    _demand_fit(path, parameters, arrays)
     put(network, arrays)
     if wanted.get("fine_tune_type") == "full":
         return WholeSwitch(network, arrays, parameters)

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from finetune.backends.mlx import shared_prompts
 from finetune.backends.mlx.cpu_math import exp
 from finetune.backends.mlx.runtime import ON_CPU, lanes, mx, with_gradient
+from finetune.backends.mlx.shared_prompts import SharedBatch
 from finetune.encoding import Example
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -30,12 +32,40 @@ class Batch:
     def learned(self) -> int:
         return int(self.labels.size)
 
+    @property
+    def size(self) -> int:
+        """Tokens that are computed."""
+        return int(self.inputs.size)
 
-def collate(examples: Sequence[Example]) -> list[Batch]:
-    """The rows in as many parts as the machine works on side by side, in their order."""
+
+Part = Batch | SharedBatch
+
+
+def collate(examples: Sequence[Example], share_prompts: bool = False) -> list[Part]:
+    """The rows in as many parts as the machine works on side by side, in their order; with ``share_prompts``, a prompt of
+    several neighbours once in each part, where that is less work."""
     count = len(lanes(len(examples)))
+    groups = shared_prompts.grouped(examples) if share_prompts else []
+    if groups and shared_prompts.worth_it(groups):
+        return [shared_prompts.shared(part) for part in _divided(groups, count)]
     share = -(-len(examples) // count)
     return [_padded(examples[at : at + share]) for at in range(0, len(examples), share)]
+
+
+def _divided(groups: Sequence[list[Example]], count: int) -> list[list[list[Example]]]:
+    """``count`` parts of about the same work; a single group is divided itself."""
+    if len(groups) < count:
+        (group, *others) = groups
+        half = len(group) // 2
+        groups = [group[:half], group[half:], *others] if half else groups
+    total, done = shared_prompts.cost(groups), 0
+    parts: list[list[list[Example]]] = [[]]
+    for group in groups:
+        if parts[-1] and len(parts) < count and done >= total * len(parts) / count:
+            parts.append([])
+        parts[-1].append(group)
+        done += shared_prompts.cost([group])
+    return parts
 
 
 def _padded(examples: Sequence[Example]) -> Batch:
@@ -51,8 +81,9 @@ def _padded(examples: Sequence[Example]) -> Batch:
     return Batch(mx.array(inputs), mx.array(positions), mx.array(labels))
 
 
-def logprob_function(network: Any) -> Callable[[Any, list[Batch]], Any]:
-    """A function (network, parts of a batch) -> log-probabilities [learned] of all parts, float32.
+def logprob_function(network: Any, temperature: float = 1.0) -> Callable[[Any, list[Part]], Any]:
+    """A function (network, parts of a batch) -> log-probabilities [learned] of all parts, float32; those of what is sampled at
+    ``temperature``.
 
     It runs trunk and head apart where the head is a frozen matrix, quantised or not, and ``head(trunk(x)) == network(x)``;
     any other model (one with soft-capped logits, say) gets its own full logits.
@@ -60,14 +91,21 @@ def logprob_function(network: Any) -> Callable[[Any, list[Batch]], Any]:
     head = frozen_head(network)
     head_logprobs = _head_logprobs(head) if head else None
 
-    def of_part(network: Any, batch: Batch) -> Any:
-        if head_logprobs is not None:
-            hidden = network.model(batch.inputs)
-            return head_logprobs(hidden.reshape(-1, hidden.shape[-1])[batch.positions], batch.labels)
-        logits = network(batch.inputs)
-        return _chosen(logits.reshape(-1, logits.shape[-1])[batch.positions].astype(mx.float32), batch.labels)
+    def given(model: Any, batch: Part) -> Any:
+        if isinstance(batch, SharedBatch):
+            return shared_prompts.run(model, batch, len(network.layers))
+        return model(batch.inputs)
 
-    def logprobs(network: Any, batches: list[Batch]) -> Any:
+    def of_part(network: Any, batch: Part) -> Any:
+        if head_logprobs is not None:
+            hidden = given(network.model, batch)
+            hidden = hidden.reshape(-1, hidden.shape[-1])[batch.positions]
+            return head_logprobs(hidden if temperature == 1 else hidden / temperature, batch.labels)
+        logits = given(network, batch)
+        logits = logits.reshape(-1, logits.shape[-1])[batch.positions].astype(mx.float32)
+        return _chosen(logits / temperature, batch.labels)
+
+    def logprobs(network: Any, batches: list[Part]) -> Any:
         parts = []
         for lane, batch in zip(lanes(len(batches)), batches, strict=True):
             with mx.stream(lane):  # the gradient runs where its forward operation ran

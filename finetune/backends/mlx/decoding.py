@@ -1,10 +1,14 @@
-"""Greedy answers to many prompts at once: the batch is kept full, and what all prompts begin with is read once."""
+"""Answers to many prompts at once: the batch is kept full, what all prompts begin with is read once, and so is each prompt
+that several answers are drawn to."""
 
+import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
+from finetune.backends.mlx.cpu_math import exp
 from finetune.backends.mlx.runtime import lanes, mx
 from finetune.cli import UserError
 
@@ -15,19 +19,37 @@ _FINISHED = 0.25  # of a batch, and others take their places
 _SHARED = 8  # tokens at the beginning of all prompts that are worth reading apart
 
 
+_DRAWN_FROM = 256  # tokens of a vocabulary among which the last choice is made
+
+
 @dataclass(frozen=True)
 class Finished:
     index: int  # of the prompt
     tokens: list[int]  # of the answer, without the one that stops it
-    stopped: bool  # by such a token, not by the limit
+    stop: int | None  # that token; None where the limit came first
     seconds: float  # since its prompt was read
+    logprobs: list[float]  # of each token, the stopping one too, where they are drawn
+
+    @property
+    def stopped(self) -> bool:
+        return self.stop is not None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn. What a row draws depends on the seed and on its index alone, not on the rows beside it."""
+
+    temperature: float
+    seed: str
 
 
 @dataclass
 class _Row:
     index: int
     started: float
+    draws: random.Random | None
     tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
     live: bool = True
 
 
@@ -37,6 +59,7 @@ class _Batch:
     def __init__(self) -> None:
         self.rows: list[_Row] = []
         self.tokens: Any = None
+        self.logprobs: Any = None  # [rows] of the last tokens, where they are drawn
         self.cache: list[Any] = []
 
     def drop_finished(self) -> None:
@@ -61,20 +84,27 @@ class _Batch:
 class Decoder:
     """``head`` is the weight [vocabulary, size] of a plain output head, or None for a model with another one.
 
-    Each step adds a token to every row. Only the largest logit is looked for: a softmax over the vocabulary would cost as
-    much as the layers.
+    Each step adds a token to every row. Without ``sampling`` only the largest logit is looked for: a softmax over the
+    vocabulary would cost as much as the layers.
     """
 
-    def __init__(self, network: Any, head: Any, stop_tokens: frozenset[int], max_tokens: int):
+    def __init__(
+        self,
+        network: Any,
+        head: Any,
+        stop_tokens: frozenset[int],
+        max_tokens: int,
+        sampling: Sampling | None = None,
+    ):
         self.network, self.head, self.stop_tokens, self.max_tokens = network, head, stop_tokens, max_tokens
+        self.sampling = sampling
         self._prefix: list[tuple[Any, Any]] = []  # keys and values [1, heads, length, size] of each layer
         self._shared = 0  # length of the prefix
 
     def run(self, prompts: Sequence[Sequence[int]]) -> Iterator[Finished]:
         """The answer to each prompt, as they are finished."""
-        waiting = sorted(
-            range(len(prompts)), key=lambda index: len(prompts[index])
-        )  # taken from the end: the longest first
+        # taken from the end: the longest first, and the same prompts one after the other
+        waiting = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), prompts[index]))
         most = self._read_shared(prompts)
         batches = [_Batch() for _ in lanes(most)]  # side by side, each on a core of its own
         size = max(1, min(most, len(prompts)) // len(batches))
@@ -83,31 +113,49 @@ class Decoder:
                 batch.drop_finished()
                 if waiting and len(batch.rows) <= (1 - _FINISHED) * size:
                     chosen = [waiting.pop() for _ in range(min(len(waiting), size - len(batch.rows)))]
-                    rows = [_Row(index, time.perf_counter()) for index in chosen]
-                    tokens, cache = self._read([prompts[index] for index in chosen])
-                    yield from self._note(rows, tokens)
+                    rows = [self._row(index) for index in chosen]
+                    logits, cache = self._read([prompts[index] for index in chosen])
+                    tokens, logprobs = self._next(logits, rows)
+                    yield from self._note(rows, tokens, logprobs)
                     batch.add(rows, tokens, cache)
             busy = [batch for batch in batches if any(row.live for row in batch.rows)]
             for lane, batch in zip(lanes(len(busy)) if busy else [], busy, strict=True):
                 with mx.stream(lane):
-                    batch.tokens = mx.argmax(self._last_logits(batch.tokens[:, None], batch.cache), axis=-1)
+                    batch.tokens, batch.logprobs = self._next(
+                        self._last_logits(batch.tokens[:, None], batch.cache), batch.rows
+                    )
             if busy:
                 mx.eval(sum(batch.tokens.sum() for batch in busy))  # one scalar that needs all: see lanes()
             for batch in busy:
-                yield from self._note(batch.rows, batch.tokens)
+                yield from self._note(batch.rows, batch.tokens, batch.logprobs)
 
-    def _note(self, rows: Sequence[_Row], tokens: Any) -> Iterator[Finished]:
+    def _note(self, rows: Sequence[_Row], tokens: Any, logprobs: Any) -> Iterator[Finished]:
         """Give each live row its next token; the answers that end with it."""
         chosen: Any = tokens.tolist()
-        for row, token in zip(rows, chosen, strict=True):
+        likely: Any = [None] * len(rows) if logprobs is None else logprobs.tolist()
+        for row, token, logprob in zip(rows, chosen, likely, strict=True):
             if not row.live:
                 continue
+            if logprob is not None:
+                row.logprobs.append(logprob)
             stopped = token in self.stop_tokens
             if not stopped:
                 row.tokens.append(token)
             if stopped or len(row.tokens) == self.max_tokens:
                 row.live = False
-                yield Finished(row.index, row.tokens, stopped, time.perf_counter() - row.started)
+                seconds = time.perf_counter() - row.started
+                yield Finished(row.index, row.tokens, token if stopped else None, seconds, row.logprobs)
+
+    def _row(self, index: int) -> _Row:
+        draws = random.Random(f"{self.sampling.seed} {index}") if self.sampling else None
+        return _Row(index, time.perf_counter(), draws)
+
+    def _next(self, logits: Any, rows: Sequence[_Row]) -> tuple[Any, Any]:
+        """The next token [rows] after logits [rows, vocabulary] and, where it is drawn, its log-probability [rows]."""
+        if self.sampling is None:
+            return mx.argmax(logits, axis=-1), None
+        drawn = [row.draws.random() if row.draws else 0.0 for row in rows]
+        return _drawn(logits.astype(mx.float32) / self.sampling.temperature, mx.array(drawn))
 
     def _last_logits(self, inputs: Any, cache: list[Any]) -> Any:
         """Logits [rows, vocabulary] after the last of the inputs: of a prompt, the head sees no other position."""
@@ -146,7 +194,12 @@ class Decoder:
         return int(min(_MOST_ROWS, max(1, _CACHE_BYTES // (per_token * longest))))
 
     def _read(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, list[Any]]:
-        """The first token [rows] after each prompt, and the cache of each layer for all of them."""
+        """The logits [rows, vocabulary] after each prompt, and the cache of each layer for all of them; of several prompts in a
+        row that are the same, the first is read."""
+        copies = [0]
+        for before, prompt in pairwise(prompts):
+            copies.append(copies[-1] + (prompt != before))
+        prompts = [prompt for at, prompt in enumerate(prompts) if at == 0 or prompt != prompts[at - 1]]
         logits, caches = [], []
         group = max(1, _READ_TOKENS // (max(len(prompt) for prompt in prompts) - self._shared))
         parts = [prompts[at : at + group] for at in range(0, len(prompts), group)]
@@ -167,7 +220,11 @@ class Decoder:
         for other in caches[1:]:
             for layer, more in zip(caches[0], other, strict=True):
                 layer.extend(more)
-        return mx.argmax(mx.concatenate(logits), axis=-1), caches[0]
+        if len(copies) == len(prompts):
+            return mx.concatenate(logits), caches[0]
+        for layer in caches[0]:
+            layer.filter(mx.array(copies))
+        return mx.concatenate(logits)[mx.array(copies)], caches[0]
 
     def _batch_caches(self, padding: Sequence[int]) -> list[Any]:
         """The cache of each layer, for rows padded on the left, the shared prefix in it."""
@@ -185,3 +242,28 @@ class Decoder:
             for cache, (keys, values) in zip(caches, self._prefix, strict=True):
                 cache.update_and_fetch(*(mx.take(part[0], columns, axis=1).swapaxes(0, 1) for part in (keys, values)))
         return caches
+
+
+def _drawn(logits: Any, draws: Any) -> tuple[Any, Any]:
+    """Of each row of logits [rows, vocabulary] a token [rows], drawn by a number in [0, 1) as the softmax has it, and its
+    log-probability [rows].
+
+    First the piece of the vocabulary in which the number falls, then the token in it: sums over a whole vocabulary one value
+    after the other would take longer than the layers, and noise for every token too.
+    """
+    rows, vocabulary = logits.shape
+    weights = exp(logits - logits.max(axis=-1, keepdims=True))
+    if rest := -vocabulary % _DRAWN_FROM:
+        weights = mx.pad(weights, [(0, 0), (0, rest)])
+    pieces = weights.reshape(rows, -1, _DRAWN_FROM)
+    ends = mx.cumsum((pieces @ mx.ones((_DRAWN_FROM, 1))).squeeze(-1), axis=-1)
+    wanted = draws[:, None] * ends[:, -1:]
+    piece = mx.minimum((ends <= wanted).sum(axis=-1, keepdims=True), ends.shape[-1] - 1)
+    before = mx.where(piece > 0, mx.take_along_axis(ends, mx.maximum(piece - 1, 0), axis=-1), 0.0)
+    chosen = mx.take_along_axis(pieces, piece[..., None], axis=1).squeeze(1)
+    inside = before + mx.cumsum(chosen, axis=-1)
+    # rounding may leave the number beyond the last sum: then the last token that can come is meant, never one of weight 0
+    possible = mx.where(chosen > 0, mx.arange(_DRAWN_FROM), -1).max(axis=-1)
+    token = mx.minimum((inside <= wanted).sum(axis=-1), possible)
+    weight = mx.take_along_axis(chosen, token[:, None], axis=-1).squeeze(-1)
+    return piece.squeeze(-1) * _DRAWN_FROM + token, mx.log(weight / ends[:, -1])

@@ -7,11 +7,12 @@ from typing import Any
 
 from finetune.backends.mlx import adapters, cpu_math
 from finetune.backends.mlx.completion import collate, logprob_function, plain_head
-from finetune.backends.mlx.decoding import Decoder
+from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.runtime import DTYPE, mx
 from finetune.cli import UserError, first_line
 from finetune.encoding import ChatEncoder, Example, Message
 from finetune.evaluation import Answer
+from finetune.methods.base import Drawn
 
 _LOSS_TOKENS = 2048  # of conversations whose loss is computed at once
 
@@ -106,6 +107,28 @@ class MlxModel:
             answers[finished.index] = answer
             on_answer(finished.index, answer)
         return [answers[index] for index in range(len(prompts))]
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: str,
+        stop: Callable[[], bool] = lambda: False,
+        on_answer: Callable[[], None] = lambda: None,
+    ) -> list[Drawn] | None:
+        """To each prompt, given as token ids, an answer drawn from the model. None where ``stop`` came in between."""
+        sampling = Sampling(temperature, seed)
+        decoder = Decoder(self.network, self._head, self.encoder.stop_tokens, max_tokens, sampling)
+        found: dict[int, Drawn] = {}
+        for finished in decoder.run(prompts):
+            end = [] if finished.stop is None else [finished.stop]
+            found[finished.index] = Drawn([*finished.tokens, *end], finished.logprobs, finished.stopped)
+            on_answer()
+            if stop():
+                return None
+        return [found[index] for index in range(len(prompts))]
 
     def losses(self, examples: Sequence[Example]) -> list[float]:
         """For each example the negative log-probability of its learned tokens, summed, in nats."""

@@ -4,12 +4,12 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from finetune.backends.base import OPTIMIZERS, Step
-from finetune.backends.mlx import adapters
+from finetune.backends.mlx import adapters, shared_prompts
 from finetune.backends.mlx.completion import collate, frozen_head, logprob_function
 from finetune.backends.mlx.distributed import Ranks
 from finetune.backends.mlx.low_rank import make_timely
@@ -17,13 +17,15 @@ from finetune.backends.mlx.model import MlxModel, peak_memory_mb
 from finetune.backends.mlx.runtime import mx
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
-from finetune.methods import Method, plan
+from finetune.methods import Method, RowSource
+from finetune.methods.base import Drawn, Source
 from finetune.methods.schedules import SCHEDULES, learning_rate
 
 import mlx.nn as nn  # isort: skip  after the runtime
 import mlx.optimizers as optim  # isort: skip
 from mlx.utils import tree_flatten, tree_unflatten  # isort: skip
 
+_TOGETHER = 2048  # tokens whose log-probabilities are computed at once, where nothing is learned
 _ADAPTERS, _OPTIMIZER, _GRADIENTS = "adapters.safetensors", "optimizer.safetensors", "gradients.safetensors"
 
 
@@ -36,7 +38,9 @@ class Position:
     loss: float = 0.0
     weight: float = 0.0
     tokens: int = 0
+    learned: int = 0
     seconds: float = 0.0
+    figures: dict[str, list[float]] = field(default_factory=dict)  # of each a sum and what it is divided by
 
 
 class Trainer:
@@ -50,13 +54,21 @@ class Trainer:
         config: TrainingConfig,
         steps: int,
         base: str,
+        start: Path | None = None,
     ):
-        """Make the layers of ``config`` trainable; ``base`` is the fingerprint of the model's weights, kept with them."""
-        self.network, self.method, self.rows, self.config, self.steps = model.network, method, rows, config, steps
+        """Make the layers of ``config`` trainable; ``base`` is the fingerprint of the model's weights, kept with them.
+
+        ``start``: a file of adapters to begin with. UserError (exit 3) where they do not fit.
+        """
+        self.network, self.method, self.config, self.steps = model.network, method, config, steps
+        self.source: Source = RowSource(method, rows, config)
+        self._model = model
         self.ranks = Ranks()
         self.adapter_config = adapters.settings(self.network, config)
         mx.random.seed(config.seed)  # the first LoRA weights
         adapters.attach(self.network, self.adapter_config)
+        if start:
+            adapters.put_fitting(self.network, start, base)
         if config.grad_checkpoint:
             make_timely(self.network)
             _checkpoint_gradients(self.network)
@@ -64,11 +76,14 @@ class Trainer:
         self._about = {"base": base}
         self._sum: dict[str, Any] = {}  # of the gradients of the step under way
         self.full_logits = frozen_head(self.network) is None
-        self._logprobs = logprob_function(self.network)
+        self._logprobs = logprob_function(self.network, config.grpo_temperature if method.rollouts else 1.0)
+        # blocks that are computed again have no gradients for what another pass gave them
+        self._shares_prompts = method.several and not config.grad_checkpoint and shared_prompts.possible(self.network)
         self._loss_and_grad = nn.value_and_grad(self.network, self._loss)
         self._optimizer = optimizer(config)
         self._optimizer.init(self.network.trainable_parameters())
         mx.eval(self.network.parameters(), self._optimizer.state)
+        self._start = adapters.trainable(self.network)
 
     @property
     def trainable_parameters(self) -> int:
@@ -86,30 +101,33 @@ class Trainer:
         Ends early, between two batches, when ``stop`` says so; after a step whose loss or gradient is not finite, which
         changes nothing.
         """
-        at, config = self.position, self.config
-        batches = plan(self.method, self.rows, config.batch_size, config.grad_accumulation, config.seed, at.step)
-        for batch_rows in batches:
-            if at.step >= self.steps or self.ranks.any(stop()):
+        at = self.position
+        while at.step < self.steps and not self.ranks.any(stop()):
+            started = time.perf_counter()
+            turn = self.source.turn(at.step, self, stop)
+            if turn is None:
                 return
-            while at.batch < len(batch_rows):
+            at.seconds += time.perf_counter() - started
+            while at.batch < len(turn.batches):
                 started = time.perf_counter()
                 if at.batch and self.ranks.any(stop()):
                     return
-                self._add(batch_rows[at.batch])
+                self._add(turn.batches[at.batch])
                 at.seconds += time.perf_counter() - started
             started = time.perf_counter()
             finite, rate = self._apply()
             at.seconds += time.perf_counter() - started
             step = Step(
                 at.step + 1,
-                loss=at.loss / at.weight,
+                loss=at.loss / (at.weight or 1.0),
                 finite=finite,
                 learning_rate=rate,
-                rows=[row for batch in batch_rows for row in batch],
+                rows=turn.rows,
                 tokens=at.tokens,
-                learned=int(at.weight),
+                learned=at.learned,
                 seconds=at.seconds,
                 peak_memory_mb=peak_memory_mb(),
+                figures=turn.figures | {name: total / count for name, (total, count) in at.figures.items()},
             )
             if finite:
                 at = self.position = Position(step.step)
@@ -117,23 +135,34 @@ class Trainer:
             if not finite:
                 return
 
-    def _loss(self, network: Any, batch: Any) -> tuple[Any, Any]:
-        total, weight = self.method.loss(self._logprobs(network, batch))
-        return total, mx.array(weight)
+    def _loss(self, network: Any, batch: Any, examples: Sequence[Example]) -> tuple[Any, Any, Any]:
+        total, weight, figures = self.method.loss(mx, self._logprobs(network, batch), examples, self.config)
+        named = {
+            f"figure {name}": mx.stack([value.astype(mx.float32), mx.array(count)])
+            for name, (value, count) in figures.items()
+        }
+        return total, mx.array(weight), named
 
-    def _add(self, rows: Sequence[int]) -> None:
+    def _add(self, examples: Sequence[Example]) -> None:
         """Add the loss and the gradients of a batch to those of the step."""
-        at, mine = self.position, self.ranks.share(rows)
+        at, mine = self.position, self._share(examples)
         self.network.train()
         # what dropout drops depends on the place in the run alone, not on what ran before
         place = f"{self.config.seed} {at.step} {at.batch} {self.ranks.rank}"
         mx.random.seed(zlib.crc32(place.encode()))
-        sums: dict[str, Any] = {"loss": mx.array(0.0), "weight": mx.array(0.0), "tokens": mx.array(0.0)}
+        zero = mx.array(0.0)
+        sums: dict[str, Any] = dict.fromkeys(("loss", "weight", "tokens", "learned"), zero)
         if mine:
-            batch = collate([self.rows[row] for row in mine])
-            (loss, weight), gradients = self._loss_and_grad(self.network, batch)
-            tokens = sum(part.inputs.size for part in batch)
-            sums = {"loss": loss, "weight": weight, "tokens": mx.array(float(tokens)), **dict(tree_flatten(gradients))}
+            batch = collate(mine, self._shares_prompts)
+            (loss, weight, figures), gradients = self._loss_and_grad(self.network, batch, mine)
+            counts = {
+                name: mx.array(float(sum(values)))
+                for name, values in (
+                    ("tokens", (part.size for part in batch)),
+                    ("learned", (part.learned for part in batch)),
+                )
+            }
+            sums = {"loss": loss, "weight": weight, **counts, **figures, **dict(tree_flatten(gradients))}
             mx.eval(sum(array.sum() for array in sums.values()))  # one scalar that needs all: see lanes()
         elif self.ranks.size > 1:
             sums |= {name: mx.zeros_like(array) for name, array in adapters.trainable(self.network).items()}
@@ -141,14 +170,24 @@ class Trainer:
         at.loss += sums.pop("loss").item()
         at.weight += sums.pop("weight").item()
         at.tokens += int(sums.pop("tokens").item())
+        at.learned += int(sums.pop("learned").item())
+        for name in [name for name in sums if name.startswith("figure ")]:
+            before = at.figures.get(name[7:], [0.0, 0.0])
+            at.figures[name[7:]] = [a + b for a, b in zip(before, sums.pop(name).tolist(), strict=True)]
         self._sum = {name: self._sum[name] + array for name, array in sums.items()} if self._sum else sums
         mx.eval(self._sum)
         at.batch += 1
+
+    def _share(self, examples: Sequence[Example]) -> list[Example]:
+        """What of a batch is this process's; the examples of a row stay together."""
+        return [example for row in self.ranks.share(self.method.of_rows(examples)) for example in row]
 
     def _apply(self) -> tuple[bool, float]:
         """Change the weights by the gradients of the step; whether they were finite, and the learning rate."""
         at, config = self.position, self.config
         rate = learning_rate(at.step + 1, self.steps, config.learning_rate, config.warmup, SCHEDULES[config.schedule])
+        if not self._sum:  # nothing in the step has anything to teach
+            return True, rate
         gradients = {name: array / at.weight for name, array in self._sum.items()}
         self._sum = {}
         gradients, norm = optim.clip_grad_norm(gradients, config.max_grad_norm)
@@ -160,21 +199,59 @@ class Trainer:
         return finite, rate
 
     def validation_loss(self, rows: Sequence[Example], stop: Callable[[], bool] = lambda: False) -> float | None:
-        """Mean negative log-probability per learned token over all rows, whatever their number; None where ``stop`` came."""
+        """The method's loss over all rows, whatever their number; None where ``stop`` came."""
         self.network.eval()
-        size = self.config.batch_size
-        order = sorted(range(len(rows)), key=lambda row: len(rows[row].tokens))
-        total, learned = 0.0, 0
-        for at in range(0, len(order), size):
+        total, weight = 0.0, 0.0
+        for batch in self._by_length(rows, self.config.batch_size):
             if self.ranks.any(stop()):
                 return None
-            mine = self.ranks.share(order[at : at + size])
-            if mine:
-                batch = collate([rows[row] for row in mine])
-                total -= self._logprobs(self.network, batch).sum().item()
-                learned += sum(part.learned for part in batch)
-        both = self.ranks.total({"total": mx.array(total), "learned": mx.array(float(learned))})
-        return float(both["total"].item() / both["learned"].item())
+            if mine := self._share(batch):
+                found, of_batch, _ = self._loss(self.network, collate(mine, self._shares_prompts), mine)
+                total += found.item()
+                weight += of_batch.item()
+        both = self.ranks.total({"total": mx.array(total), "weight": mx.array(weight)})
+        return float(both["total"].item() / both["weight"].item())
+
+    def _by_length(self, examples: Sequence[Example], size: int) -> list[list[Example]]:
+        """All examples in batches of ``size`` rows that are about as long."""
+        rows = sorted(self.method.of_rows(examples), key=lambda row: max(len(example.tokens) for example in row))
+        return [[example for row in rows[at : at + size] for example in row] for at in range(0, len(rows), size)]
+
+    def logprobs(
+        self, examples: Sequence[Example], at_start: bool = False, on_batch: Callable[[int], None] = lambda count: None
+    ) -> list[list[float]]:
+        """Log-probabilities of each example's learned tokens, under the model as it is or, ``at_start``, as the run began."""
+        self.network.eval()
+        now = adapters.trainable(self.network)
+        if at_start:
+            adapters.put(self.network, self._start)
+        found: dict[int, list[float]] = {}
+        order = sorted(
+            range(len(examples)),
+            key=lambda index: (
+                length := shared_prompts.prompt_length(examples[index]),
+                examples[index].tokens[:length],
+            ),
+        )
+        while order:
+            count = max(1, _TOGETHER // len(examples[order[0]].tokens))
+            batch, order = order[:count], order[count:]
+            parts = collate([examples[index] for index in batch], self._shares_prompts)
+            values: Any = self._logprobs(self.network, parts).tolist()
+            for index in batch:
+                learned = examples[index].learned
+                found[index], values = values[:learned], values[learned:]
+            on_batch(len(batch))
+        adapters.put(self.network, now)
+        return [found[index] for index in range(len(examples))]
+
+    def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Callable[[], bool]) -> list[Drawn] | None:
+        """As ``Policy`` has it, by the settings of the run."""
+        self.network.eval()
+        config = self.config
+        return self._model.sample(
+            prompts, max_tokens=config.grpo_max_tokens, temperature=config.grpo_temperature, seed=seed, stop=stop
+        )
 
     def save_adapters(self, path: Path) -> None:
         adapters.save(adapters.trainable(self.network), path, self._about)
@@ -185,14 +262,15 @@ class Trainer:
         adapters.save(dict(tree_flatten(self._optimizer.state)), folder / _OPTIMIZER)
         if self._sum:
             adapters.save(self._sum, folder / _GRADIENTS)
-        return asdict(self.position)
+        return {**asdict(self.position), "source": self.source.state()}
 
     def restore(self, folder: Path, position: dict[str, Any]) -> None:
         """Go on from what ``save`` wrote; UserError (exit 3) where a file is damaged."""
         adapters.put(self.network, adapters.read(folder / _ADAPTERS)[0])
         self._optimizer.state = tree_unflatten(list(adapters.read(folder / _OPTIMIZER)[0].items()))
         self._sum = adapters.read(folder / _GRADIENTS)[0] if (folder / _GRADIENTS).exists() else {}
-        self.position = Position(**position)
+        self.source.restore(position.get("source", {}))
+        self.position = Position(**{name: value for name, value in position.items() if name != "source"})
 
 
 def optimizer(config: TrainingConfig) -> Any:

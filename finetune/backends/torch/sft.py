@@ -90,7 +90,7 @@ class CompletionTrainer(SFTTrainer):
     ) -> Any:
         """The method's loss over the learned tokens, divided by those of the whole step, in all processes."""
         logprobs = model(**inputs, only_learned=True)  # through the wrapper that adds up what several processes found
-        total, weight = self._method.loss(logprobs)
+        total, weight, _ = self._method.loss(torch, logprobs, [], self._config)
         self.seen["loss"] += float(total.detach())
         self.seen["weight"] += weight
         self.seen["tokens"] += inputs["input_ids"][:, 1:].numel() if weight else 0

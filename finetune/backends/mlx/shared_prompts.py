@@ -1,0 +1,172 @@
+"""Several answers to one prompt, with the prompt computed once: its keys and values serve all of them, and all their gradients
+go back through it once.
+
+A group of eight short answers costs a third of eight whole conversations. To the models of mlx_lm it looks like the cache that
+they decode with; what stands in it here is part of the computation, so that gradients flow.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finetune.backends.mlx.runtime import mx
+from finetune.encoding import Example
+
+_WORTH_IT = 0.85  # of the tokens at most that whole conversations would have
+
+
+@dataclass(frozen=True)
+class SharedBatch:
+    prompts: Any  # [prompts, length] token ids but for the last, padded on the right
+    lengths: Any  # [rows] of each row's prompt, without the last token
+    owners: Any  # [rows] index of each row's prompt
+    inputs: Any  # [rows, length] the prompt's last token and the answer, padded on the right
+    positions: Any  # [learned] index of each learned token's predecessor in the flattened inputs
+    labels: Any  # [learned] the learned tokens
+
+    @property
+    def learned(self) -> int:
+        return int(self.labels.size)
+
+    @property
+    def size(self) -> int:
+        """Tokens that are computed."""
+        return int(self.prompts.size + self.inputs.size)
+
+
+def prompt_length(example: Example) -> int:
+    """Tokens before the first that is learned."""
+    return next((at for at, learned in enumerate(example.loss_mask) if learned and at), len(example.tokens))
+
+
+def grouped(examples: Sequence[Example]) -> list[list[Example]]:
+    """Neighbours with the same prompt."""
+    groups: list[list[Example]] = []
+    before: list[int] | None = None
+    for example in examples:
+        prompt = example.tokens[: prompt_length(example)]
+        if prompt == before:
+            groups[-1].append(example)
+        else:
+            groups.append([example])
+        before = prompt
+    return groups
+
+
+def cost(groups: Sequence[Sequence[Example]]) -> int:
+    """Tokens of a shared batch of these groups, padding included."""
+    prompts = [prompt_length(group[0]) - 1 for group in groups]
+    answers = [
+        len(example.tokens) - length - 1 for group, length in zip(groups, prompts, strict=True) for example in group
+    ]
+    return len(prompts) * max(prompts) + len(answers) * max(answers)
+
+
+def worth_it(groups: Sequence[Sequence[Example]]) -> bool:
+    """Whether to share is less work than to compute each conversation whole."""
+    examples = [example for group in groups for example in group]
+    if len(groups) == len(examples) or any(prompt_length(group[0]) < 2 for group in groups):
+        return False
+    return cost(groups) < _WORTH_IT * len(examples) * (max(len(example.tokens) for example in examples) - 1)
+
+
+def shared(groups: Sequence[Sequence[Example]]) -> SharedBatch:
+    heads = [group[0].tokens[: prompt_length(group[0]) - 1] for group in groups]
+    longest = max(map(len, heads))
+    rows = [(owner, example) for owner, group in enumerate(groups) for example in group]
+    length = max(len(example.tokens) - len(heads[owner]) for owner, example in rows) - 1
+    inputs, positions, labels = [], [], []
+    for row, (owner, example) in enumerate(rows):
+        begin = len(heads[owner])
+        answer = example.tokens[begin:]
+        inputs.append(answer[:-1] + [0] * (length + 1 - len(answer)))
+        for at in range(1, len(answer)):
+            if example.loss_mask[begin + at]:
+                positions.append(row * length + at - 1)
+                labels.append(answer[at])
+    return SharedBatch(
+        mx.array([head + [0] * (longest - len(head)) for head in heads]),
+        mx.array([len(heads[owner]) for owner, _ in rows]),
+        mx.array([owner for owner, _ in rows]),
+        mx.array(inputs),
+        mx.array(positions),
+        mx.array(labels),
+    )
+
+
+class _Prompt:
+    """A layer's cache for the prompts: keeps what it is given."""
+
+    offset = 0
+
+    def __init__(self) -> None:
+        self.keys: Any = None
+        self.values: Any = None
+
+    def update_and_fetch(self, keys: Any, values: Any) -> tuple[Any, Any]:
+        self.keys, self.values = keys, values
+        return keys, values
+
+    def make_mask(self, count: int, return_array: bool = False, window_size: int | None = None) -> Any:
+        from mlx_lm.models.base import create_causal_mask
+
+        if return_array or (window_size and count > window_size):
+            return create_causal_mask(count, window_size=window_size)
+        return "causal"
+
+
+class _Answers:
+    """A layer's cache for the answers: what stands before each is its own prompt."""
+
+    def __init__(self, prompt: _Prompt, batch: SharedBatch):
+        self._prompt, self._batch = prompt, batch
+        self.offset = batch.lengths
+
+    def update_and_fetch(self, keys: Any, values: Any) -> tuple[Any, Any]:
+        own = self._batch.owners
+        return (
+            mx.concatenate([self._prompt.keys[own], keys], axis=2),
+            mx.concatenate([self._prompt.values[own], values], axis=2),
+        )
+
+    def make_mask(self, count: int, return_array: bool = False, window_size: int | None = None) -> Any:
+        """[rows, 1, count, prompt + count]; a prompt's padding is never seen."""
+        before = self._batch.prompts.shape[1]
+        lengths = self._batch.lengths[:, None, None]
+        columns = mx.arange(before + count)[None, None]
+        in_prompt = columns < before
+        places = mx.where(in_prompt, columns, columns - before + lengths)  # of the keys in their conversations
+        queries = lengths + mx.arange(count)[None, :, None]
+        seen = (places <= queries) & (~in_prompt | (columns < lengths))
+        if window_size is not None:
+            seen = seen & (queries < places + window_size)
+        return seen[:, None]
+
+
+def run(model: Any, batch: SharedBatch, layers: int) -> Any:
+    """What ``model``, a network or its trunk, gives for the answers: [rows, length, ...]."""
+    prompts = [_Prompt() for _ in range(layers)]
+    model(batch.prompts, cache=prompts)  # of the last layer nothing but keys and values is ever computed
+    return model(batch.inputs, cache=[_Answers(prompt, batch) for prompt in prompts])
+
+
+def possible(network: Any) -> bool:
+    """Whether the network computes the same so, which a layer with a state of another kind would not."""
+    from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
+
+    caches = make_prompt_cache(network)
+    if len(caches) != len(network.layers) or any(type(cache) not in (KVCache, RotatingKVCache) for cache in caches):
+        return False
+    probe = [[1, 2, 3, 4], [5, 6]]
+    answers = [[7, 8, 9], [3], [2, 4]]
+    owners = [0, 0, 1]
+    examples = [
+        Example(probe[owner] + answer, [False] * len(probe[owner]) + [True] * len(answer))
+        for owner, answer in zip(owners, answers, strict=True)
+    ]
+    found = run(network, shared(grouped(examples)), len(network.layers))
+    for row, example in enumerate(examples):
+        whole = network(mx.array([example.tokens[:-1]]))[0, prompt_length(example) - 1 :]
+        if not mx.allclose(found[row, : whole.shape[0]], whole, rtol=1e-3, atol=1e-3).item():
+            return False
+    return True

@@ -1,0 +1,95 @@
+"""Group relative policy optimisation (Shao et al., arXiv 2402.03300): the model answers each prompt several times, and what is
+rewarded above the mean of its group becomes more likely.
+
+With r = p(token) / p_old(token), the advantage A of the answer and k the clip, the loss of a token is
+-min(r A, clip(r, 1 - k, 1 + k_high) A) + kl (q / p - log(q / p) - 1), q the model as it started (equations 3 and 4).
+``--grpo-clip-high`` is DAPO's (Yu et al., arXiv 2503.14476, section 3.1). ``--grpo-loss`` says what the losses are a mean of:
+all tokens of a step (dapo, section 3.3 there), the means of the answers (grpo), or, against a preference for long wrong
+answers, a sum over a fixed length (dr_grpo, Liu et al., arXiv 2503.20783, section 3.2).
+
+Where this differs: answers of a group whose rewards are all equal have advantage 0 and would only dilute the mean. Without
+--grpo-kl they are left out, as DAPO's dynamic sampling does, but no others are drawn in their place.
+"""
+
+from collections.abc import Iterator, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from finetune.config import TrainingConfig
+from finetune.encoding import ChatEncoder, Encoded, Example
+from finetune.methods.base import Loss, Method
+
+ADVANTAGE, OLD, REFERENCE = "advantage", "old", "reference"  # the terms; the last two lists of one a learned token
+_LEAST_DEVIATION = 1e-4
+
+
+def encode(encoder: ChatEncoder, rows: Sequence[dict[str, Any]]) -> Iterator[Encoded]:
+    """Of each row its prompt."""
+    for row in rows:
+        try:
+            tokens = encoder.prompt(row["messages"][:-1])
+        except ValueError as error:
+            yield error
+        else:
+            yield [Example(tokens, [False] * len(tokens))]
+
+
+def advantages(rewards: Sequence[float], scale: bool) -> list[float]:
+    """Of each answer of a group: its reward above the mean, over the standard deviation where ``scale``."""
+    mean = fmean(rewards)
+    deviation = stdev(rewards)
+    if deviation < _LEAST_DEVIATION:
+        return [0.0] * len(rewards)
+    return [(reward - mean) / (deviation + _LEAST_DEVIATION if scale else 1.0) for reward in rewards]
+
+
+def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingConfig) -> Loss:
+    """Summed over the tokens. Without OLD the answers are the model's own of this moment, and r is 1 with p's gradient."""
+    spread = [example.learned for example in examples]
+
+    def each(values: Sequence[float]) -> Any:
+        return xp.asarray([value for value, count in zip(values, spread, strict=True) for _ in range(count)])
+
+    def listed(term: str) -> Any:
+        return xp.asarray([value for example in examples for value in example.terms[term]])
+
+    advantage = each([example.terms[ADVANTAGE] for example in examples])
+    old = listed(OLD) if OLD in examples[0].terms else _constant(xp, logprobs)
+    ratio = xp.exp(logprobs - old)
+    high = config.grpo_clip if config.grpo_clip_high is None else config.grpo_clip_high
+    clipped = xp.clip(ratio, 1 - config.grpo_clip, 1 + high)
+    losses = -xp.minimum(ratio * advantage, clipped * advantage)
+    tokens = float(sum(spread))
+    figures = {"clipped": ((clipped * advantage < ratio * advantage).sum(), tokens)}
+    if REFERENCE in examples[0].terms:
+        ahead = listed(REFERENCE) - logprobs
+        divergence = xp.exp(ahead) - ahead - 1
+        losses = losses + config.grpo_kl * divergence
+        figures["kl"] = (divergence.sum(), tokens)
+    if config.grpo_loss == "dapo":
+        return losses.sum(), tokens, figures
+    weights = [1.0 / (count if config.grpo_loss == "grpo" else config.grpo_max_tokens) for count in spread]
+    return (losses * each(weights)).sum(), float(len(examples)), figures
+
+
+def _constant(xp: Any, array: Any) -> Any:
+    return xp.stop_gradient(array) if hasattr(xp, "stop_gradient") else array.detach()
+
+
+def rehearse(examples: Sequence[Example], config: TrainingConfig) -> list[Example]:
+    """Each prompt with the longest answer that may come."""
+    answer = config.grpo_max_tokens
+    return [
+        Example([*example.tokens, *[0] * answer], [*example.loss_mask, *[True] * answer], {ADVANTAGE: 1.0})
+        for example in examples
+    ]
+
+
+GRPO = Method(
+    name="grpo",
+    about="answer, and learn from what is rewarded",
+    loss=loss,
+    encode=encode,
+    rollouts=True,
+    rehearse=rehearse,
+)

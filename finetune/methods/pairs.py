@@ -1,0 +1,46 @@
+"""Rows with a better and a worse answer to the same prompt: how they become examples, and sums over their tokens."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from finetune.encoding import ChatEncoder, Encoded, Example, last_answer
+
+REJECTED = "rejected"  # the field; the better answer is the last of the messages
+
+
+def encode(encoder: ChatEncoder, rows: Sequence[dict[str, Any]]) -> Iterator[Encoded]:
+    """Of each row two examples, chosen and rejected, in which the answer alone is learned."""
+    conversations = []
+    for row in rows:
+        *prompt, better = row["messages"]
+        conversations += [[*prompt, better], [*prompt, {"role": "assistant", "content": row[REJECTED]}]]
+    examples = encoder.examples(conversations)
+    for chosen, rejected in zip(examples, examples, strict=True):  # two of the same iterator at a time
+        if isinstance(chosen, ValueError):
+            yield chosen
+        elif isinstance(rejected, ValueError):
+            yield rejected
+        elif chosen.tokens == rejected.tokens:
+            yield ValueError("chosen and rejected are the same tokens")
+        else:
+            yield [last_answer(chosen), last_answer(rejected)]
+
+
+def sums(xp: Any, logprobs: Any, examples: Sequence[Example]) -> tuple[Any, Any]:
+    """Log-probabilities [tokens] -> of each pair the sum over the chosen and over the rejected answer, both [pairs]."""
+    found, at = [], 0
+    for example in examples:
+        found.append(logprobs[at : at + example.learned].sum())
+        at += example.learned
+    return xp.stack(found[::2]), xp.stack(found[1::2])
+
+
+def lengths(xp: Any, examples: Sequence[Example]) -> tuple[Any, Any]:
+    """Tokens of the chosen and of the rejected answers, both [pairs]."""
+    counts = [float(example.learned) for example in examples]
+    return xp.asarray(counts[::2]), xp.asarray(counts[1::2])
+
+
+def log_sigmoid(xp: Any, x: Any) -> Any:
+    """log(1 / (1 + exp(-x))), without overflow on either side."""
+    return -xp.logaddexp(xp.zeros_like(x), -x)

@@ -1,0 +1,135 @@
+"""Pairs that a model makes itself: it answers each row several times, the answers are judged as its task does (SQL is run), and
+one that is right stands beside one that is not."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from finetune import artifacts, comparison
+from finetune.artifacts import Row
+from finetune.cli import UserError
+from finetune.config import DatasetConfig, TrainingConfig
+from finetune.encoding import Example
+from finetune.methods.pairs import REJECTED
+from finetune.progress import Progress, say
+from finetune.rewards import open_judge
+from finetune.rollouts import Group, draw
+
+_TOGETHER = 16  # prompts that are answered at once
+
+
+def make(config: DatasetConfig) -> None:
+    """Write train and valid of pairs, and the test rows as they are. UserError where there would be none to train on."""
+    assert config.from_adapter is not None
+    run = comparison.open_run(config.from_adapter)
+    folder = config.data_dir or run.data_dir
+    if folder.resolve() == config.output_dir.resolve():
+        raise UserError(f"--output-dir: {config.output_dir} holds the rows themselves (give the pairs another folder)")
+    dataset = artifacts.read_dataset_record(folder)
+    if dataset["type"] != run.task.name:
+        raise UserError(
+            f"{folder}: {dataset['type']} rows, but {config.from_adapter} was trained on {run.task.name} rows"
+        )
+    rows = {
+        split: [row for _, row in artifacts.read_split(folder, split, dataset, may_be_empty=split != "train")]
+        for split in artifacts.SPLITS
+    }
+    artifacts.make_folder(config.output_dir)
+    wanted = {"train": config.sample_size, "valid": len(rows["valid"])}
+    why: Counter[str] = Counter()
+    kept: dict[str, list[Row]] = {"test": rows["test"]}
+    model = run.load()
+    say(run.backend.describe())
+
+    def sample(prompts: Sequence[Sequence[int]], seed: str, stop: Any) -> Any:
+        options = {"max_tokens": config.max_tokens, "temperature": config.temperature}
+        return model.sample(prompts, seed=seed, stop=stop, **options)
+
+    read = 0
+    with open_judge(run.task, TrainingConfig()) as judge:
+        for split, count in wanted.items():
+            kept[split] = []
+            with Progress(f"Answering ({split})", len(rows[split]), "rows") as bar:
+                for at in range(0, len(rows[split]), _TOGETHER):
+                    some = rows[split][at : at + _TOGETHER]
+                    prompts = []
+                    for index, row in enumerate(some):
+                        tokens = run.encoder.prompt(row["messages"][:-1])
+                        prompts.append((index, Example(tokens, [False] * len(tokens)), row))
+                    seed = f"{config.seed} pairs {split} {at}"
+                    drawn = draw(sample, run.encoder, judge, prompts, config.answers, seed, lambda: False)
+                    assert drawn is not None
+                    read += len(some)
+                    for group, row in zip(drawn[0], some, strict=True):
+                        made = pair(row, group, config.reference_chosen)
+                        if isinstance(made, str):
+                            why[made] += 1
+                        else:
+                            kept[split].append(made)
+                    bar.advance(len(some), note=f"{len(kept[split])} pairs")
+                    if len(kept[split]) >= count:
+                        break
+    if not kept["train"]:
+        reasons = "; ".join(f"{number} x {reason}" for reason, number in why.most_common())
+        raise UserError(f"no pairs: {reasons} (--reference-chosen, more --answers, or a higher --temperature)")
+    kept = {split: kept[split][: wanted.get(split)] for split in artifacts.SPLITS}
+    _write(config, folder, dataset, kept, read, why)
+
+
+def pair(row: Row, group: Group, reference_chosen: bool) -> Row | str:
+    """The row with one of the answers as its own and a worse one as ``rejected``, or why there is no such pair.
+
+    Chosen is the shortest of the right ones. Rejected is, of the wrong ones, the one that the model finds likeliest: a mistake
+    that it makes. Answers that were cut off are neither.
+    """
+    if group.totals is None:
+        return "cannot be judged"
+    whole = [at for at, answer in enumerate(group.answers) if answer.stopped]
+    right = [at for at in whole if group.totals[at] == 1]
+    wrong = [at for at in whole if group.totals[at] < 1 and group.texts[at].strip()]
+    if not wrong:
+        return "no answer is wrong" if right else "every answer is cut off"
+    if not right and not reference_chosen:
+        return "no answer is right"
+    rejected = max(wrong, key=lambda at: sum(group.answers[at].logprobs))
+    chosen = row["messages"][-1]["content"]
+    if right:
+        chosen = group.texts[min(right, key=lambda at: len(group.answers[at].tokens))]
+    messages = [*row["messages"][:-1], {"role": "assistant", "content": chosen}]
+    return {**row, "messages": messages, REJECTED: group.texts[rejected]}
+
+
+def _write(
+    config: DatasetConfig,
+    folder: Any,
+    dataset: dict[str, Any],
+    kept: dict[str, list[Row]],
+    read: int,
+    why: Counter[str],
+) -> None:
+    counts = {split: len(rows) for split, rows in kept.items()}
+    record = {
+        "type": dataset["type"],
+        "source": {
+            "source": f"answers of {config.from_adapter}",
+            "adapter": str(config.from_adapter),
+            "rows": str(folder.resolve()),
+            "rows_source": dataset["source"],
+            "answers": config.answers,
+            "temperature": config.temperature,
+            "max_tokens": config.max_tokens,
+        },
+        "seed": config.seed,
+        "split_rule": "that of the rows answered; test holds them as they are",
+        "read": read,
+        "kept": counts["train"] + counts["valid"],
+        "dropped": dict(why.most_common()),
+        "rows": counts,
+    }
+    artifacts.write_dataset(config.output_dir, kept, [], record)
+    print(f"{read} rows answered {config.answers} times each: {record['kept']} pairs of a right and a wrong answer")
+    for reason, number in why.most_common():
+        print(f"  {number:>6} without one: {reason}")
+    for split, count in counts.items():
+        what = "as they were" if split == "test" else "pairs"
+        print(f"  {artifacts.split_file(config.output_dir, split)}  {count} {what}")
