@@ -27,6 +27,8 @@ def main(config: TrainingConfig) -> None:
         print(describe(config, dict(contradictions.without_effect(config))), flush=True)
         if plan := planning.make(config, method, backend):
             plan_view.show(plan)
+            if plan.learnable:
+                plan.learnable.check(config)
         return
     if config.export_mlx_lm:
         from finetune import mlx_lm_export

@@ -41,7 +41,7 @@ class Turn:
             "tokens_per_second": tokens / seconds,
             "completion_tokens_per_second": learned / seconds,
             "padding": 1 - tokens / padded,
-            "peak_process_mb": _peak_process_mb(),
+            "peak_process_mb": peak_process_mb(),
             "peak_device_mb": device_mb,
         }
 
@@ -169,7 +169,7 @@ def _noted(collate: Callable[[Any], dict[str, Any]], turn: Turn) -> Callable[[An
     return collated
 
 
-def _peak_process_mb() -> float:
+def peak_process_mb() -> float:
     """Most memory of this process that was resident at once, in 10^6 bytes."""
     if _STATUS.exists():  # on Linux ru_maxrss begins with what the parent had when it started this process
         return next(int(line.split()[1]) * 1024 / 1e6 for line in _STATUS.open() if line.startswith("VmHWM"))

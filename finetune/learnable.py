@@ -9,7 +9,6 @@ from statistics import fmean
 from finetune.cli import UserError
 from finetune.config import TrainingConfig
 from finetune.inputs import Inputs
-from finetune.progress import results
 from finetune.rewards import Judge
 from finetune.rollouts import Group, Sample, draw
 
@@ -55,6 +54,15 @@ class Learnable:
     def cut(self) -> float:
         return fmean(not answer.stopped for group in self.groups for answer in group.answers)
 
+    @property
+    def tokens_an_answer(self) -> float:
+        return fmean(len(answer.tokens) for group in self.groups for answer in group.answers)
+
+    @property
+    def seconds_an_answer(self) -> float:
+        """To draw and to judge it, beside the others."""
+        return self.seconds / (self.size * len(self.groups))
+
     def lines(self) -> list[str]:
         """What was found, for people."""
         if not self.judged:
@@ -88,18 +96,15 @@ class Learnable:
             f" same reward, {self.mean:.3f} on average ({remedy})"
         )
 
-    def show(self) -> None:
-        """With the answers of the group whose rewards differ most."""
-        console = results()
-        for line in self.lines():
-            console.print(f"Reward   {line}", soft_wrap=True)
-        groups = [group for group in self.groups if group.totals]
+    def examples(self) -> list[str]:
+        """Of the group whose rewards differ most, the best answers and the worst, a line each."""
+        groups = [(totals, group) for group in self.groups if (totals := group.totals)]
         if not groups:
-            return
-        group = max(groups, key=lambda group: max(group.totals or []) - min(group.totals or []))
-        order = sorted(range(len(group.texts)), key=lambda at: -(group.totals or [])[at])
-        chosen = [*order[: _SHOWN - 1], order[-1]]
-        for at in dict.fromkeys(chosen):
+            return []
+        totals, group = max(groups, key=lambda found: max(found[0]) - min(found[0]))
+        order = sorted(range(len(totals)), key=lambda at: -totals[at])
+        lines = []
+        for at in dict.fromkeys([*order[: _SHOWN - 1], order[-1]]):
             reason = f"  ({group.rewards[at].reason})" if group.rewards[at].reason else ""
-            text = " ".join(group.texts[at].split())[:100]
-            console.print(f"         {(group.totals or [])[at]:6.2f}  {text}{reason}", soft_wrap=True)
+            lines.append(f"{totals[at]:6.2f}  {' '.join(group.texts[at].split())[:100]}{reason}")
+        return lines

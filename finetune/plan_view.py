@@ -23,6 +23,7 @@ def show(plan: Plan) -> None:
         ("Model", [_model(plan)]),
         ("Memory", _memory(plan, block * min(_BAR, console.width - 44))),
         ("Time", [_time(plan)]),
+        ("Reward", [*plan.learnable.lines(), *plan.learnable.examples()] if plan.learnable else []),
     ):
         for number, line in enumerate(lines):
             console.print(_wrapped(title if number == 0 else "", line, console.width))
@@ -38,6 +39,11 @@ def _rows(plan: Plan) -> str:
     work = plan.work
     shortest, median, longest = work.lengths
     left_out = f", {work.left_out} left out as too long" if work.left_out else ""
+    if plan.learnable:
+        return (
+            f"{work.rows:,} prompts{left_out}, {work.valid_rows:,} to validate; {shortest} to {longest} tokens,"
+            f" half have at most {median}; answers of {plan.learnable.tokens_an_answer:.0f} tokens"
+        )
     return (
         f"{work.rows:,} to train on{left_out}, {work.valid_rows:,} to validate; {work.tokens:,} tokens,"
         f" {work.learned / work.tokens:.0%} learned; {shortest} to {longest} a row, half have at most {median}"
@@ -47,6 +53,11 @@ def _rows(plan: Plan) -> str:
 def _steps(plan: Plan) -> str:
     config, work = plan.config, plan.work
     batches = "" if config.grad_accumulation == 1 else f"{config.grad_accumulation} x "
+    if plan.learnable:
+        return (
+            f"{work.steps:,} of {batches}{config.batch_size} prompts with {config.grpo_group_size} answers each"
+            f" = {work.epochs:.1f} epochs; the first {warmup_steps(config.warmup, work.steps)} warm up"
+        )
     return (
         f"{work.steps:,} of {batches}{config.batch_size} rows = {work.epochs:.1f} epochs"
         f" ({work.steps_per_epoch:,} steps each), {work.padding:.0%} padding;"

@@ -6,13 +6,18 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from types import ModuleType
 
-from finetune import artifacts, contradictions, inputs, machine
+from finetune import artifacts, contradictions, inputs, learnable, machine
 from finetune.backends.base import Footprint
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
 from finetune.inputs import Inputs
+from finetune.learnable import Learnable
 from finetune.methods import Method, plan, steps_per_epoch, total_steps
+from finetune.models import fingerprint
 from finetune.progress import say
+from finetune.rewards import open_judge
+from finetune.rollouts import packed
+from finetune.tasks import TASKS
 
 _PROCESS_MB = 450  # Python, its packages, and what the allocator keeps for reuse, beside what the backend counts
 _SPARE = 1.1  # the estimate is one
@@ -38,6 +43,7 @@ class Work:
     padding: float  # share of what is computed
     typical: list[Example]  # a batch
     largest: list[Example]
+    batches_per_step: float = 1.0  # of such a size
 
     @property
     def epochs(self) -> float:
@@ -61,6 +67,7 @@ class Plan:
     total_mb: float  # memory that this process may have; infinite where the system does not say
     available_mb: float
     remedy: Remedy | None
+    learnable: Learnable | None = None  # what a few groups of the model's own answers say, where it learns from those
 
     @property
     def needed_mb(self) -> float:
@@ -78,12 +85,22 @@ class Plan:
     def seconds(self) -> float:
         """Of the whole run, but for the answers it shows."""
         work = self.work
+        if self.learnable:
+            return (
+                self.seconds_per_step * work.steps
+                + self.validations * work.valid_rows * self.learnable.seconds_an_answer
+            )
         validated = self.validations * work.valid_rows * work.tokens / work.rows
         return self.seconds_per_step * (work.steps + _FORWARD * validated / work.tokens_per_step)
 
     @property
     def seconds_per_step(self) -> float:
-        """Of one with the batches that the rows are enough for."""
+        """Of one with the batches that the rows are enough for; with the answers that are drawn for it."""
+        if self.learnable:
+            config = self.config
+            answers = config.batch_size * config.grad_accumulation * config.grpo_group_size
+            drawn = answers * self.learnable.seconds_an_answer / config.grpo_updates
+            return drawn + self.footprint.seconds * self.work.batches_per_step
         tokens = _computed(self.work.typical) * self.config.grad_accumulation
         return self.footprint.seconds * self.work.tokens_per_step / tokens
 
@@ -95,16 +112,15 @@ def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | 
             f"No rows in {config.data_dir} yet: once dataset.py has written them, this also says what the run would take."
         )
         return None
-    given = inputs.read(config, method.encode, method.columns, weights=config.probe)
+    given = inputs.read(config, method.encode, method.columns, weights=config.probe or method.rollouts)
+    if method.rollouts:
+        return _of_rollouts(config, method, backend, given)
     work = describe(config, method, given)
     contradictions.check_warmup(config, work.steps)
     contradictions.check_validation(config, work.valid_rows)
     if not config.probe:
         say("Measuring a step on some layers of the model ...")
-    try:
-        total, available = map(float, machine.memory_bytes())  # before anything is in it
-    except OSError:
-        total = available = math.inf
+    total, available = _memory()  # before anything is in it
     footprint = backend.footprint(
         given.folder.path, method, config, work.typical, work.largest, available, whole=config.probe
     )
@@ -118,6 +134,58 @@ def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | 
         return needed_mb(found)
 
     return replace(result, remedy=_remedy(config, given, footprint, result.available_mb, measure))
+
+
+def _memory() -> tuple[float, float]:
+    try:
+        total, available = machine.memory_bytes()
+    except OSError:
+        return math.inf, math.inf
+    return float(total), float(available)
+
+
+def _of_rollouts(config: TrainingConfig, method: Method, backend: ModuleType, given: Inputs) -> Plan:
+    """What a few groups of answers say, and a step on as many of the longest answers as are computed at once."""
+    steps = total_steps(config, len(given.train))
+    contradictions.check_warmup(config, steps)
+    total, available = _memory()
+    with open_judge(TASKS[given.dataset["type"]], config) as judge:
+        model = backend.load(given.folder.path, given.encoder)
+        begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
+        trainer = backend.Trainer(model, method, given.train, config, 1, fingerprint(given.folder.path), begun)
+        found = learnable.probe(trainer.sample, given, judge, config, lambda: False)
+        assert found is not None
+        del model, trainer
+    prompts = sorted(given.train, key=_length)
+    lengths = [_length(prompt) for prompt in prompts]
+    size, answer = config.grpo_group_size, round(found.tokens_an_answer)
+
+    def batch(prompts: Sequence[Example], tokens: int) -> list[Example]:
+        longest = replace(config, grpo_max_tokens=tokens)
+        return next(packed([one for prompt in prompts for one in method.rehearse([prompt] * size, longest)], size))
+
+    middle = len(prompts) // 2
+    typical, largest = batch(prompts[middle : middle + 64], answer), batch(prompts[-64:][::-1], config.grpo_max_tokens)
+    answers = config.batch_size * config.grad_accumulation * size
+    say("Measuring a step on some layers of the model ...")
+    one = replace(config, grad_accumulation=1)
+    footprint = backend.footprint(given.folder.path, method, one, typical, largest, available, whole=config.probe)
+    work = Work(
+        rows=len(given.train),
+        left_out=given.left_out,
+        valid_rows=len(given.valid),
+        tokens=sum(lengths),
+        learned=answer * size * len(prompts),
+        lengths=(lengths[0], lengths[middle], lengths[-1]),
+        steps=steps,
+        steps_per_epoch=steps_per_epoch(len(prompts), config.batch_size, config.grad_accumulation),
+        tokens_per_step=answers * (lengths[middle] / size + answer),
+        padding=0.0,
+        typical=typical,
+        largest=largest,
+        batches_per_step=found.signal * answers / len(typical),
+    )
+    return Plan(config, given.folder.name, work, footprint, total / 1e6, available / 1e6, None, found)
 
 
 def describe(config: TrainingConfig, method: Method, given: Inputs) -> Work:

@@ -117,7 +117,7 @@ class RolloutSource:
             if found is None:
                 return None
             self._number, seen = number, found
-        return Turn(self._taken, list(_packed(self._examples, self._config.grpo_group_size)), seen)
+        return Turn(self._taken, list(packed(self._examples, self._config.grpo_group_size)), seen)
 
     def _roll(self, number: int, policy: Policy, stop: Callable[[], bool]) -> dict[str, float] | None:
         config = self._config
@@ -181,7 +181,7 @@ class RolloutSource:
         self._examples = [Example(**one) for one in state["examples"]]
 
 
-def _packed(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
+def packed(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
     """Groups of ``size`` in batches of few enough tokens: sums over all are the same, however they are divided."""
     groups = [examples[at : at + size] for at in range(0, len(examples), size)]
     groups.sort(key=lambda group: max(len(example.tokens) for example in group))

@@ -18,7 +18,7 @@ from finetune.cli import Stopped, UserError
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
 from finetune.inputs import Inputs
-from finetune.methods import Method, RowSource, steps_per_epoch, total_steps
+from finetune.methods import Method, steps_per_epoch, total_steps
 from finetune.methods.dpo import REFERENCE
 from finetune.models import ModelFolder
 from finetune.progress import Progress, say
@@ -67,7 +67,7 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
         elif given.valid:
             measure = Measure("loss", partial(trainer.validation_loss, _referenced(trainer, method, given.valid)))
         if method.reference:
-            trainer.source = RowSource(method, _referenced(trainer, method, train), config)
+            trainer.take(_referenced(trainer, method, train))
         lines = [line for line, _ in given.rows["train"]]
         from_start = config.from_adapter is not None
         progress = RunProgress(

@@ -231,9 +231,9 @@ class RunProgress:
 
     def draw(self) -> None:
         """The curve of the run as a picture beside the adapters."""
-        from finetune.report.charts import loss_picture
+        from finetune.report.charts import curve_picture
 
-        picture = loss_picture(run_record.read_metrics(self.config.adapter_path))
+        picture = curve_picture(run_record.read_metrics(self.config.adapter_path))
         if picture is not None:
             with artifacts.atomic(self.config.adapter_path / artifacts.CURVE) as temporary:
                 temporary.write_bytes(picture)

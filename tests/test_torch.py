@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -361,3 +362,45 @@ def test_nothing_is_sent(new: Callable, monkeypatch: pytest.MonkeyPatch) -> None
     )
     run(new(), 1)
     assert not sent
+
+
+def test_preferences_are_learned_as_on_mlx(tiny_model: Path, tmp_path: Path) -> None:
+    """The same reference, the same first loss, the same way down; and the adapters go on from where others ended."""
+    encoder, method = ChatEncoder(tiny_model), METHODS["dpo"]
+    rows = [
+        {
+            "messages": [{"role": "user", "content": "x" * i}, {"role": "assistant", "content": f"SELECT {i};"}],
+            "rejected": "No",
+        }
+        for i in range(1, 8)
+    ]
+    examples = [example for pair in method.encode(encoder, rows) for example in pair]
+    config = TrainingConfig(
+        method="dpo",
+        iters=6,
+        batch_size=3,
+        learning_rate=1e-2,
+        lora_rank=4,
+        warmup=0,
+        schedule="constant",
+        dpo_sft_weight=0.1,
+    )
+    losses, references = {}, {}
+    for name in ("mlx", "torch"):
+        backend = load_backend(name)
+        trainer = backend.Trainer(backend.load(tiny_model, encoder), method, examples, config, config.iters, "base")
+        references[name] = [sum(values) for values in trainer.logprobs(examples)]
+        trainer.take([replace(e, terms={"reference": r}) for e, r in zip(examples, references[name], strict=True)])
+        steps: list[Any] = []
+        trainer.train(lambda: False, lambda step, steps=steps: steps.append(step) or True)
+        losses[name] = [step.loss for step in steps]
+        assert steps[-1].figures["preferred"] == 1.0 and steps[-1].learned > 0
+        trainer.save_adapters(tmp_path / f"{name}.safetensors")
+    assert references["torch"] == pytest.approx(references["mlx"], rel=1e-4)
+    assert losses["torch"][0] == pytest.approx(losses["mlx"][0], rel=1e-4)
+    assert losses["torch"][-1] < losses["torch"][0] - 0.1
+    backend = load_backend("torch")
+    start = tmp_path / "torch.safetensors"
+    again = backend.Trainer(backend.load(tiny_model, encoder), method, examples, config, 1, "base", start)
+    after = [sum(values) for values in again.logprobs(examples)]
+    assert sum(after[::2]) - sum(after[1::2]) > sum(references["torch"][::2]) - sum(references["torch"][1::2]) + 1

@@ -46,8 +46,8 @@ class Method:
         """How many rows these are the examples of."""
         return len(examples) // self.width
 
-    def of_rows(self, examples: Sequence[Example]) -> list[Sequence[Example]]:
-        """The examples of each row."""
+    def of_rows(self, examples: Sequence[Any]) -> list[Sequence[Any]]:
+        """The examples of each row, or their indices."""
         return [examples[at : at + self.width] for at in range(0, len(examples), self.width)]
 
     def epoch(self, examples: Sequence[Example], batch_size: int, seed: int, number: int) -> list[list[int]]:

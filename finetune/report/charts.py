@@ -137,18 +137,24 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
     axes.tick_params("y", length=0, labelcolor=INK)
 
 
-def loss(metrics: Sequence[Mapping[str, Any]]) -> Markup | None:
-    """Training and validation loss over the steps, the best validation marked; None without a loss."""
-    drawn = _loss(metrics)
-    return _svg(drawn[0], 2.4, f"Training and validation loss over the steps{drawn[1]}") if drawn else None
+def measure(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """What a run is followed by: "loss", or "reward" where the model learns from its own answers."""
+    return "reward" if any("valid_reward" in row for row in metrics) else "loss"
 
 
-def loss_picture(metrics: Sequence[Mapping[str, Any]]) -> bytes | None:
-    """The same chart as a PNG on white; None without a loss."""
+def curve(metrics: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """Training and validation loss, or reward, over the steps, the best validation marked; None without any."""
+    drawn = _drawn(metrics)
+    about = f"Training and validation {measure(metrics)} over the steps"
+    return _svg(drawn[0], 2.4, f"{about}{drawn[1]}") if drawn else None
+
+
+def curve_picture(metrics: Sequence[Mapping[str, Any]]) -> bytes | None:
+    """The same chart as a PNG on white; None without any."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    drawn = _loss(metrics)
+    drawn = _drawn(metrics)
     if drawn is None:
         return None
     with matplotlib.rc_context(_STYLE):
@@ -177,9 +183,10 @@ def _repaint(artist: Any, part: str) -> None:
         setter(_ON_WHITE[colour])
 
 
-def _loss(metrics: Sequence[Mapping[str, Any]]) -> tuple[Callable[[Any], None], str] | None:
-    """What draws the losses, and what it shows in words."""
-    training, validation = _curve(metrics, "loss"), _curve(metrics, "valid_loss")
+def _drawn(metrics: Sequence[Mapping[str, Any]]) -> tuple[Callable[[Any], None], str] | None:
+    """What draws the curves, and what it shows in words."""
+    shown = measure(metrics)
+    training, validation = _curve(metrics, shown), _curve(metrics, f"valid_{shown}")
     best = [row["step"] for row in metrics if row.get("best") and row["step"] in validation][-1:]
     if not training and not validation:
         return None
@@ -194,16 +201,16 @@ def _loss(metrics: Sequence[Mapping[str, Any]]) -> tuple[Callable[[Any], None], 
             axes.scatter(step, validation[step], s=80, facecolors="none", edgecolors=INK, zorder=3, label=label)
         axes.set_xlabel("step")
         axes.locator_params(axis="x", integer=True)
-        axes.set_ylabel("loss")
+        axes.set_ylabel(shown)
         axes.grid(axis="y", color=LINE, linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower right" if shown == "reward" else "upper right")
 
-    return draw, "".join(f"; best validation loss {validation[step]:#.3g} at step {step}" for step in best)
+    return draw, "".join(f"; best validation {shown} {validation[step]:#.3g} at step {step}" for step in best)
 
 
 def _curve(metrics: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
-    """Loss by step. A resumed run reports some steps twice: the later one counts."""
+    """A figure by step. A resumed run reports some steps twice: the later one counts."""
     return {row["step"]: row[key] for row in metrics if key in row}
 
 
@@ -233,3 +240,6 @@ def _svg(draw: Callable[[Any], None], height: float, label: str, width: float = 
         inside = inside.replace(colour, f"var({variable})")
     head = Markup('<svg role="img" {} aria-label="{}"><title>{}</title>')
     return head.format(Markup(view_box[0]), label, label) + Markup(inside)
+
+
+loss_picture = curve_picture  # TEMPORARY

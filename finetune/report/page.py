@@ -79,7 +79,8 @@ def render(
         lengths=lengths,
         since=since(benchmark),
         accuracy_chart=charts.accuracy(sides, labels, evaluation["metric"]) if evaluation and judged else None,
-        loss_chart=charts.loss(metrics),
+        curve_chart=charts.curve(metrics),
+        curve_of=charts.measure(metrics),
         latency_chart=charts.latency(latency),
         lengths_chart=charts.lengths(lengths),
     )

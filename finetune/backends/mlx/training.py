@@ -89,6 +89,10 @@ class Trainer:
     def trainable_parameters(self) -> int:
         return adapters.count(self.network)
 
+    def take(self, rows: Sequence[Example]) -> None:
+        """Train on other rows, as many as before."""
+        self.source = RowSource(self.method, rows, self.config)
+
     def train(self, stop: Callable[[], bool], on_step: Callable[[Step], bool]) -> None:
         """The same as ``run``; ``on_step`` hears of each step when it is done, and says whether to go on."""
         for step in self.run(stop):

@@ -63,7 +63,9 @@ class CompletionTrainer(SFTTrainer):
         if arguments.n_gpu > 1:  # several GPUs need a process each (accelerate launch); one process takes the first
             arguments._n_gpu = 1
         self._method, self._rows, self._config = method, rows, config
-        self.seen = {"loss": 0.0, "weight": 0.0, "tokens": 0.0}  # of this process's batches, since it was last emptied
+        # of this process's batches, since it was last emptied
+        self.seen = {"loss": 0.0, "weight": 0.0, "tokens": 0.0, "learned": 0.0}
+        self.figures: dict[str, list[float]] = {}  # the same: of each a sum and what it is divided by
         super().__init__(
             model=model,
             args=arguments,
@@ -83,18 +85,39 @@ class CompletionTrainer(SFTTrainer):
         self.add_callback(_Reporter(on_step, stop))
 
     def get_train_dataloader(self) -> DataLoader:
-        return _Loader(self._rows, batch_sampler=_Batches(self._method, self._rows, self._config), collate_fn=collate)
+        return _Loader(
+            self._rows, batch_sampler=_Batches(self._method, self._rows, self._config), collate_fn=_with_examples
+        )
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The method's loss over the learned tokens, divided by those of the whole step, in all processes."""
+        examples = inputs.pop("examples")
         logprobs = model(**inputs, only_learned=True)  # through the wrapper that adds up what several processes found
-        total, weight, _ = self._method.loss(torch, logprobs, [], self._config)
+        if not examples:  # of this process; the others wait for it
+            return logprobs.sum() * 0.0
+        total, weight, figures = self._method.loss(torch, logprobs, examples, self._config)
         self.seen["loss"] += float(total.detach())
         self.seen["weight"] += weight
+        self.seen["learned"] += len(logprobs)
+        for name, (value, count) in figures.items():
+            before = self.figures.get(name, [0.0, 0.0])
+            self.figures[name] = [before[0] + float(value.detach()), before[1] + count]
         self.seen["tokens"] += inputs["input_ids"][:, 1:].numel() if weight else 0
         return total / num_items_in_batch * processes()  # their gradients are averaged afterwards
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, on: Any) -> tuple[list[Any], Any]:
+        """The batches of a step, and the weight of its loss in all processes: for TRL always its learned tokens."""
+        samples, count = super().get_batch_samples(epoch_iterator, num_batches, on)
+        if self._method.width == 1:
+            return samples, count
+        rows = sum(self._method.rows(batch["examples"]) for batch in samples)
+        return samples, self.accelerator.gather(torch.tensor([rows], device=on)).sum()
+
+    def take(self, rows: Sequence[Example]) -> None:
+        """Train on other rows, as many as before."""
+        self._rows = rows
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """To the callback alone: the metrics file is not TRL's, and its history of all steps would grow in each state."""
@@ -139,6 +162,10 @@ def _add_learned_logprobs(network: Any) -> None:
     network.forward = forward
 
 
+def _with_examples(examples: Sequence[Example]) -> dict[str, Any]:
+    return {**collate(examples), "examples": examples}
+
+
 class _Batches(Sampler):
     """The rows of each batch that fall to this process; anew in each epoch, which depends on the seed alone."""
 
@@ -158,7 +185,8 @@ class _Batches(Sampler):
     def __iter__(self) -> Iterator[list[int]]:
         rank = torch.distributed.get_rank() if processes() > 1 else 0
         for batch in self._of_epoch(self._epoch):
-            yield batch[rank :: processes()]
+            rows = self._method.of_rows(batch)[rank :: processes()]
+            yield [index for row in rows for index in row]
 
 
 class _Loader(DataLoader):

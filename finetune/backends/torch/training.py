@@ -47,9 +47,19 @@ class Trainer:
     """A training run that can be saved after any step and go on from there."""
 
     def __init__(
-        self, model: TorchModel, method: Method, rows: Sequence[Example], config: TrainingConfig, steps: int, base: str
+        self,
+        model: TorchModel,
+        method: Method,
+        rows: Sequence[Example],
+        config: TrainingConfig,
+        steps: int,
+        base: str,
+        start: Path | None = None,
     ):
-        """Make the layers of ``config`` trainable; ``base`` is the fingerprint of the model's weights, kept with them."""
+        """Make the layers of ``config`` trainable; ``base`` is the fingerprint of the model's weights, kept with them.
+
+        ``start``: a file of adapters to begin with. UserError (exit 3) where they do not fit.
+        """
         quiet()
         self.network = model.network
         self.method, self.rows, self.config, self.steps = method, rows, config, steps
@@ -57,6 +67,11 @@ class Trainer:
         transformers.set_seed(config.seed)  # the first LoRA weights
         self.peft_model = adapters.attach(self.network, lora)
         self.adapter_config = adapters.config_record(lora)
+        if start:
+            tensors, metadata = adapters.read(start)
+            if metadata.get("base", base) != base:
+                raise UserError(f"{start}: was trained on another model", exit_code=3)
+            adapters.put(self.peft_model, tensors, start)
         self.position = Position()
         self.full_logits = not has_plain_head(self.network)
         self._about = {"base": base}
@@ -82,26 +97,29 @@ class Trainer:
             self.config.seed,
             self.position.step,
         )
-        sft, started = self._sft, time.perf_counter()
+        sft, started, width = self._sft, time.perf_counter(), self.method.width
 
         def after(number: int, norm: float, rate: float) -> bool:
             nonlocal started
             seconds = time.perf_counter() - started
             seen = self._total(list(sft.seen.values()))
             sft.seen = dict.fromkeys(sft.seen, 0.0)
-            loss, learned, tokens = seen
+            loss, weight, tokens, learned = seen
+            figures = {name: total / count for name, (total, count) in sft.figures.items()} if processes() == 1 else {}
+            sft.figures = {}
             # in float16 the scale of the loss is found by trying: a step whose gradients overflow is skipped
             finite = math.isfinite(loss) and (math.isfinite(norm) or sft.accelerator.optimizer_step_was_skipped)
             step = Step(
                 number,
-                loss=loss / learned,
+                loss=loss / weight,
                 finite=finite,
                 learning_rate=rate,
-                rows=[row for batch in next(taken) for row in batch],
+                rows=[index // width for batch in next(taken) for index in batch[::width]],
                 tokens=int(tokens),
                 learned=int(learned),
                 seconds=seconds,
                 peak_memory_mb=peak_memory_mb(),
+                figures=figures,
             )
             self.position = Position(number)
             go_on = on_step(step)
@@ -114,24 +132,49 @@ class Trainer:
         finally:
             sft.let_go_of_processes()
 
+    def take(self, rows: Sequence[Example]) -> None:
+        """Train on other rows, as many as before."""
+        self.rows = rows
+        self._sft.take(rows)
+
     def validation_loss(self, rows: Sequence[Example], stop: Callable[[], bool] = lambda: False) -> float | None:
-        """Mean negative log-probability per learned token over all rows, whatever their number; None where ``stop`` came."""
+        """The method's loss over all rows, whatever their number; None where ``stop`` came."""
         self.network.eval()
         size = self.config.batch_size
-        order = sorted(range(len(rows)), key=lambda row: len(rows[row].tokens))
-        total, learned = 0.0, 0
+        order = sorted(self.method.of_rows(rows), key=lambda row: max(len(example.tokens) for example in row))
+        total, weight = 0.0, 0.0
         rank = torch.distributed.get_rank() if processes() > 1 else 0
         for at in range(0, len(order), size):
             if self._any(stop()):
                 return None
-            if mine := order[at : at + size][rank :: processes()]:
-                batch = {name: tensor.to(device()) for name, tensor in collate([rows[row] for row in mine]).items()}
-                with torch.no_grad():
-                    logprobs = learned_logprobs(self.network, batch)
-                total -= logprobs.sum().item()
-                learned += len(logprobs)
-        total, count = self._total([total, float(learned)])
+            if mine := [example for row in order[at : at + size][rank :: processes()] for example in row]:
+                found, of_batch, _ = self.method.loss(torch, self._learned(mine), mine, self.config)
+                total += found.item()
+                weight += of_batch
+        total, count = self._total([total, weight])
         return total / count
+
+    def logprobs(
+        self, examples: Sequence[Example], on_batch: Callable[[int], None] = lambda count: None
+    ) -> list[list[float]]:
+        """Log-probabilities of each example's learned tokens, under the model as it is."""
+        self.network.eval()
+        order = sorted(range(len(examples)), key=lambda index: len(examples[index].tokens))
+        found: dict[int, list[float]] = {}
+        size = self.config.batch_size
+        for at in range(0, len(order), size):
+            batch = order[at : at + size]
+            values = self._learned([examples[index] for index in batch]).tolist()
+            for index in batch:
+                learned = examples[index].learned
+                found[index], values = values[:learned], values[learned:]
+            on_batch(len(batch))
+        return [found[index] for index in range(len(examples))]
+
+    def _learned(self, examples: Sequence[Example]) -> Any:
+        batch = {name: tensor.to(device()) for name, tensor in collate(examples).items()}
+        with torch.no_grad():
+            return learned_logprobs(self.network, batch)
 
     def _total(self, values: list[float]) -> list[float]:
         """Their sums over all processes."""
