@@ -81,12 +81,15 @@ class Learnable:
             raise UserError("--method grpo: none of the rows tried can be judged (other rows, or --grpo-reward FILE)")
         if self.signal:
             return
-        if self.cut > 0.9:
+        values = {value for totals in self.judged for value in totals}
+        if len(values) == 1 and values != {0.0}:
+            remedy = (
+                "every answer to every prompt gets the same: such a reward teaches nothing, whatever the model does"
+            )
+        elif self.cut > 0.9:
             remedy = f"the answers do not end within {config.grpo_max_tokens} tokens: --grpo-max-tokens, or sft first"
         elif self.mean <= 0.05:
             remedy = "no answer is worth anything yet: more sft first (--from-adapter), or easier rows"
-        elif len({value for totals in self.judged for value in totals}) == 1:
-            remedy = "every answer to every prompt gets the same reward: it teaches nothing, whatever the model does"
         else:
             remedy = (
                 "the answers are all alike: a higher --grpo-temperature, a larger --grpo-group-size, or harder rows"
