@@ -3,7 +3,7 @@
 python dataset.py --type sql                                    the task's own rows
 python dataset.py --type sql --dataset-name my_rows.csv         yours
 python dataset.py --type chat --dataset-name chats/ --show 3    what the model will see
-python dataset.py --type preference --from-adapter checkpoints  pairs of the model's own answers
+python dataset.py --type preference --from-adapter sft          pairs of the model's own answers
 """
 
 from finetune import artifacts, scripts

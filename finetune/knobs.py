@@ -52,7 +52,7 @@ class GrpoKnobs:
     )
     grpo_scale_rewards: bool = option(True, "divide advantages by the deviation within their group")
     grpo_reward: Path | None = option(None, "Python file with a function reward(row, answer) -> number")
-    grpo_reward_weight: float = option(1.0, "weight of that reward", at_least=-1000, at_most=1000)
+    grpo_reward_weight: float = option(1.0, "weight of that reward", at_least=0, at_most=1000)
     grpo_reward_seconds: float = option(5.0, "most time that one call of it may take", above=0, at_most=3600)
     grpo_task_weight: float = option(
         1.0, "weight of the task's own reward, such as executed SQL", at_least=0, at_most=1000

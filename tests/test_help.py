@@ -59,7 +59,7 @@ def test_version_is_said_once(script: str) -> None:
         ("./train.py --qui", ["--quick-test"]),
         ("/usr/bin/python3 some/where/train.py --no-rs", ["--no-rslora"]),
         ("python train.py --optimizer ada", ["adamw", "adam", "adafactor"]),
-        ("python dataset.py --type ", ["sql", "alpaca", "riscv", "chat"]),
+        ("python dataset.py --type ", ["sql", "alpaca", "riscv", "chat", "preference"]),
         ("python test_finetuned.py --show", ["--show-base"]),
         ("python train.py --config ", []),  # files, by the shell's own completion
         ("python train.py --iters ", []),
