@@ -286,8 +286,15 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Given) else value
 
 
+def of_other_method(name: str, method: str) -> bool:
+    """Whether a setting is one of a single method, and not of this one."""
+    of_method = name.partition("_")[0]
+    return of_method in METHOD_MODES and of_method != method
+
+
 def describe(config: TrainingConfig, idle: Mapping[str, str] | None = None) -> str:
-    """Every setting and where it came from, a line each; ``-`` for none, ``yes`` and ``no`` as in a file.
+    """Every setting and where it came from, a line each, but for those of other methods; ``-`` for none, ``yes`` and ``no`` as
+    in a file.
 
     ``idle`` says of the settings without effect what makes them so.
     """
@@ -295,7 +302,7 @@ def describe(config: TrainingConfig, idle: Mapping[str, str] | None = None) -> s
     rows = []
     for setting in flags_of(type(config)):
         name, value = setting.name, getattr(config, setting.name)
-        if setting.metadata["in_file"]:
+        if setting.metadata["in_file"] and not of_other_method(name, config.method):
             said = words[value] if value is None or isinstance(value, bool) else str(value)
             why = f" (no effect {idle[name]})" if idle and name in idle else ""
             rows.append((flag(name), said, config.origins[name] + why))

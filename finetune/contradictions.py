@@ -9,13 +9,13 @@ from typing import Any
 from finetune.cli import UserError, flag, flags_of
 from finetune.config import (
     EXCLUSIVE,
-    METHOD_MODES,
     MODES,
     BenchmarkConfig,
     DatasetConfig,
     EvaluationConfig,
     FileConfig,
     TrainingConfig,
+    of_other_method,
 )
 
 Idle = tuple[str, str]  # a field, and what makes it do nothing: "with --fine-tune-type full"
@@ -50,6 +50,8 @@ def check_warmup(config: TrainingConfig, steps: int) -> None:
 
 def check_validation(config: TrainingConfig, rows: int) -> None:
     """UserError where something was asked of a validation that has no rows."""
+    if not rows and config.method == "grpo":
+        raise UserError("--method grpo: needs validation rows, to see what the model becomes (python dataset.py)")
     for name in ("patience", "eval_samples", "show_samples"):
         if not rows and getattr(config, name) and _chosen(config, name):
             raise UserError(f"{named(config, name)} has no effect without validation rows (leave it out)")
@@ -116,9 +118,12 @@ def _training(config: TrainingConfig) -> Iterator[Idle]:
         for name in ("lora_rank", "lora_scale", "lora_alpha", "rslora", "lora_dropout", "lora_modules"):
             yield name, "with --fine-tune-type full"
     for field in flags_of(TrainingConfig):
-        of_method = field.name.partition("_")[0]
-        if of_method in METHOD_MODES and of_method != config.method:
+        if of_other_method(field.name, config.method):
             yield field.name, f"with --method {config.method}"
+    if config.method != "sft":
+        yield "export_mlx_lm", f"with --method {config.method}, which mlx_lm.lora has not"
+    elif config.from_adapter:
+        yield "export_mlx_lm", "with --from-adapter"
     if config.dpo_loss == "ipo":
         yield "dpo_length_normalised", "with --dpo-loss ipo, which always does"
     if config.grpo_reward is None:

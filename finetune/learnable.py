@@ -78,7 +78,8 @@ class Learnable:
     def check(self, config: TrainingConfig) -> None:
         """UserError where nothing can be learned, with what to do about it."""
         if not self.judged:
-            raise UserError("--method grpo: none of the rows tried can be judged (other rows, or --grpo-reward FILE)")
+            remedy = "--grpo-task-weight 0 leaves out the task's own" if config.grpo_reward else "--grpo-reward FILE"
+            raise UserError(f"--method grpo: none of the rows tried can be judged (other rows, or {remedy})")
         if self.signal:
             return
         values = {value for totals in self.judged for value in totals}

@@ -34,6 +34,10 @@ def make(config: DatasetConfig) -> None:
         split: [row for _, row in artifacts.read_split(folder, split, dataset, may_be_empty=split != "train")]
         for split in artifacts.SPLITS
     }
+    if run.record["config"]["backend"] != "mlx":
+        raise UserError(
+            f"--from-adapter: {config.from_adapter} was trained with PyTorch, and only MLX draws answers here"
+        )
     artifacts.make_folder(config.output_dir)
     wanted = {"train": config.sample_size, "valid": len(rows["valid"])}
     why: Counter[str] = Counter()
@@ -54,7 +58,10 @@ def make(config: DatasetConfig) -> None:
                     some = rows[split][at : at + _TOGETHER]
                     prompts = []
                     for index, row in enumerate(some):
-                        tokens = run.encoder.prompt(row["messages"][:-1])
+                        try:
+                            tokens = run.encoder.prompt(row["messages"][:-1])
+                        except ValueError as error:
+                            raise UserError(f"{artifacts.split_file(folder, split)}: {error}") from None
                         prompts.append((index, Example(tokens, [False] * len(tokens)), row))
                     seed = f"{config.seed} pairs {split} {at}"
                     drawn = draw(sample, run.encoder, judge, prompts, config.answers, seed, lambda: False)

@@ -12,7 +12,7 @@ from finetune.config import TrainingConfig
 from finetune.encoding import Example
 from finetune.inputs import Inputs
 from finetune.learnable import Learnable
-from finetune.methods import Method, plan, steps_per_epoch, total_steps
+from finetune.methods import Method, epoch_steps, plan, total_steps
 from finetune.models import fingerprint
 from finetune.progress import say
 from finetune.rewards import open_judge
@@ -148,6 +148,7 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: ModuleType, gi
     """What a few groups of answers say, and a step on as many of the longest answers as are computed at once."""
     steps = total_steps(config, len(given.train))
     contradictions.check_warmup(config, steps)
+    contradictions.check_validation(config, len(given.valid))
     total, available = _memory()
     with open_judge(TASKS[given.dataset["type"]], config) as judge:
         model = backend.load(given.folder.path, given.encoder)
@@ -160,12 +161,13 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: ModuleType, gi
     lengths = [_length(prompt) for prompt in prompts]
     size, answer = config.grpo_group_size, round(found.tokens_an_answer)
 
-    def batch(prompts: Sequence[Example], tokens: int) -> list[Example]:
+    def batches(prompts: Sequence[Example], tokens: int) -> list[list[Example]]:
         longest = replace(config, grpo_max_tokens=tokens)
-        return next(packed([one for prompt in prompts for one in method.rehearse([prompt] * size, longest)], size))
+        return list(packed([one for prompt in prompts for one in method.rehearse([prompt] * size, longest)], size))
 
     middle = len(prompts) // 2
-    typical, largest = batch(prompts[middle : middle + 64], answer), batch(prompts[-64:][::-1], config.grpo_max_tokens)
+    typical = batches(prompts[middle : middle + 64], answer)[0]
+    largest = max(batches(prompts[-64:], config.grpo_max_tokens), key=_computed)
     answers = config.batch_size * config.grad_accumulation * size
     say("Measuring a step on some layers of the model ...")
     one = replace(config, grad_accumulation=1)
@@ -178,7 +180,7 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: ModuleType, gi
         learned=answer * size * len(prompts),
         lengths=(lengths[0], lengths[middle], lengths[-1]),
         steps=steps,
-        steps_per_epoch=steps_per_epoch(len(prompts), config.batch_size, config.grad_accumulation),
+        steps_per_epoch=epoch_steps(config, len(prompts)),
         tokens_per_step=answers * (lengths[middle] / size + answer),
         padding=0.0,
         typical=typical,
@@ -193,7 +195,7 @@ def describe(config: TrainingConfig, method: Method, given: Inputs) -> Work:
     rows = method.rehearse([example for row in fitting for example in row], config)
     lengths = sorted(map(_length, rows))
     steps = total_steps(config, len(fitting))
-    per_epoch = steps_per_epoch(len(fitting), config.batch_size, config.grad_accumulation)
+    per_epoch = epoch_steps(config, len(fitting))
     looked_at = min(steps, _LOOKED_AT * per_epoch)
     order = plan(method, rows, config.batch_size, config.grad_accumulation, config.seed)
     batches = [[rows[at] for at in batch] for step in islice(order, looked_at) for batch in step]

@@ -2,7 +2,7 @@
 
 from finetune import advice, contradictions, inputs
 from finetune.config import TrainingConfig
-from finetune.methods import METHODS, steps_per_epoch, total_steps
+from finetune.methods import METHODS, epoch_steps, total_steps
 from finetune.progress import say
 from finetune.templates import find_template
 
@@ -15,7 +15,7 @@ def run(config: TrainingConfig) -> None:
     steps = total_steps(config, train)
     contradictions.check_warmup(config, steps)
     contradictions.check_validation(config, valid)
-    epochs = steps / steps_per_epoch(train, config.batch_size, config.grad_accumulation)
+    epochs = steps / epoch_steps(config, train)
     print(f"Rows: {train} to train on, {valid} to validate, as dataset.py checked them ({dataset['type']})")
     print(f"Settings: {steps} steps = {epochs:.1f} epochs")
     for note in advice.notes(config, train, epochs):

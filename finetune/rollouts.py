@@ -101,23 +101,23 @@ class RolloutSource:
         judge: Judge,
         encoder: ChatEncoder,
         config: TrainingConfig,
-        on_groups: Callable[[Sequence[Group]], None] = lambda groups: None,
     ):
         self._method, self._prompts, self._rows, self._config = method, prompts, rows, config
-        self._judge, self._encoder, self._on_groups = judge, encoder, on_groups
+        self._judge, self._encoder = judge, encoder
         self._number = -1  # of the rollout in hand
         self._taken: list[int] = []
+        self._seen: dict[str, float] = {}  # its figures
         self._examples: list[Example] = []  # with signal, group by group
 
     def turn(self, step: int, policy: Policy, stop: Callable[[], bool]) -> Turn | None:
-        number = step // self._config.grpo_updates
-        seen: dict[str, float] = {}
+        number, update = divmod(step, self._config.grpo_updates)
         if number != self._number:
             found = self._roll(number, policy, stop)
             if found is None:
                 return None
-            self._number, seen = number, found
-        return Turn(self._taken, list(packed(self._examples, self._config.grpo_group_size)), seen)
+            self._number, self._seen = number, found
+        batches = list(packed(self._examples, self._config.grpo_group_size))
+        return Turn(self._taken, batches, {} if update else self._seen)
 
     def _roll(self, number: int, policy: Policy, stop: Callable[[], bool]) -> dict[str, float] | None:
         config = self._config
@@ -129,7 +129,6 @@ class RolloutSource:
         if drawn is None:
             return None
         groups, seconds = drawn
-        self._on_groups(groups)
         examples = [example for group in groups for example in self._learnable(group)]
         seen = figures(groups) | seconds
         if config.grpo_kl or number % _KL_EVERY == 0:
@@ -174,10 +173,11 @@ class RolloutSource:
         ]
 
     def state(self) -> dict[str, Any]:
-        return {"number": self._number, "taken": self._taken, "examples": [asdict(one) for one in self._examples]}
+        examples = [asdict(one) for one in self._examples]
+        return {"number": self._number, "taken": self._taken, "seen": self._seen, "examples": examples}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._number, self._taken = state["number"], state["taken"]
+        self._number, self._taken, self._seen = state["number"], state["taken"], state["seen"]
         self._examples = [Example(**one) for one in state["examples"]]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune import artifacts, machine
+from finetune.backends import AUTO
 from finetune.cli import Layer, UserError, flag, flags_of, path_of
 from finetune.config import TrainingConfig, describe, file_layers, strongest, training_layers
 from finetune.encoding import ChatEncoder
@@ -64,7 +65,8 @@ def check_start(config: TrainingConfig) -> None:
     """UserError where the settings do not go with the adapters that the run is to go on from."""
     if config.from_adapter is None or config.resume:
         return
-    if config.from_adapter.resolve() == config.adapter_path.resolve():
+    start, target = config.from_adapter.resolve(), config.adapter_path.resolve()
+    if target in (start, *start.parents):  # a run before this one moves aside, and with it what it began from
         raise UserError(
             f"--from-adapter: {config.from_adapter} is where the new adapters would go (give another --adapter-path)"
         )
@@ -72,7 +74,9 @@ def check_start(config: TrainingConfig) -> None:
     different = [
         f"{flag(name)} {_short(recorded[name])}, now {_short(getattr(config, name))}"
         for name in _OF_START
-        if name in recorded and _plain(recorded[name]) != _plain(getattr(config, name))
+        if name in recorded
+        and _plain(recorded[name]) != _plain(getattr(config, name))
+        and (name, getattr(config, name)) != ("backend", AUTO)
     ]
     if different:
         raise UserError(
@@ -103,6 +107,7 @@ def describe_run(
             "source": dataset["source"],
             "files": dataset["files"],
         },
+        "reward_sha256": artifacts.file_hash(config.grpo_reward) if config.grpo_reward else None,
         "command": "python " + shlex.join(sys.argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "device": device,
@@ -136,6 +141,7 @@ def check_same(adapter_path: Path, now: dict[str, Any]) -> None:
         (f"rows in {name}", then["data"]["files"].get(name), value) for name, value in now["data"]["files"].items()
     ]
     compared.append(("the weights of the model", then["model"].get("weights"), now["model"]["weights"]))
+    compared.append(("the function of --grpo-reward", then.get("reward_sha256"), now["reward_sha256"]))
     compared.append(("the chat template", then["template_sha256"], now["template_sha256"]))
     _demand_same(adapter_path, compared)
     if then["machine"] != now["machine"]:

@@ -18,7 +18,7 @@ from finetune.cli import Stopped, UserError
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
 from finetune.inputs import Inputs
-from finetune.methods import Method, steps_per_epoch, total_steps
+from finetune.methods import Method, epoch_steps, total_steps
 from finetune.methods.dpo import REFERENCE
 from finetune.models import ModelFolder
 from finetune.progress import Progress, say
@@ -36,8 +36,6 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
     steps = total_steps(config, method.rows(train))
     contradictions.check_warmup(config, steps)
     contradictions.check_validation(config, len(given.valid))
-    if method.rollouts and not given.valid:
-        raise UserError(f"--method {method.name}: needs validation rows, to see what the model becomes")
     _check_memory(backend.held_mb(folder.path, config))
     artifacts.make_folder(config.adapter_path)
     record = run_record.describe_run(config, folder, encoder, given.dataset, backend.describe())
@@ -62,14 +60,15 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
         watcher = Watcher(model, task, [row for _, row in given.rows["valid"]], config)
         measure = None
         if judge:
-            trainer.source = _rollouts(trainer, judge, given, config, method)
-            measure = Measure("reward", partial(_mean_reward, model, judge, given.rows["valid"], config), True)
+            rows = [row for _, row in given.rows["train"]]
+            trainer.source = RolloutSource(method, train, rows, judge, encoder, config)
+            measure = Measure("reward", partial(_mean_reward, trainer, model, judge, given.rows["valid"], config), True)
         elif given.valid:
             measure = Measure("loss", partial(trainer.validation_loss, _referenced(trainer, method, given.valid)))
         if method.reference:
             trainer.take(_referenced(trainer, method, train))
         lines = [line for line, _ in given.rows["train"]]
-        from_start = config.from_adapter is not None
+        from_start = config.from_adapter is not None or method.rollouts
         progress = RunProgress(
             config, trainer, backend.FORMAT.file, watcher, measure, lines, report, leader, from_start
         )
@@ -108,7 +107,7 @@ def _announce(config: TrainingConfig, method: Method, backend: ModuleType, given
     say(f"{backend.describe()}{chosen_because(config)}")
     say(plan(config, method, given.folder, given.train, steps))
     rows = method.rows(given.train)
-    for note in advice.notes(config, rows, steps / steps_per_epoch(rows, config.batch_size, config.grad_accumulation)):
+    for note in advice.notes(config, rows, steps / epoch_steps(config, rows)):
         say(f"Note: {note}")
 
 
@@ -128,7 +127,8 @@ def _conclude(config: TrainingConfig, progress: RunProgress, step: int, file: st
         rollout, reward = (progress.shares[name] / progress.seconds for name in ("rollout", "reward"))
         say(f"Time: {rollout:.0%} drawing answers, {reward:.0%} rewards, {1 - rollout - reward:.0%} updates.")
     if progress.best_step == 0:
-        say(f"Nothing was better than the start: {config.adapter_path} holds the adapters of {config.from_adapter}.")
+        start = config.from_adapter or "the base model"
+        say(f"Nothing was better than the start: {config.adapter_path} holds that, {start}.")
     say(f"Adapters: {config.adapter_path / file}; the curve: {config.adapter_path / artifacts.CURVE}")
     say(f"Is it better? python test_finetuned.py --adapter-path {config.adapter_path}")
     if config.from_adapter:
@@ -148,15 +148,16 @@ def _referenced(trainer: Any, method: Method, examples: Sequence[Example]) -> li
     ]
 
 
-def _rollouts(trainer: Any, judge: Judge, given: Inputs, config: TrainingConfig, method: Method) -> RolloutSource:
-    rows = [row for _, row in given.rows["train"]]
-    return RolloutSource(method, given.train, rows, judge, given.encoder, config)
-
-
 def _mean_reward(
-    model: Any, judge: Judge, rows: Sequence[tuple[int, Row]], config: TrainingConfig, stop: Callable[[], bool]
+    trainer: Any,
+    model: Any,
+    judge: Judge,
+    rows: Sequence[tuple[int, Row]],
+    config: TrainingConfig,
+    stop: Callable[[], bool],
 ) -> float | None:
     """Of greedy answers to the validation rows that can be judged; None where ``stop`` came."""
+    trainer.network.eval()
     answers = model.answers([row["messages"][:-1] for _, row in rows], max_tokens=config.grpo_max_tokens)
     totals = []
     for (_, row), answer in zip(rows, answers, strict=True):
@@ -212,7 +213,7 @@ def plan(config: TrainingConfig, method: Method, folder: ModelFolder, examples: 
     tokens = sum(len(example.tokens) for example in examples)
     learned = sum(sum(example.loss_mask) for example in examples)
     rows = method.rows(examples)
-    epochs = steps / steps_per_epoch(rows, config.batch_size, config.grad_accumulation)
+    epochs = steps / epoch_steps(config, rows)
     taken = (
         f"{config.batch_size} rows"
         if config.grad_accumulation == 1

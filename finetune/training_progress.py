@@ -113,7 +113,7 @@ class RunProgress:
         if not step.finite:
             lines = ",".join(str(self._lines[row]) for row in step.rows)
             where = f"{artifacts.split_file(self.config.data_dir, 'train')}:{lines}"
-            kept = f"; the adapters of step {self.best_step} are kept" if self.best_step else ""
+            kept = f"; the adapters of step {self.best_step} are kept" if self.best_step is not None else ""
             remedy = f"lower --learning-rate, now {self.config.learning_rate}"
             raise UserError(f"{where}: the loss is not finite at step {step.step} ({remedy}{kept})", exit_code=5)
         self.seconds += step.seconds

@@ -54,6 +54,8 @@ def test_the_final_number_decides_where_the_answer_is_one() -> None:
     with open_judge(TASKS["chat"], TrainingConfig(method="grpo")) as judge:
         answers = ["It is 2 + 40, so 42.", "#### 1,042", "41", "no idea", "42.0"]
         assert [judge(row, answer, True).total for answer in answers] == [1.0, 0.0, 0.0, 0.0, 1.0]
+        heading = {"messages": messages, "answer": "#### Step 3: add"}  # asks for no number
+        assert judge(heading, "2 + 40 is #### 42", True).total == 1.0
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,18 @@ def test_a_call_that_takes_too_long_counts_as_nothing_and_the_next_one_goes_on(t
     with RewardFunction(function(tmp_path / "r.py", text), 0.5) as reward:
         assert [reward({}, answer) for answer in ("four", "slow", "good", "unknown")] == [4.0, 0.0, 4.0, None]
         assert reward.late == 1
+
+
+def test_what_a_reward_has_started_ends_with_it(tmp_path: Path) -> None:
+    """A child that holds the line open would else be waited for."""
+    text = (
+        "import os, time\ndef reward(row, answer):\n    child = os.fork()\n    if child == 0:\n        time.sleep(60)\n"
+        "    open(answer, 'w').write(str(child))\n    time.sleep(60)\n"
+    )
+    with RewardFunction(function(tmp_path / "r.py", text), 0.5) as reward:
+        assert reward({}, str(tmp_path / "child")) == 0.0
+    child = Path(f"/proc/{(tmp_path / 'child').read_text()}/stat")
+    assert not child.exists() or child.read_text().split()[2] == "Z"
 
 
 def test_nothing_rewarded_is_refused() -> None:

@@ -1,6 +1,6 @@
 """How a model learns: a method is what becomes of a row, a source of steps and a loss. The backend owns the loop."""
 
-from finetune.methods.base import Method, RowSource, plan, steps_per_epoch, total_steps
+from finetune.methods.base import Method, RowSource, epoch_steps, plan, steps_per_epoch, total_steps
 from finetune.methods.dpo import DPO
 from finetune.methods.grpo import GRPO
 from finetune.methods.orpo import ORPO
@@ -8,4 +8,4 @@ from finetune.methods.sft import SFT
 
 METHODS: dict[str, Method] = {method.name: method for method in (SFT, DPO, ORPO, GRPO)}
 
-__all__ = ["METHODS", "Method", "RowSource", "plan", "steps_per_epoch", "total_steps"]
+__all__ = ["METHODS", "Method", "RowSource", "epoch_steps", "plan", "steps_per_epoch", "total_steps"]

@@ -75,11 +75,17 @@ def steps_per_epoch(rows: int, batch_size: int, accumulation: int) -> int:
     return -(-batches // accumulation)
 
 
+def epoch_steps(config: TrainingConfig, rows: int) -> int:
+    """Optimizer steps in which every row is taken once; several may serve themselves of the same answers."""
+    updates = config.grpo_updates if config.method == "grpo" else 1
+    return updates * steps_per_epoch(rows, config.batch_size, config.grad_accumulation)
+
+
 def total_steps(config: TrainingConfig, rows: int) -> int:
     """Optimizer steps of a run over this many rows."""
     if config.epochs is None:
         return config.iters
-    return max(1, round(config.epochs * steps_per_epoch(rows, config.batch_size, config.grad_accumulation)))
+    return max(1, round(config.epochs * epoch_steps(config, rows)))
 
 
 def plan(

@@ -240,6 +240,3 @@ def _svg(draw: Callable[[Any], None], height: float, label: str, width: float = 
         inside = inside.replace(colour, f"var({variable})")
     head = Markup('<svg role="img" {} aria-label="{}"><title>{}</title>')
     return head.format(Markup(view_box[0]), label, label) + Markup(inside)
-
-
-loss_picture = curve_picture  # TEMPORARY

@@ -1,7 +1,8 @@
 """A reward that the user wrote: a function in a Python file, called in a process of its own that can be ended."""
 
 import json
-import math
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,15 @@ from finetune.progress import say
 
 WORKER = Path(__file__).with_name("worker.py")
 _START_SECONDS = 60.0  # that the file may take to be imported
+
+
+_LARGEST = 1e30
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    """End it and whatever it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 class RewardFunction:
@@ -52,7 +62,7 @@ class RewardFunction:
         value = reply.get("reward")
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
             raise UserError(f"{self.path}: reward() gave {shortened(repr(value))}, not a number")
         return float(value)
 
@@ -79,7 +89,7 @@ class RewardFunction:
 
         def end() -> None:
             late.set()
-            process.kill()
+            _kill(process)
 
         timer = threading.Timer(seconds, end)
         timer.start()
@@ -100,6 +110,8 @@ class RewardFunction:
             if late.is_set():
                 return None
             raise UserError(f"{self.path}: its process ended (exit code {process.returncode})")
+        if late.is_set():  # it was ended just after it had answered
+            self._close()
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             place = f"{self.path}:{reply['line']}" if reply.get("line") else str(self.path)
@@ -110,7 +122,7 @@ class RewardFunction:
         process, self._process = self._process, None
         if process is None:
             return
-        process.kill()
+        _kill(process)
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with suppress(BrokenPipeError):

@@ -20,8 +20,8 @@ def last_number(text: str) -> float | None:
 
 def _wanted(row: Row) -> float | None:
     """The number that a row asks for: its ``answer`` is one, or ends with one after "####"."""
-    _, mark, end = str(row.get("answer", "")).rpartition("####")
-    return last_number(end) if mark or _NUMBER.fullmatch(end.strip()) else None
+    end = str(row.get("answer", "")).rpartition("####")[2]
+    return last_number(end) if _NUMBER.fullmatch(end.strip()) else None
 
 
 def score(row: Row, answer: str) -> Score:

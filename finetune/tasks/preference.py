@@ -23,9 +23,11 @@ def _conversation(row: Row, side: str) -> list[Message]:
         answer = [{"role": "assistant", "content": answer}]
     elif not isinstance(answer, list):
         raise ValueError(f"no {side} answer (fields: {formats.named(row)}; known: {', '.join(FIELDS)})")
-    prompt: Any = row.get("prompt", [])
+    prompt: Any = row.get("prompt") or []
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
+        if isinstance(row.get("system"), str) and row["system"].strip():
+            prompt = [{"role": "system", "content": row["system"]}, *prompt]
     if not isinstance(prompt, list):
         raise ValueError(f"prompt is {type(prompt).__name__}, not text or messages")
     if len(answer) == 1:
@@ -40,6 +42,8 @@ def _both(row: Row) -> tuple[list[Message], str]:
     chosen, rejected = (_conversation(row, side) for side in ("chosen", "rejected"))
     if len(chosen) < 2:
         raise ValueError("no prompt (give it as prompt, or as the first messages of chosen and rejected)")
+    if chosen[-2]["role"] == "assistant":
+        raise ValueError("the prompt ends with a message of the assistant")
     if chosen[:-1] != rejected[:-1]:
         raise ValueError("chosen and rejected answer different prompts")
     if chosen[-1]["content"].strip() == rejected[-1]["content"].strip():

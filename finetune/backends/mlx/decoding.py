@@ -257,7 +257,7 @@ def _drawn(logits: Any, draws: Any) -> tuple[Any, Any]:
         weights = mx.pad(weights, [(0, 0), (0, rest)])
     pieces = weights.reshape(rows, -1, _DRAWN_FROM)
     ends = mx.cumsum((pieces @ mx.ones((_DRAWN_FROM, 1))).squeeze(-1), axis=-1)
-    wanted = draws[:, None] * ends[:, -1:]
+    wanted = mx.minimum(draws[:, None], 1 - 2**-24) * ends[:, -1:]  # 1 would lie beyond the last token
     piece = mx.minimum((ends <= wanted).sum(axis=-1, keepdims=True), ends.shape[-1] - 1)
     before = mx.where(piece > 0, mx.take_along_axis(ends, mx.maximum(piece - 1, 0), axis=-1), 0.0)
     chosen = mx.take_along_axis(pieces, piece[..., None], axis=1).squeeze(1)

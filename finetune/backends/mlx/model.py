@@ -116,7 +116,6 @@ class MlxModel:
         temperature: float,
         seed: str,
         stop: Callable[[], bool] = lambda: False,
-        on_answer: Callable[[], None] = lambda: None,
     ) -> list[Drawn] | None:
         """To each prompt, given as token ids, an answer drawn from the model. None where ``stop`` came in between."""
         sampling = Sampling(temperature, seed)
@@ -125,7 +124,6 @@ class MlxModel:
         for finished in decoder.run(prompts):
             end = [] if finished.stop is None else [finished.stop]
             found[finished.index] = Drawn([*finished.tokens, *end], finished.logprobs, finished.stopped)
-            on_answer()
             if stop():
                 return None
         return [found[index] for index in range(len(prompts))]
@@ -142,7 +140,7 @@ class MlxModel:
             order = order[len(chunk) :]
             values: Any = logprobs(network, collate([examples[i] for i in chunk])).tolist()
             for i in chunk:
-                learned = sum(examples[i].loss_mask[1:])
+                learned = examples[i].learned
                 found[i], values = -sum(values[:learned]), values[learned:]
         return [found[i] for i in range(len(examples))]
 

@@ -15,6 +15,7 @@ from finetune.backends.mlx.distributed import Ranks
 from finetune.backends.mlx.low_rank import make_timely
 from finetune.backends.mlx.model import MlxModel, peak_memory_mb
 from finetune.backends.mlx.runtime import mx
+from finetune.cli import UserError
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
 from finetune.methods import Method, RowSource
@@ -64,6 +65,8 @@ class Trainer:
         self.source: Source = RowSource(method, rows, config)
         self._model = model
         self.ranks = Ranks()
+        if method.rollouts and self.ranks.size > 1:
+            raise UserError(f"--method {method.name}: in one process only (start it without mlx.launch)")
         self.adapter_config = adapters.settings(self.network, config)
         mx.random.seed(config.seed)  # the first LoRA weights
         adapters.attach(self.network, self.adapter_config)
@@ -75,6 +78,7 @@ class Trainer:
         self.position = Position()
         self._about = {"base": base}
         self._sum: dict[str, Any] = {}  # of the gradients of the step under way
+        self.network.eval()  # what is found out here must not depend on what dropout drops
         self.full_logits = frozen_head(self.network) is None
         self._logprobs = logprob_function(self.network, config.grpo_temperature if method.rollouts else 1.0)
         # blocks that are computed again have no gradients for what another pass gave them
@@ -159,6 +163,8 @@ class Trainer:
         if mine:
             batch = collate(mine, self._shares_prompts)
             (loss, weight, figures), gradients = self._loss_and_grad(self.network, batch, mine)
+            if self.ranks.size > 1:  # a process without rows has none, and all must add up the same
+                figures = {}
             counts = {
                 name: mx.array(float(sum(values)))
                 for name, values in (
@@ -238,7 +244,12 @@ class Trainer:
             ),
         )
         while order:
-            count = max(1, _TOGETHER // len(examples[order[0]].tokens))
+            count = longest = 0
+            while count < len(order):
+                longest = max(longest, len(examples[order[count]].tokens))
+                if count and (count + 1) * longest > _TOGETHER:
+                    break
+                count += 1
             batch, order = order[:count], order[count:]
             parts = collate([examples[index] for index in batch], self._shares_prompts)
             values: Any = self._logprobs(self.network, parts).tolist()

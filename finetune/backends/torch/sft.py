@@ -97,7 +97,8 @@ class CompletionTrainer(SFTTrainer):
         logprobs = model(**inputs, only_learned=True)  # through the wrapper that adds up what several processes found
         if not examples:  # of this process; the others wait for it
             return logprobs.sum() * 0.0
-        total, weight, figures = self._method.loss(torch, logprobs, examples, self._config)
+        with logprobs.device:  # where the loss makes its constants
+            total, weight, figures = self._method.loss(torch, logprobs, examples, self._config)
         self.seen["loss"] += float(total.detach())
         self.seen["weight"] += weight
         self.seen["learned"] += len(logprobs)

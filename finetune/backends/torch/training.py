@@ -148,7 +148,8 @@ class Trainer:
             if self._any(stop()):
                 return None
             if mine := [example for row in order[at : at + size][rank :: processes()] for example in row]:
-                found, of_batch, _ = self.method.loss(torch, self._learned(mine), mine, self.config)
+                with device():  # where the loss makes its constants
+                    found, of_batch, _ = self.method.loss(torch, self._learned(mine), mine, self.config)
                 total += found.item()
                 weight += of_batch
         total, count = self._total([total, weight])
