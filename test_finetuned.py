@@ -1,6 +1,7 @@
 """Is the tuned model better than the base model? Both answer the same held-out rows; answers are judged, not admired.
 
 python test_finetuned.py --adapter-path checkpoints
+python test_finetuned.py --adapter-path rl --against checkpoints
 python test_finetuned.py --interactive --show-base      talk to both
 """
 
@@ -23,6 +24,7 @@ def main(config: EvaluationConfig) -> None:
         chat(models, config.max_tokens, run.task.name)
         return
 
+    other = comparison.open_other(config.against, run) if config.against else None
     split = "valid" if config.use_validation else "test"
     num_samples = config.num_samples or (QUICK_ROWS if config.quick_test else None)
     data_dir = config.data_dir or run.data_dir
@@ -38,7 +40,9 @@ def main(config: EvaluationConfig) -> None:
         say("Note: the validation rows also chose the checkpoint; the test rows did not.")
     ask_general = config.general and not config.quick_test
     log = config.results_dir / artifacts.ANSWERS
-    record = comparison.compare(run, rows, split, config.max_tokens, log, ask_general=ask_general, resume=config.resume)
+    record = comparison.compare(
+        run, rows, split, config.max_tokens, log, other=other, ask_general=ask_general, resume=config.resume
+    )
     artifacts.write_json(config.results_dir / artifacts.EVALUATION, record)
     log.unlink(missing_ok=True)
     scorecard.print_comparison(record, _EXAMPLES_SHOWN)

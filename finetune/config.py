@@ -150,6 +150,7 @@ class TrainingConfig(DpoKnobs, OrpoKnobs, GrpoKnobs, FileConfig):
 @dataclass(frozen=True)
 class EvaluationConfig(FileConfig):
     adapter_path: Path = option(Path("checkpoints"), "folder that train.py wrote", group="what is judged")
+    against: Path | None = option(None, "judge against the adapters of this folder instead of the base model")
     quick_test: bool = option(False, f"score {QUICK_ROWS} rows, builtin ones where there are no others")
     max_tokens: int = option(160, "longest answer, in tokens", at_least=1)
     general: bool = option(True, "ask general questions too, to see what the tuned model has forgotten")

@@ -132,8 +132,9 @@ def _conclude(config: TrainingConfig, progress: RunProgress, step: int, file: st
     say(f"Adapters: {config.adapter_path / file}; the curve: {config.adapter_path / artifacts.CURVE}")
     say(f"Is it better? python test_finetuned.py --adapter-path {config.adapter_path}")
     if config.from_adapter:
-        against = f"--adapter-path {config.adapter_path} --against {config.from_adapter}"
-        say(f"And than before? python benchmark.py {against}")
+        say(
+            f"And than before? python test_finetuned.py --adapter-path {config.adapter_path} --against {config.from_adapter}"
+        )
 
 
 def _referenced(trainer: Any, method: Method, examples: Sequence[Example]) -> list[Example]:

@@ -53,7 +53,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 def test_a_run_of_its_own_answers_killed_twice_ends_with_the_same_adapters(folder: Path) -> None:
     said = run(folder, "train.py", f"{GRPO} --adapter-path whole")
     assert "rewards differ among the 4 answers to" in said and "step 0: validation reward" in said
-    assert "drawing answers" in said and "benchmark.py --adapter-path whole --against sft" in said
+    assert "drawing answers" in said and "test_finetuned.py --adapter-path whole --against sft" in said
     seen = metrics(folder / "whole")
     assert {"reward", "entropy", "length", "cut", "signal", "kl", "reward_function", "clipped"} <= set(seen[1])
     assert (folder / "whole" / "loss.png").stat().st_size > 1000
@@ -129,8 +129,8 @@ def test_pairs_that_the_model_makes_are_learned(short: Path) -> None:
         said = run(short, "train.py", f"--method {method} {options} --adapter-path {method}")
         assert "step 0: validation loss" in said and "pairs of answers" in said
         assert any("margin" in row for row in metrics(short / method))
-    said = run(short, "test_finetuned.py", "--adapter-path dpo --max-tokens 8 --no-general")
-    assert "Verdict" in said  # on the rows that the pairs were made beside
+    said = run(short, "test_finetuned.py", "--adapter-path dpo --against ends --max-tokens 8 --no-general")
+    assert "Here base stands for the adapters of ends" in said  # on the rows that the pairs were made beside
 
 
 @pytest.mark.parametrize(
