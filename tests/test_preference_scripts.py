@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1"}
 VOWELS = "def reward(row, answer):\n    return sum(letter in 'aeiou' for letter in answer) / (1 + len(answer))\n"
 GRPO = (
-    "--method grpo --from-adapter sft --iters 8 --batch-size 3 --grpo-group-size 4 --grpo-max-tokens 6 --steps-per-eval 4"
-    " --steps-per-save 2 --learning-rate 1e-2 --grpo-task-weight 0 --grpo-reward vowels.py --grpo-updates 2 --grpo-probe 4"
+    "--method grpo --from-adapter sft --iters 6 --batch-size 3 --grpo-group-size 4 --grpo-max-tokens 6 --steps-per-eval 3"
+    " --steps-per-save 1 --learning-rate 1e-2 --grpo-task-weight 0 --grpo-reward vowels.py --grpo-updates 2 --grpo-probe 4"
 )
 
 
@@ -58,7 +58,7 @@ def test_a_run_of_its_own_answers_killed_twice_ends_with_the_same_adapters(folde
     assert {"reward", "entropy", "length", "cut", "signal", "kl", "reward_function", "clipped"} <= set(seen[1])
     assert (folder / "whole" / "loss.png").stat().st_size > 1000
     command = [sys.executable, str(ROOT / "train.py"), *GRPO.split(), "--adapter-path", "killed"]
-    for attempt, state in enumerate(("0000002", "0000004")):
+    for state in ("0000002", "0000004"):
         process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
         while not (folder / "killed" / "state").is_dir() or not any(
             path.name >= state for path in (folder / "killed" / "state").glob("0*")
@@ -67,25 +67,23 @@ def test_a_run_of_its_own_answers_killed_twice_ends_with_the_same_adapters(folde
             time.sleep(0.005)
         process.kill()
         process.wait()
-        assert (folder / "killed" / "run.json").exists() and attempt < 2
         command = [sys.executable, str(ROOT / "train.py"), "--resume", "--adapter-path", "killed"]
     assert "Going on after step" in run(folder, "train.py", "--resume --adapter-path killed")
-    for name in ("adapters.safetensors", "0000008_adapters.safetensors"):
+    for name in ("adapters.safetensors", "0000006_adapters.safetensors"):
         assert (folder / "killed" / name).read_bytes() == (folder / "whole" / name).read_bytes()
     assert metrics(folder / "killed") == seen
 
 
 def test_the_plan_shows_whether_anything_can_be_learned(folder: Path) -> None:
     said = run(folder, "train.py", f"{GRPO} --adapter-path planned --dry-run")
-    assert "8 of 3 prompts with 4 answers each" in said and "rewards differ among the 4 answers" in said
+    assert "6 of 3 prompts with 4 answers each" in said and "rewards differ among the 4 answers" in said
     assert not (folder / "planned").exists()
 
 
-@pytest.mark.parametrize("how", ["", " --dry-run"])
-def test_a_constant_reward_is_refused(folder: Path, how: str) -> None:
+def test_a_constant_reward_is_refused(folder: Path) -> None:
     (folder / "constant.py").write_text("def reward(row, answer):\n    return 1\n")
     options = GRPO.replace("vowels.py", "constant.py")
-    said = run(folder, "train.py", f"{options} --adapter-path constant{how}", code=2)
+    said = run(folder, "train.py", f"{options} --adapter-path constant", code=2)
     assert "error: --method grpo: nothing can be learned" in said and "teaches nothing, whatever the model does" in said
     assert not (folder / "constant" / "run.json").exists()
 
