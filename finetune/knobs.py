@@ -50,7 +50,7 @@ class GrpoKnobs:
         "what the loss is a mean of: all tokens, answers (grpo), a fixed length (dr_grpo)",
         choices="grpo_losses",
     )
-    grpo_scale_rewards: bool = option(True, "divide advantages by the deviation within their group")
+    grpo_scale_rewards: bool = option(False, "divide advantages by the deviation of their group")
     grpo_reward: Path | None = option(None, "Python file with a function reward(row, answer) -> number")
     grpo_reward_weight: float = option(1.0, "weight of that reward", at_least=0, at_most=1000)
     grpo_reward_seconds: float = option(5.0, "most time that one call of it may take", above=0, at_most=3600)

@@ -34,7 +34,7 @@ def test_executed_sql_is_worth_more_the_nearer_it_comes() -> None:
     ]
     with open_judge(TASKS["sql"], TrainingConfig(method="grpo")) as judge:
         rewards = [judge(ROW, answer, True).total for answer in answers]
-    assert rewards == [0.0, 0.0, 0.1, 0.2, 0.3, 1.0]
+    assert rewards == [0.0, 0.0, 0.05, 0.1, 0.15, 1.0]
 
 
 def test_parts_are_weighted_and_logged(tmp_path: Path) -> None:
@@ -43,9 +43,9 @@ def test_parts_are_weighted_and_logged(tmp_path: Path) -> None:
     answer = "SELECT name FROM item"
     with open_judge(TASKS["sql"], config) as judge:
         ended, cut = judge(ROW, answer, True), judge(ROW, answer, False)
-    assert ended.parts == {"task": 0.3, "format": 1.0, "function": -21.0}
-    assert ended.total == pytest.approx(0.3 + 0.5 - 0.21)
-    assert cut.total == pytest.approx(0.3 - 0.21)
+    assert ended.parts == {"task": 0.15, "format": 1.0, "function": -21.0}
+    assert ended.total == pytest.approx(0.15 + 0.5 - 0.21)
+    assert cut.total == pytest.approx(0.15 - 0.21)
 
 
 def test_the_final_number_decides_where_the_answer_is_one() -> None:

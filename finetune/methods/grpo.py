@@ -7,8 +7,10 @@ With r = p(token) / p_old(token), the advantage A of the answer and k the clip, 
 all tokens of a step (dapo, section 3.3 there), the means of the answers (grpo), or, against a preference for long wrong
 answers, a sum over a fixed length (dr_grpo, Liu et al., arXiv 2503.20783, section 3.2).
 
-Where this differs: answers of a group whose rewards are all equal have advantage 0 and would only dilute the mean. Without
---grpo-kl they are left out, as DAPO's dynamic sampling does, but no others are drawn in their place.
+Where this differs from the first paper: advantages are not divided by the deviation of their group, unless --grpo-scale-rewards
+says so (as Dr. GRPO, section 3.1): divided, a group whose answers are wrong in slightly different ways counts as much as one of
+right and wrong answers. Answers of a group whose rewards are all equal have advantage 0 and would only dilute the mean; without
+--grpo-kl they are left out, as in DAPO's dynamic sampling (section 3.2 there), but no others are drawn in their place.
 """
 
 from collections.abc import Iterator, Sequence

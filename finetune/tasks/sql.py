@@ -102,9 +102,10 @@ def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
     return rows
 
 
-# a reward has to differ between answers before one is right: it parses, runs, has the right columns, the right rows
-_PARTIAL = dict.fromkeys(("unknown_table", "unknown_column", "unknown_function", "other_sql_error", "timeout"), 0.1)
-_PARTIAL |= {"wrong_shape": 0.2, "wrong_rows": 0.3, "wrong_order": 0.6}
+# a reward has to differ between answers before one is right: it parses, runs, has the right columns, the right rows. Little:
+# a model that is seldom right learns what is worth something often, and queries that merely run are easy to come by
+_PARTIAL = dict.fromkeys(("unknown_table", "unknown_column", "unknown_function", "other_sql_error", "timeout"), 0.05)
+_PARTIAL |= {"wrong_shape": 0.1, "wrong_rows": 0.15, "wrong_order": 0.5}
 
 SQL = Task(
     name="sql",
