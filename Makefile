@@ -67,7 +67,7 @@ test-torch: setup-torch ## run the tests that need PyTorch
 	@$(RUN) -m pytest tests/test_torch*.py tests/test_trl_losses.py tests/test_adapter_conversion.py tests/test_pytorch_bin.py tests/test_hub.py tests/test_doctor.py
 
 test-faults: setup ## kill, damage and fill the disk under training runs (some minutes)
-	@$(RUN) -m pytest -m faults -s tests/faults
+	@$(RUN) -m pytest -m faults -s tests/faults tests/test_preference_scripts.py
 
 check: setup ## what a change must pass: format, lint, types, tests
 	$(RUN) -m ruff format --check

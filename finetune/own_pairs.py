@@ -2,7 +2,8 @@
 one that is right stands beside one that is not."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from finetune import artifacts, comparison
@@ -10,6 +11,7 @@ from finetune.artifacts import Row
 from finetune.cli import UserError
 from finetune.config import DatasetConfig, TrainingConfig
 from finetune.encoding import Example
+from finetune.methods.base import Drawn
 from finetune.methods.pairs import REJECTED
 from finetune.progress import Progress, say
 from finetune.rewards import open_judge
@@ -39,48 +41,53 @@ def make(config: DatasetConfig) -> None:
             f"--from-adapter: {config.from_adapter} was trained with PyTorch, and only MLX draws answers here"
         )
     artifacts.make_folder(config.output_dir)
-    wanted = {"train": config.sample_size, "valid": len(rows["valid"])}
-    why: Counter[str] = Counter()
-    kept: dict[str, list[Row]] = {"test": rows["test"]}
     model = run.load()
     say(run.backend.describe())
-
-    def sample(prompts: Sequence[Sequence[int]], seed: str, stop: Any) -> Any:
-        options = {"max_tokens": config.max_tokens, "temperature": config.temperature}
-        return model.sample(prompts, seed=seed, stop=stop, **options)
-
-    read = 0
-    with open_judge(run.task, TrainingConfig()) as judge:
-        for split, count in wanted.items():
+    # as many to validate, of those to train on, as there are of the rows themselves
+    wanted = {"train": config.sample_size, "valid": -(-config.sample_size * len(rows["valid"]) // len(rows["train"]))}
+    why: Counter[str] = Counter()
+    kept: dict[str, list[Row]] = {}
+    for split, count in wanted.items():
+        path = artifacts.split_file(folder, split)
+        with Progress(f"Answering ({split})", len(rows[split]), "rows") as bar:
             kept[split] = []
-            with Progress(f"Answering ({split})", len(rows[split]), "rows") as bar:
-                for at in range(0, len(rows[split]), _TOGETHER):
-                    some = rows[split][at : at + _TOGETHER]
-                    prompts = []
-                    for index, row in enumerate(some):
-                        try:
-                            tokens = run.encoder.prompt(row["messages"][:-1])
-                        except ValueError as error:
-                            raise UserError(f"{artifacts.split_file(folder, split)}: {error}") from None
-                        prompts.append((index, Example(tokens, [False] * len(tokens)), row))
-                    seed = f"{config.seed} pairs {split} {at}"
-                    drawn = draw(sample, run.encoder, judge, prompts, config.answers, seed, lambda: False)
-                    assert drawn is not None
-                    read += len(some)
-                    for group, row in zip(drawn[0], some, strict=True):
-                        made = pair(row, group, config.reference_chosen)
-                        if isinstance(made, str):
-                            why[made] += 1
-                        else:
-                            kept[split].append(made)
-                    bar.advance(len(some), note=f"{len(kept[split])} pairs")
-                    if len(kept[split]) >= count:
-                        break
+            for row, group in _answered(config, run, model, rows[split], path):
+                made = pair(row, group, config.reference_chosen)
+                if isinstance(made, str):
+                    why[made] += 1
+                else:
+                    kept[split].append(made)
+                bar.advance(note=f"{len(kept[split])} pairs")
+                if len(kept[split]) == count:
+                    break
     if not kept["train"]:
         reasons = "; ".join(f"{number} x {reason}" for reason, number in why.most_common())
         raise UserError(f"no pairs: {reasons} (--reference-chosen, more --answers, or a higher --temperature)")
-    kept = {split: kept[split][: wanted.get(split)] for split in artifacts.SPLITS}
-    _write(config, folder, dataset, kept, read, why)
+    _write(config, folder, dataset, kept | {"test": rows["test"]}, why)
+
+
+def _answered(
+    config: DatasetConfig, run: comparison.TunedRun, model: Any, rows: Sequence[Row], path: Path
+) -> Iterator[tuple[Row, Group]]:
+    """Each row of ``path`` with a group of the model's answers to it, some rows at a time."""
+
+    def sample(prompts: Sequence[Sequence[int]], seed: str, stop: Callable[[], bool]) -> list[Drawn] | None:
+        options = {"max_tokens": config.max_tokens, "temperature": config.temperature}
+        return list(model.sample(prompts, seed=seed, stop=stop, **options))
+
+    with open_judge(run.task, TrainingConfig()) as judge:
+        for at in range(0, len(rows), _TOGETHER):
+            prompts = []
+            for index, row in enumerate(rows[at : at + _TOGETHER]):
+                try:
+                    tokens = run.encoder.prompt(row["messages"][:-1])
+                except ValueError as error:
+                    raise UserError(f"{path}: {error}") from None
+                prompts.append((index, Example(tokens, [False] * len(tokens)), row))
+            seed = f"{config.seed} pairs {path.stem} {at}"
+            drawn = draw(sample, run.encoder, judge, prompts, config.answers, seed, lambda: False)
+            assert drawn is not None
+            yield from zip(rows[at : at + _TOGETHER], drawn[0], strict=True)
 
 
 def pair(row: Row, group: Group, reference_chosen: bool) -> Row | str:
@@ -107,13 +114,9 @@ def pair(row: Row, group: Group, reference_chosen: bool) -> Row | str:
 
 
 def _write(
-    config: DatasetConfig,
-    folder: Any,
-    dataset: dict[str, Any],
-    kept: dict[str, list[Row]],
-    read: int,
-    why: Counter[str],
+    config: DatasetConfig, folder: Path, dataset: dict[str, Any], kept: dict[str, list[Row]], why: Counter[str]
 ) -> None:
+    read = len(kept["train"]) + len(kept["valid"]) + sum(why.values())
     counts = {split: len(rows) for split, rows in kept.items()}
     record = {
         "type": dataset["type"],
