@@ -107,12 +107,19 @@ def describe_run(
             "source": dataset["source"],
             "files": dataset["files"],
         },
-        "reward_sha256": artifacts.file_hash(config.grpo_reward) if config.grpo_reward else None,
+        "reward_sha256": _hash_of_reward(config.grpo_reward) if config.grpo_reward else None,
         "command": "python " + shlex.join(sys.argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "device": device,
         "machine": machine.describe(),
     }
+
+
+def _hash_of_reward(path: Path) -> str:
+    try:
+        return artifacts.file_hash(path)
+    except OSError as error:
+        raise UserError(f"--grpo-reward: {path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def start(

@@ -57,9 +57,10 @@ def finish(trainer: Any) -> str:
 
 
 def test_what_is_rewarded_becomes_more_frequent(tiny_model: Path) -> None:
-    config = replace(CONFIG, iters=20, grpo_updates=1, grpo_kl=0.0, grpo_group_size=8, schedule="constant")
+    config = replace(CONFIG, iters=9, grpo_updates=1, grpo_kl=0.0, grpo_group_size=16, schedule="constant")
+    config = replace(config, grpo_temperature=0.2, batch_size=2)  # a new model else says everything equally often
     rewards = [step.figures["reward"] for step in new(tiny_model, config).run(lambda: False)]
-    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.15
+    assert rewards[-1] > rewards[0] + 0.3
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def whole(tiny_model: Path) -> str:
     return finish(new(tiny_model))
 
 
-@pytest.mark.parametrize("after", [5, 14, 20, 44])
+@pytest.mark.parametrize("after", [5, 14, 20])
 def test_from_any_place_to_the_same_bit(tiny_model: Path, whole: str, tmp_path: Path, after: int) -> None:
     """Also from the middle of a rollout, of the batches of a step, and between two updates on the same answers."""
     trainer = new(tiny_model)

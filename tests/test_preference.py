@@ -102,6 +102,15 @@ def test_rows_without_a_pair_are_counted_by_reason() -> None:
     assert isinstance(made, dict) and made["messages"] == ROW["messages"] and made["rejected"] == "wrong"
 
 
+def test_adapters_inside_the_new_folder_are_no_start() -> None:
+    """A run that was there moves aside, and what is in previous/ would be gone."""
+    from finetune import run_record
+    from finetune.config import TrainingConfig
+
+    with pytest.raises(UserError, match="is where the new adapters would go"):
+        run_record.check_start(TrainingConfig(from_adapter=Path("a/previous"), adapter_path=Path("a")))
+
+
 def test_what_is_watched() -> None:
     flat = group(("aa", 0.5, True, -1), ("aaaa", 0.5, False, -2))
     mixed = group(("aa", 0.0, True, -1), ("aa", 1.0, True, -1))

@@ -145,7 +145,6 @@ def test_pairs_that_the_model_makes_are_learned(short: Path) -> None:
             "data/train.jsonl:1: no 'rejected', which --method dpo needs",
         ),
         ("--from-adapter sft --adapter-path sft", "is where the new adapters would go"),
-        ("--from-adapter sft/previous --adapter-path sft", "is where the new adapters would go"),
         ("--from-adapter nowhere --adapter-path new", "nowhere/run.json: not found"),
         ("--from-adapter sft --adapter-path new --lora-rank 4", "made with other settings: --lora-rank 16, now 4"),
         ("--grpo-group-size 4", "--grpo-group-size has no effect with --method sft"),

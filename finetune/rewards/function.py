@@ -36,7 +36,7 @@ class RewardFunction:
 
     def __init__(self, path: Path, seconds: float):
         if not path.is_file():
-            raise UserError(f"--grpo-reward: {path}: no such file")
+            raise UserError(f"--grpo-reward: {path}: no such file or directory")
         self.path, self.seconds = path, seconds
         self.late = 0  # calls that were ended
         self._process: subprocess.Popen[str] | None = None
