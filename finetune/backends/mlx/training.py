@@ -62,7 +62,7 @@ class Trainer:
         ``start``: a file of adapters to begin with. UserError (exit 3) where they do not fit.
         """
         self.network, self.method, self.config, self.steps = model.network, method, config, steps
-        self.source: Source = RowSource(method, rows, config)
+        self.take(rows)
         self._model = model
         self.ranks = Ranks()
         if method.rollouts and self.ranks.size > 1:
@@ -94,8 +94,9 @@ class Trainer:
         return adapters.count(self.network)
 
     def take(self, rows: Sequence[Example]) -> None:
-        """Train on other rows, as many as before."""
-        self.source = RowSource(self.method, rows, self.config)
+        """Train on these rows; other ones, once training has begun, have to be as many."""
+        self.rows = rows
+        self.source: Source = RowSource(self.method, rows, self.config)
 
     def train(self, stop: Callable[[], bool], on_step: Callable[[Step], bool]) -> None:
         """The same as ``run``; ``on_step`` hears of each step when it is done, and says whether to go on."""
