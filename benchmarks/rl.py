@@ -96,10 +96,11 @@ class Clock:
 
 def _ours(config: RlConfig) -> Clock:
     from finetune.backends import mlx
-    from finetune.encoding import ChatEncoder, encode_rows
+    from finetune.encoding import ChatEncoder
     from finetune.methods import METHODS
     from finetune.rewards import Reward
     from finetune.rollouts import RolloutSource
+    from finetune.row_examples import encode_rows
 
     encoder, method, path = (
         ChatEncoder(config.folder / "model"),

@@ -69,7 +69,7 @@ def examples(folder: Path) -> tuple[Any, list[Any], list[Any]]:
 
 def encoded(folder: Path, split: str, encoder: Any) -> tuple[list[Any], list[list[dict[str, str]]]]:
     """The rows of a split as the model sees them, but for those that are too long, and their messages."""
-    from finetune.encoding import encode_rows
+    from finetune.row_examples import encode_rows
 
     path = folder / "data" / f"{split}.jsonl"
     rows = artifacts.read_jsonl(path)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from finetune.cli import flag
-from finetune.config import MODES, TrainingConfig
+from finetune.config import TrainingConfig
+from finetune.modes import MODES
 
 _FEW_ROWS = 200
 _MANY_EPOCHS = 10

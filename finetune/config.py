@@ -9,6 +9,7 @@ from typing import Any
 from finetune import config_file, mlx_lm_config, profiles, yaml_file
 from finetune.cli import Given, Layer, flag, flags_of, option, path_of
 from finetune.knobs import DpoKnobs, GrpoKnobs, OrpoKnobs
+from finetune.modes import METHOD_MODES, MODES, of_other_method
 
 _SEEDS = 2**31  # what every generator of random numbers takes
 QUICK_ROWS = 10
@@ -186,35 +187,6 @@ class BenchmarkConfig(FileConfig):
 
 FINE_TUNE_TYPES = ("lora", "dora", "full")
 
-MODES: dict[str, dict[str, Any]] = {
-    "quick": {"iters": 100, "batch_size": 2, "steps_per_eval": 50},
-    "standard": {},
-    "conservative": {"iters": 800, "learning_rate": 5e-5, "lora_dropout": 0.05, "patience": 3},
-}
-# what a method changes in each mode: fewer and smaller steps, because each takes longer and goes further from the model
-METHOD_MODES: dict[str, dict[str, dict[str, Any]]] = {
-    name: {
-        "quick": {"iters": 20, "steps_per_eval": 10, "warmup": 2, **values},
-        "standard": {"iters": 200, "steps_per_eval": 50, **values},
-        "conservative": {"iters": 100, "steps_per_eval": 20, **values, **gentle},
-    }
-    for name, values, gentle in (
-        ("dpo", {"learning_rate": 5e-5}, {"learning_rate": 1e-5}),
-        ("orpo", {"learning_rate": 5e-5}, {"learning_rate": 1e-5}),
-        (
-            "grpo",
-            {
-                "learning_rate": 5e-5,
-                "weight_decay": 0.0,
-                "schedule": "constant",
-                "steps_per_report": 1,
-                "steps_per_save": 5,
-            },
-            {"learning_rate": 1e-5, "grpo_kl": 0.02},
-        ),
-    )
-}
-
 
 SECTIONS: dict[str, type[FileConfig]] = {
     "dataset": DatasetConfig,
@@ -285,12 +257,6 @@ def _given_way(explicit: Mapping[str, Any], layers: Sequence[Layer]) -> list[Lay
 
 def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Given) else value
-
-
-def of_other_method(name: str, method: str) -> bool:
-    """Whether a setting is one of a single method, and not of this one."""
-    of_method = name.partition("_")[0]
-    return of_method in METHOD_MODES and of_method != method
 
 
 def describe(config: TrainingConfig, idle: Mapping[str, str] | None = None) -> str:

@@ -9,14 +9,13 @@ from typing import Any
 from finetune.cli import UserError, flag, flags_of
 from finetune.config import (
     EXCLUSIVE,
-    MODES,
     BenchmarkConfig,
     DatasetConfig,
     EvaluationConfig,
     FileConfig,
     TrainingConfig,
-    of_other_method,
 )
+from finetune.modes import MODES, of_other_method
 
 Idle = tuple[str, str]  # a field, and what makes it do nothing: "with --fine-tune-type full"
 

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from finetune.artifacts import Row
 from finetune.cli import UserError
-from finetune.encoding import ChatEncoder, Example, Message, last_answer
+from finetune.encoding import ChatEncoder, Example, Message
+from finetune.row_examples import last_answer
 from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.text_overlap import repetition
 from finetune.verdict import Difference, Verdict, judge, judge_means, paired_bootstrap, paired_shares, wilson_interval

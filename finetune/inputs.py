@@ -9,9 +9,10 @@ from typing import Any
 from finetune import artifacts
 from finetune.cli import UserError
 from finetune.config import TrainingConfig
-from finetune.encoding import ChatEncoder, Encode, Example, encode_rows, whole_conversations
+from finetune.encoding import ChatEncoder, Example
 from finetune.models import ModelFolder, find_model
 from finetune.progress import say
+from finetune.row_examples import Encode, encode_rows, whole_conversations
 from finetune.templates import find_template
 
 Rows = dict[str, list[tuple[int, artifacts.Row]]]  # of each split, with their line numbers

@@ -144,9 +144,7 @@ class RolloutSource:
             if config.grpo_kl:
                 for example, reference in zip(examples, references, strict=True):
                     example.terms[REFERENCE] = reference
-        if (
-            config.grpo_updates == 1
-        ):  # then the sampling model is the one that learns, and its own log-probabilities serve
+        if config.grpo_updates == 1:  # the model that learns is the one that answered: its own log-probabilities serve
             for example in examples:
                 del example.terms[OLD]
         self._taken, self._examples = taken, examples

@@ -5,7 +5,8 @@ import pytest
 
 from finetune import cli
 from finetune.cli import UserError, build, option, parse
-from finetune.config import MODES, TrainingConfig, training_layers
+from finetune.config import TrainingConfig, training_layers
+from finetune.modes import MODES
 
 COLOURS = {"colours": {"red": 1, "blue": 2}}
 

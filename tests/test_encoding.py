@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from finetune.cli import UserError
-from finetune.encoding import ChatEncoder, encode_rows
+from finetune.encoding import ChatEncoder
+from finetune.row_examples import encode_rows
 
 ASK = {"role": "user", "content": "How many?"}
 SAY = {"role": "assistant", "content": "SELECT 1;"}

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from finetune.config import TrainingConfig
-from finetune.encoding import Encode, Example, whole_conversations
+from finetune.encoding import Example
+from finetune.row_examples import Encode, whole_conversations
 
 _BATCHES_PER_BUCKET = 16  # rows of this many batches are sorted by length together: little padding, still well mixed
 

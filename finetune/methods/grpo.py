@@ -18,8 +18,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from finetune.config import TrainingConfig
-from finetune.encoding import ChatEncoder, Encoded, Example
+from finetune.encoding import ChatEncoder, Example
 from finetune.methods.base import Loss, Method
+from finetune.row_examples import Encoded
 
 ADVANTAGE, OLD, REFERENCE = "advantage", "old", "reference"  # the terms; the last two lists of one a learned token
 _LEAST_DEVIATION = 1e-4

@@ -14,8 +14,9 @@ from finetune.backends import footprint as scaling
 from finetune.backends.footprint import STEPS, Batches, Measured, Sizes, shortened, text_config
 from finetune.backends.mlx import adapters, cpu_math
 from finetune.backends.mlx.model import MlxModel
+from finetune.backends.mlx.optimizers import optimizer
 from finetune.backends.mlx.runtime import DTYPE, mx
-from finetune.backends.mlx.training import Trainer, optimizer
+from finetune.backends.mlx.training import Trainer
 from finetune.cli import UserError, first_line
 from finetune.config import TrainingConfig
 from finetune.methods import Method

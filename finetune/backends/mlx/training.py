@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.backends.base import OPTIMIZERS, Step
+from finetune.backends.base import Step
 from finetune.backends.mlx import adapters, shared_prompts
 from finetune.backends.mlx.completion import collate, frozen_head, logprob_function
 from finetune.backends.mlx.distributed import Ranks
 from finetune.backends.mlx.low_rank import make_timely
 from finetune.backends.mlx.model import MlxModel, peak_memory_mb
+from finetune.backends.mlx.optimizers import optimizer
+from finetune.backends.mlx.recomputing import checkpoint_gradients
 from finetune.backends.mlx.runtime import mx
 from finetune.cli import UserError
 from finetune.config import TrainingConfig
@@ -74,7 +76,7 @@ class Trainer:
             adapters.put_fitting(self.network, start, base)
         if config.grad_checkpoint:
             make_timely(self.network)
-            _checkpoint_gradients(self.network)
+            checkpoint_gradients(self.network)
         self.position = Position()
         self._about = {"base": base}
         self._sum: dict[str, Any] = {}  # of the gradients of the step under way
@@ -146,11 +148,7 @@ class Trainer:
 
     def _loss(self, network: Any, batch: Any, examples: Sequence[Example]) -> tuple[Any, Any, Any]:
         total, weight, figures = self.method.loss(mx, self._logprobs(network, batch), examples, self.config)
-        named = {
-            f"figure {name}": mx.stack([value.astype(mx.float32), mx.array(count)])
-            for name, (value, count) in figures.items()
-        }
-        return total, mx.array(weight), named
+        return total, mx.array(weight), {name: (value, mx.array(count)) for name, (value, count) in figures.items()}
 
     def _add(self, examples: Sequence[Example]) -> None:
         """Add the loss and the gradients of a batch to those of the step."""
@@ -159,22 +157,20 @@ class Trainer:
         # what dropout drops depends on the place in the run alone, not on what ran before
         place = f"{self.config.seed} {at.step} {at.batch} {self.ranks.rank}"
         mx.random.seed(zlib.crc32(place.encode()))
-        zero = mx.array(0.0)
-        sums: dict[str, Any] = dict.fromkeys(("loss", "weight", "tokens", "learned"), zero)
+        sums: dict[str, Any] = dict.fromkeys(("loss", "weight", "tokens", "learned"), mx.array(0.0))
         if mine:
             batch = collate(mine, self._shares_prompts)
             (loss, weight, figures), gradients = self._loss_and_grad(self.network, batch, mine)
-            if self.ranks.size > 1:  # a process without rows has none, and all must add up the same
-                figures = {}
-            counts = {
-                name: mx.array(float(sum(values)))
-                for name, values in (
-                    ("tokens", (part.size for part in batch)),
-                    ("learned", (part.learned for part in batch)),
-                )
+            sums = {
+                "loss": loss,
+                "weight": weight,
+                "tokens": mx.array(float(sum(part.size for part in batch))),
+                "learned": mx.array(float(sum(part.learned for part in batch))),
+                **dict(tree_flatten(gradients)),
             }
-            sums = {"loss": loss, "weight": weight, **counts, **figures, **dict(tree_flatten(gradients))}
             mx.eval(sum(array.sum() for array in sums.values()))  # one scalar that needs all: see lanes()
+            if self.ranks.size == 1:  # of several processes some may have none
+                self._note(figures)
         elif self.ranks.size > 1:
             sums |= {name: mx.zeros_like(array) for name, array in adapters.trainable(self.network).items()}
         sums = self.ranks.total(sums)
@@ -182,12 +178,15 @@ class Trainer:
         at.weight += sums.pop("weight").item()
         at.tokens += int(sums.pop("tokens").item())
         at.learned += int(sums.pop("learned").item())
-        for name in [name for name in sums if name.startswith("figure ")]:
-            before = at.figures.get(name[7:], [0.0, 0.0])
-            at.figures[name[7:]] = [a + b for a, b in zip(before, sums.pop(name).tolist(), strict=True)]
         self._sum = {name: self._sum[name] + array for name, array in sums.items()} if self._sum else sums
         mx.eval(self._sum)
         at.batch += 1
+
+    def _note(self, figures: dict[str, tuple[Any, Any]]) -> None:
+        """Add what the loss says of a batch to what it said of the others of the step."""
+        for name, (value, count) in figures.items():
+            before = self.position.figures.get(name, [0.0, 0.0])
+            self.position.figures[name] = [before[0] + value.item(), before[1] + count.item()]
 
     def _share(self, examples: Sequence[Example]) -> list[Example]:
         """What of a batch is this process's; the examples of a row stay together."""
@@ -287,43 +286,3 @@ class Trainer:
         self._sum = adapters.read(folder / _GRADIENTS)[0] if (folder / _GRADIENTS).exists() else {}
         self.source.restore(position.get("source", {}))
         self.position = Position(**{name: value for name, value in position.items() if name != "source"})
-
-
-def optimizer(config: TrainingConfig) -> Any:
-    """The optimizer of MLX by its name. Only those that know weight decay get it."""
-    name = OPTIMIZERS[config.optimizer]
-    options: dict[str, Any] = {}
-    if name in ("AdamW", "Lion", "SGD", "Muon", "Adafactor"):
-        options["weight_decay"] = config.weight_decay
-    if name in ("Adam", "AdamW"):
-        # without the correction the first hundred steps are several times larger than the learning rate says
-        options["bias_correction"] = True
-    if name == "Adafactor":
-        options |= {"relative_step": False, "scale_parameter": False}  # the schedule is ours
-    return getattr(optim, name)(learning_rate=config.learning_rate, **options)
-
-
-def _checkpoint_gradients(network: Any) -> None:
-    """Keep only the input of each block for the way back and compute the block again there: less memory, a third more time.
-
-    arXiv 1604.06174.
-    """
-    for layer in network.layers:
-        kind = type(layer)
-        layer.__class__ = type(f"Recomputed{kind.__name__}", (kind,), {"__call__": _recomputed(kind.__call__)})
-
-
-def _recomputed(plain: Callable[..., Any]) -> Callable[..., Any]:
-    def call(layer: Any, x: Any, *rest: Any, **named: Any) -> Any:
-        if not layer.training:
-            return plain(layer, x, *rest, **named)
-        stream = mx.default_stream(mx.default_device())
-
-        def with_parameters(parameters: Any, x: Any) -> Any:
-            layer.update(parameters)
-            with mx.stream(stream):  # the second time too
-                return plain(layer, x, *rest, **named)
-
-        return mx.checkpoint(with_parameters)(layer.trainable_parameters(), x)
-
-    return call
