@@ -17,6 +17,7 @@ from finetune.backends.base import Step
 from finetune.cli import Stopped, UserError
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
+from finetune.evaluation import Answer
 from finetune.inputs import Inputs
 from finetune.methods import Method, epoch_steps, total_steps
 from finetune.methods.dpo import REFERENCE
@@ -64,7 +65,8 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
             trainer.source = RolloutSource(method, train, rows, judge, encoder, config)
             measure = Measure("reward", partial(_mean_reward, trainer, model, judge, given.rows["valid"], config), True)
         elif given.valid:
-            measure = Measure("loss", partial(trainer.validation_loss, _referenced(trainer, method, given.valid)))
+            valid = _referenced(trainer, method, given.valid)
+            measure = Measure("loss", lambda stop, note: trainer.validation_loss(valid, stop))
         if method.reference:
             trainer.take(_referenced(trainer, method, train))
         lines = [line for line, _ in given.rows["train"]]
@@ -149,6 +151,10 @@ def _referenced(trainer: Any, method: Method, examples: Sequence[Example]) -> li
     ]
 
 
+class _Stopped(Exception):
+    """Somebody asked for it while answers were still coming."""
+
+
 def _mean_reward(
     trainer: Any,
     model: Any,
@@ -156,23 +162,32 @@ def _mean_reward(
     rows: Sequence[tuple[int, Row]],
     config: TrainingConfig,
     stop: Callable[[], bool],
+    note: Callable[[str], None],
 ) -> float | None:
     """Of greedy answers to the validation rows that can be judged; None where ``stop`` came."""
     trainer.network.eval()
-    answers = model.answers([row["messages"][:-1] for _, row in rows], max_tokens=config.grpo_max_tokens)
-    totals = []
-    for (_, row), answer in zip(rows, answers, strict=True):
+    totals: dict[int, float | None] = {}
+
+    def on_answer(index: int, answer: Answer) -> None:
         if stop():
-            return None
-        if (total := judge(row, answer.text, answer.stopped).total) is not None:
-            totals.append(total)
-    if not totals:
+            raise _Stopped
+        totals[index] = judge(rows[index][1], answer.text, answer.stopped).total
+        note(f"validation: {len(totals)} of {len(rows)} answers")
+
+    try:
+        model.answers([row["messages"][:-1] for _, row in rows], on_answer, max_tokens=config.grpo_max_tokens)
+    except _Stopped:
+        return None
+    known = [totals[index] for index in sorted(totals)]
+    judged = [total for total in known if total is not None]
+    if not judged:
         raise UserError("--method grpo: none of the validation rows can be judged (other rows, or --grpo-reward FILE)")
-    return sum(totals) / len(totals)
+    return sum(judged) / len(judged)
 
 
 def _demand_learnable(trainer: Any, judge: Judge, given: Inputs, config: TrainingConfig, received: list[int]) -> None:
     """UserError where the rewards of a few groups say that nothing would be learned."""
+    say("Drawing some answers, to see whether anything can be learned from their rewards ...")
     found = learnable.probe(trainer.sample, given, judge, config, lambda: bool(received))
     if found is None:
         raise Stopped("Stopped before the first step.", received[0])

@@ -52,7 +52,8 @@ class Measure:
     """What a validation finds, and by which the best adapters are chosen."""
 
     name: str  # "loss" or "reward"
-    of: Callable[[Callable[[], bool]], float | None]  # None where what it is given says to stop
+    # given what says to stop, and what tells people how far it is; None where it was stopped
+    of: Callable[[Callable[[], bool], Callable[[str], None]], float | None]
     higher_is_better: bool = False
 
     @property
@@ -144,7 +145,7 @@ class RunProgress:
         """Measure the model and keep the adapters; False where ``stop`` came in between, and nothing is kept."""
         step, measure = self._trainer.position.step, self.measure
         assert measure is not None
-        value = measure.of(stop)
+        value = measure.of(stop, lambda note: bar.advance(0, note))
         if value is None:
             return False
         seen = self._watcher.look() if self.leader else {}

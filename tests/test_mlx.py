@@ -216,6 +216,7 @@ def test_rows_that_stop_leave_their_places_to_others(
     request: pytest.FixtureRequest, encoder: ChatEncoder, shape: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "_MOST_ROWS", 8)
+    monkeypatch.setattr(decoding, "_LANE_ROWS", 3)  # two batches, until few rows are left
     model = mlx.load(request.getfixturevalue(shape), encoder)
     prompts = [encoder.prompt([{"role": "user", "content": "word " * (i % 6) + f"{i}"}]) for i in range(20)]
     alone = [list(model.stream(prompt, 12, stops=False)) for prompt in prompts]

@@ -159,7 +159,7 @@ def test_the_smallest_change_that_fits_is_named(data: Path, tiny_model: Path, mo
 
     def made(available_mb: float, **settings: Any) -> planning.Plan:
         monkeypatch.setattr(machine, "memory_bytes", lambda: (8 * GB, int(available_mb * 1e6)))
-        config = TrainingConfig(data_dir=data / "data", model=str(tiny_model), batch_size=8, **settings)
+        config = TrainingConfig(data_dir=data / "data", model=str(tiny_model), batch_size=4, **settings)
         plan = planning.make(config, METHODS["sft"], mlx)
         assert plan
         return plan

@@ -69,7 +69,8 @@ def test_description_and_answer_name_the_same_operands():
 
 
 def test_own_answer_is_right_however_it_is_written():
-    for row in all_rows()[::5]:
+    one_of_each = {row["instructions"].split()[0]: row for row in all_rows()}
+    for row in one_of_each.values():
         answer = row["instructions"]
         numbered = re.sub(r"\b[ats][0-9]\b", lambda name: f"x{ABI[name[0]]}" if name[0] in ABI else name[0], answer)
         for written in (

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from finetune import comparison
+from finetune.cli import UserError
 from loopback_hub import GOOD_TOKEN, LoopbackHub
 
 ROOT = Path(__file__).parents[1]
@@ -305,8 +307,11 @@ def test_adapters_that_do_not_fit_are_refused(road: Path, tiny_gemma: Path, tmp_
     shutil.copytree(road / "checkpoints", tmp_path / "a")
     for why, content in broken.items():
         mx.save_safetensors(str(tmp_path / "a" / "adapters.safetensors"), content)
-        for script in ("test_finetuned.py", "benchmark.py"):
-            assert why in refused(road, script, "--adapter-path", tmp_path / "a", code=3)
+        with pytest.raises(UserError, match=why) as error:
+            comparison.open_run(tmp_path / "a").load()
+        assert error.value.exit_code == 3
+    for script in ("test_finetuned.py", "benchmark.py"):
+        assert why in refused(road, script, "--adapter-path", tmp_path / "a", code=3)
     good = bytearray((road / "checkpoints" / "adapters.safetensors").read_bytes())
     good[-5] ^= 4  # a flipped bit
     (tmp_path / "a" / "adapters.safetensors").write_bytes(good)

@@ -54,7 +54,8 @@ class Method:
     def epoch(self, examples: Sequence[Example], batch_size: int, seed: int, number: int) -> list[list[int]]:
         """Batches of indices of examples: every row once, drawn and bucketed by length anew in each epoch.
 
-        The last batch may be smaller; it is trained too.
+        The last batch may be smaller; it is trained too. Prompts that are to be answered are not bucketed: they are padded only
+        while they are read, and short and long ones are not equally hard.
         """
         if self.fixed is not None:
             return self.fixed
@@ -62,7 +63,7 @@ class Method:
         rows = self.rows(examples)
         order = draw.sample(range(rows), rows)
         lengths = [max(len(example.tokens) for example in row) for row in self.of_rows(examples)]
-        bucket = batch_size * _BATCHES_PER_BUCKET
+        bucket = batch_size * (1 if self.rollouts else _BATCHES_PER_BUCKET)
         by_length = [
             row for at in range(0, rows, bucket) for row in sorted(order[at : at + bucket], key=lengths.__getitem__)
         ]

@@ -16,6 +16,9 @@ _MOST_ROWS = 128  # at once: each step reads all weights, however many rows ther
 _CACHE_BYTES = 2e9  # of keys and values at once, prompts and answers at their longest
 _READ_TOKENS = 1536  # of prompts read at once: more only makes arrays that fit no cache
 _FINISHED = 0.25  # of a batch, and others take their places
+_LANE_ROWS = (
+    20  # at least in a batch with a core of its own: a few rows take as long as reading the weights, once a batch
+)
 _SHARED = 8  # tokens at the beginning of all prompts that are worth reading apart
 
 
@@ -62,9 +65,14 @@ class _Batch:
         self.logprobs: Any = None  # [rows] of the last tokens, where they are drawn
         self.cache: list[Any] = []
 
-    def drop_finished(self) -> None:
+    @property
+    def live(self) -> int:
+        return sum(row.live for row in self.rows)
+
+    def drop_finished(self, share: float = _FINISHED) -> None:
+        """Where they are at least this share of the rows."""
         live = [at for at, row in enumerate(self.rows) if row.live]
-        if len(self.rows) - len(live) < max(1, _FINISHED * len(self.rows)):
+        if len(self.rows) - len(live) < max(1, share * len(self.rows)):
             return
         self.rows = [self.rows[at] for at in live]
         self.tokens = self.tokens[mx.array(live)] if live else None
@@ -79,6 +87,16 @@ class _Batch:
         else:
             self.cache, self.tokens = cache, tokens
         self.rows += rows
+
+
+def _join(batches: list[_Batch]) -> None:
+    """Where few rows are left, as few batches as they fill."""
+    for batch in batches:
+        batch.drop_finished(share=0)
+    while len(batches) > max(1, sum(batch.live for batch in batches) // _LANE_ROWS):
+        last = batches.pop()
+        if last.rows:
+            batches[0].add(last.rows, last.tokens, last.cache)
 
 
 class Decoder:
@@ -106,9 +124,12 @@ class Decoder:
         # taken from the end: the longest first, and the same prompts one after the other
         waiting = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), prompts[index]))
         most = self._read_shared(prompts)
-        batches = [_Batch() for _ in lanes(most)]  # side by side, each on a core of its own
-        size = max(1, min(most, len(prompts)) // len(batches))
+        at_once = min(most, len(prompts))
+        batches = [_Batch() for _ in lanes(max(1, at_once // _LANE_ROWS))]  # side by side, each on a core of its own
+        size = max(1, at_once // len(batches))
         while waiting or any(batch.rows for batch in batches):
+            if not waiting and sum(batch.live for batch in batches) < _LANE_ROWS * len(batches):
+                _join(batches)
             for batch in batches:
                 batch.drop_finished()
                 if waiting and len(batch.rows) <= (1 - _FINISHED) * size:
@@ -118,7 +139,7 @@ class Decoder:
                     tokens, logprobs = self._next(logits, rows)
                     yield from self._note(rows, tokens, logprobs)
                     batch.add(rows, tokens, cache)
-            busy = [batch for batch in batches if any(row.live for row in batch.rows)]
+            busy = [batch for batch in batches if batch.live]
             for lane, batch in zip(lanes(len(busy)) if busy else [], busy, strict=True):
                 with mx.stream(lane):
                     batch.tokens, batch.logprobs = self._next(
