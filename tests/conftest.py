@@ -1,10 +1,15 @@
 import json
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 HIDDEN, LAYERS = 64, 2
+
+# a shell's background job ignores it, and then so would every script that a test starts and interrupts
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
