@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -96,11 +97,12 @@ def test_a_constant_reward_is_refused(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def short(folder: Path, tiny_model: Path) -> Path:
-    """Rows whose answers are one letter, and a model that has learned to give one and to end."""
-    chats = [{"prompt": f"{number}?", "completion": "yn"[number % 2]} for number in range(80)]
+    """Rows whose answers are one letter at random, and a model that has learned to give one and to end."""
+    draw = random.Random(0)
+    chats = [{"prompt": f"{number}?", "completion": draw.choice("yn")} for number in range(500)]
     (folder / "short.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chats))
     run(folder, "dataset.py", "--type chat --dataset-name short.jsonl --output-dir letters")
-    learn = "--iters 60 --batch-size 8 --learning-rate 3e-2 --lora-rank 8 --steps-per-eval 60 --adapter-path ends"
+    learn = "--iters 60 --batch-size 8 --learning-rate 2e-2 --lora-rank 8 --steps-per-eval 60 --adapter-path ends"
     run(folder, "train.py", f"--model {tiny_model} --data-dir letters {learn}")
     return folder
 
@@ -111,7 +113,7 @@ def test_a_reward_that_grows_with_the_length_is_caught(short: Path) -> None:
     options = (
         "--iters 60 --batch-size 4 --grpo-group-size 8 --grpo-max-tokens 12 --steps-per-eval 5 --learning-rate 2e-2"
     )
-    options += " --grpo-temperature 0.3 --grpo-task-weight 0 --grpo-reward long.py"
+    options += " --grpo-temperature 0.4 --grpo-task-weight 0 --grpo-reward long.py"
     said = run(short, "train.py", f"--method grpo --from-adapter ends --adapter-path long {options}", code=5)
     assert "the answers no longer end" in said and "are kept" in said
     kept = [row["step"] for row in metrics(short / "long") if row.get("best")]
@@ -120,11 +122,11 @@ def test_a_reward_that_grows_with_the_length_is_caught(short: Path) -> None:
 
 
 def test_pairs_that_the_model_makes_are_learned(short: Path) -> None:
-    drawn = "--answers 6 --temperature 0.5 --max-tokens 4 --sample-size 9"
+    drawn = "--answers 6 --temperature 0.3 --max-tokens 4 --sample-size 40"
     said = run(short, "dataset.py", f"--type preference --from-adapter ends --output-dir pairs {drawn}")
     assert "pairs of a right and a wrong answer" in said
     rows = [json.loads(line) for line in (short / "pairs" / "train.jsonl").read_text().splitlines()]
-    assert 0 < len(rows) <= 9 and all(row["rejected"] != row["messages"][-1]["content"] for row in rows)
+    assert 0 < len(rows) <= 40 and all(row["rejected"] != row["messages"][-1]["content"] for row in rows)
     assert all(row["messages"][-1]["content"] in "yn" for row in rows)
     assert (short / "pairs" / "test.jsonl").read_text() == (short / "letters" / "test.jsonl").read_text()
     options = "--data-dir pairs --from-adapter ends --iters 6 --batch-size 2 --steps-per-eval 3 --learning-rate 1e-3"
