@@ -128,7 +128,7 @@ class Decoder:
         batches = [_Batch() for _ in lanes(max(1, at_once // _LANE_ROWS))]  # side by side, each on a core of its own
         size = max(1, at_once // len(batches))
         while waiting or any(batch.rows for batch in batches):
-            if not waiting and 1 < len(batches) and sum(batch.live for batch in batches) < _LANE_ROWS * len(batches):
+            if not waiting and len(batches) > 1 and sum(batch.live for batch in batches) < _LANE_ROWS * len(batches):
                 _join(batches)
             for batch in batches:
                 batch.drop_finished()
