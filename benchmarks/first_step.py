@@ -50,6 +50,7 @@ def _on_mlx(folder: Path, encoder: Any, rows: Sequence[Any], settings: TrainingC
     from finetune.backends.mlx.runtime import mx
 
     import mlx.nn as nn  # isort: skip  after the runtime
+    from mlx.utils import tree_flatten
 
     network = backend.load(folder, encoder).network
     adapters.attach(network, adapters.settings(network, settings))
@@ -57,11 +58,11 @@ def _on_mlx(folder: Path, encoder: Any, rows: Sequence[Any], settings: TrainingC
     logprobs = logprob_function(network)
 
     def loss(network: Any, batch: Any) -> Any:
-        total, weight = METHODS["sft"].loss(logprobs(network, batch))
+        total, weight, _ = METHODS["sft"].loss(mx, logprobs(network, batch), rows, settings)
         return total / weight
 
     value, gradients = nn.value_and_grad(network, loss)(network, collate(rows))
-    return value.item(), lora_weights.to_peft(dict(adapters.tree_flatten(gradients)))
+    return value.item(), lora_weights.to_peft(dict(tree_flatten(gradients)))
 
 
 def _on_torch(
@@ -79,7 +80,7 @@ def _on_torch(
     adapters.put(adapted, {name: torch.from_numpy(array) for name, array in weights.items()}, folder)
     with _in_float64(torch, adapted) if double else nullcontext():
         batch = {name: tensor.to(device()) for name, tensor in collate(rows).items()}
-        total, weight = METHODS["sft"].loss(learned_logprobs(model.network, batch))
+        total, weight, _ = METHODS["sft"].loss(torch, learned_logprobs(model.network, batch), rows, settings)
         loss = total / weight
         loss.backward()
     gradients = {

@@ -55,9 +55,9 @@ def of(name: str, trainer: Any) -> dict[str, numpy.ndarray]:
         from finetune.backends.mlx import adapters
 
         return to_peft(adapters.trainable(trainer.network))
-    from finetune.backends.torch import adapters
+    from finetune.backends.torch.adapters import trained
 
-    return {key: tensor.numpy() for key, tensor in adapters.trained(trainer.peft_model).items()}
+    return {key: tensor.numpy() for key, tensor in trained(trainer.peft_model).items()}
 
 
 def begin(name: str, trainer: Any, seed: int) -> None:
@@ -69,7 +69,7 @@ def begin(name: str, trainer: Any, seed: int) -> None:
 
         adapters.put(trainer.network, {key: mx.array(array) for key, array in to_mlx(matrices).items()})
     else:
-        from finetune.backends.torch import adapters
+        from finetune.backends.torch.adapters import put
         from finetune.backends.torch.runtime import torch
 
-        adapters.put(trainer.peft_model, {key: torch.from_numpy(array) for key, array in matrices.items()}, Path())
+        put(trainer.peft_model, {key: torch.from_numpy(array) for key, array in matrices.items()}, Path())

@@ -22,7 +22,7 @@ from finetune import artifacts, cli, machine  # noqa: E402
 from finetune.cli import option  # noqa: E402
 from finetune.config import TrainingConfig  # noqa: E402
 
-_GRID = (  # length, batch, rank, more settings
+_GRID: tuple[tuple[int, int, int, dict[str, Any]], ...] = (  # length, batch, rank, more settings
     (64, 4, 16, {}),
     (128, 8, 16, {}),
     (256, 4, 16, {}),
@@ -50,7 +50,7 @@ def main(config: EstimateConfig) -> None:
     if config.child:
         print(json.dumps(_measure(json.loads(config.child))))
         return
-    found = []
+    found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         for model in config.models.split(","):
             print(f"\n{model}\n{'':<46}{'estimate':>9}{'measured':>9}{'':>7}   above the weights")

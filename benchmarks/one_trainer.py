@@ -37,7 +37,7 @@ def _ours(config: TurnConfig) -> dict[str, Any]:
     weights = mx.get_active_memory()
     mx.reset_peak_memory()
     steps: list[Any] = []
-    curve: list[tuple[float, float]] = []  # seconds of training, validation loss
+    curve: list[tuple[float, float | None]] = []  # seconds of training, validation loss
     peak = 0
     for step in trainer.run(lambda: False):
         steps.append(step)
@@ -70,12 +70,14 @@ def _floor(trainer: Any, tokens: int, learned: int) -> tuple[float, float]:
     from finetune.backends.mlx.completion import plain_head
     from finetune.backends.mlx.rate import matmul_rate
 
+    from mlx.utils import tree_flatten  # isort: skip  after the runtime
+
     network = trainer.network
     head = plain_head(network)
     assert head is not None
     inside = sum(
         array.size
-        for name, array in adapters.tree_flatten(network.parameters())
+        for name, array in dict(tree_flatten(network.parameters())).items()
         if ".layers." in f".{name}" and array.ndim == 2
     )
     # forward and gradient of the input for each weight; LoRA's own weights have a gradient as well
@@ -164,7 +166,9 @@ def _validation_loss(config: TurnConfig, adapter: Path) -> float:
     model = mlx.load(config.folder / "model", encoder)
     trainer = mlx.Trainer(model, METHODS["sft"], train, settings(config), 1, "")
     adapters.put(model.network, adapters.read(adapter / artifacts.ADAPTERS)[0])
-    return float(trainer.validation_loss(valid))
+    loss = trainer.validation_loss(valid)
+    assert loss is not None  # nobody stops it
+    return loss
 
 
 _TRAINERS = {"ours": _ours, "mlx-lm": _peer, **trl_trainers.TRAINERS}

@@ -149,7 +149,8 @@ def _without_base(path: Path, folder: Path) -> Path:
     from finetune.backends.mlx.runtime import mx
 
     copied = folder / f"start-{time.time_ns()}.safetensors"
-    mx.save_safetensors(str(copied), dict(mx.load(str(path))))
+    arrays: Any = mx.load(str(path))
+    mx.save_safetensors(str(copied), dict(arrays))
     return copied
 
 
@@ -183,7 +184,7 @@ def _peer(config: RlConfig) -> Clock:
         return [vowels(completion) for completion in completions]
 
     clock = Clock([time.perf_counter()], [], [], [])
-    generate = peer.generate_grpo
+    generate: Any = peer.generate_grpo
 
     def generate_timed(**named: Any) -> Any:
         started = time.perf_counter()
@@ -194,7 +195,7 @@ def _peer(config: RlConfig) -> Clock:
         clock.answers.append(len(completions))
         return completions, texts, indices
 
-    peer.generate_grpo = generate_timed
+    peer.__dict__["generate_grpo"] = generate_timed
 
     class Callback(TrainingCallback):
         def on_train_loss_report(self, train_info: dict[str, Any]) -> None:
