@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+from statistics import fmean
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -38,8 +39,8 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
     contradictions.check_warmup(config, steps)
     contradictions.check_validation(config, len(given.valid))
     _check_memory(backend.held_mb(folder.path, config))
-    artifacts.make_folder(config.adapter_path)
     record = run_record.describe_run(config, folder, encoder, given.dataset, backend.describe())
+    artifacts.make_folder(config.adapter_path)
     state = config.adapter_path / artifacts.STATE
     begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
     if config.resume:
@@ -151,8 +152,8 @@ def _referenced(trainer: Any, method: Method, examples: Sequence[Example]) -> li
     ]
 
 
-class _Stopped(Exception):
-    """Somebody asked for it while answers were still coming."""
+class _NoMoreAnswers(Exception):
+    """Somebody asked to stop while answers were still coming."""
 
 
 def _mean_reward(
@@ -170,19 +171,19 @@ def _mean_reward(
 
     def on_answer(index: int, answer: Answer) -> None:
         if stop():
-            raise _Stopped
+            raise _NoMoreAnswers
         totals[index] = judge(rows[index][1], answer.text, answer.stopped).total
         note(f"validation: {len(totals)} of {len(rows)} answers")
 
     try:
         model.answers([row["messages"][:-1] for _, row in rows], on_answer, max_tokens=config.grpo_max_tokens)
-    except _Stopped:
+    except _NoMoreAnswers:
         return None
-    known = [totals[index] for index in sorted(totals)]
-    judged = [total for total in known if total is not None]
+    # in the order of the rows, whichever was answered first: the same sum
+    judged = [total for _, total in sorted(totals.items()) if total is not None]
     if not judged:
         raise UserError("--method grpo: none of the validation rows can be judged (other rows, or --grpo-reward FILE)")
-    return sum(judged) / len(judged)
+    return fmean(judged)
 
 
 def _demand_learnable(trainer: Any, judge: Judge, given: Inputs, config: TrainingConfig, received: list[int]) -> None:

@@ -13,7 +13,7 @@ from finetune.methods import METHODS
 
 mlx = load_backend("mlx")
 
-from finetune.backends.mlx import decoding  # noqa: E402
+from finetune.backends.mlx import decoding, runtime  # noqa: E402
 from finetune.backends.mlx.completion import collate, frozen_head, logprob_function, plain_head  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 
@@ -43,11 +43,19 @@ def run(trainer, stop=lambda: False) -> list[Step]:
 @pytest.mark.parametrize("shape", ["llama", "gemma"])
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_loss_and_gradients_equal_full_logits(
-    request: pytest.FixtureRequest, encoder: ChatEncoder, examples: list, kind: str, shape: str, accumulation: int
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    encoder: ChatEncoder,
+    examples: list,
+    kind: str,
+    shape: str,
+    accumulation: int,
 ) -> None:
     import mlx.nn as nn
     from mlx.utils import tree_flatten
 
+    # the same parts on every machine: of three rows at once BLAS rounds otherwise, which changes plain MLX by 1e-5 too
+    monkeypatch.setattr(runtime, "cores", lambda: 2)
     folder = request.getfixturevalue("tiny_model" if shape == "llama" else "tiny_gemma")
     config = replace(CONFIG, fine_tune_type=kind, batch_size=2 if accumulation == 2 else 3)
     made = trainer(folder, encoder, examples, config)
@@ -72,8 +80,7 @@ def test_loss_and_gradients_equal_full_logits(
     assert at.loss / at.weight == pytest.approx(wanted.item(), rel=1e-5)
     for name, want in tree_flatten(wanted_gradients):
         ours = made._sum[name] / at.weight
-        # on one core the rows are one batch, whose longer sums round a little differently
-        assert mx.abs(ours - want).max().item() <= 3e-5 * max(1e-3, mx.abs(want).max().item()), name
+        assert mx.abs(ours - want).max().item() <= 1e-5 * max(1e-3, mx.abs(want).max().item()), name
 
 
 def test_a_head_that_is_not_plain_gets_its_full_logits(tiny_model: Path, encoder: ChatEncoder, examples: list) -> None:
@@ -228,3 +235,11 @@ def test_rows_that_stop_leave_their_places_to_others(
     for index, tokens in enumerate(alone):
         end = next((i for i, token in enumerate(tokens) if token in stop), len(tokens))
         assert (found[index].tokens, found[index].stopped) == (tokens[:end], end < len(tokens))
+
+
+def test_drawing_stops_between_two_tokens(tiny_model: Path, encoder: ChatEncoder) -> None:
+    model = mlx.load(tiny_model, encoder)
+    asked: list[int] = []
+    stop = lambda: asked.append(0) or len(asked) > 3  # noqa: E731
+    assert model.sample([[1, 2, 3]], max_tokens=100, temperature=1.0, seed="s", stop=stop) is None
+    assert len(asked) == 4

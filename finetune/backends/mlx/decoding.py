@@ -3,7 +3,7 @@ that several answers are drawn to."""
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -16,9 +16,7 @@ _MOST_ROWS = 128  # at once: each step reads all weights, however many rows ther
 _CACHE_BYTES = 2e9  # of keys and values at once, prompts and answers at their longest
 _READ_TOKENS = 1536  # of prompts read at once: more only makes arrays that fit no cache
 _FINISHED = 0.25  # of a batch, and others take their places
-_LANE_ROWS = (
-    20  # at least in a batch with a core of its own: a few rows take as long as reading the weights, once a batch
-)
+_LANE_ROWS = 20  # fewer are no batch of their own: each batch reads all weights, and that is then most of its time
 _SHARED = 8  # tokens at the beginning of all prompts that are worth reading apart
 
 
@@ -90,13 +88,13 @@ class _Batch:
 
 
 def _join(batches: list[_Batch]) -> None:
-    """Where few rows are left, as few batches as they fill."""
-    for batch in batches:
-        batch.drop_finished(share=0)
+    """As few batches as the live rows fill."""
     while len(batches) > max(1, sum(batch.live for batch in batches) // _LANE_ROWS):
-        last = batches.pop()
+        first, last = batches[0], batches.pop()
+        for batch in (first, last):
+            batch.drop_finished(share=0)
         if last.rows:
-            batches[0].add(last.rows, last.tokens, last.cache)
+            first.add(last.rows, last.tokens, last.cache)
 
 
 class Decoder:
@@ -119,16 +117,16 @@ class Decoder:
         self._prefix: list[tuple[Any, Any]] = []  # keys and values [1, heads, length, size] of each layer
         self._shared = 0  # length of the prefix
 
-    def run(self, prompts: Sequence[Sequence[int]]) -> Iterator[Finished]:
-        """The answer to each prompt, as they are finished."""
+    def run(self, prompts: Sequence[Sequence[int]], stop: Callable[[], bool] = lambda: False) -> Iterator[Finished]:
+        """The answer to each prompt, as they are finished; no more of them where ``stop``, asked at every token, says so."""
         # taken from the end: the longest first, and the same prompts one after the other
         waiting = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), prompts[index]))
         most = self._read_shared(prompts)
         at_once = min(most, len(prompts))
         batches = [_Batch() for _ in lanes(max(1, at_once // _LANE_ROWS))]  # side by side, each on a core of its own
         size = max(1, at_once // len(batches))
-        while waiting or any(batch.rows for batch in batches):
-            if not waiting and len(batches) > 1 and sum(batch.live for batch in batches) < _LANE_ROWS * len(batches):
+        while not stop() and (waiting or any(batch.rows for batch in batches)):
+            if not waiting:
                 _join(batches)
             for batch in batches:
                 batch.drop_finished()

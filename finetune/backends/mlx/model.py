@@ -121,12 +121,10 @@ class MlxModel:
         sampling = Sampling(temperature, seed)
         decoder = Decoder(self.network, self._head, self.encoder.stop_tokens, max_tokens, sampling)
         found: dict[int, Drawn] = {}
-        for finished in decoder.run(prompts):
+        for finished in decoder.run(prompts, stop):
             end = [] if finished.stop is None else [finished.stop]
             found[finished.index] = Drawn([*finished.tokens, *end], finished.logprobs, finished.stopped)
-            if stop():
-                return None
-        return [found[index] for index in range(len(prompts))]
+        return None if len(found) < len(prompts) else [found[index] for index in range(len(prompts))]
 
     def losses(self, examples: Sequence[Example]) -> list[float]:
         """For each example the negative log-probability of its learned tokens, summed, in nats."""
