@@ -36,10 +36,6 @@ def make(config: DatasetConfig) -> None:
         split: [row for _, row in artifacts.read_split(folder, split, dataset, may_be_empty=split != "train")]
         for split in artifacts.SPLITS
     }
-    if run.record["config"]["backend"] != "mlx":
-        raise UserError(
-            f"--from-adapter: {config.from_adapter} was trained with PyTorch, and only MLX draws answers here"
-        )
     artifacts.make_folder(config.output_dir)
     model = run.load()
     say(run.backend.describe())

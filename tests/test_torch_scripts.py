@@ -107,3 +107,21 @@ def test_what_torch_does_not_have_is_refused_before_a_model_is_loaded(folder: Pa
     for flags in (["--optimizer", "lion"], ["--fine-tune-type", "full"]):
         said = run(folder, "train.py", "--backend", "torch", "--model", "nowhere", *flags, code=2)
         assert f"{' '.join(flags)}: not with --backend torch" in said
+
+
+def test_reinforcement_and_own_pairs(folder: Path, tiny_model: Path) -> None:
+    """From the adapters of the run, with a reward of the user's."""
+    (folder / "vowels.py").write_text("def reward(row, answer):\n    return sum(c in 'aeiou' for c in answer) / 10\n")
+    options = "--method grpo --from-adapter whole --adapter-path rl --iters 4 --batch-size 2 --grpo-group-size 4"
+    options += " --grpo-max-tokens 6 --steps-per-eval 2 --grpo-task-weight 0 --grpo-reward vowels.py --grpo-probe 4"
+    flags = ["--backend", "torch", *options.split()]
+    said = run(folder, "train.py", *flags, "--dry-run")
+    assert "Reward" in said and "Memory" in said
+    said = run(folder, "train.py", *flags)
+    assert "PyTorch" in said and "step 4: validation reward" in said and "drawing answers" in said
+    record = json.loads((folder / "rl" / artifacts.RUN_RECORD).read_text())
+    assert record["config"]["method"] == "grpo" and record["result"]["steps"] == 4
+    # answers of a model this small never end, and of those no pairs are made
+    options = "--type preference --from-adapter whole --answers 3 --max-tokens 6 --output-dir pairs"
+    said = run(folder, "dataset.py", *options.split(), code=2)
+    assert "PyTorch" in said and "x every answer is cut off" in said

@@ -19,7 +19,7 @@ BACKENDS = {"mlx": "finetune.backends.mlx", "torch": "finetune.backends.torch"}
 AUTO = "auto"
 CHOICES = {AUTO: None, **BACKENDS}
 # values of flags that a backend does not have
-_WITHOUT = {"torch": {"fine_tune_type": ("full",), "optimizer": ("lion",), "method": ("grpo",)}}
+_WITHOUT = {"torch": {"fine_tune_type": ("full",), "optimizer": ("lion",)}}
 _NEEDED = {"mlx": ("mlx", "mlx_lm"), "torch": ("torch", "transformers", "peft", "trl", "accelerate")}
 _REMEDY = {"mlx": "make setup", "torch": "make setup-torch"}
 

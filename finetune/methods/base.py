@@ -43,6 +43,10 @@ class Method:
         """Whether a batch has several answers to the same prompt."""
         return self.width > 1 or self.rollouts
 
+    def temperature(self, config: TrainingConfig) -> float:
+        """What the logits are divided by: answers are learned from at the temperature that they were drawn at."""
+        return config.grpo_temperature if self.rollouts else 1.0
+
     def rows(self, examples: Sequence[Example]) -> int:
         """How many rows these are the examples of."""
         return len(examples) // self.width

@@ -82,7 +82,7 @@ class Trainer:
         self._sum: dict[str, Any] = {}  # of the gradients of the step under way
         self.network.eval()  # what is found out here must not depend on what dropout drops
         self.full_logits = frozen_head(self.network) is None
-        self._logprobs = logprob_function(self.network, config.grpo_temperature if method.rollouts else 1.0)
+        self._logprobs = logprob_function(self.network, method.temperature(config))
         # blocks that are computed again have no gradients for what another pass gave them
         self._shares_prompts = method.several and not config.grad_checkpoint and shared_prompts.possible(self.network)
         self._loss_and_grad = nn.value_and_grad(self.network, self._loss)

@@ -119,8 +119,8 @@ def digest(tensors: Mapping[str, Any]) -> str:
     return content.hexdigest()
 
 
-def put(model: peft.PeftModel, tensors: Mapping[str, Any], path: Path) -> None:
-    """Give the adapter these values; UserError (exit 3) where they are not those of its own tensors."""
+def put(model: peft.PeftModel, tensors: Mapping[str, Any], path: Path | None = None) -> None:
+    """Give the adapter these values, of the file ``path``; UserError (exit 3) where they are not those of its own tensors."""
     own = peft.get_peft_model_state_dict(model)
     for name in sorted(own.keys() ^ tensors.keys()):
         what = "is missing" if name in own else "is not in the model"

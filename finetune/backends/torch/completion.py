@@ -28,8 +28,8 @@ def collate(examples: Sequence[Example]) -> dict[str, Any]:
     return {"input_ids": inputs, "labels": labels}
 
 
-def learned_logprobs(network: Any, batch: dict[str, Any]) -> Any:
-    """Log-probabilities [learned], float32, of the learned tokens of a batch, row after row.
+def learned_logprobs(network: Any, batch: dict[str, Any], temperature: float = 1.0) -> Any:
+    """Log-probabilities [learned], float32, of the learned tokens of a batch, row after row, as softmax(logits / temperature).
 
     ``network``: a causal language model of Transformers whose output head is as ``has_plain_head`` says; any other gets its
     own full logits.
@@ -39,8 +39,8 @@ def learned_logprobs(network: Any, batch: dict[str, Any]) -> Any:
     if has_plain_head(network):
         hidden = network.base_model(input_ids=inputs, use_cache=False).last_hidden_state
         head = network.get_output_embeddings()
-        return _HeadLogprobs.apply(hidden[learned], head.weight, labels[learned])
-    logits = network(input_ids=inputs, use_cache=False).logits[learned].float()
+        return _HeadLogprobs.apply(hidden[learned] / temperature, head.weight, labels[learned])
+    logits = network(input_ids=inputs, use_cache=False).logits[learned].float() / temperature
     return logits.log_softmax(-1).gather(-1, labels[learned][:, None]).squeeze(-1)
 
 

@@ -1,12 +1,20 @@
 """A model and its adapter in memory: it answers, one conversation at a time or many at once, and says what it expects."""
 
 import json
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM, DynamicCache, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    AutoModelForCausalLM,
+    DynamicCache,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from finetune.backends.torch import adapters
 from finetune.backends.torch.completion import collate, learned_logprobs
@@ -14,6 +22,7 @@ from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.cli import UserError, first_line
 from finetune.encoding import ChatEncoder, Example, Message
 from finetune.evaluation import Answer
+from finetune.methods.base import Drawn
 
 _LOSS_TOKENS = 4096  # of conversations whose loss is computed at once
 _MOST_ROWS = 32  # answered at once
@@ -105,16 +114,46 @@ class TorchModel:
         measurements.
         """
         prompts = [self.encoder.prompt(messages) for messages in conversations]
-        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
         answers: dict[int, Answer] = {}
+        for indices in self._batches(prompts, max_tokens):
+            ends = _Ends(self.encoder.stop_tokens if stops else frozenset(), len(indices))
+            for row, tokens in enumerate(self._decode([prompts[index] for index in indices], max_tokens, ends)):
+                stopped, tokens = ends.at[row] is not None, tokens[: ends.at[row]]
+                answer = Answer(self.encoder.decode(tokens), len(tokens), stopped, ends.seconds[row])
+                answers[indices[row]] = answer
+                on_answer(indices[row], answer)
+        return [answers[index] for index in range(len(prompts))]
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: str,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> list[Drawn] | None:
+        """To each prompt, given as token ids, an answer drawn from the model. None where ``stop`` came in between."""
+        found: dict[int, Drawn] = {}
+        for indices in self._batches(prompts, max_tokens):
+            ends = _Ends(self.encoder.stop_tokens, len(indices), stop)
+            draws = _Draws(temperature, [random.Random(f"{seed} {index}") for index in indices])
+            for row, tokens in enumerate(self._decode([prompts[index] for index in indices], max_tokens, ends, draws)):
+                at = ends.at[row]
+                count = len(tokens) if at is None else at + 1  # with the token that stops it
+                logprobs = [step[row] for step in draws.logprobs[:count]]
+                found[indices[row]] = Drawn(tokens[:count], logprobs, at is not None)
+            if ends.interrupted:
+                return None
+        return [found[index] for index in range(len(prompts))]
+
+    def _batches(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> Iterator[list[int]]:
+        """Indices of prompts that are about as long, as many at a time as there is room for; the longest first."""
+        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
         while order:
             count = self._rows_at_once(len(prompts[order[0]]) + max_tokens)
             indices, order = order[:count], order[count:]
-            found = self._decode([prompts[index] for index in indices], max_tokens, stops)
-            for index, answer in zip(indices, found, strict=True):
-                answers[index] = answer
-                on_answer(index, answer)
-        return [answers[index] for index in range(len(prompts))]
+            yield indices
 
     def _rows_at_once(self, length: int) -> int:
         config = self._network.config.get_text_config()
@@ -124,17 +163,20 @@ class TorchModel:
         return int(min(_MOST_ROWS, max(1, _CACHE_BYTES // row)))
 
     @torch.no_grad()
-    def _decode(self, prompts: Sequence[Sequence[int]], max_tokens: int, stops: bool) -> list[Answer]:
+    def _decode(
+        self, prompts: Sequence[Sequence[int]], max_tokens: int, ends: "_Ends", draws: "_Draws | None" = None
+    ) -> list[list[int]]:
+        """What follows each prompt, until all have ended: the largest logits, or what is drawn."""
         network = self.network.eval()
         length = max(len(prompt) for prompt in prompts)
         inputs = torch.tensor([[0] * (length - len(prompt)) + list(prompt) for prompt in prompts], device=device())
         mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device())
-        ends = _Ends(self.encoder.stop_tokens if stops else frozenset(), len(prompts))
         outputs = network.generate(
             inputs,
             attention_mask=mask,
             do_sample=False,
             max_new_tokens=max_tokens,
+            logits_processor=LogitsProcessorList([draws] if draws else []),
             stopping_criteria=StoppingCriteriaList([ends]),
             pad_token_id=0,
             eos_token_id=None,
@@ -144,12 +186,7 @@ class TorchModel:
             top_p=None,
             top_k=None,
         )
-        answers = []
-        for row, generated in enumerate(outputs[:, length:].tolist()):
-            stopped = ends.at[row] is not None
-            tokens = generated[: ends.at[row]]
-            answers.append(Answer(self.encoder.decode(tokens), len(tokens), stopped, ends.seconds[row]))
-        return answers
+        return list(outputs[:, length:].tolist())
 
     @torch.no_grad()
     def losses(self, examples: Sequence[Example]) -> list[float]:
@@ -181,13 +218,35 @@ class TorchModel:
             yield token
 
 
-class _Ends(StoppingCriteria):
-    """Notes at which token, and after how many seconds, each row of a batch has ended."""
+class _Draws(LogitsProcessor):
+    """Leaves of each row's logits only the one of a token that is drawn, and notes its log-probability.
 
-    def __init__(self, stop_tokens: frozenset[int], rows: int):
-        self._stop_tokens, self._started, self._steps = stop_tokens, time.perf_counter(), 0
+    What a row draws depends on its own random numbers alone, not on the rows beside it.
+    """
+
+    def __init__(self, temperature: float, draws: Sequence[random.Random]):
+        self._temperature, self._draws = temperature, draws
+        self.logprobs: list[list[float]] = []  # of each step, of each row
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        logprobs = (scores.float() / self._temperature).log_softmax(-1)
+        ends = logprobs.exp().cumsum(-1)
+        draws = torch.tensor([[one.random()] for one in self._draws], device=scores.device)
+        # a number that rounding puts beyond the last sum means the last token that can come
+        below = torch.minimum(draws * ends[:, -1:], ends[:, -1:] * (1 - 2**-24))
+        tokens = torch.searchsorted(ends, below, right=True).clamp_max(scores.shape[-1] - 1)
+        self.logprobs.append(logprobs.gather(-1, tokens).squeeze(-1).tolist())
+        return torch.full_like(scores, -torch.inf).scatter_(-1, tokens, 0.0)
+
+
+class _Ends(StoppingCriteria):
+    """Notes at which token, and after how many seconds, each row of a batch has ended; all end where ``stop`` says so."""
+
+    def __init__(self, stop_tokens: frozenset[int], rows: int, stop: Callable[[], bool] = lambda: False):
+        self._stop_tokens, self._started, self._steps, self._stop = stop_tokens, time.perf_counter(), 0, stop
         self.at: list[int | None] = [None] * rows
         self.seconds = [0.0] * rows
+        self.interrupted = False
 
     def __call__(self, input_ids: Any, scores: Any, **named: Any) -> Any:
         seconds = time.perf_counter() - self._started
@@ -197,4 +256,5 @@ class _Ends(StoppingCriteria):
                 if token in self._stop_tokens:
                     self.at[row] = self._steps
         self._steps += 1
-        return torch.tensor([at is not None for at in self.at], device=input_ids.device)
+        self.interrupted = self.interrupted or self._stop()
+        return torch.tensor([self.interrupted or at is not None for at in self.at], device=input_ids.device)

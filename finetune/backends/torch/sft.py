@@ -40,7 +40,7 @@ class CompletionTrainer(SFTTrainer):
             output_dir=str(config.adapter_path),  # nothing is written there: states are saved where they belong
             max_steps=steps,
             per_device_train_batch_size=config.batch_size,
-            gradient_accumulation_steps=config.grad_accumulation,
+            gradient_accumulation_steps=1 if method.rollouts else config.grad_accumulation,
             learning_rate=config.learning_rate,
             max_grad_norm=config.max_grad_norm,
             gradient_checkpointing=config.grad_checkpoint,
@@ -76,7 +76,7 @@ class CompletionTrainer(SFTTrainer):
         )
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = True  # so that the learned tokens of a step are counted, whatever the model
-        _add_learned_logprobs(self.model.get_base_model())
+        _add_learned_logprobs(self.model.get_base_model(), method.temperature(config))
 
     def listen(self, on_step: Callable[[int, float, float], bool], stop: Callable[[], bool]) -> None:
         """After each step ``on_step`` hears its number, the norm of the gradient and the learning rate, and says whether to go
@@ -86,7 +86,7 @@ class CompletionTrainer(SFTTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         return _Loader(
-            self._rows, batch_sampler=_Batches(self._method, self._rows, self._config), collate_fn=_with_examples
+            self._rows, batch_sampler=_Batches(self._method, self._rows, self._config), collate_fn=with_examples
         )
 
     def compute_loss(
@@ -152,18 +152,18 @@ class CompletionTrainer(SFTTrainer):
         made.rmdir()
 
 
-def _add_learned_logprobs(network: Any) -> None:
+def _add_learned_logprobs(network: Any, temperature: float) -> None:
     """Let ``network(**batch, only_learned=True)`` give the log-probabilities of the learned tokens."""
     plain = network.forward
 
     @functools.wraps(type(network).forward)
     def forward(*arguments: Any, only_learned: bool = False, **named: Any) -> Any:
-        return learned_logprobs(network, named) if only_learned else plain(*arguments, **named)
+        return learned_logprobs(network, named, temperature) if only_learned else plain(*arguments, **named)
 
     network.forward = forward
 
 
-def _with_examples(examples: Sequence[Example]) -> dict[str, Any]:
+def with_examples(examples: Sequence[Example]) -> dict[str, Any]:
     return {**collate(examples), "examples": examples}
 
 

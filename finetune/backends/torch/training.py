@@ -21,7 +21,8 @@ from finetune.backends.torch.runtime import device, processes, quiet, torch
 from finetune.cli import UserError
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
-from finetune.methods import Method, plan
+from finetune.methods import Method, RowSource
+from finetune.methods.base import Drawn, Source
 from finetune.methods.schedules import SCHEDULES, learning_rate
 
 _OPTIMIZERS = {
@@ -62,7 +63,11 @@ class Trainer:
         """
         quiet()
         self.network = model.network
-        self.method, self.rows, self.config, self.steps = method, rows, config, steps
+        if method.rollouts and processes() > 1:
+            raise UserError(f"--method {method.name}: in one process only (start it without accelerate launch)")
+        self.method, self.config, self.steps = method, config, steps
+        self._model = model
+        self.source: Source = RowSource(method, rows, config)
         lora = adapters.settings(self.network, config)
         transformers.set_seed(config.seed)  # the first LoRA weights
         self.peft_model = adapters.attach(self.network, lora)
@@ -72,6 +77,7 @@ class Trainer:
             if metadata.get("base", base) != base:
                 raise UserError(f"{start}: was trained on another model", exit_code=3)
             adapters.put(self.peft_model, tensors, start)
+        self._start = _copied(self.peft_model) if method.rollouts else {}
         self.position = Position()
         self.full_logits = not has_plain_head(self.network)
         self._about = {"base": base}
@@ -89,15 +95,9 @@ class Trainer:
 
         Ends early, after a step, when ``stop`` says so.
         """
-        taken = plan(
-            self.method,
-            self.rows,
-            self.config.batch_size,
-            self.config.grad_accumulation,
-            self.config.seed,
-            self.position.step,
-        )
-        sft, started, width = self._sft, time.perf_counter(), self.method.width
+        sft, started = self._sft, time.perf_counter()
+        if self.method.rollouts:
+            sft.ask(lambda step: self.source.turn(step, self, stop))
 
         def after(number: int, norm: float, rate: float) -> bool:
             nonlocal started
@@ -105,21 +105,22 @@ class Trainer:
             seen = self._total(list(sft.seen.values()))
             sft.seen = dict.fromkeys(sft.seen, 0.0)
             loss, weight, tokens, learned = seen
+            turn: Any = sft.turn if self.method.rollouts else self.source.turn(number - 1, self, stop)
             figures = {name: total / count for name, (total, count) in sft.figures.items()} if processes() == 1 else {}
             sft.figures = {}
             # in float16 the scale of the loss is found by trying: a step whose gradients overflow is skipped
             finite = math.isfinite(loss) and (math.isfinite(norm) or sft.accelerator.optimizer_step_was_skipped)
             step = Step(
                 number,
-                loss=loss / weight,
+                loss=loss / (weight or 1.0),  # where nothing in the step has anything to teach
                 finite=finite,
                 learning_rate=rate,
-                rows=[index // width for batch in next(taken) for index in batch[::width]],
+                rows=turn.rows,
                 tokens=int(tokens),
                 learned=int(learned),
                 seconds=seconds,
                 peak_memory_mb=peak_memory_mb(),
-                figures=figures,
+                figures=turn.figures | figures,
             )
             self.position = Position(number)
             go_on = on_step(step)
@@ -134,7 +135,7 @@ class Trainer:
 
     def take(self, rows: Sequence[Example]) -> None:
         """Train on other rows, as many as before."""
-        self.rows = rows
+        self.source = RowSource(self.method, rows, self.config)
         self._sft.take(rows)
 
     def validation_loss(self, rows: Sequence[Example], stop: Callable[[], bool] = lambda: False) -> float | None:
@@ -156,10 +157,13 @@ class Trainer:
         return total / count
 
     def logprobs(
-        self, examples: Sequence[Example], on_batch: Callable[[int], None] = lambda count: None
+        self, examples: Sequence[Example], at_start: bool = False, on_batch: Callable[[int], None] = lambda count: None
     ) -> list[list[float]]:
-        """Log-probabilities of each example's learned tokens, under the model as it is."""
+        """Log-probabilities of each example's learned tokens, under the model as it is or, ``at_start``, as the run began."""
         self.network.eval()
+        now = _copied(self.peft_model) if at_start else {}
+        if at_start:
+            adapters.put(self.peft_model, self._start)
         order = sorted(range(len(examples)), key=lambda index: len(examples[index].tokens))
         found: dict[int, list[float]] = {}
         size = self.config.batch_size
@@ -170,12 +174,21 @@ class Trainer:
                 learned = examples[index].learned
                 found[index], values = values[:learned], values[learned:]
             on_batch(len(batch))
+        if at_start:
+            adapters.put(self.peft_model, now)
         return [found[index] for index in range(len(examples))]
+
+    def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Callable[[], bool]) -> list[Drawn] | None:
+        """As ``Policy`` has it, by the settings of the run."""
+        config = self.config
+        return self._model.sample(
+            prompts, max_tokens=config.grpo_max_tokens, temperature=config.grpo_temperature, seed=seed, stop=stop
+        )
 
     def _learned(self, examples: Sequence[Example]) -> Any:
         batch = {name: tensor.to(device()) for name, tensor in collate(examples).items()}
         with torch.no_grad():
-            return learned_logprobs(self.network, batch)
+            return learned_logprobs(self.network, batch, self.method.temperature(self.config))
 
     def _total(self, values: list[float]) -> list[float]:
         """Their sums over all processes."""
@@ -202,20 +215,31 @@ class Trainer:
     def save(self, folder: Path) -> dict[str, Any]:
         """Write what ``restore`` needs into the folder; returns the position, for the caller to keep."""
         self._sft.write_state(folder)
-        return asdict(self.position)
+        return {**asdict(self.position), "source": self.source.state()}
 
     def restore(self, folder: Path, position: dict[str, Any]) -> None:
         """Go on from what ``save`` wrote; UserError (exit 3) where a file is damaged."""
         path = folder / artifacts.PEFT_ADAPTERS
         adapters.put(self.peft_model, adapters.read(path)[0], path)
+        position = dict(position)
+        self.source.restore(position.pop("source", {}))
         self.position = Position(**position)
         self._resumed = folder if self.position.step else None
 
 
-def _trl(*arguments: Any) -> Any:
-    from finetune.backends.torch.sft import CompletionTrainer  # TRL takes two seconds, and only training needs it
+def _trl(model: Any, tokenizer: Any, method: Method, *arguments: Any) -> Any:
+    """TRL takes two seconds, and only training needs it."""
+    if method.rollouts:
+        from finetune.backends.torch.rollouts import TurnTrainer
 
-    return CompletionTrainer(*arguments)
+        return TurnTrainer(model, tokenizer, method, *arguments)
+    from finetune.backends.torch.sft import CompletionTrainer
+
+    return CompletionTrainer(model, tokenizer, method, *arguments)
+
+
+def _copied(model: Any) -> dict[str, Any]:
+    return {name: tensor.clone() for name, tensor in adapters.trained(model).items()}
 
 
 def optimizer(model: Any, config: TrainingConfig) -> Any:
