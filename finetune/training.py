@@ -7,18 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from statistics import fmean
 from types import FrameType, ModuleType
 from typing import Any
 
 from finetune import advice, artifacts, checkpoints, contradictions, inputs, learnable, machine, run_record
-from finetune.artifacts import Row
 from finetune.backends import chosen_because
 from finetune.backends.base import Step
 from finetune.cli import Stopped, UserError
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
-from finetune.evaluation import Answer
 from finetune.inputs import Inputs
 from finetune.methods import Method, epoch_steps, total_steps
 from finetune.methods.dpo import REFERENCE
@@ -28,7 +25,8 @@ from finetune.reporters import open_reporter
 from finetune.rewards import Judge, open_judge
 from finetune.rollouts import RolloutSource
 from finetune.tasks import TASKS
-from finetune.training_progress import Measure, RunProgress, Watcher
+from finetune.training_progress import RunProgress
+from finetune.validation import Found, Measure, Note, Stop, Watcher, mean_reward
 
 
 def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
@@ -64,10 +62,10 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
         if judge:
             rows = [row for _, row in given.rows["train"]]
             trainer.source = RolloutSource(method, train, rows, judge, encoder, config)
-            measure = Measure("reward", partial(_mean_reward, trainer, model, judge, given.rows["valid"], config), True)
+            measure = Measure("reward", partial(mean_reward, trainer, model, judge, given.rows["valid"], config), True)
         elif given.valid:
             valid = _referenced(trainer, method, given.valid)
-            measure = Measure("loss", lambda stop, note: trainer.validation_loss(valid, stop))
+            measure = Measure("loss", partial(_validation_loss, trainer, valid))
         if method.reference:
             trainer.take(_referenced(trainer, method, train))
         lines = [line for line, _ in given.rows["train"]]
@@ -132,6 +130,9 @@ def _conclude(config: TrainingConfig, progress: RunProgress, step: int, file: st
     if progress.best_step == 0:
         start = config.from_adapter or "the base model"
         say(f"Nothing was better than the start: {config.adapter_path} holds that, {start}.")
+    if verdict := progress.against_start:
+        say(f"Against the start: {verdict.verdict}: {verdict.explanation}.")
+        say("(The best of several validations is a little flattered: what counts is the test rows.)")
     say(f"Adapters: {config.adapter_path / file}; the curve: {config.adapter_path / artifacts.CURVE}")
     say(f"Is it better? python test_finetuned.py --adapter-path {config.adapter_path}")
     if config.from_adapter:
@@ -152,38 +153,9 @@ def _referenced(trainer: Any, method: Method, examples: Sequence[Example]) -> li
     ]
 
 
-class _NoMoreAnswers(Exception):
-    """Somebody asked to stop while answers were still coming."""
-
-
-def _mean_reward(
-    trainer: Any,
-    model: Any,
-    judge: Judge,
-    rows: Sequence[tuple[int, Row]],
-    config: TrainingConfig,
-    stop: Callable[[], bool],
-    note: Callable[[str], None],
-) -> float | None:
-    """Of greedy answers to the validation rows that can be judged; None where ``stop`` came."""
-    trainer.network.eval()
-    totals: dict[int, float | None] = {}
-
-    def on_answer(index: int, answer: Answer) -> None:
-        if stop():
-            raise _NoMoreAnswers
-        totals[index] = judge(rows[index][1], answer.text, answer.stopped).total
-        note(f"validation: {len(totals)} of {len(rows)} answers")
-
-    try:
-        model.answers([row["messages"][:-1] for _, row in rows], on_answer, max_tokens=config.grpo_max_tokens)
-    except _NoMoreAnswers:
-        return None
-    # in the order of the rows, whichever was answered first: the same sum
-    judged = [total for _, total in sorted(totals.items()) if total is not None]
-    if not judged:
-        raise UserError("--method grpo: none of the validation rows can be judged (other rows, or --grpo-reward FILE)")
-    return fmean(judged)
+def _validation_loss(trainer: Any, rows: Sequence[Example], stop: Stop, note: Note) -> Found:
+    loss = trainer.validation_loss(rows, stop)
+    return None if loss is None else (loss, [])
 
 
 def _demand_learnable(trainer: Any, judge: Judge, given: Inputs, config: TrainingConfig, received: list[int]) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,57 +11,13 @@ from finetune.backends.base import Step
 from finetune.cli import UserError
 from finetune.collapse import CollapseWatch
 from finetune.config import TrainingConfig
-from finetune.evaluation import evaluate
 from finetune.progress import Progress
 from finetune.reporters import Log
-from finetune.tasks import Task
+from finetune.validation import Measure, Values, Watcher
+from finetune.verdict import Verdict, judge_means
 
 _HISTORY = 2  # earlier adapters kept beside the best
-_SHOWN_TOKENS = 64  # of an answer shown at a validation
 _BEST = "best.safetensors"
-
-
-class Watcher:
-    """Answers of the model under training to validation rows: a few to look at, and a score where one is wanted."""
-
-    def __init__(self, model: Any, task: Task, rows: Sequence[artifacts.Row], config: TrainingConfig):
-        self._model, self._task = model, task
-        self._scored = rows[: config.eval_samples]
-        self._shown = rows[: config.show_samples]
-
-    def look(self) -> dict[str, Any]:
-        """What goes into the metrics of a validation: ``task_score`` (0 to 1) and ``samples``."""
-        found: dict[str, Any] = {}
-        if self._scored:
-            with self._task.open_scorer() as score:
-                scored = evaluate(self._model, score, self._scored, 4 * _SHOWN_TOKENS)
-            values = [one.score.value for one in scored if one.score.value is not None]
-            found["task_score"] = sum(values) / len(values) if values else None
-        if self._shown:
-            conversations = [row["messages"][:-1] for row in self._shown]
-            answers = self._model.answers(conversations, max_tokens=_SHOWN_TOKENS)
-            found["samples"] = [
-                {"question": self._task.question(row), "answer": answer.text}
-                for row, answer in zip(self._shown, answers, strict=True)
-            ]
-        return found
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What a validation finds, and by which the best adapters are chosen."""
-
-    name: str  # "loss" or "reward"
-    # given what says to stop, and what tells people how far it is; None where it was stopped
-    of: Callable[[Callable[[], bool], Callable[[str], None]], float | None]
-    higher_is_better: bool = False
-
-    @property
-    def key(self) -> str:
-        return f"valid_{self.name}"
-
-    def better(self, value: float, best: float | None) -> bool:
-        return best is None or (value > best if self.higher_is_better else value < best)
 
 
 class RunProgress:
@@ -88,6 +44,8 @@ class RunProgress:
         self.shares: dict[str, float] = {}  # seconds by what they were spent on, beside training itself
         self.best_step: int | None = None
         self.best: float | None = None
+        # of the adapters that the run began with, and of the best
+        self._values: dict[str, Values] = {"start": [], "best": []}
         self._trainer, self._watcher, self._report = trainer, watcher, report
         self.measure = measure
         self._file = adapter_file
@@ -145,14 +103,17 @@ class RunProgress:
         """Measure the model and keep the adapters; False where ``stop`` came in between, and nothing is kept."""
         step, measure = self._trainer.position.step, self.measure
         assert measure is not None
-        value = measure.of(stop, lambda note: bar.advance(0, note))
-        if value is None:
+        found = measure.of(stop, lambda note: bar.advance(0, note))
+        if found is None:
             return False
+        value, values = found
         seen = self._watcher.look() if self.leader else {}
         # of a run that is going wrong the reward may well be the best
         best = measure.better(value, self.best) and not self._collapse.drifting
+        if step == 0:
+            self._values["start"] = values
         if best:
-            self.best_step, self.best = step, value
+            self.best_step, self.best, self._values["best"] = step, value, values
         self._since_best = 0 if best else self._since_best + 1
         self._validated = step
         self._keep_adapters(best)
@@ -196,6 +157,7 @@ class RunProgress:
             "seconds": self.seconds,
             "best_step": self.best_step,
             "best": self.best,
+            "values": self._values,
             "shares": self.shares,
             "collapse": asdict(self._collapse),
             "validated": self._validated,
@@ -208,6 +170,7 @@ class RunProgress:
         """Go on from what ``save_state`` kept; later metrics are dropped, they will come again."""
         self.seconds, self.best_step = progress["seconds"], progress["best_step"]
         self.best, self.shares = progress["best"], progress["shares"]
+        self._values = progress.get("values", self._values)
         self._collapse = CollapseWatch(**progress["collapse"])
         self._validated, self._since_best = progress["validated"], progress["since_best"]
         self._unreported = [Step(**step) for step in progress["unreported"]]
@@ -220,6 +183,19 @@ class RunProgress:
                 temporary.write_bytes((folder / _BEST).read_bytes())
         run_record.keep_metrics(self.config.adapter_path, at.step, self._validated)
 
+    @property
+    def against_start(self) -> Verdict | None:
+        """Whether the best adapters are better than those the run began with, row by row; None where nothing says so."""
+        pairs = zip(
+            self._values["start"], self._values["best"], strict=False
+        )  # without a validation at the start, none
+        both = [(start, best) for start, best in pairs if start is not None and best is not None]
+        if not self.measure or not self.best_step or not both:
+            return None
+        start, best = ([values[side] for values in both] for side in (0, 1))
+        ones = [1.0] * len(both)
+        return judge_means(f"validation {self.measure.name}", start, best, ones, self.measure.higher_is_better)
+
     def result(self) -> dict[str, Any]:
         return {
             "steps": self._trainer.position.step,
@@ -228,6 +204,7 @@ class RunProgress:
             "seconds": self.seconds,
             "seconds_on": self.shares,
             "stopped_early": self.stopped_early,
+            **({"against_start": asdict(verdict)} if (verdict := self.against_start) else {}),
         }
 
     def draw(self) -> None:

@@ -18,7 +18,7 @@ LAYERS = [  # from the top; a module may import from any layer below its own
     ("report", "scorecard"),
     ("comparison", "speed", "history"),
     ("answer_log",),
-    ("run_record", "checkpoints", "reporters", "planning", "precheck"),
+    ("run_record", "checkpoints", "reporters", "planning", "precheck", "validation"),
     ("learnable",),
     ("backends", "rollouts"),
     ("evaluation", "rewards"),

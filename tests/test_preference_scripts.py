@@ -70,6 +70,8 @@ def test_a_run_of_its_own_answers_killed_twice_ends_with_the_same_adapters(folde
     for name in ("adapters.safetensors", "0000006_adapters.safetensors"):
         assert (folder / "killed" / name).read_bytes() == (folder / "whole" / name).read_bytes()
     assert metrics(folder / "killed") == metrics(folder / "whole")
+    results = [json.loads((folder / name / "run.json").read_text())["result"] for name in ("killed", "whole")]
+    assert results[0].get("against_start") == results[1].get("against_start")
 
 
 def test_what_a_run_of_its_own_answers_says_and_keeps(folder: Path) -> None:
@@ -119,6 +121,16 @@ def test_a_reward_that_grows_with_the_length_is_caught(short: Path) -> None:
     kept = [row["step"] for row in metrics(short / "long") if row.get("best")]
     ended = json.loads((short / "long" / "run.json").read_text())["result"]["steps"]
     assert kept[-1] < ended < 60
+
+
+def test_what_is_rewarded_becomes_more_frequent_and_is_said_so_row_by_row(short: Path) -> None:
+    (short / "no.py").write_text("def reward(row, answer):\n    return float(answer == 'n')\n")
+    options = "--iters 6 --batch-size 4 --grpo-max-tokens 4 --steps-per-eval 1 --learning-rate 5e-3 --warmup 1"
+    options += " --grpo-temperature 0.3 --grpo-task-weight 0 --grpo-reward no.py"
+    said = run(short, "train.py", f"--method grpo --from-adapter ends --adapter-path no {options}")
+    found = json.loads((short / "no" / "run.json").read_text())["result"]["against_start"]
+    assert found["verdict"] == "better" and found["fixed"] > found["broken"]
+    assert f"Against the start: better: {found['explanation']}." in said
 
 
 def test_pairs_that_the_model_makes_are_learned(short: Path) -> None:
