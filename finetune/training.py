@@ -130,9 +130,13 @@ def _conclude(config: TrainingConfig, progress: RunProgress, step: int, file: st
     if progress.best_step == 0:
         start = config.from_adapter or "the base model"
         say(f"Nothing was better than the start: {config.adapter_path} holds that, {start}.")
-    if verdict := progress.against_start:
-        say(f"Against the start: {verdict.verdict}: {verdict.explanation}.")
-        say("(The best of several validations is a little flattered: what counts is the test rows.)")
+    if (found := progress.against_start) and found.low is not None and found.high is not None:
+        verdict = "better" if found.low > 0 else "that may be chance"
+        best_of = f", wide enough for the best of {count}" if (count := progress.validations) > 1 else ""
+        say(
+            f"On the validation rows {found.base:.3f} -> {found.tuned:.3f}, {found.difference:+.3f}"
+            f" (95 % interval {found.low:+.3f} to {found.high:+.3f}{best_of}): {verdict}."
+        )
     say(f"Adapters: {config.adapter_path / file}; the curve: {config.adapter_path / artifacts.CURVE}")
     say(f"Is it better? python test_finetuned.py --adapter-path {config.adapter_path}")
     if config.from_adapter:

@@ -14,7 +14,7 @@ from finetune.config import TrainingConfig
 from finetune.progress import Progress
 from finetune.reporters import Log
 from finetune.validation import Measure, Values, Watcher
-from finetune.verdict import Verdict, judge_means
+from finetune.verdict import Difference, paired_bootstrap
 
 _HISTORY = 2  # earlier adapters kept beside the best
 _BEST = "best.safetensors"
@@ -46,6 +46,7 @@ class RunProgress:
         self.best: float | None = None
         # of the adapters that the run began with, and of the best
         self._values: dict[str, Values] = {"start": [], "best": []}
+        self.validations = 0  # of which the best is taken: the start's is not counted
         self._trainer, self._watcher, self._report = trainer, watcher, report
         self.measure = measure
         self._file = adapter_file
@@ -110,6 +111,7 @@ class RunProgress:
         seen = self._watcher.look() if self.leader else {}
         # of a run that is going wrong the reward may well be the best
         best = measure.better(value, self.best) and not self._collapse.drifting
+        self.validations += step > 0
         if step == 0:
             self._values["start"] = values
         if best:
@@ -158,6 +160,7 @@ class RunProgress:
             "best_step": self.best_step,
             "best": self.best,
             "values": self._values,
+            "validations": self.validations,
             "shares": self.shares,
             "collapse": asdict(self._collapse),
             "validated": self._validated,
@@ -171,6 +174,7 @@ class RunProgress:
         self.seconds, self.best_step = progress["seconds"], progress["best_step"]
         self.best, self.shares = progress["best"], progress["shares"]
         self._values = progress.get("values", self._values)
+        self.validations = progress.get("validations", 0)
         self._collapse = CollapseWatch(**progress["collapse"])
         self._validated, self._since_best = progress["validated"], progress["since_best"]
         self._unreported = [Step(**step) for step in progress["unreported"]]
@@ -184,17 +188,15 @@ class RunProgress:
         run_record.keep_metrics(self.config.adapter_path, at.step, self._validated)
 
     @property
-    def against_start(self) -> Verdict | None:
-        """Whether the best adapters are better than those the run began with, row by row; None where nothing says so."""
-        pairs = zip(
-            self._values["start"], self._values["best"], strict=False
-        )  # without a validation at the start, none
+    def against_start(self) -> Difference | None:
+        """How the best adapters differ from those the run began with, row by row; None where nothing says so."""
+        # without a validation at the start there are no pairs
+        pairs = zip(self._values["start"], self._values["best"], strict=False)
         both = [(start, best) for start, best in pairs if start is not None and best is not None]
-        if not self.measure or not self.best_step or not both:
+        if not self.best_step or not both:
             return None
         start, best = ([values[side] for values in both] for side in (0, 1))
-        ones = [1.0] * len(both)
-        return judge_means(f"validation {self.measure.name}", start, best, ones, self.measure.higher_is_better)
+        return paired_bootstrap(start, best, [1.0] * len(both), self.validations)
 
     def result(self) -> dict[str, Any]:
         return {
@@ -204,7 +206,8 @@ class RunProgress:
             "seconds": self.seconds,
             "seconds_on": self.shares,
             "stopped_early": self.stopped_early,
-            **({"against_start": asdict(verdict)} if (verdict := self.against_start) else {}),
+            "validations": self.validations,
+            **({"against_start": asdict(found)} if (found := self.against_start) else {}),
         }
 
     def draw(self) -> None:

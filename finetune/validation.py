@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from finetune import artifacts
 from finetune.artifacts import Row
 from finetune.cli import UserError
 from finetune.config import TrainingConfig
@@ -40,7 +39,7 @@ class Measure:
 class Watcher:
     """Answers of the model under training to validation rows: a few to look at, and a score where one is wanted."""
 
-    def __init__(self, model: Any, task: Task, rows: Sequence[artifacts.Row], config: TrainingConfig):
+    def __init__(self, model: Any, task: Task, rows: Sequence[Row], config: TrainingConfig):
         self._model, self._task = model, task
         self._scored = rows[: config.eval_samples]
         self._shown = rows[: config.show_samples]

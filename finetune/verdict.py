@@ -106,10 +106,13 @@ def paired_shares(base: Sequence[bool], tuned: Sequence[bool]) -> Difference:
     return Difference(before, after, after - before, max(-1.0, b - c - half), min(1.0, b - c + half))
 
 
-def paired_bootstrap(base: Sequence[float], tuned: Sequence[float], weights: Sequence[float]) -> Difference:
+def paired_bootstrap(
+    base: Sequence[float], tuned: Sequence[float], weights: Sequence[float], candidates: int = 1
+) -> Difference:
     """The difference of two means, sum / sum of weights, with its interval over resampled rows (Efron 1979).
 
     The percentiles are those that keep 95 % for few rows too (expanded as in Hesterberg 2015, arXiv 1411.5279, section 3.2).
+    ``candidates``: ``tuned`` is the best of so many on these rows; the interval is wide enough for all of them (Bonferroni).
     """
     import numpy
 
@@ -124,14 +127,15 @@ def paired_bootstrap(base: Sequence[float], tuned: Sequence[float], weights: Seq
     for _ in range(_RESAMPLES // 500):
         counts = draws.multinomial(n, numpy.full(n, 1 / n), size=500)
         found.append(counts @ (after - before) / (counts @ weight))
-    tail = 100 * NormalDist().cdf(-sqrt(n / (n - 1)) * _student(n - 1))
+    tail = 100 * NormalDist().cdf(-sqrt(n / (n - 1)) * _student(n - 1, 0.025 / candidates))
     low, high = numpy.percentile(numpy.concatenate(found), [tail, 100 - tail])
     return Difference(mean_before, mean_after, mean_after - mean_before, float(low), float(high))
 
 
-def _student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t, to 0.1 % from 9 degrees of freedom on (Abramowitz and Stegun 26.7.5)."""
-    z = _Z
+def _student(freedom: int, tail: float) -> float:
+    """The quantile of Student's t with ``tail`` above it, to 0.1 % at 0.025 from 9 degrees of freedom on (Abramowitz and Stegun
+    26.7.5)."""
+    z = -NormalDist().inv_cdf(tail)
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 

@@ -53,3 +53,14 @@ def test_bootstrap_covers_what_it_should() -> None:
         found = paired_bootstrap(base, tuned, [1.0] * 60)
         covered += found.low <= -0.3 <= found.high
     assert 88 <= covered <= 99
+
+
+def test_the_best_of_several_has_to_show_more() -> None:
+    numpy = pytest.importorskip("numpy")
+    draws, once, corrected = numpy.random.default_rng(1), 0, 0
+    for _ in range(60):
+        base = draws.normal(0.0, 1.0, 40)
+        best = max((base + draws.normal(0.0, 1.0, 40) for _ in range(8)), key=lambda tuned: tuned.mean())
+        once += paired_bootstrap(base, best, [1.0] * 40).low > 0
+        corrected += paired_bootstrap(base, best, [1.0] * 40, candidates=8).low > 0
+    assert once > 6 and corrected <= 4

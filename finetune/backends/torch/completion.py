@@ -39,7 +39,7 @@ def learned_logprobs(network: Any, batch: dict[str, Any], temperature: float = 1
     if has_plain_head(network):
         hidden = network.base_model(input_ids=inputs, use_cache=False).last_hidden_state
         head = network.get_output_embeddings()
-        return _HeadLogprobs.apply(hidden[learned] / temperature, head.weight, labels[learned])
+        return _HeadLogprobs.apply(hidden[learned], head.weight, labels[learned], temperature)
     logits = network(input_ids=inputs, use_cache=False).logits[learned].float() / temperature
     return logits.log_softmax(-1).gather(-1, labels[learned][:, None]).squeeze(-1)
 
@@ -63,29 +63,29 @@ def has_plain_head(network: Any) -> bool:
 
 
 class _HeadLogprobs(torch.autograd.Function):
-    """Log-probabilities [tokens] of the labels under ``hidden [tokens, size] @ weight.T``, a chunk of tokens at a time.
+    """Log-probabilities [tokens] of the labels under ``hidden [tokens, size] @ weight.T / temperature``, a chunk at a time.
 
     The gradient is found on the way forward, from the same exponentials (Liger Kernel, arXiv 2410.10989, section 3.2), and no
     logits are kept for the way back.
     """
 
     @staticmethod
-    def forward(context: Any, hidden: Any, weight: Any, labels: Any) -> Any:
+    def forward(context: Any, hidden: Any, weight: Any, labels: Any, temperature: float) -> Any:
         logprobs = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
         gradients = torch.empty_like(hidden) if context.needs_input_grad[0] else None
         step = max(1, _CHUNK_LOGITS // weight.shape[0])
         for at in range(0, len(labels), step):
             wanted = labels[at : at + step]
-            logits = (hidden[at : at + step].to(weight.dtype) @ weight.T).float()
+            logits = (hidden[at : at + step].to(weight.dtype) @ weight.T).float() / temperature
             totals = logits.logsumexp(-1, keepdim=True)
             logprobs[at : at + step] = (logits.gather(-1, wanted[:, None]) - totals).squeeze(-1)
             if gradients is not None:
                 probabilities = logits.sub_(totals).exp_().to(weight.dtype)
-                gradients[at : at + step] = weight[wanted] - probabilities @ weight
+                gradients[at : at + step] = (weight[wanted] - probabilities @ weight) / temperature
         context.save_for_backward(gradients)
         return logprobs
 
     @staticmethod
-    def backward(context: Any, *arrived: Any) -> tuple[Any, None, None]:
+    def backward(context: Any, *arrived: Any) -> tuple[Any, None, None, None]:
         (gradients,) = context.saved_tensors
-        return (arrived[0][:, None] * gradients).to(gradients.dtype), None, None
+        return (arrived[0][:, None] * gradients).to(gradients.dtype), None, None, None

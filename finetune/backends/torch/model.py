@@ -224,17 +224,17 @@ class _Draws(LogitsProcessor):
     What a row draws depends on its own random numbers alone, not on the rows beside it.
     """
 
-    def __init__(self, temperature: float, draws: Sequence[random.Random]):
-        self._temperature, self._draws = temperature, draws
+    def __init__(self, temperature: float, generators: Sequence[random.Random]):
+        self._temperature, self._generators = temperature, generators
         self.logprobs: list[list[float]] = []  # of each step, of each row
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         logprobs = (scores.float() / self._temperature).log_softmax(-1)
-        ends = logprobs.exp().cumsum(-1)
-        draws = torch.tensor([[one.random()] for one in self._draws], device=scores.device)
+        sums = logprobs.exp().cumsum(-1)
+        numbers = torch.tensor([[one.random()] for one in self._generators], device=scores.device)
         # a number that rounding puts beyond the last sum means the last token that can come
-        below = torch.minimum(draws * ends[:, -1:], ends[:, -1:] * (1 - 2**-24))
-        tokens = torch.searchsorted(ends, below, right=True).clamp_max(scores.shape[-1] - 1)
+        wanted = torch.minimum(numbers * sums[:, -1:], sums[:, -1:] * (1 - 2**-24))
+        tokens = torch.searchsorted(sums, wanted, right=True).clamp_max(scores.shape[-1] - 1)
         self.logprobs.append(logprobs.gather(-1, tokens).squeeze(-1).tolist())
         return torch.full_like(scores, -torch.inf).scatter_(-1, tokens, 0.0)
 

@@ -17,13 +17,13 @@ class TurnTrainer(CompletionTrainer):
 
     turn: Turn  # of the step under way
 
-    def ask(self, next_turn: NextTurn) -> None:
-        self._next_turn = next_turn
+    def ask(self, next_turn: NextTurn, stop: Callable[[], bool]) -> None:
+        self._next_turn, self._stop = next_turn, stop
 
     def train(self, *arguments: Any, **named: Any) -> Any:
         try:
             return super().train(*arguments, **named)
-        except _NoTurn:
+        except _Interrupted:
             return None
 
     def get_train_dataloader(self) -> DataLoader:
@@ -33,20 +33,35 @@ class TurnTrainer(CompletionTrainer):
         return [next(epoch_iterator)], None
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        """The gradients of the step's parts, summed, over the weights of their losses, which are known only afterwards."""
+        """The gradients of the step's parts, summed, over the weights of their losses; those are known only afterwards, and
+        until then the number of learned tokens stands for them: in float16 a plain sum would overflow."""
         turn = self._next_turn(self.state.global_step)
         if turn is None:
-            raise _NoTurn
+            raise _Interrupted
         self.turn = turn
-        parts = [super(TurnTrainer, self).training_step(model, with_examples(part), 1) for part in turn.batches]
+        total = torch.zeros((), device=self.args.device)
+        learned = sum(example.learned for part in turn.batches for example in part)
+        for number, part in enumerate(turn.batches):
+            if number and self._stop():
+                model.zero_grad()
+                raise _Interrupted
+            total += super().training_step(model, with_examples(part), learned)
         for parameter in model.parameters():
             if parameter.grad is not None:
-                parameter.grad /= self.seen["weight"]
-        return torch.stack(parts).sum() if parts else torch.zeros((), device=self.args.device)
+                parameter.grad *= learned / self.seen["weight"]
+        if (
+            not turn.batches
+        ):  # nothing to teach, no gradients: the optimizer, and in float16 what scales for it, are passed over
+            self.accelerator.gradient_state._set_sync_gradients(False)
+        return total
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        return super()._clip_grad_norm(model) if self.turn.batches else torch.zeros(())
 
     def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: to TRL the batch is a number."""
         return 0
 
 
-class _NoTurn(Exception):
-    """Somebody asked to stop before the step had begun."""
+class _Interrupted(Exception):
+    """Somebody asked to stop in the middle of a step: it has changed nothing, and is begun again."""

@@ -1,6 +1,7 @@
 """A training run on PyTorch. TRL's loop trains; the caller hears of each step, prints, records and decides when to stop."""
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import transformers
 from transformers.optimization import Adafactor
 
-from finetune import artifacts
+from finetune import artifacts, checkpoints
 from finetune.backends.base import Step
 from finetune.backends.torch import adapters
 from finetune.backends.torch.completion import collate, has_plain_head, learned_logprobs
@@ -93,11 +94,11 @@ class Trainer:
     def train(self, stop: Callable[[], bool], on_step: Callable[[Step], bool]) -> None:
         """Train up to the last step; ``on_step`` hears of each step when it is done, and says whether to go on.
 
-        Ends early, after a step, when ``stop`` says so.
+        Ends early, after a step or in the middle of one, which then has changed nothing, when ``stop`` says so.
         """
         sft, started = self._sft, time.perf_counter()
         if self.method.rollouts:
-            sft.ask(lambda step: self.source.turn(step, self, stop))
+            sft.ask(lambda step: self.source.turn(step, self, stop), stop)
 
         def after(number: int, norm: float, rate: float) -> bool:
             nonlocal started
@@ -187,7 +188,7 @@ class Trainer:
 
     def _learned(self, examples: Sequence[Example]) -> Any:
         batch = {name: tensor.to(device()) for name, tensor in collate(examples).items()}
-        with torch.no_grad():
+        with torch.no_grad(), self._sft.accelerator.autocast():  # as in a step: ratios of the same model are 1
             return learned_logprobs(self.network, batch, self.method.temperature(self.config))
 
     def _total(self, values: list[float]) -> list[float]:
@@ -214,7 +215,14 @@ class Trainer:
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write what ``restore`` needs into the folder; returns the position, for the caller to keep."""
-        self._sft.write_state(folder)
+        if (
+            self._resumed and self._sft.state.global_step < self.position.step
+        ):  # not gone on yet: TRL has loaded nothing so far
+            for path in self._resumed.iterdir():
+                if path.name != checkpoints.MANIFEST and not (folder / path.name).exists():
+                    shutil.copyfile(path, folder / path.name)
+        else:
+            self._sft.write_state(folder)
         return {**asdict(self.position), "source": self.source.state()}
 
     def restore(self, folder: Path, position: dict[str, Any]) -> None:
