@@ -22,7 +22,7 @@ METHOD_MODES: dict[str, dict[str, dict[str, Any]]] = {
             {
                 "learning_rate": 5e-5,
                 "weight_decay": 0.0,
-                "schedule": "constant",
+                "schedule": "linear",  # at a constant rate the noise of the last steps stays in the adapters
                 "steps_per_report": 1,
                 "steps_per_save": 5,
             },

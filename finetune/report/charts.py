@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from markupsafe import Markup
@@ -31,6 +32,7 @@ _ON_WHITE = {INK: "#1a1a1a", MUTED: "#666666", LINE: "#d0d0d0", BASE: "#9a9a9a",
 _COLOURS = {"base": BASE, "tuned": TUNED}
 _WIDTH = 4.4  # inches; on a phone this is shown at about its natural size, so the text can be read
 _NARROW = 3.3  # of charts of which three stand side by side
+_MEAN_OF = 10  # points of a curve of rewards: from step to step prompts are easier or harder
 
 
 def accuracy(sides: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str], metric: str) -> Markup:
@@ -194,7 +196,10 @@ def _drawn(metrics: Sequence[Mapping[str, Any]]) -> tuple[Callable[[Any], None],
     def draw(axes: Any) -> None:
         dot = {"marker": "o", "markersize": 3.5}
         alone = dot if len(training) == 1 else {}  # a line of one point would not be seen
-        axes.plot(*_xy(training), color=BASE, linewidth=1, label="training", **alone)
+        smooth = shown == "reward" and len(training) >= 2 * _MEAN_OF  # a loss falls, and a mean would lag behind
+        axes.plot(*_xy(training), color=BASE, linewidth=1, label="training", alpha=0.35 if smooth else 1, **alone)
+        if smooth:
+            axes.plot(*_xy(_means(training)), color=BASE, linewidth=1.8, label=f"the mean of {_MEAN_OF}")
         axes.plot(*_xy(validation), color=TUNED, linewidth=1.8, label="validation", **dot)
         for step in best:
             label = f"best: {validation[step]:#.3g}, step {step}"
@@ -204,9 +209,17 @@ def _drawn(metrics: Sequence[Mapping[str, Any]]) -> tuple[Callable[[Any], None],
         axes.set_ylabel(shown)
         axes.grid(axis="y", color=LINE, linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.legend(loc="lower right" if shown == "reward" else "upper right")
+        axes.legend(
+            loc="lower right", bbox_to_anchor=(1, 1), ncol=4, borderaxespad=0.2, columnspacing=1.2, fontsize="small"
+        )
 
     return draw, "".join(f"; best validation {shown} {validation[step]:#.3g} at step {step}" for step in best)
+
+
+def _means(curve: Mapping[int, float]) -> dict[int, float]:
+    """At each point the mean of the last ``_MEAN_OF``, where there are so many."""
+    steps, values = list(curve), list(curve.values())
+    return {steps[at]: fmean(values[at + 1 - _MEAN_OF : at + 1]) for at in range(_MEAN_OF - 1, len(steps))}
 
 
 def _curve(metrics: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
