@@ -12,7 +12,6 @@ from typing import Any
 from finetune import artifacts
 from finetune.cli import UserError
 
-MANIFEST = "state.json"
 _KEEP = 2
 
 
@@ -29,7 +28,7 @@ def write(folder: Path, name: str, fill: Callable[[Path], dict[str, Any]]) -> No
         content = fill(temporary)
         hashes = {path.name: artifacts.file_hash(path) for path in sorted(temporary.iterdir())}
         manifest = {**content, "files": hashes}
-        artifacts.write_json(temporary / MANIFEST, {**manifest, "sha256": _hash(manifest)})
+        artifacts.write_json(temporary / artifacts.STATE_RECORD, {**manifest, "sha256": _hash(manifest)})
         shutil.rmtree(folder / name, ignore_errors=True)  # the same step once more, after a state that was refused
         temporary.rename(folder / name)
         artifacts.fsync_folder(folder)
@@ -88,9 +87,9 @@ def _clear(folder: Path) -> None:
 
 
 def _verified(state: Path) -> dict[str, Any]:
-    manifest = dict(json.loads((state / MANIFEST).read_text(encoding="utf-8")))
+    manifest = dict(json.loads((state / artifacts.STATE_RECORD).read_text(encoding="utf-8")))
     if manifest.pop("sha256") != _hash(manifest):
-        raise ValueError(f"{MANIFEST} is not what was written")
+        raise ValueError(f"{artifacts.STATE_RECORD} is not what was written")
     for name, wanted in manifest["files"].items():
         if artifacts.file_hash(state / name) != wanted:
             raise ValueError(f"{name} is not what was written")

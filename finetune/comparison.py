@@ -14,7 +14,7 @@ from finetune.artifacts import Row
 from finetune.backends import load_backend
 from finetune.cli import Stopped, UserError
 from finetune.encoding import ChatEncoder
-from finetune.evaluation import Scored, Side, evaluate, reference_losses, result
+from finetune.evaluation import Losses, Scored, Side, evaluate, reference_losses, result
 from finetune.models import fingerprint
 from finetune.progress import Progress, say
 from finetune.tasks import TASKS, Scorer, Task, general
@@ -142,7 +142,7 @@ def compare(
             sides = {
                 name: Side(
                     _answered(name, side, score, rows, max_tokens, log),
-                    reference_losses(side, rows),
+                    _losses(name, side, rows),
                 )
                 for name, side in models.items()
             }
@@ -226,6 +226,11 @@ def _answered(
             bar.advance()
 
         return evaluate(model, score, rows, max_tokens, dict(known), on_scored)
+
+
+def _losses(name: str, model: Any, rows: Sequence[Row]) -> Losses:
+    with Progress(f"Losses ({name})", len(rows), "rows") as bar:
+        return reference_losses(model, rows, bar.advance)
 
 
 _GENERAL_ROWS: list[Row] = [

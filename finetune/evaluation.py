@@ -15,6 +15,7 @@ from finetune.tasks.text_overlap import repetition
 from finetune.verdict import Difference, Verdict, judge, judge_means, paired_bootstrap, paired_shares, wilson_interval
 
 LOSS = "loss per token"
+_LOSSES_AT_ONCE = 64  # rows between two signs of progress
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,16 @@ class Losses:
         return sum(self.sums) / sum(self.tokens)
 
 
-def reference_losses(model: Model, rows: Sequence[Row]) -> Losses:
-    """Of each row's last turn, its end included, after all that stands before it."""
+def reference_losses(model: Model, rows: Sequence[Row], on_done: Callable[[int], None] = lambda count: None) -> Losses:
+    """Of each row's last turn, its end included, after all that stands before it. ``on_done`` hears how many more are done."""
     examples = [last_answer(model.encoder.example(row["messages"])) for row in rows]
-    sums = model.losses(examples)
+    order = sorted(range(len(examples)), key=lambda index: len(examples[index].tokens))  # little padding
+    sums = [0.0] * len(examples)
+    for at in range(0, len(order), _LOSSES_AT_ONCE):
+        some = order[at : at + _LOSSES_AT_ONCE]
+        for index, found in zip(some, model.losses([examples[index] for index in some]), strict=True):
+            sums[index] = found
+        on_done(len(some))
     if not all(map(math.isfinite, sums)):
         raise UserError("the loss is not finite: the model computes nonsense (train again)", exit_code=5)
     return Losses(sums, [sum(example.loss_mask) for example in examples])

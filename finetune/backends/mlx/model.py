@@ -130,7 +130,7 @@ class MlxModel:
         """For each example the negative log-probability of its learned tokens, summed, in nats."""
         network = self.network
         logprobs = logprob_function(network)
-        order = sorted(range(len(examples)), key=lambda i: len(examples[i].tokens))
+        order = sorted(range(len(examples)), key=lambda i: -len(examples[i].tokens))
         found: dict[int, float] = {}
         while order:
             longest = len(examples[order[0]].tokens)

@@ -12,7 +12,7 @@ from typing import Any
 import transformers
 from transformers.optimization import Adafactor
 
-from finetune import artifacts, checkpoints
+from finetune import artifacts
 from finetune.backends.base import Step
 from finetune.backends.torch import adapters
 from finetune.backends.torch.completion import collate, has_plain_head, learned_logprobs
@@ -219,7 +219,7 @@ class Trainer:
             self._resumed and self._sft.state.global_step < self.position.step
         ):  # not gone on yet: TRL has loaded nothing so far
             for path in self._resumed.iterdir():
-                if path.name != checkpoints.MANIFEST and not (folder / path.name).exists():
+                if path.name != artifacts.STATE_RECORD and not (folder / path.name).exists():
                     shutil.copyfile(path, folder / path.name)
         else:
             self._sft.write_state(folder)
