@@ -31,7 +31,6 @@ from finetune.tasks import TASKS  # noqa: E402
 from finetune.validation import mean_reward  # noqa: E402
 
 _ROLLOUTS = 12
-_TURNS = range(_ROLLOUTS)
 _MOVES = (("plain", 0.5), ("plain", 1.0), ("plain", -1.0), ("Adam's", 0.5), ("Adam's", 1.0))  # direction, length
 
 
@@ -47,7 +46,7 @@ def main(config: TrainingConfig) -> None:
     with open_judge(TASKS[given.dataset["type"]], config) as judge:
         source = RolloutSource(method, given.train, rows, judge, given.encoder, config)
         gradients = np.stack([_gradient(trainer, source.turn(number, trainer, lambda: False)) for number in _numbers()])
-        shares = [_agreed(np.delete(gradients, left_out, axis=0)) for left_out in _TURNS]
+        shares = [_agreed(np.delete(gradients, left_out, axis=0)) for left_out in range(_ROLLOUTS)]
         error = np.std(shares) * np.sqrt(_ROLLOUTS - 1)  # jackknife (Tukey 1958)
         answers = config.batch_size * config.grad_accumulation * config.grpo_group_size
         print(

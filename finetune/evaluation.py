@@ -15,7 +15,6 @@ from finetune.tasks.text_overlap import repetition
 from finetune.verdict import Difference, Verdict, judge, judge_means, paired_bootstrap, paired_shares, wilson_interval
 
 LOSS = "loss per token"
-_LOSSES_AT_ONCE = 64  # rows between two signs of progress
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Model(Protocol):
         self, conversations: Sequence[Sequence[Message]], on_answer: Callable[[int, Answer], None], *, max_tokens: int
     ) -> list[Answer]: ...
 
-    def losses(self, examples: Sequence[Example]) -> list[float]: ...
+    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None]) -> list[float]: ...
 
 
 @dataclass(frozen=True)
@@ -89,16 +88,10 @@ class Losses:
         return sum(self.sums) / sum(self.tokens)
 
 
-def reference_losses(model: Model, rows: Sequence[Row], on_done: Callable[[int], None] = lambda count: None) -> Losses:
-    """Of each row's last turn, its end included, after all that stands before it. ``on_done`` hears how many more are done."""
+def reference_losses(model: Model, rows: Sequence[Row], on_batch: Callable[[int], None] = lambda count: None) -> Losses:
+    """Of each row's last turn, its end included, after all that stands before it. ``on_batch`` hears how many more are done."""
     examples = [last_answer(model.encoder.example(row["messages"])) for row in rows]
-    order = sorted(range(len(examples)), key=lambda index: len(examples[index].tokens))  # little padding
-    sums = [0.0] * len(examples)
-    for at in range(0, len(order), _LOSSES_AT_ONCE):
-        some = order[at : at + _LOSSES_AT_ONCE]
-        for index, found in zip(some, model.losses([examples[index] for index in some]), strict=True):
-            sums[index] = found
-        on_done(len(some))
+    sums = model.losses(examples, on_batch)
     if not all(map(math.isfinite, sums)):
         raise UserError("the loss is not finite: the model computes nonsense (train again)", exit_code=5)
     return Losses(sums, [sum(example.loss_mask) for example in examples])

@@ -42,7 +42,7 @@ class Echo:
         def example(messages: Sequence[Any]) -> Example:
             return Example([1, 2, 3, 4, 5, 6], [False, True, True, False, True, True])
 
-    def losses(self, examples: Sequence[Example]) -> list[float]:
+    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None]) -> list[float]:
         return [float(sum(example.loss_mask)) for example in examples]
 
 
@@ -119,7 +119,7 @@ def test_few_rows_of_noise_are_no_evidence(rows: int) -> None:
 
 def test_a_model_that_computes_nonsense_is_refused() -> None:
     model = Echo()
-    model.losses = lambda examples: [float("nan")] * len(examples)  # type: ignore[method-assign]
+    model.losses = lambda examples, on_batch: [float("nan")] * len(examples)  # type: ignore[method-assign]
     with pytest.raises(UserError, match="not finite") as caught:
         reference_losses(model, ROWS)
     assert caught.value.exit_code == 5

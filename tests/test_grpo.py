@@ -105,6 +105,11 @@ def test_sampled_logprobs_are_the_models(tiny_model: Path) -> None:
     """At the temperature they are drawn at, alone or in company."""
     config = replace(CONFIG, grpo_temperature=0.7)
     trainer = new(tiny_model, config)
+    check_draws(trainer)
+
+
+def check_draws(trainer: Any) -> None:
+    """Their log-probabilities are the model's, and what a row draws does not depend on the rows beside it."""
     prompts = [prompt.tokens for prompt in trainer.source._prompts for _ in range(5)]
     drawn = trainer.sample(prompts, "seed", lambda: False)
     examples = [
@@ -113,7 +118,9 @@ def test_sampled_logprobs_are_the_models(tiny_model: Path) -> None:
     ]
     for example, found in zip(examples, trainer.logprobs(examples), strict=True):
         assert found == pytest.approx(example.terms[OLD], rel=1e-4, abs=1e-5)
-    assert [one.tokens for one in trainer.sample(prompts, "seed", lambda: False)] == [one.tokens for one in drawn]
+    for some in (prompts, prompts[:1]):
+        again = trainer.sample(some, "seed", lambda: False)
+        assert [one.tokens for one in again] == [one.tokens for one in drawn[: len(some)]]
     assert len({tuple(one.tokens) for one in drawn}) > len(prompts) / 2
 
 

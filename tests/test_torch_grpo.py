@@ -17,7 +17,7 @@ from finetune.methods.base import Turn
 from finetune.methods.grpo import ADVANTAGE, OLD, REFERENCE
 from finetune.rewards import Reward
 from finetune.rollouts import RolloutSource
-from test_grpo import CONFIG, ROWS, letters
+from test_grpo import CONFIG, ROWS, check_draws, letters
 from test_torch import same_lora
 
 pytest.importorskip("trl", reason="PyTorch, PEFT and TRL are not installed (run: make setup-torch)")
@@ -91,16 +91,7 @@ def test_equal_rewards_change_nothing(tiny_model: Path) -> None:
 def test_sampled_logprobs_are_the_models(tiny_model: Path) -> None:
     """At the temperature they are drawn at, alone or in company."""
     trainer = new(tiny_model, replace(CONFIG, grpo_temperature=0.7))
-    prompts = [prompt.tokens for prompt in trainer.source._prompts for _ in range(5)]
-    drawn = trainer.sample(prompts, "seed", lambda: False)
-    examples = [
-        Example(prompt + one.tokens, [False] * len(prompt) + [True] * len(one.tokens), {OLD: one.logprobs})
-        for prompt, one in zip(prompts, drawn, strict=True)
-    ]
-    for example, found in zip(examples, trainer.logprobs(examples), strict=True):
-        assert found == pytest.approx(example.terms[OLD], rel=1e-4, abs=1e-5)
-    assert [one.tokens for one in trainer.sample(prompts[:1], "seed", lambda: False)] == [drawn[0].tokens]
-    assert len({tuple(one.tokens) for one in drawn}) > len(prompts) / 2
+    check_draws(trainer)
 
 
 def test_draws_follow_the_softmax() -> None:

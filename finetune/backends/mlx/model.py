@@ -126,7 +126,7 @@ class MlxModel:
             found[finished.index] = Drawn([*finished.tokens, *end], finished.logprobs, finished.stopped)
         return None if len(found) < len(prompts) else [found[index] for index in range(len(prompts))]
 
-    def losses(self, examples: Sequence[Example]) -> list[float]:
+    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None] = lambda count: None) -> list[float]:
         """For each example the negative log-probability of its learned tokens, summed, in nats."""
         network = self.network
         logprobs = logprob_function(network)
@@ -140,6 +140,7 @@ class MlxModel:
             for i in chunk:
                 learned = examples[i].learned
                 found[i], values = -sum(values[:learned]), values[learned:]
+            on_batch(len(chunk))
         return [found[i] for i in range(len(examples))]
 
     def stream(self, prompt: Sequence[int], max_tokens: int, stops: bool = True) -> Iterator[int]:

@@ -189,7 +189,7 @@ class TorchModel:
         return list(outputs[:, length:].tolist())
 
     @torch.no_grad()
-    def losses(self, examples: Sequence[Example]) -> list[float]:
+    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None] = lambda count: None) -> list[float]:
         """For each example the negative log-probability of its learned tokens, summed, in nats."""
         network = self.network.eval()
         order = sorted(range(len(examples)), key=lambda i: -len(examples[i].tokens))
@@ -202,6 +202,7 @@ class TorchModel:
             for i in chunk:
                 learned = sum(examples[i].loss_mask[1:])
                 found[i], values = -sum(values[:learned]), values[learned:]
+            on_batch(len(chunk))
         return [found[i] for i in range(len(examples))]
 
     @torch.no_grad()

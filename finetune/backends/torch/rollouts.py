@@ -1,6 +1,5 @@
 """TRL's loop over steps that a source makes while it goes: answers that the model under training gives itself."""
 
-from collections.abc import Callable
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -9,22 +8,21 @@ from finetune.backends.torch.runtime import torch
 from finetune.backends.torch.sft import CompletionTrainer, with_examples
 from finetune.methods.base import Turn
 
-NextTurn = Callable[[int], Turn | None]  # of a step counted from 0; None where somebody asked to stop
-
 
 class TurnTrainer(CompletionTrainer):
     """To TRL each step is one batch. What it computes, and in how many parts, is asked for when the step begins."""
 
-    turn: Turn  # of the step under way
+    _turn: Turn  # of the step under way
 
-    def ask(self, next_turn: NextTurn, stop: Callable[[], bool]) -> None:
-        self._next_turn, self._stop = next_turn, stop
+    def taken(self, step: int) -> Turn:
+        return self._turn
 
     def train(self, *arguments: Any, **named: Any) -> Any:
         try:
             return super().train(*arguments, **named)
         except _Interrupted:
-            return None
+            self.model.zero_grad()
+            self.seen, self.figures = dict.fromkeys(self.seen, 0.0), {}
 
     def get_train_dataloader(self) -> DataLoader:
         return DataLoader(range(self.args.max_steps), batch_size=1)
@@ -38,25 +36,23 @@ class TurnTrainer(CompletionTrainer):
         turn = self._next_turn(self.state.global_step)
         if turn is None:
             raise _Interrupted
-        self.turn = turn
+        self._turn = turn
         total = torch.zeros((), device=self.args.device)
         learned = sum(example.learned for part in turn.batches for example in part)
         for number, part in enumerate(turn.batches):
             if number and self._stop():
-                model.zero_grad()
                 raise _Interrupted
             total += super().training_step(model, with_examples(part), learned)
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad *= learned / self.seen["weight"]
-        if (
-            not turn.batches
-        ):  # nothing to teach, no gradients: the optimizer, and in float16 what scales for it, are passed over
+        if not turn.batches:
+            # without gradients the optimizer, and in float16 what scales its steps, are passed over
             self.accelerator.gradient_state._set_sync_gradients(False)
         return total
 
     def _clip_grad_norm(self, model: Any) -> Any:
-        return super()._clip_grad_norm(model) if self.turn.batches else torch.zeros(())
+        return super()._clip_grad_norm(model) if self._turn.batches else torch.zeros(())
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: to TRL the batch is a number."""

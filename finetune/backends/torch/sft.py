@@ -15,6 +15,9 @@ from finetune.backends.torch.runtime import device, dtype, processes, torch
 from finetune.config import TrainingConfig
 from finetune.encoding import Example
 from finetune.methods import Method
+from finetune.methods.base import Turn
+
+NextTurn = Callable[[int], Turn | None]  # of a step counted from 0; None where somebody asked to stop
 
 
 class CompletionTrainer(SFTTrainer):
@@ -78,11 +81,16 @@ class CompletionTrainer(SFTTrainer):
         self.model_accepts_loss_kwargs = True  # so that the learned tokens of a step are counted, whatever the model
         _add_learned_logprobs(self.model.get_base_model(), method.temperature(config))
 
-    def listen(self, on_step: Callable[[int, float, float], bool], stop: Callable[[], bool]) -> None:
-        """After each step ``on_step`` hears its number, the norm of the gradient and the learning rate, and says whether to go
-        on; ``stop`` is asked between the batches of a step."""
+    def listen(self, turn: NextTurn, on_step: Callable[[int, float, float], bool], stop: Callable[[], bool]) -> None:
+        """``turn`` says what a step takes. After each step ``on_step`` hears its number, the norm of the gradient and the
+        learning rate, and says whether to go on; ``stop`` is asked between the batches of a step."""
+        self._next_turn, self._stop = turn, stop
         self.remove_callback(_Reporter)
         self.add_callback(_Reporter(on_step, stop))
+
+    def taken(self, step: int) -> Turn | None:
+        """What the step that is just done, counted from 0, has computed."""
+        return self._next_turn(step)
 
     def get_train_dataloader(self) -> DataLoader:
         return _Loader(

@@ -97,8 +97,6 @@ class Trainer:
         Ends early, after a step or in the middle of one, which then has changed nothing, when ``stop`` says so.
         """
         sft, started = self._sft, time.perf_counter()
-        if self.method.rollouts:
-            sft.ask(lambda step: self.source.turn(step, self, stop), stop)
 
         def after(number: int, norm: float, rate: float) -> bool:
             nonlocal started
@@ -106,7 +104,7 @@ class Trainer:
             seen = self._total(list(sft.seen.values()))
             sft.seen = dict.fromkeys(sft.seen, 0.0)
             loss, weight, tokens, learned = seen
-            turn: Any = sft.turn if self.method.rollouts else self.source.turn(number - 1, self, stop)
+            turn = sft.taken(number - 1)
             figures = {name: total / count for name, (total, count) in sft.figures.items()} if processes() == 1 else {}
             sft.figures = {}
             # in float16 the scale of the loss is found by trying: a step whose gradients overflow is skipped
@@ -128,7 +126,7 @@ class Trainer:
             started = time.perf_counter()
             return go_on and not self._any(stop())
 
-        sft.listen(after, lambda: self._any(stop()))
+        sft.listen(lambda step: self.source.turn(step, self, stop), after, lambda: self._any(stop()))
         try:
             sft.train(resume_from_checkpoint=str(self._resumed) if self._resumed else None)
         finally:
@@ -217,7 +215,7 @@ class Trainer:
         """Write what ``restore`` needs into the folder; returns the position, for the caller to keep."""
         if (
             self._resumed and self._sft.state.global_step < self.position.step
-        ):  # not gone on yet: TRL has loaded nothing so far
+        ):  # TRL has not gone on, and loaded nothing
             for path in self._resumed.iterdir():
                 if path.name != artifacts.STATE_RECORD and not (folder / path.name).exists():
                     shutil.copyfile(path, folder / path.name)
