@@ -59,10 +59,11 @@ class Progress:
             self._bar.start()
         return self
 
-    def advance(self, count: int = 1, note: str = "") -> None:
+    def advance(self, count: int = 1, note: str | None = None) -> None:
+        """``note`` stands behind the bar until another comes; "" takes it away."""
         self.done += count
         if self._bar is not None:
-            self._bar.update(self._task, advance=count, **({"note": note} if note else {}))
+            self._bar.update(self._task, advance=count, **({} if note is None else {"note": note}))
         elif not self.silent and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             say(f"{self.title}: {self.done}/{self.total} {self.unit}" + (f", {note}" if note else ""))

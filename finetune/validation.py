@@ -83,12 +83,14 @@ def mean_reward(
         if stop():
             raise _NoMoreAnswers
         totals[index] = judge(rows[index][1], answer.text, answer.stopped).total
-        note(f"validation: {len(totals)} of {len(rows)} answers")
+        note(f"validation {len(totals)}/{len(rows)}")
 
     try:
         model.answers([row["messages"][:-1] for _, row in rows], on_answer, max_tokens=config.grpo_max_tokens)
     except _NoMoreAnswers:
         return None
+    finally:
+        note("")  # what comes next may take a while before it has something to say
     values = [totals[index] for index in range(len(rows))]
     judged = [value for value in values if value is not None]
     if not judged:
