@@ -3,14 +3,14 @@
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any, NoReturn
 
 import finetune
 from finetune import cli, contradictions, run_record, saved_config
 from finetune.backends import CHOICES as BACKEND_CHOICES
 from finetune.backends.base import OPTIMIZERS
-from finetune.cli import Layer
+from finetune.cli import Layer, UserError, first_line
 from finetune.config import FINE_TUNE_TYPES, FileConfig, TrainingConfig, file_layers
 from finetune.knobs import DPO_LOSSES, GRPO_LOSSES
 from finetune.methods import METHODS
@@ -33,18 +33,40 @@ CHOICES: dict[str, Mapping[str, object]] = {
     "grpo_losses": dict.fromkeys(GRPO_LOSSES),
     "profiles": PROFILES,
 }
+# how MLX on CPU, Metal and CUDA and PyTorch on CPU, MPS and CUDA say it, in lower case
+_OUT_OF_MEMORY = ("out of memory", "unable to allocate", "can't allocate memory", "insufficient memory", "buffer size")
 
 
 def run(main: Callable[[Any], None], config_class: type[FileConfig]) -> NoReturn:
     """``cli.run`` for a script of this project."""
     cli.run(
-        main,
+        _within_memory(main),
         config_class,
         choices=CHOICES,
         layers=layers_of(config_class),
         prepare=prepare,
         version=f"finetune {finetune.__version__}",
     )
+
+
+def _within_memory(main: Callable[[Any], None]) -> Callable[[Any], None]:
+    """``main``, with memory that does not suffice told as what can be done about it."""
+
+    @wraps(main)
+    def run(config: Any) -> None:
+        try:
+            main(config)
+        except (RuntimeError, MemoryError) as error:
+            message = first_line(error)
+            if not isinstance(error, MemoryError) and not any(words in message.lower() for words in _OUT_OF_MEMORY):
+                raise
+            what = ". ".join(message.split(". ")[:2])
+            raise UserError(
+                f"out of memory: {what} (close other programs, or a smaller --batch-size or --max-seq-length, --grad-checkpoint;"
+                " train.py --dry-run says what a run needs)"
+            ) from None
+
+    return run
 
 
 def layers_of(config_class: type[FileConfig]) -> Callable[[Mapping[str, Any]], Sequence[Layer]]:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune import cli
+from finetune import cli, scripts
 from finetune.cli import UserError, build, option, parse
 from finetune.config import TrainingConfig, training_layers
 from finetune.modes import MODES
@@ -113,3 +113,38 @@ def test_exit_codes(error: Exception, code: int, capsys: pytest.CaptureFixture[s
         cli.run(main, Config, choices=COLOURS, argv=[])
     assert stopped.value.code == code
     assert str(error) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("cudaMallocAsync(&data, size, stream) failed: out of memory"),
+        RuntimeError(
+            "CUDA out of memory. Tried to allocate 188.00 MiB. GPU 0 has a total capacity of 139.80 GiB of which ..."
+        ),
+        RuntimeError("[METAL] Command buffer execution failed: Insufficient Memory (00000008:kIOGPU)"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(config: TrainingConfig) -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    with pytest.raises(SystemExit) as ended:
+        scripts.run(main, TrainingConfig)
+    line = capsys.readouterr().err
+    assert ended.value.code == 2 and line.startswith("error: out of memory: ") and "--batch-size" in line
+    assert "GPU 0" not in line  # PyTorch goes on for ten lines
+
+
+def test_other_errors_of_a_library_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(config: TrainingConfig) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        scripts.run(main, TrainingConfig)

@@ -32,6 +32,7 @@ __all__ = [
 _LINUX = sys.platform == "linux"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 SLOW_BLAS_REMEDY = "install libopenblas0: apt install libopenblas0-pthread"
+_KEPT_SHARE = 8  # of a GPU's memory: one in so many bytes may be kept for reuse
 _BLAS_VARIABLE = "FINETUNE_BLAS"  # path of a BLAS library to use instead of the ones looked for
 
 
@@ -111,6 +112,10 @@ import mlx.core as mx  # noqa: E402  the BLAS above must be in the process first
 ON_CPU = mx.default_device().type == mx.cpu
 if ON_CPU:
     mx.disable_compile()  # on the CPU mx.compile runs the C++ compiler, which a machine may lack, for each new shape
+elif _memory := mx.device_info().get("memory_size") or mx.device_info().get("total_memory"):  # of Metal, of CUDA
+    # What is freed is kept for arrays of about the same size, and batches are of many sizes: without a limit, a run of 7 GB
+    # came to hold more than 100 GB of a GPU, which other programs then lacked.
+    mx.set_cache_limit(int(_memory) // _KEPT_SHARE)
 
 _streams: list[Any] = []
 # matrix products on the CPU are fast in fp32 only; Metal and CUDA keep the precision that the weights were trained in

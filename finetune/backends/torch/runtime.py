@@ -65,7 +65,7 @@ def _multiplies(kind: Any) -> bool:
         and not torch.cuda.is_bf16_supported(including_emulation=False)
     ):
         return False
-    a = torch.linspace(-1, 1, 64 * 64).reshape(64, 64)
+    a = torch.linspace(-1, 1, 64 * 64, device="cpu").reshape(64, 64)  # also where others make theirs on the meta device
     try:
         found = (a.to(device(), kind) @ a.to(device(), kind)).float().cpu()
     except (RuntimeError, TypeError):  # how PyTorch says that a device has no such operation
