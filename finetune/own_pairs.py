@@ -1,5 +1,5 @@
 """Pairs that a model makes itself: it answers each row several times, the answers are judged as its task does (SQL is run), and
-one that is right stands beside one that is not."""
+each that is right stands beside one that is not."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +16,6 @@ from finetune.methods.pairs import REJECTED
 from finetune.progress import Progress, say
 from finetune.rewards import open_judge
 from finetune.rollouts import Group, draw
-
-_TOGETHER = 16  # prompts that are answered at once
 
 
 def make(config: DatasetConfig) -> None:
@@ -43,23 +41,25 @@ def make(config: DatasetConfig) -> None:
     wanted = {"train": config.sample_size, "valid": -(-config.sample_size * len(rows["valid"]) // len(rows["train"]))}
     why: Counter[str] = Counter()
     kept: dict[str, list[Row]] = {}
+    read = 0
     for split, count in wanted.items():
         path = artifacts.split_file(folder, split)
         with Progress(f"Answering ({split})", len(rows[split]), "rows") as bar:
             kept[split] = []
             for row, group in _answered(config, run, model, rows[split], path):
-                made = pair(row, group, config.reference_chosen)
+                made = pairs(row, group, config.reference_chosen)
+                read += 1
                 if isinstance(made, str):
                     why[made] += 1
                 else:
-                    kept[split].append(made)
+                    kept[split] += made
                 bar.advance(note=f"{len(kept[split])} pairs")
-                if len(kept[split]) == count:
+                if len(kept[split]) >= count:
                     break
     if not kept["train"]:
         reasons = "; ".join(f"{number} x {reason}" for reason, number in why.most_common())
         raise UserError(f"no pairs: {reasons} (--reference-chosen, more --answers, or a higher --temperature)")
-    _write(config, folder, dataset, kept | {"test": rows["test"]}, why)
+    _write(config, folder, dataset, kept | {"test": rows["test"]}, read, why)
 
 
 def _answered(
@@ -71,10 +71,11 @@ def _answered(
         options = {"max_tokens": config.max_tokens, "temperature": config.temperature}
         return list(model.sample(prompts, seed=seed, stop=stop, **options))
 
+    together = max(1, model.together // config.answers)
     with open_judge(run.task, TrainingConfig()) as judge:
-        for at in range(0, len(rows), _TOGETHER):
+        for at in range(0, len(rows), together):
             prompts = []
-            for index, row in enumerate(rows[at : at + _TOGETHER]):
+            for index, row in enumerate(rows[at : at + together]):
                 try:
                     tokens = run.encoder.prompt(row["messages"][:-1])
                 except ValueError as error:
@@ -83,36 +84,43 @@ def _answered(
             seed = f"{config.seed} pairs {path.stem} {at}"
             drawn = draw(sample, run.encoder, judge, prompts, config.answers, seed, lambda: False)
             assert drawn is not None
-            yield from zip(rows[at : at + _TOGETHER], drawn[0], strict=True)
+            yield from zip(rows[at : at + together], drawn[0], strict=True)
 
 
-def pair(row: Row, group: Group, reference_chosen: bool) -> Row | str:
-    """The row with one of the answers as its own and a worse one as ``rejected``, or why there is no such pair.
+def pairs(row: Row, group: Group, reference_chosen: bool) -> list[Row] | str:
+    """The row with a right answer as its own and a wrong one as ``rejected``, as often as there are both, or why not.
 
-    Chosen is the shortest of the right ones. Rejected is, of the wrong ones, the one that the model finds likeliest: a mistake
-    that it makes. Answers that were cut off are neither.
+    In the order in which they were drawn, the same answer as often as it came. To the first order DPO (arXiv 2305.18290,
+    section 4) then raises the log-odds of a right answer: log p(chosen) - log p(rejected) has their gradient in the mean, if
+    both are drawn as the model draws them. With the number of pairs of a row, about 2 p (1 - p) of its answers, it raises p
+    itself. Answers picked by what the model thinks of them, or by their length, teach that instead. Those that were cut off
+    are neither right nor wrong.
     """
     if group.totals is None:
         return "cannot be judged"
     whole = [at for at, answer in enumerate(group.answers) if answer.stopped]
-    right = [at for at in whole if group.totals[at] == 1]
-    wrong = [at for at in whole if group.totals[at] < 1 and group.texts[at].strip()]
+    right = [group.texts[at] for at in whole if group.totals[at] == 1]
+    wrong = [group.texts[at] for at in whole if group.totals[at] < 1 and group.texts[at].strip()]
     if not wrong:
         return "no answer is wrong" if right else "every answer is cut off"
-    if not right and not reference_chosen:
-        return "no answer is right"
-    rejected = max(wrong, key=lambda at: sum(group.answers[at].logprobs))
-    chosen = row["messages"][-1]["content"]
-    if right:
-        chosen = group.texts[min(right, key=lambda at: len(group.answers[at].tokens))]
-    messages = [*row["messages"][:-1], {"role": "assistant", "content": chosen}]
-    return {**row, "messages": messages, REJECTED: group.texts[rejected]}
+    if not right:
+        if not reference_chosen:
+            return "no answer is right"
+        right = [row["messages"][-1]["content"]]
+    return [
+        {**row, "messages": [*row["messages"][:-1], {"role": "assistant", "content": chosen}], REJECTED: rejected}
+        for chosen, rejected in zip(right, wrong, strict=False)  # what is left over of one kind has no partner
+    ]
 
 
 def _write(
-    config: DatasetConfig, folder: Path, dataset: dict[str, Any], kept: dict[str, list[Row]], why: Counter[str]
+    config: DatasetConfig,
+    folder: Path,
+    dataset: dict[str, Any],
+    kept: dict[str, list[Row]],
+    read: int,
+    why: Counter[str],
 ) -> None:
-    read = len(kept["train"]) + len(kept["valid"]) + sum(why.values())
     counts = {split: len(rows) for split, rows in kept.items()}
     record = {
         "type": dataset["type"],

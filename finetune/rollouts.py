@@ -64,8 +64,9 @@ def draw(
             return None
         own = answers[at * size : (at + 1) * size]
         texts = [encoder.decode(answer.tokens) for answer in own]
-        rewards = [judge(row, text, answer.stopped) for text, answer in zip(texts, own, strict=True)]
-        groups.append(Group(index, own, texts, rewards))
+        ends = [answer.stopped for answer in own]
+        judged = {pair: judge(row, *pair) for pair in dict.fromkeys(zip(texts, ends, strict=True))}
+        groups.append(Group(index, own, texts, [judged[pair] for pair in zip(texts, ends, strict=True)]))
     return groups, {"rollout_seconds": drawn - started, "reward_seconds": time.perf_counter() - drawn}
 
 

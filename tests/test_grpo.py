@@ -19,6 +19,7 @@ from finetune.rollouts import RolloutSource
 mlx = load_backend("mlx")
 
 from finetune.backends.mlx import adapters  # noqa: E402
+from finetune.backends.mlx.model import load_network  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 
 CONFIG = TrainingConfig(
@@ -105,7 +106,19 @@ def test_sampled_logprobs_are_the_models(tiny_model: Path) -> None:
     """At the temperature they are drawn at, alone or in company."""
     config = replace(CONFIG, grpo_temperature=0.7)
     trainer = new(tiny_model, config)
+    finish(trainer)
     check_draws(trainer)
+
+
+@pytest.mark.parametrize("precise", [True, False])
+def test_answers_are_drawn_from_fused_weights_only_in_float32(tiny_model: Path, precise: bool) -> None:
+    """In bfloat16 what a step has changed would be rounded away."""
+    network = load_network(tiny_model, mx.float32 if precise else mx.bfloat16)
+    adapters.attach(network, adapters.settings(network, CONFIG))
+    before = [type(module) for module in network.modules()]
+    with adapters.fused_for_a_while(network):
+        assert any("lora_b" in module for module in network.modules()) is not precise
+    assert [type(module) for module in network.modules()] == before
 
 
 def check_draws(trainer: Any) -> None:

@@ -10,7 +10,7 @@ from finetune.cli import UserError
 from finetune.config import DatasetConfig
 from finetune.encoding import Example
 from finetune.methods.base import Drawn
-from finetune.own_pairs import pair
+from finetune.own_pairs import pairs
 from finetune.rewards import Reward
 from finetune.rollouts import Group, figures
 from finetune.rows import prepare
@@ -73,33 +73,35 @@ def group(*answers: tuple[str, float | None, bool, float]) -> Group:
 ROW = {"messages": [USER, {"role": "assistant", "content": "the row's own"}], "sql": "kept"}
 
 
-def test_a_pair_is_the_shortest_right_answer_and_the_likeliest_wrong_one() -> None:
-    made = pair(
+def test_pairs_are_the_right_and_the_wrong_answers_as_they_were_drawn() -> None:
+    made = pairs(
         ROW,
         group(
             ("right and long", 1.0, True, -1),
-            ("right", 1.0, True, -9),
             ("wrong", 0.3, True, -5),
-            ("likely wrong", 0.1, True, -2),
             ("cut off", 0.0, False, -1),
+            ("right", 1.0, True, -9),
+            ("right", 1.0, True, -9),
+            ("likely wrong", 0.1, True, -2),
         ),
         reference_chosen=False,
     )
-    assert made == {
-        "messages": [USER, {"role": "assistant", "content": "right"}],
+    assert isinstance(made, list) and made[0] == {
+        "messages": [USER, {"role": "assistant", "content": "right and long"}],
         "sql": "kept",
-        "rejected": "likely wrong",
+        "rejected": "wrong",
     }
+    assert [(row["messages"][-1]["content"], row["rejected"]) for row in made[1:]] == [("right", "likely wrong")]
 
 
 def test_rows_without_a_pair_are_counted_by_reason() -> None:
     wrong, right = ("wrong", 0.0, True, -1.0), ("right", 1.0, True, -1.0)
-    assert pair(ROW, group(wrong, wrong), False) == "no answer is right"
-    assert pair(ROW, group(right, right), False) == "no answer is wrong"
-    assert pair(ROW, group(("cut", 0.0, False, -1.0)), False) == "every answer is cut off"
-    assert pair(ROW, group(("unjudged", None, True, -1.0), right), False) == "cannot be judged"
-    made = pair(ROW, group(wrong, wrong), True)
-    assert isinstance(made, dict) and made["messages"] == ROW["messages"] and made["rejected"] == "wrong"
+    assert pairs(ROW, group(wrong, wrong), False) == "no answer is right"
+    assert pairs(ROW, group(right, right), False) == "no answer is wrong"
+    assert pairs(ROW, group(("cut", 0.0, False, -1.0)), False) == "every answer is cut off"
+    assert pairs(ROW, group(("unjudged", None, True, -1.0), right), False) == "cannot be judged"
+    made = pairs(ROW, group(wrong, wrong), True)
+    assert made == [{**ROW, "rejected": "wrong"}]
 
 
 def test_adapters_inside_the_new_folder_are_no_start() -> None:

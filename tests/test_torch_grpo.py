@@ -91,7 +91,10 @@ def test_equal_rewards_change_nothing(tiny_model: Path) -> None:
 def test_sampled_logprobs_are_the_models(tiny_model: Path) -> None:
     """At the temperature they are drawn at, alone or in company."""
     trainer = new(tiny_model, replace(CONFIG, grpo_temperature=0.7))
+    run(trainer)
+    before = digest(trainer)
     check_draws(trainer)
+    assert digest(trainer) == before
 
 
 def test_draws_follow_the_softmax() -> None:

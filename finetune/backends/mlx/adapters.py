@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -132,9 +133,37 @@ class Switch:
 
     def __call__(self, state: State) -> None:
         if state not in self._layers:
-            self._layers[state] = {name: module.fuse() for name, module in self._layers["attached"].items()}
-            mx.eval([module.parameters() for module in self._layers[state].values()])
+            self._layers[state] = _fused(self._layers["attached"])
         self._network.update_modules(tree_unflatten(list(self._layers[state].items())))
+
+
+@contextmanager
+def fused_for_a_while(network: Any) -> Iterator[None]:
+    """The adapter added into a copy of the weights, which decodes a fifth faster than beside them.
+
+    Only where all of them are float32: to lower precision a step's update is too small to change a weight.
+    """
+    attached = _adapted(network)
+    if any(
+        type(module.get("linear")) is not nn.Linear or module.linear.weight.dtype != mx.float32
+        for module in attached.values()
+    ):
+        attached = {}
+    network.update_modules(tree_unflatten(list(_fused(attached).items())))
+    try:
+        yield
+    finally:
+        network.update_modules(tree_unflatten(list(attached.items())))
+
+
+def _adapted(network: Any) -> dict[str, Any]:
+    return {name: module for name, module in network.named_modules() if "lora_b" in module}
+
+
+def _fused(adapted: Mapping[str, Any]) -> dict[str, Any]:
+    layers = {name: module.fuse() for name, module in adapted.items()}
+    mx.eval([module.parameters() for module in layers.values()])
+    return layers
 
 
 class WholeSwitch:
@@ -174,7 +203,7 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[State
     put(network, arrays)
     if wanted.get("fine_tune_type") == "full":
         return WholeSwitch(network, arrays, parameters)
-    adapted = {name: module for name, module in network.named_modules() if "lora_b" in module}
+    adapted = _adapted(network)
     plain = {name: module.embedding if "embedding" in module else module.linear for name, module in adapted.items()}
     return Switch(network, {"attached": adapted, "plain": plain})
 

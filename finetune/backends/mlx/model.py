@@ -8,7 +8,7 @@ from typing import Any
 from finetune.backends.mlx import adapters, cpu_math
 from finetune.backends.mlx.completion import collate, logprob_function, plain_head
 from finetune.backends.mlx.decoding import Decoder, Sampling
-from finetune.backends.mlx.runtime import DTYPE, mx
+from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
 from finetune.cli import UserError, first_line
 from finetune.encoding import ChatEncoder, Example, Message
 from finetune.evaluation import Answer
@@ -80,6 +80,11 @@ class MlxModel:
         """Whether the adapter leaves the model as it was."""
         return self._switch is not None and adapters.changes_nothing(self.network)
 
+    @property
+    def together(self) -> int:
+        """How many answers are best asked for in one call, by whoever wants to hear of them now and then."""
+        return 64 if ON_CPU else 256
+
     @cached_property
     def _head(self) -> Any | None:
         return plain_head(self.network)
@@ -121,9 +126,10 @@ class MlxModel:
         sampling = Sampling(temperature, seed)
         decoder = Decoder(self.network, self._head, self.encoder.stop_tokens, max_tokens, sampling)
         found: dict[int, Drawn] = {}
-        for finished in decoder.run(prompts, stop):
-            end = [] if finished.stop is None else [finished.stop]
-            found[finished.index] = Drawn([*finished.tokens, *end], finished.logprobs, finished.stopped)
+        with adapters.fused_for_a_while(decoder.network):
+            for finished in decoder.run(prompts, stop):
+                end = [] if finished.stop is None else [finished.stop]
+                found[finished.index] = Drawn([*finished.tokens, *end], finished.logprobs, finished.stopped)
         return None if len(found) < len(prompts) else [found[index] for index in range(len(prompts))]
 
     def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None] = lambda count: None) -> list[float]:

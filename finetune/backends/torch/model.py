@@ -24,9 +24,15 @@ from finetune.encoding import ChatEncoder, Example, Message
 from finetune.evaluation import Answer
 from finetune.methods.base import Drawn
 
+_LOGITS_COPIES = 6  # of a row's last logits in float32, while a token is drawn
 _LOSS_TOKENS = 4096  # of conversations whose loss is computed at once
-_MOST_ROWS = 32  # answered at once
+_MOST_ROWS = {
+    "cpu": 32,
+    "cuda": 1024,
+    "mps": 128,
+}  # answered at once: on a GPU a token takes about as long for many rows
 _CACHE_BYTES = 2e9  # of keys and values at once, prompts and answers at their longest
+_CUDA_SHARE = 1 / 8  # of the device's memory, for the same and for what is made of the logits
 
 
 def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: str | None = None) -> "TorchModel":
@@ -135,16 +141,17 @@ class TorchModel:
     ) -> list[Drawn] | None:
         """To each prompt, given as token ids, an answer drawn from the model. None where ``stop`` came in between."""
         found: dict[int, Drawn] = {}
-        for indices in self._batches(prompts, max_tokens):
-            ends = _Ends(self.encoder.stop_tokens, len(indices), stop)
-            draws = _Draws(temperature, [random.Random(f"{seed} {index}") for index in indices])
-            for row, tokens in enumerate(self._decode([prompts[index] for index in indices], max_tokens, ends, draws)):
-                at = ends.at[row]
-                count = len(tokens) if at is None else at + 1  # with the token that stops it
-                logprobs = [step[row] for step in draws.logprobs[:count]]
-                found[indices[row]] = Drawn(tokens[:count], logprobs, at is not None)
-            if ends.interrupted:
-                return None
+        with adapters.fused_for_a_while(self.network):
+            for indices in self._batches(prompts, max_tokens):
+                ends = _Ends(self.encoder.stop_tokens, len(indices), stop)
+                draws = _Draws(temperature, [random.Random(f"{seed} {index}") for index in indices])
+                for row, tokens in enumerate(self._decode([prompts[i] for i in indices], max_tokens, ends, draws)):
+                    at = ends.at[row]
+                    count = len(tokens) if at is None else at + 1  # with the token that stops it
+                    logprobs = [step[row] for step in draws.logprobs[:count]]
+                    found[indices[row]] = Drawn(tokens[:count], logprobs, at is not None)
+                if ends.interrupted:
+                    return None
         return [found[index] for index in range(len(prompts))]
 
     def _batches(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> Iterator[list[int]]:
@@ -159,8 +166,17 @@ class TorchModel:
         config = self._network.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        row = 2 * config.num_hidden_layers * heads * size * dtype().itemsize * length
-        return int(min(_MOST_ROWS, max(1, _CACHE_BYTES // row)))
+        row, room = 2 * config.num_hidden_layers * heads * size * dtype().itemsize * length, _CACHE_BYTES
+        if device().type == "cuda":
+            row += _LOGITS_COPIES * 4 * config.vocab_size
+            # not what is free now: how many rows are computed together must be the same whenever a run goes on
+            room = _CUDA_SHARE * torch.cuda.get_device_properties(device()).total_memory
+        return int(min(self.together, max(1, room // row)))
+
+    @property
+    def together(self) -> int:
+        """How many answers are best asked for in one call, by whoever wants to hear of them now and then."""
+        return _MOST_ROWS[device().type]
 
     @torch.no_grad()
     def _decode(
