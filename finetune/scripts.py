@@ -62,8 +62,8 @@ def _within_memory(main: Callable[[Any], None]) -> Callable[[Any], None]:
                 raise
             what = ". ".join(message.split(". ")[:2])
             raise UserError(
-                f"out of memory: {what} (close other programs, or a smaller --batch-size or --max-seq-length, --grad-checkpoint;"
-                " train.py --dry-run says what a run needs)"
+                f"out of memory: {what} (close other programs, or a smaller --batch-size or --max-seq-length, or"
+                " --grad-checkpoint; train.py --dry-run says what a run needs)"
             ) from None
 
     return run
