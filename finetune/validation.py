@@ -62,10 +62,6 @@ class Watcher:
         return found
 
 
-class _NoMoreAnswers(Exception):
-    """Somebody asked to stop while answers were still coming."""
-
-
 def mean_reward(
     trainer: Any,
     model: Any,
@@ -80,17 +76,14 @@ def mean_reward(
     totals: dict[int, float | None] = {}
 
     def on_answer(index: int, answer: Answer) -> None:
-        if stop():
-            raise _NoMoreAnswers
         totals[index] = judge(rows[index][1], answer.text, answer.stopped).total
         note(f"validation {len(totals)}/{len(rows)}")
 
-    try:
-        model.answers([row["messages"][:-1] for _, row in rows], on_answer, max_tokens=config.grpo_max_tokens)
-    except _NoMoreAnswers:
+    conversations = [row["messages"][:-1] for _, row in rows]
+    answers = model.answers(conversations, on_answer, max_tokens=config.grpo_max_tokens, stop=stop)
+    note("")  # what comes next may take a while before it has something to say
+    if not answers:
         return None
-    finally:
-        note("")  # what comes next may take a while before it has something to say
     values = [totals[index] for index in range(len(rows))]
     judged = [value for value in values if value is not None]
     if not judged:

@@ -80,6 +80,18 @@ def test_a_stop_while_answers_are_drawn_leaves_the_step_before(tiny_model: Path,
     assert digest(stopped) == digest(again)
 
 
+def test_answers_stop_between_two_tokens(tiny_model: Path) -> None:
+    """A validation of hundreds of rows need not be waited for."""
+    asked: list[int] = []
+    model = pytorch.load(tiny_model, ChatEncoder(tiny_model))
+    conversations = [row["messages"][:-1] for row in ROWS]
+    assert (
+        model.answers(conversations, max_tokens=50, stops=False, stop=lambda: bool(asked.append(0) or len(asked) > 3))
+        == []
+    )
+    assert len(asked) == 4
+
+
 def test_equal_rewards_change_nothing(tiny_model: Path) -> None:
     trainer = new(tiny_model, replace(CONFIG, grpo_kl=0.0), lambda *_: Reward(0.5, {}))
     before = digest(trainer)

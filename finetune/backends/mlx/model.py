@@ -96,8 +96,9 @@ class MlxModel:
         *,
         max_tokens: int,
         stops: bool = True,
+        stop: Callable[[], bool] = lambda: False,
     ) -> list[Answer]:
-        """Greedy answers, decoded many at a time, in the order of the conversations.
+        """Greedy answers, decoded many at a time, in the order of the conversations; none where ``stop`` came in between.
 
         ``on_answer`` hears of each as soon as it is finished. Without ``stops`` each runs to ``max_tokens``, for
         measurements.
@@ -105,13 +106,13 @@ class MlxModel:
         prompts = [self.encoder.prompt(messages) for messages in conversations]
         answers: dict[int, Answer] = {}
         decoder = Decoder(self.network, self._head, self.encoder.stop_tokens if stops else frozenset(), max_tokens)
-        for finished in decoder.run(prompts):
+        for finished in decoder.run(prompts, stop):
             answer = Answer(
                 self.encoder.decode(finished.tokens), len(finished.tokens), finished.stopped, finished.seconds
             )
             answers[finished.index] = answer
             on_answer(finished.index, answer)
-        return [answers[index] for index in range(len(prompts))]
+        return [answers[index] for index in range(len(prompts))] if len(answers) == len(prompts) else []
 
     def sample(
         self,

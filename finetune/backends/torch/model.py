@@ -26,11 +26,8 @@ from finetune.methods.base import Drawn
 
 _LOGITS_COPIES = 6  # of a row's last logits in float32, while a token is drawn
 _LOSS_TOKENS = 4096  # of conversations whose loss is computed at once
-_MOST_ROWS = {
-    "cpu": 32,
-    "cuda": 1024,
-    "mps": 128,
-}  # answered at once: on a GPU a token takes about as long for many rows
+# answered at once: on a GPU a token takes about as long for many rows as for few
+_MOST_ROWS = {"cpu": 32, "cuda": 1024, "mps": 128}
 _CACHE_BYTES = 2e9  # of keys and values at once, prompts and answers at their longest
 _CUDA_SHARE = 1 / 8  # of the device's memory, for the same and for what is made of the logits
 
@@ -113,8 +110,9 @@ class TorchModel:
         *,
         max_tokens: int,
         stops: bool = True,
+        stop: Callable[[], bool] = lambda: False,
     ) -> list[Answer]:
-        """Greedy answers, decoded many at a time, in the order of the conversations.
+        """Greedy answers, decoded many at a time, in the order of the conversations; none where ``stop`` came in between.
 
         ``on_answer`` hears of each when its batch is finished. Without ``stops`` each runs to ``max_tokens``, for
         measurements.
@@ -122,8 +120,11 @@ class TorchModel:
         prompts = [self.encoder.prompt(messages) for messages in conversations]
         answers: dict[int, Answer] = {}
         for indices in self._batches(prompts, max_tokens):
-            ends = _Ends(self.encoder.stop_tokens if stops else frozenset(), len(indices))
-            for row, tokens in enumerate(self._decode([prompts[index] for index in indices], max_tokens, ends)):
+            ends = _Ends(self.encoder.stop_tokens if stops else frozenset(), len(indices), stop)
+            decoded = self._decode([prompts[index] for index in indices], max_tokens, ends)
+            if ends.interrupted:
+                return []
+            for row, tokens in enumerate(decoded):
                 stopped, tokens = ends.at[row] is not None, tokens[: ends.at[row]]
                 answer = Answer(self.encoder.decode(tokens), len(tokens), stopped, ends.seconds[row])
                 answers[indices[row]] = answer
