@@ -90,11 +90,10 @@ def _answered(
 def pairs(row: Row, group: Group, reference_chosen: bool) -> list[Row] | str:
     """The row with a right answer as its own and a wrong one as ``rejected``, as often as there are both, or why not.
 
-    In the order in which they were drawn, the same answer as often as it came. To the first order DPO (arXiv 2305.18290,
-    section 4) then raises the log-odds of a right answer: log p(chosen) - log p(rejected) has their gradient in the mean, if
-    both are drawn as the model draws them. With the number of pairs of a row, about 2 p (1 - p) of its answers, it raises p
-    itself. Answers picked by what the model thinks of them, or by their length, teach that instead. Those that were cut off
-    are neither right nor wrong.
+    In the order in which they were drawn, the same answer as often as it came: then log p(chosen) - log p(rejected) has in the
+    mean the gradient of the log-odds of a right answer, and to the first order that is what DPO raises (arXiv 2305.18290,
+    section 4). Answers picked by how likely or how long they are would teach that too. What was cut off is neither right nor
+    wrong.
     """
     if group.totals is None:
         return "cannot be judged"
