@@ -12,6 +12,9 @@ OPTIMIZERS = {
 }
 
 
+MOST_COPIED_BYTES = 1e9  # of weights that are copied to draw answers faster
+
+
 @dataclass(frozen=True)
 class AdapterFormat:
     """How adapters lie in their folder, so that the other tools of a backend's world load them as they are."""

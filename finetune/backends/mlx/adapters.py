@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune import artifacts
-from finetune.backends.base import AdapterFormat
+from finetune.backends.base import MOST_COPIED_BYTES, AdapterFormat
 from finetune.backends.mlx.runtime import mx
 from finetune.cli import UserError, first_line
 from finetune.config import TrainingConfig
@@ -141,13 +141,13 @@ class Switch:
 def fused_for_a_while(network: Any) -> Iterator[None]:
     """The adapter added into a copy of the weights, which decodes a fifth faster than beside them.
 
-    Only where all of them are float32: to lower precision a step's update is too small to change a weight.
+    Only where all of them are float32, since in lower precision a step's update may be too small to change a weight, and where
+    the copy is small beside what a step takes anyway.
     """
     attached = _adapted(network)
-    if any(
-        type(module.get("linear")) is not nn.Linear or module.linear.weight.dtype != mx.float32
-        for module in attached.values()
-    ):
+    weights = [module.linear.weight for module in attached.values() if type(module.get("linear")) is nn.Linear]
+    exact = len(weights) == len(attached) and all(weight.dtype == mx.float32 for weight in weights)
+    if not exact or sum(weight.nbytes for weight in weights) > MOST_COPIED_BYTES:
         attached = {}
     network.update_modules(tree_unflatten(list(_fused(attached).items())))
     try:

@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 from transformers.pytorch_utils import Conv1D
 
 from finetune import artifacts
-from finetune.backends.base import AdapterFormat
+from finetune.backends.base import MOST_COPIED_BYTES, AdapterFormat
 from finetune.backends.torch.runtime import torch
 from finetune.cli import UserError, first_line
 from finetune.config import TrainingConfig
@@ -182,12 +182,10 @@ class Switch:
 
 @contextmanager
 def fused_for_a_while(network: Any) -> Iterator[None]:
-    """The adapter added into a copy of the weights, which decodes faster than beside them.
-
-    Only where all of them are float32: to lower precision a step's update is too small to change a weight.
-    """
-    exact = all(layer.get_base_layer().weight.dtype == torch.float32 for layer in _adapted(network))
-    plain = _fuse(network) if exact else []
+    """The adapter added into a copy of the weights, which decodes faster than beside them; where it is done on MLX."""
+    weights = [layer.get_base_layer().weight for layer in _adapted(network)]
+    exact = all(weight.dtype == torch.float32 for weight in weights)
+    plain = _fuse(network) if exact and sum(weight.nbytes for weight in weights) <= MOST_COPIED_BYTES else []
     try:
         yield
     finally:
