@@ -55,6 +55,7 @@ def make(config: DatasetConfig) -> None:
                     kept[split] += made
                 bar.advance(note=f"{len(kept[split])} pairs")
                 if len(kept[split]) >= count:
+                    del kept[split][count:]
                     break
     if not kept["train"]:
         reasons = "; ".join(f"{number} x {reason}" for reason, number in why.most_common())

@@ -44,6 +44,20 @@ def test_activations() -> None:
     assert mx.allclose(cpu_math.swiglu(extreme, mx.ones_like(extreme)), mx.array([0.0, 0.0, 100.0, 1e4]))
 
 
+@pytest.mark.parametrize("length", [40, 300], ids=["one piece", "blocks"])
+def test_masked_keys_leave_no_denormals(length: int) -> None:
+    """Which are slow on many processors. Where one token is learned, the gradients of those after it are next to nothing."""
+
+    def loss(x):
+        for _ in range(3):
+            x = x + cpu_attention.attention(x, x, x, None, 0.3, "causal")
+        return x[:, :, 3].sum()
+
+    gradient = np.abs(np.array(mx.grad(loss)(normal(1, 2, length, 8) / 5)))
+    assert gradient[:, :, :4].min() > 1e-6 > 1e-10 > gradient[:, :, 4:].max()
+    assert not ((gradient > 0) & (gradient < np.finfo(np.float32).tiny)).any()
+
+
 @pytest.mark.parametrize("length", [5, 300], ids=["one piece", "blocks"])
 @pytest.mark.parametrize("mask", ["causal", None, "boolean", "additive"])
 def test_attention_with_grouped_keys(mask: str | None, length: int) -> None:

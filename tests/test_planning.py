@@ -18,7 +18,12 @@ from finetune.methods import METHODS
 from test_scripts import refused, run
 
 GB = 1_000_000_000
-_TOY = 0.35  # of a model this small the peak is the heads of both lanes, which meet in one step and not in the next
+
+
+@pytest.fixture
+def one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model this small the peak is the heads of both lanes, which meet in one step and not in the next."""
+    monkeypatch.setattr("finetune.backends.mlx.runtime.cores", lambda: 1)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,7 @@ def test_the_estimate_is_near_the_peak_of_a_run(builtin_model: Path, settings: d
     assert found.peak_mb == pytest.approx(mlx.peak_memory_mb() - others, rel=0.15)
 
 
-def test_a_folder_without_weights_is_enough(tiny_gemma: Path, tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_enough(one_lane: None, tiny_gemma: Path, tmp_path: Path) -> None:
     """Layers with and without a window are measured, and both heads: tied here, and of its own."""
     mlx, config, rows = load_backend("mlx"), TrainingConfig(lora_rank=24), examples(4, 40)
     whole = mlx.footprint(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB)
@@ -62,7 +67,7 @@ def test_a_folder_without_weights_is_enough(tiny_gemma: Path, tmp_path: Path) ->
     shutil.copytree(tiny_gemma, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
     bare = mlx.footprint(tmp_path / "bare", METHODS["sft"], config, rows, rows, 8 * GB)
     assert (bare.parameters, bare.trainable, bare.layers) == (whole.parameters, whole.trainable, 4)
-    assert bare.peak_mb == pytest.approx(whole.peak_mb, rel=_TOY)
+    assert bare.peak_mb == pytest.approx(whole.peak_mb, rel=0.05)
     with pytest.raises(UserError, match=r"4 of its 4 layers alone take 0.0 GB, and 0.0 GB are free"):
         mlx.footprint(tmp_path / "bare", METHODS["sft"], config, rows, rows, available=1000)
     with pytest.raises(UserError, match=r"alone take 0.2 GB"):  # adapters and optimizer count
@@ -84,12 +89,12 @@ def planned(data: Path, model: Path, **settings: Any) -> planning.Plan:
     return plan
 
 
-def test_fewer_trained_layers_than_kinds_of_layer(tiny_gemma: Path) -> None:
+def test_fewer_trained_layers_than_kinds_of_layer(one_lane: None, tiny_gemma: Path) -> None:
     mlx, config, rows = load_backend("mlx"), TrainingConfig(lora_layers=1), examples(4, 40)
     few = mlx.footprint(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB)
     whole = mlx.footprint(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB, whole=True)
     assert few.measured_layers == (2, 4) and few.trainable == whole.trainable
-    assert few.peak_mb == pytest.approx(whole.peak_mb, rel=_TOY)
+    assert few.peak_mb == pytest.approx(whole.peak_mb, rel=0.05)
 
 
 @pytest.mark.parametrize(

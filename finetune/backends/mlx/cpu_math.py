@@ -30,9 +30,9 @@ def _pow2(x: Any) -> tuple[Any, Any]:
     return ((c + r).view(mx.int32) + (shifted.view(mx.int32) << 23)).view(mx.float32), c - r
 
 
-def exp2(x: Any) -> Any:
-    """2**x elementwise for x <= 126; below -126 it stays at 2**-126 (1e-38). float32 only."""
-    numerator, denominator = _pow2(mx.maximum(x, -126.0))
+def exp2(x: Any, lowest: float = -126.0) -> Any:
+    """2**x elementwise for x <= 126; below ``lowest`` it stays at 2**lowest (1e-38). float32 only."""
+    numerator, denominator = _pow2(mx.maximum(x, lowest))
     return numerator / denominator
 
 
