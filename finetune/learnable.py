@@ -71,7 +71,9 @@ class Learnable:
             f"rewards differ among the {self.size} answers to {self.signal:.0%} of {len(self.groups)} prompts;"
             f" mean {self.mean:.3f}, best of {self.size} {self.best:.3f}; {self.cut:.0%} of the answers are cut off"
         ]
-        if self.signal < _LITTLE:
+        if not self.signal:
+            lines.append("nothing can be learned: no group teaches anything")
+        elif self.signal < _LITTLE:
             lines.append("little can be learned: most groups teach nothing")
         return lines
 

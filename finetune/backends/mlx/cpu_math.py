@@ -31,7 +31,7 @@ def _pow2(x: Any) -> tuple[Any, Any]:
 
 
 def exp2(x: Any, lowest: float = -126.0) -> Any:
-    """2**x elementwise for x <= 126; below ``lowest`` it stays at 2**lowest (1e-38). float32 only."""
+    """2**x elementwise for x <= 126; below ``lowest`` it stays at 2**lowest. float32 only."""
     numerator, denominator = _pow2(mx.maximum(x, lowest))
     return numerator / denominator
 
