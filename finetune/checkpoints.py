@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,10 @@ def newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, An
 
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; UserError where another run holds it. A killed process holds nothing."""
+    """Hold the folder for this process; UserError where another run holds it. A killed process holds nothing.
+
+    A folder with nothing in it is removed afterwards.
+    """
     path = folder / ".lock"
     try:
         file = path.open("a+")
@@ -73,7 +76,13 @@ def only_run(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # somebody may have removed the folder
+                if list(folder.iterdir()) == [path]:  # a run refused before it wrote anything
+                    path.unlink()
+                    folder.rmdir()
 
 
 def _states(folder: Path) -> list[Path]:

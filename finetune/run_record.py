@@ -4,7 +4,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,17 +123,20 @@ def _hash_of_reward(path: Path) -> str:
 
 
 def start(
-    config: TrainingConfig, record: dict[str, Any], adapter_config: dict[str, Any], model_key: str, begun: Path | None
+    config: TrainingConfig,
+    record: dict[str, Any],
+    adapter_config: dict[str, Any],
+    model_key: str,
+    save_begun: Callable[[Path], None] | None,
 ) -> None:
     """Say what will make these adapters; ``model_key`` of adapter_config.json is their model.
 
-    An earlier run moves aside whole, so that it can still be gone on with there. ``begun``: the file of adapters that the run
-    goes on from; a copy stays, for --resume.
+    An earlier run moves aside whole, so that it can still be gone on with there. ``save_begun`` writes the adapters that the
+    run goes on from, for --resume: those it has, for their file may be another by now.
     """
     _set_aside(config.adapter_path)
-    if begun:
-        with artifacts.atomic(config.adapter_path / artifacts.START) as temporary:
-            shutil.copyfile(begun, temporary)
+    if save_begun:
+        save_begun(config.adapter_path / artifacts.START)
     adapter_config = {**adapter_config, model_key: record["model"]["path"]}
     artifacts.write_json(config.adapter_path / artifacts.ADAPTER_CONFIG, adapter_config)
     artifacts.write_text(config.adapter_path / artifacts.TRAINING_CONFIG, describe(config) + "\n")

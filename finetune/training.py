@@ -86,7 +86,8 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
             if judge:
                 _demand_learnable(trainer, judge, given, config, received)
             if leader:
-                run_record.start(config, record, trainer.adapter_config, backend.FORMAT.model_key, begun)
+                save_begun = trainer.save_adapters if begun else None
+                run_record.start(config, record, trainer.adapter_config, backend.FORMAT.model_key, save_begun)
         with Progress("Training", steps, "steps", silent=not leader) as bar:
             bar.advance(trainer.position.step)
             try:

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -90,9 +89,7 @@ def test_a_token_is_never_printed_and_decides_on_the_default_model(tmp_path: Pat
 def test_a_hub_that_does_not_answer_is_a_warning_within_its_time(doctor: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
         endpoint = f"http://somebody:secret@127.0.0.1:{silent.getsockname()[1]}"
-        start = time.monotonic()
-        done = doctor(HF_ENDPOINT=endpoint, COLUMNS="60")
-        assert time.monotonic() - start < 25  # 5 of them for the Hub; the rest is for a busy machine
+        done = doctor(HF_ENDPOINT=endpoint, COLUMNS="60")  # a wait without end would be ended by it, as a failure
     printed = done.stdout
     assert "secret" not in printed + done.stderr and "\033" not in printed
     assert done.returncode == 0 or "\nfail" in printed

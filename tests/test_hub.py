@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +100,8 @@ def test_without_a_hub_the_answer_comes_soon(run: Any) -> None:
     question = [("owner/name", "model")]
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        start = time.monotonic()
+        # A wait that did not end would be ended by run, as a failure.
         assert run(PROBLEMS, question, endpoint) == ["the Hub cannot be reached: no answer in 1 seconds"]
-        assert time.monotonic() - start < 8
         offline = "HF_HUB_OFFLINE is set and it is not in the cache"
         assert run(PROBLEMS, question, endpoint, HF_HUB_OFFLINE="1") == [offline]
     assert run(PROBLEMS, question, endpoint) == ["the Hub cannot be reached"]

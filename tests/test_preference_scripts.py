@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1"}
 VOWELS = "def reward(row, answer):\n    return sum(letter in 'aeiou' for letter in answer) / (1 + len(answer))\n"
+# What a run goes on from may change under it: another run still writes there.
+REMOVE = "__import__('pathlib').Path('begun/adapters.safetensors').unlink(missing_ok=True)"
 GRPO = (
     "--method grpo --from-adapter sft --iters 6 --batch-size 3 --grpo-group-size 4 --grpo-max-tokens 6 --steps-per-eval 3"
     " --steps-per-save 1 --learning-rate 1e-2 --grpo-task-weight 0 --grpo-reward vowels.py --grpo-updates 2 --grpo-probe 4"
@@ -75,9 +78,13 @@ def test_a_run_of_its_own_answers_killed_twice_ends_with_the_same_adapters(folde
 
 
 def test_what_a_run_of_its_own_answers_says_and_keeps(folder: Path) -> None:
-    said = run(folder, "train.py", f"{GRPO} --adapter-path own --iters 2 --steps-per-eval 2")
+    shutil.copytree(folder / "sft", folder / "begun")
+    (folder / "removes.py").write_text(VOWELS.replace(":\n", f":\n    {REMOVE}\n"))
+    options = GRPO.replace("sft", "begun").replace("vowels.py", "removes.py")
+    said = run(folder, "train.py", f"{options} --adapter-path own --iters 2 --steps-per-eval 2")
     assert "rewards differ among the 4 answers to" in said and "step 0: validation reward" in said
-    assert "drawing answers" in said and "test_finetuned.py --adapter-path own --against sft" in said
+    assert "drawing answers" in said and "test_finetuned.py --adapter-path own --against begun" in said
+    assert (folder / "own" / "start.safetensors").read_bytes() == (folder / "sft" / "adapters.safetensors").read_bytes()
     seen = metrics(folder / "own")
     assert {"reward", "entropy", "length", "cut", "signal", "kl", "reward_function", "clipped"} <= set(seen[1])
     assert (folder / "own" / "loss.png").stat().st_size > 1000
@@ -94,7 +101,7 @@ def test_a_constant_reward_is_refused(folder: Path) -> None:
     options = GRPO.replace("vowels.py", "constant.py")
     said = run(folder, "train.py", f"{options} --adapter-path constant", code=2)
     assert "error: --method grpo: nothing can be learned" in said and "teaches nothing, whatever the model does" in said
-    assert not (folder / "constant" / "run.json").exists()
+    assert not (folder / "constant").exists()
 
 
 @pytest.fixture(scope="module")

@@ -118,10 +118,15 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path) -> None:
 
 
 def test_two_runs_on_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "run.json").touch()
     with checkpoints.only_run(tmp_path), pytest.raises(UserError, match="another run"), checkpoints.only_run(tmp_path):
         pass
     with checkpoints.only_run(tmp_path):
         pass
+    (tmp_path / "run.json").unlink()
+    with checkpoints.only_run(tmp_path):
+        pass
+    assert not tmp_path.exists()  # nothing was written
 
 
 def test_losses_do_not_depend_on_how_a_step_is_cut(tiny_model: Path, examples: list[Example]) -> None:
