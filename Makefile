@@ -52,7 +52,7 @@ setup-torch: setup ## add PyTorch, TRL and PEFT for --backend torch; on Linux TO
 	echo "Ready: --backend torch"
 
 # In a folder of its own, so that it touches no rows and no adapters of yours.
-demo: setup ## rows, a short training, base against tuned: the whole road, with what is built in (about ten minutes)
+demo: setup ## rows, a short training, base against tuned: the whole road, with what is built in (ten minutes, on slow cores twenty)
 	$(RUN) dataset.py --type sql --dataset-name builtin --sample-size 4000 --valid-fraction 0.01 --test-fraction 0.025 \
 		--output-dir demo/data
 	$(RUN) train.py --model builtin --data-dir demo/data --adapter-path demo/checkpoints \
