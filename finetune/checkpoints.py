@@ -56,11 +56,11 @@ def newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, An
 
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; UserError where another run holds it. A killed process holds nothing.
-
-    A folder with nothing in it is removed afterwards.
+    """Hold the folder for this process, and make it if need be; UserError where another run holds it. A killed process holds
+    nothing. If nothing was written, it is afterwards as it was before.
     """
-    path = folder / ".lock"
+    path, made = folder / ".lock", not folder.exists()
+    artifacts.make_folder(folder)
     try:
         file = path.open("a+")
     except OSError as error:
@@ -82,7 +82,8 @@ def only_run(folder: Path) -> Iterator[None]:
             with suppress(OSError):  # somebody may have removed the folder
                 if list(folder.iterdir()) == [path]:  # a run refused before it wrote anything
                     path.unlink()
-                    folder.rmdir()
+                    if made:
+                        folder.rmdir()
 
 
 def _states(folder: Path) -> list[Path]:

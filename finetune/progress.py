@@ -7,6 +7,7 @@ from typing import Any
 
 _SECONDS_BETWEEN_LINES = 15
 _WIDE = 72  # columns of a terminal that has room for the bar itself
+_BAR, _REMAINING = 24, 7  # columns
 
 
 def say(line: str) -> None:
@@ -44,14 +45,16 @@ class Progress:
                 return Column(no_wrap=True, min_width=width)
 
             console = Console(stderr=True, emoji=False)
-            bar = [progress.BarColumn(bar_width=24)] if console.width >= _WIDE else []
+            bar = [progress.BarColumn(bar_width=_BAR)] if console.width >= _WIDE else []
             count = len(f"{self.total}/{self.total} {self.unit}")
+            widths = [len(self.title), *(_BAR for _ in bar), count, _REMAINING]
+            self._taken = sum(widths) + len(widths)  # with a space behind each
             self._bar = progress.Progress(
                 progress.TextColumn("{task.description}", table_column=fixed(len(self.title))),
                 *bar,
                 progress.TextColumn("{task.completed}/{task.total} " + self.unit, table_column=fixed(count)),
-                progress.TimeRemainingColumn(table_column=fixed(7)),
-                progress.TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),  # cut where it is narrow
+                progress.TimeRemainingColumn(table_column=fixed(_REMAINING)),
+                progress.TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
                 console=console,
                 transient=True,
             )
@@ -63,10 +66,17 @@ class Progress:
         """``note`` stands behind the bar until another comes; "" takes it away."""
         self.done += count
         if self._bar is not None:
-            self._bar.update(self._task, advance=count, **({} if note is None else {"note": note}))
+            self._bar.update(self._task, advance=count, **({} if note is None else {"note": self._fitting(note)}))
         elif not self.silent and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             say(f"{self.title}: {self.done}/{self.total} {self.unit}" + (f", {note}" if note else ""))
+
+    def _fitting(self, note: str) -> str:
+        """As many of its parts as there is room for: what is cut in the middle is another number."""
+        parts = note.split(", ")
+        while len(parts) > 1 and len(", ".join(parts)) > self._bar.console.width - self._taken:
+            parts.pop()
+        return ", ".join(parts)
 
     def say(self, line: str) -> None:
         if self._bar is not None:

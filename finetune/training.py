@@ -38,7 +38,6 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
     contradictions.check_validation(config, len(given.valid))
     _check_memory(backend.held_mb(folder.path, config))
     record = run_record.describe_run(config, folder, encoder, given.dataset, backend.describe())
-    artifacts.make_folder(config.adapter_path)
     state = config.adapter_path / artifacts.STATE
     begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
     if config.resume:

@@ -79,6 +79,7 @@ def mean_reward(
         totals[index] = judge(rows[index][1], answer.text, answer.stopped).total
         note(f"validation {len(totals)}/{len(rows)}")
 
+    note(f"validation 0/{len(rows)}")  # the first answer takes a while
     conversations = [row["messages"][:-1] for _, row in rows]
     answers = model.answers(conversations, on_answer, max_tokens=config.grpo_max_tokens, stop=stop)
     note("")  # what comes next may take a while before it has something to say

@@ -243,3 +243,14 @@ def test_drawing_stops_between_two_tokens(tiny_model: Path, encoder: ChatEncoder
     stop = lambda: asked.append(0) or len(asked) > 3  # noqa: E731
     assert model.sample([[1, 2, 3]], max_tokens=100, temperature=1.0, seed="s", stop=stop) is None
     assert len(asked) == 4
+
+
+def test_many_prompts_are_not_all_read_where_somebody_stops(
+    tiny_model: Path, encoder: ChatEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_READ_TOKENS", 1)
+    model = mlx.load(tiny_model, encoder)
+    conversations = [[{"role": "user", "content": f"{number}"}] for number in range(8)]
+    asked: list[int] = []
+    stop = lambda: asked.append(0) or len(asked) > 2  # noqa: E731
+    assert model.answers(conversations, max_tokens=1, stop=stop) == []  # their only tokens come of reading

@@ -123,10 +123,13 @@ def test_two_runs_on_one_folder(tmp_path: Path) -> None:
         pass
     with checkpoints.only_run(tmp_path):
         pass
-    (tmp_path / "run.json").unlink()
-    with checkpoints.only_run(tmp_path):
-        pass
-    assert not tmp_path.exists()  # nothing was written
+
+
+def test_a_run_that_wrote_nothing_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    for folder, kept in ((tmp_path, True), (tmp_path / "new", False)):
+        with checkpoints.only_run(folder):
+            pass
+        assert folder.exists() == kept and not list(tmp_path.iterdir())
 
 
 def test_losses_do_not_depend_on_how_a_step_is_cut(tiny_model: Path, examples: list[Example]) -> None:

@@ -118,7 +118,10 @@ class Decoder:
         self._shared = 0  # length of the prefix
 
     def run(self, prompts: Sequence[Sequence[int]], stop: Callable[[], bool] = lambda: False) -> Iterator[Finished]:
-        """The answer to each prompt, as they are finished; no more of them where ``stop``, asked at every token, says so."""
+        """The answer to each prompt, as they are finished; no more of them where ``stop`` says so.
+
+        It is asked at every token and, where many prompts are read, between those read at once.
+        """
         # taken from the end: the longest first, and the same prompts one after the other
         waiting = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), prompts[index]))
         most = self._read_shared(prompts)
@@ -133,7 +136,10 @@ class Decoder:
                 if waiting and len(batch.rows) <= (1 - _FINISHED) * size:
                     chosen = [waiting.pop() for _ in range(min(len(waiting), size - len(batch.rows)))]
                     rows = [self._row(index) for index in chosen]
-                    logits, cache = self._read([prompts[index] for index in chosen])
+                    read = self._read([prompts[index] for index in chosen], stop)
+                    if read is None:
+                        return
+                    logits, cache = read
                     tokens, logprobs = self._next(logits, rows)
                     yield from self._note(rows, tokens, logprobs)
                     batch.add(rows, tokens, cache)
@@ -212,9 +218,9 @@ class Decoder:
         longest = max(map(len, prompts)) + self.max_tokens
         return int(min(_MOST_ROWS, max(1, _CACHE_BYTES // (per_token * longest))))
 
-    def _read(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, list[Any]]:
+    def _read(self, prompts: Sequence[Sequence[int]], stop: Callable[[], bool]) -> tuple[Any, list[Any]] | None:
         """The logits [rows, vocabulary] after each prompt, and the cache of each layer for all of them; of several prompts in a
-        row that are the same, the first is read."""
+        row that are the same, the first is read. None where ``stop`` came."""
         copies = [0]
         for before, prompt in pairwise(prompts):
             copies.append(copies[-1] + (prompt != before))
@@ -224,6 +230,8 @@ class Decoder:
         parts = [prompts[at : at + group] for at in range(0, len(prompts), group)]
         side_by_side = len(lanes(len(parts)))
         for at in range(0, len(parts), side_by_side):
+            if stop():
+                return None
             together = parts[at : at + side_by_side]
             for lane, part in zip(lanes(len(together)), together, strict=True):
                 length = max(len(prompt) for prompt in part)
