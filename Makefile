@@ -64,12 +64,12 @@ test: setup ## run the tests
 
 # Apart, because every process that uses transformers takes two seconds longer to start where PyTorch is installed.
 test-torch: setup-torch ## run the tests that need PyTorch
-	@$(RUN) -m pytest tests/test_torch*.py tests/test_trl_losses.py tests/test_adapter_conversion.py tests/test_pytorch_bin.py \
-		tests/test_hub.py::test_a_repository_of_pickles_is_fetched_and_converted_once \
-		tests/test_doctor.py::test_every_check_is_there_and_each_problem_has_a_remedy
+	@$(RUN) -m pytest tests/test_torch*.py tests/backends/test_torch*.py tests/methods/test_trl_losses.py tests/export tests/models/test_pytorch_bin.py \
+		tests/models/test_hub.py::test_a_repository_of_pickles_is_fetched_and_converted_once \
+		tests/commands/test_doctor.py::test_every_check_is_there_and_each_problem_has_a_remedy
 
 test-faults: setup ## kill, damage and fill the disk under training runs (some minutes)
-	@$(RUN) -m pytest -m faults -s tests/faults tests/test_preference_scripts.py
+	@$(RUN) -m pytest -m faults -s tests/faults tests/training/test_preference_scripts.py
 
 check: setup ## what a change must pass: format, lint, types, tests
 	$(RUN) -m ruff format --check

@@ -7,28 +7,32 @@ python benchmark.py --history             and what changed since the last time
 
 from signal import SIGINT
 
-from finetune import artifacts, cli, scripts
-from finetune.config import QUICK_ROWS, BenchmarkConfig
-from finetune.contradictions import QUICK_RUNS
+from finetune import scripts
+from finetune.errors import Stopped
+from finetune.records import files
+from finetune.settings.config import QUICK_ROWS, BenchmarkConfig
+from finetune.settings.conflicts import QUICK_RUNS
 
 
 def main(config: BenchmarkConfig) -> None:
-    from finetune import benchmarking, comparison, run_record
-    from finetune.progress import say
+    from finetune.benchmark import run as benchmarking
+    from finetune.evaluation import compare
+    from finetune.terminal import say
+    from finetune.training import start
 
-    run = comparison.open_run(config.adapter_path)
-    other = comparison.open_other(config.against, run) if config.against else None
+    run = compare.open_run(config.adapter_path)
+    other = compare.open_other(config.against, run) if config.against else None
     data_dir = config.data_dir or run.data_dir
     num_samples = config.num_samples or (QUICK_ROWS if config.quick else None)
     split = "valid" if config.use_validation else "test"
-    rows = comparison.read_rows(run, data_dir, split, num_samples, config.seed)
+    rows = compare.read_rows(run, data_dir, split, num_samples, config.seed)
     benchmarking.check_results(config.results_dir)
-    metrics = run_record.read_metrics(config.adapter_path)
+    metrics = start.read_metrics(config.adapter_path)
     say(run.backend.describe())
     runs = min(config.runs, QUICK_RUNS) if config.quick else config.runs
-    log = config.results_dir / artifacts.BENCHMARK_ANSWERS
+    log = config.results_dir / files.BENCHMARK_ANSWERS
     ask_general = config.compare and not config.quick
-    quality = comparison.compare(
+    quality = compare.compare(
         run,
         rows,
         split,
@@ -42,7 +46,7 @@ def main(config: BenchmarkConfig) -> None:
     try:
         speed = benchmarking.measured(run, rows, runs, config.max_tokens, compare=config.compare, quick=config.quick)
     except KeyboardInterrupt:
-        raise cli.Stopped(f"stopped: all answers are kept in {log} (go on with --resume)", SIGINT) from None
+        raise Stopped(f"stopped: all answers are kept in {log} (go on with --resume)", SIGINT) from None
     record = {**benchmarking.described(run, runs), **speed, "quality": quality}
     try:
         benchmarking.write(record, run, data_dir, config.results_dir, metrics, with_history=config.history)
@@ -50,8 +54,8 @@ def main(config: BenchmarkConfig) -> None:
     finally:  # a full disk takes the files, not the numbers on the screen
         benchmarking.show(record, as_json=config.json)
     if not config.json:
-        print(f"\nNumbers: {config.results_dir / artifacts.BENCHMARK}")
-        print(f"Report:  {config.results_dir / artifacts.REPORT}")
+        print(f"\nNumbers: {config.results_dir / files.BENCHMARK}")
+        print(f"Report:  {config.results_dir / files.REPORT}")
 
 
 if __name__ == "__main__":

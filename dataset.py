@@ -6,27 +6,28 @@ python dataset.py --type chat --dataset-name chats/ --show 3    what the model w
 python dataset.py --type preference --from-adapter sft          pairs of the model's own answers
 """
 
-from finetune import artifacts, scripts
-from finetune.config import DatasetConfig
-from finetune.progress import say
+from finetune import scripts
+from finetune.records import files
+from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS
+from finetune.terminal import say
 
 
 def main(config: DatasetConfig) -> None:
-    from finetune import preview
-    from finetune.rows import prepare
+    from finetune.dataset import preview
+    from finetune.dataset.prepare import prepare
 
     if config.list:
         preview.print_types(ROW_KINDS)
         return
     if config.from_adapter:
-        from finetune import own_pairs
+        from finetune.dataset import own_pairs
 
         own_pairs.make(config)
         return
     encoder = preview.encoder(config, say)
     dataset = prepare(config, ROW_KINDS[config.type], say, encoder)
-    artifacts.write_dataset(config.output_dir, dataset.splits, dataset.findings.rejected, dataset.record(config))
+    files.write_dataset(config.output_dir, dataset.splits, dataset.findings.rejected, dataset.record(config))
     preview.print_summary(config, dataset)
     if encoder:
         preview.print_lengths(dataset.lengths, config)

@@ -5,48 +5,49 @@ python test_finetuned.py --adapter-path rl --against checkpoints
 python test_finetuned.py --interactive --show-base      talk to both
 """
 
-from finetune import artifacts, scripts
-from finetune.config import QUICK_ROWS, EvaluationConfig
+from finetune import scripts
+from finetune.records import files
+from finetune.settings.config import QUICK_ROWS, EvaluationConfig
 
 _EXAMPLES_SHOWN = 3
 
 
 def main(config: EvaluationConfig) -> None:
-    from finetune import comparison, scorecard
-    from finetune.progress import say
+    from finetune.evaluation import compare, scorecard
+    from finetune.terminal import say
 
-    run = comparison.open_run(config.adapter_path)
+    run = compare.open_run(config.adapter_path)
     if config.interactive:
-        from finetune.chat import chat
+        from finetune.evaluation.chat import chat
 
         tuned = run.load()
         models = {"base": tuned.without_adapter(), "tuned": tuned} if config.show_base else {"tuned": tuned}
         chat(models, config.max_tokens, run.task.name)
         return
 
-    other = comparison.open_other(config.against, run) if config.against else None
+    other = compare.open_other(config.against, run) if config.against else None
     split = "valid" if config.use_validation else "test"
     num_samples = config.num_samples or (QUICK_ROWS if config.quick_test else None)
     data_dir = config.data_dir or run.data_dir
     builtin = config.quick_test and config.data_dir is None and not config.use_validation
-    if builtin and not (data_dir / artifacts.DATASET_RECORD).exists():
+    if builtin and not (data_dir / files.DATASET_RECORD).exists():
         say(f"Note: {data_dir} is gone; these are builtin rows.")
-        rows = comparison.default_rows(run, num_samples or QUICK_ROWS, config.seed)
+        rows = compare.default_rows(run, num_samples or QUICK_ROWS, config.seed)
     else:
-        rows = comparison.read_rows(run, data_dir, split, num_samples, config.seed)
-    artifacts.check_targets(config.results_dir, (artifacts.EVALUATION, artifacts.ANSWERS))
+        rows = compare.read_rows(run, data_dir, split, num_samples, config.seed)
+    files.check_targets(config.results_dir, (files.EVALUATION, files.ANSWERS))
     say(run.backend.describe())
     if config.use_validation:
         say("Note: the validation rows also chose the checkpoint; the test rows did not.")
     ask_general = config.general and not config.quick_test
-    log = config.results_dir / artifacts.ANSWERS
-    record = comparison.compare(
+    log = config.results_dir / files.ANSWERS
+    record = compare.compare(
         run, rows, split, config.max_tokens, log, other=other, ask_general=ask_general, resume=config.resume
     )
-    artifacts.write_json(config.results_dir / artifacts.EVALUATION, record)
+    files.write_json(config.results_dir / files.EVALUATION, record)
     log.unlink(missing_ok=True)
     scorecard.print_comparison(record, _EXAMPLES_SHOWN)
-    print(f"All answers: {config.results_dir / artifacts.EVALUATION}")
+    print(f"All answers: {config.results_dir / files.EVALUATION}")
 
 
 if __name__ == "__main__":

@@ -8,34 +8,36 @@ python train.py --resume            go on with a run that was stopped or killed
 
 from finetune import scripts
 from finetune.backends import load_backend, resolved
-from finetune.config import TrainingConfig, describe
 from finetune.methods import METHODS
+from finetune.settings.config import TrainingConfig, describe
 
 
 def main(config: TrainingConfig) -> None:
     method = METHODS[config.method]
     if config.validate:
-        from finetune import precheck
+        from finetune.training import check_only
 
-        precheck.run(config)
+        check_only.run(config)
         return
     config = resolved(config)
     backend = load_backend(config.backend)
     if config.dry_run:
-        from finetune import contradictions, plan_view, planning
+        from finetune.settings import conflicts
+        from finetune.training import plan as planning
+        from finetune.training import plan_view
 
-        print(describe(config, dict(contradictions.without_effect(config))), flush=True)
+        print(describe(config, dict(conflicts.without_effect(config))), flush=True)
         if plan := planning.make(config, method, backend):
             plan_view.show(plan)
             if plan.learnable:
                 plan.learnable.check(config)
         return
     if config.export_mlx_lm:
-        from finetune import mlx_lm_export
+        from finetune.training import mlx_lm_export
 
         mlx_lm_export.export(config, config.export_mlx_lm)
         return
-    from finetune import training
+    from finetune.training import run as training
 
     training.run(config, method, backend)
 

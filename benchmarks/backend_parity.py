@@ -29,9 +29,10 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import first_step, lora_weights  # noqa: E402
 from benchmarks.turns import LORA, examples  # noqa: E402
 from benchmarks.versus_mlx_lm import prepare  # noqa: E402
-from finetune import artifacts, cli, machine  # noqa: E402
-from finetune.cli import option  # noqa: E402
-from finetune.config import TrainingConfig  # noqa: E402
+from finetune.records import files, machine  # noqa: E402
+from finetune.settings import command_line  # noqa: E402
+from finetune.settings.config import TrainingConfig  # noqa: E402
+from finetune.settings.fields import option  # noqa: E402
 
 _BACKENDS = {"mlx": "MLX", "torch": "PyTorch"}
 
@@ -69,7 +70,7 @@ def main(config: ParityConfig) -> None:
         with tempfile.TemporaryDirectory() as name:
             records[model] = _compared(config, model, Path(name))
     if config.json:
-        artifacts.write_json(config.json, {"models": records, "machine": machine.describe()})
+        files.write_json(config.json, {"models": records, "machine": machine.describe()})
 
 
 def _compared(config: ParityConfig, model: str, folder: Path) -> dict[str, Any]:
@@ -99,8 +100,8 @@ def _compared(config: ParityConfig, model: str, folder: Path) -> dict[str, Any]:
 
 def _write_template(model: Path, name: str) -> None:
     """Give the model a template of ours, for all that load it."""
-    from finetune.encoding import ChatEncoder
-    from finetune.templates import find_template
+    from finetune.models.encoder import ChatEncoder
+    from finetune.models.templates import find_template
 
     if template := find_template(name):
         (model / "chat_template.jinja").write_text(ChatEncoder(model, template).template, encoding="utf-8")
@@ -155,8 +156,8 @@ def _print_steps(steps: dict[str, Any]) -> None:
 
 def _accuracy(config: ParityConfig, folder: Path) -> dict[str, Any]:
     """Right answers of both after train.py with the same flags, and whether their difference is more than chance."""
-    from finetune import comparison
-    from finetune.verdict import judge, wilson_interval
+    from finetune.evaluation import compare
+    from finetune.evaluation.verdict import judge, wilson_interval
 
     flags = ["--model", str(folder / "model"), "--data-dir", str(folder / "data"), "--seed", str(config.seed)]
     flags += ["--iters", str(config.accuracy_steps), "--learning-rate", str(config.accuracy_learning_rate)]
@@ -173,10 +174,10 @@ def _accuracy(config: ParityConfig, folder: Path) -> dict[str, Any]:
             str(folder / name),
         ]
         subprocess.run(command, check=True, capture_output=True)
-        run = comparison.open_run(folder / name)
-        rows = comparison.read_rows(run, folder / "data", "test", config.accuracy, config.seed)
+        run = compare.open_run(folder / name)
+        rows = compare.read_rows(run, folder / "data", "test", config.accuracy, config.seed)
         log = folder / f"{name}.answers.jsonl"
-        record = comparison.compare(run, rows, "test", 160, log, base=False, ask_general=False)
+        record = compare.compare(run, rows, "test", 160, log, base=False, ask_general=False)
         values[name] = [row["tuned"]["value"] for row in record["rows"]]
     judged = [pair for pair in zip(*values.values(), strict=True) if None not in pair]  # None: a row nobody can judge
     right = {name: [pair[side] == 1.0 for pair in judged] for side, name in enumerate(_BACKENDS)}
@@ -193,4 +194,4 @@ def _accuracy(config: ParityConfig, folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run(main, ParityConfig)
+    command_line.run(main, ParityConfig)

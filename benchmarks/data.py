@@ -21,9 +21,10 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from finetune import artifacts, cli  # noqa: E402
-from finetune.cli import option  # noqa: E402
-from finetune.config import DatasetConfig  # noqa: E402
+from finetune.records import files  # noqa: E402
+from finetune.settings import command_line  # noqa: E402
+from finetune.settings.config import DatasetConfig  # noqa: E402
+from finetune.settings.fields import option  # noqa: E402
 from finetune.tasks import TASKS  # noqa: E402
 
 _GENERATED = 20_000
@@ -63,11 +64,11 @@ def main(config: DataConfig) -> None:
                     flush=True,
                 )
     if config.json:
-        artifacts.write_json(config.json, record)
+        files.write_json(config.json, record)
 
 
 def _make(path: Path, count: int) -> None:
-    from finetune.tasks.sql_rows import generate
+    from finetune.tasks.sql.rows import generate
 
     generated = list(generate(min(count, _GENERATED), 1))
     with path.open("w") as file:
@@ -97,15 +98,15 @@ def _measured(config: DataConfig, work: str, path: Path, rows: int) -> dict[str,
 
 def _ours(check_answers: bool, tokens: bool) -> Callable[[DataConfig, Path], int]:
     def work(config: DataConfig, path: Path) -> int:
-        from finetune.encoding import ChatEncoder
-        from finetune.models import find_model
-        from finetune.rows import prepare
+        from finetune.dataset.prepare import prepare
+        from finetune.models.encoder import ChatEncoder
+        from finetune.models.find import find_model
 
         settings = DatasetConfig(dataset_name=str(path), sample_size=config.rows, check_answers=check_answers)
         encoder = ChatEncoder(find_model(config.model, print).path) if tokens else None
         dataset = prepare(settings, TASKS["sql"], print, encoder)
         with tempfile.TemporaryDirectory() as folder:
-            artifacts.write_dataset(Path(folder), dataset.splits, [], dataset.record(settings))
+            files.write_dataset(Path(folder), dataset.splits, [], dataset.record(settings))
         return sum(map(len, dataset.splits.values()))
 
     return work
@@ -114,8 +115,8 @@ def _ours(check_answers: bool, tokens: bool) -> Callable[[DataConfig, Path], int
 def _datasets_map(config: DataConfig, path: Path) -> int:
     import datasets
 
-    from finetune.encoding import ChatEncoder
-    from finetune.models import find_model
+    from finetune.models.encoder import ChatEncoder
+    from finetune.models.find import find_model
 
     tokenizer = ChatEncoder(find_model(config.model, print).path).tokenizer
     to_messages = TASKS["sql"].to_messages
@@ -141,4 +142,4 @@ _WORKS = {
 }
 
 if __name__ == "__main__":
-    cli.run(main, DataConfig, choices={"works": _WORKS})
+    command_line.run(main, DataConfig, choices={"works": _WORKS})

@@ -15,11 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from finetune import cli, machine  # noqa: E402
-from finetune.cli import option  # noqa: E402
-from finetune.config import TrainingConfig  # noqa: E402
-from finetune.doctor import capacity  # noqa: E402
-from finetune.doctor.capacity import KINDS, LADDER, RANK, ROWS, TOKENS, Shape  # noqa: E402
+from finetune.commands.doctor import capacity  # noqa: E402
+from finetune.commands.doctor.capacity import KINDS, LADDER, RANK, ROWS, TOKENS, Shape  # noqa: E402
+from finetune.records import machine  # noqa: E402
+from finetune.settings import command_line  # noqa: E402
+from finetune.settings.config import TrainingConfig  # noqa: E402
+from finetune.settings.fields import option  # noqa: E402
 
 _SHAPES = {"small": Shape(512, 8, 8, 2, 64, 1536, 32000, True), **LADDER}
 
@@ -32,8 +33,8 @@ class SizesConfig:
 
 def main(config: SizesConfig) -> None:
     from finetune.backends import mlx
-    from finetune.encoding import Example
     from finetune.methods import METHODS
+    from finetune.models.encoder import Example
 
     device, draw = capacity.of_mlx(), random.Random(0)
     rows = [
@@ -62,4 +63,4 @@ def main(config: SizesConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, SizesConfig)
+    command_line.run(main, SizesConfig)

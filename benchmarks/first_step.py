@@ -10,8 +10,8 @@ from unittest import mock
 import numpy
 
 from benchmarks import lora_weights
-from finetune.config import TrainingConfig
 from finetune.methods import METHODS
+from finetune.settings.config import TrainingConfig
 
 _B_SIZE = 0.02  # deviation of lora_B: about what a short training leaves there
 Gradients = dict[str, numpy.ndarray]  # by PEFT's names
@@ -46,7 +46,7 @@ def _distance(one: Step, other: Step) -> dict[str, Any]:
 def _on_mlx(folder: Path, encoder: Any, rows: Sequence[Any], settings: TrainingConfig, weights: Gradients) -> Step:
     from finetune.backends import mlx as backend
     from finetune.backends.mlx import adapters
-    from finetune.backends.mlx.completion import collate, logprob_function
+    from finetune.backends.mlx.logprobs import collate, logprob_function
     from finetune.backends.mlx.runtime import mx
 
     import mlx.nn as nn  # isort: skip  after the runtime
@@ -71,7 +71,7 @@ def _on_torch(
     """The step, and the LoRA matrices it was taken with, float32 in either case."""
     from finetune.backends import torch as backend
     from finetune.backends.torch import adapters
-    from finetune.backends.torch.completion import collate, learned_logprobs
+    from finetune.backends.torch.logprobs import collate, learned_logprobs
     from finetune.backends.torch.runtime import device, torch
 
     model = backend.load(folder, encoder)

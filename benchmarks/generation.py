@@ -23,8 +23,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.versus_mlx_lm import prepare  # noqa: E402
-from finetune import artifacts, cli, machine  # noqa: E402
-from finetune.cli import option  # noqa: E402
+from finetune.errors import UserError  # noqa: E402
+from finetune.records import files, machine  # noqa: E402
+from finetune.settings import command_line  # noqa: E402
+from finetune.settings.fields import option  # noqa: E402
 
 Answers = list[list[int]]
 
@@ -53,7 +55,7 @@ def main(config: GenerationConfig) -> None:
     record = {"found": found, "machine": machine.describe()}
     _print(found, config)
     if config.json:
-        artifacts.write_json(config.json, record)
+        files.write_json(config.json, record)
 
 
 def _in_its_own_process(who: str, folder: str) -> dict[str, Any]:
@@ -67,14 +69,14 @@ def _in_its_own_process(who: str, folder: str) -> dict[str, Any]:
 
 
 def _turn(config: GenerationConfig, folder: Path) -> dict[str, Any]:
-    from finetune.backends.mlx.runtime import lanes, mx  # the BLAS, before mlx_lm
-    from finetune.encoding import ChatEncoder
+    from finetune.backends.mlx.runtime import lanes, mx
+    from finetune.models.encoder import ChatEncoder
 
     encoder = ChatEncoder(folder / "model")
-    rows = [row for split in ("test", "valid") for _, row in artifacts.read_jsonl(folder / "data" / f"{split}.jsonl")]
+    rows = [row for split in ("test", "valid") for _, row in files.read_jsonl(folder / "data" / f"{split}.jsonl")]
     conversations = [row["messages"][:-1] for row in rows[: config.prompts]]
     if len(conversations) < config.prompts:
-        raise cli.UserError(f"--prompts: there are {len(conversations)} (give a larger --sample-size)")
+        raise UserError(f"--prompts: there are {len(conversations)} (give a larger --sample-size)")
     lanes(1)
     answer = _WHO[config.who](config, folder, encoder)
     answer(conversations[:2], 2)
@@ -94,8 +96,8 @@ def _turn(config: GenerationConfig, folder: Path) -> dict[str, Any]:
 
 def _ours(config: GenerationConfig, folder: Path, encoder: Any) -> Callable[[Any, int], Answers]:
     from finetune.backends import mlx
-    from finetune.backends.mlx.completion import plain_head
     from finetune.backends.mlx.decoding import Decoder
+    from finetune.backends.mlx.logprobs import plain_head
 
     network = mlx.load(folder / "model", encoder, config.adapter_path).network
     head = plain_head(network)
@@ -173,4 +175,4 @@ _NAMES = {"ours": "ours", "one_by_one": "mlx_lm.generate", "batch_generate": "ml
 _WHO = {"ours": _ours, "one_by_one": _one_by_one, "batch_generate": _batch_generate}
 
 if __name__ == "__main__":
-    cli.run(main, GenerationConfig, choices={"who": {"all": None, **_WHO}})
+    command_line.run(main, GenerationConfig, choices={"who": {"all": None, **_WHO}})

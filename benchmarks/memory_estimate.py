@@ -18,9 +18,10 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from finetune import artifacts, cli, machine  # noqa: E402
-from finetune.cli import option  # noqa: E402
-from finetune.config import TrainingConfig  # noqa: E402
+from finetune.records import files, machine  # noqa: E402
+from finetune.settings import command_line  # noqa: E402
+from finetune.settings.config import TrainingConfig  # noqa: E402
+from finetune.settings.fields import option  # noqa: E402
 
 _GRID: tuple[tuple[int, int, int, dict[str, Any]], ...] = (  # length, batch, rank, more settings
     (64, 4, 16, {}),
@@ -69,7 +70,7 @@ def main(config: EstimateConfig) -> None:
     worst = max(abs(one["estimate"]["peak"] / one["measured"]["peak"] - 1) for one in found)
     print(f"\nFarthest from the measured peak: {worst:.1%}")
     if config.json:
-        artifacts.write_json(config.json, found)
+        files.write_json(config.json, found)
 
 
 def _child(case: dict[str, Any]) -> dict[str, float]:
@@ -82,9 +83,9 @@ def _child(case: dict[str, Any]) -> dict[str, float]:
 def _measure(case: dict[str, Any]) -> dict[str, float]:
     from finetune.backends import mlx
     from finetune.backends.mlx.runtime import mx
-    from finetune.encoding import ChatEncoder, Example
     from finetune.methods import METHODS
-    from finetune.models import find_model
+    from finetune.models.encoder import ChatEncoder, Example
+    from finetune.models.find import find_model
 
     folder = find_model(case["model"], lambda line: None).path
     draw, length = random.Random(0), case["length"]
@@ -109,7 +110,7 @@ def _measure(case: dict[str, Any]) -> dict[str, float]:
 def _tiny(scratch: Path) -> str:
     """The folder of a small model with the tokenizer of the builtin one."""
     from finetune.backends.mlx.runtime import mx
-    from finetune.models import find_model
+    from finetune.models.find import find_model
 
     from mlx.utils import tree_flatten  # isort: skip
     from mlx_lm.models import llama  # isort: skip
@@ -132,4 +133,4 @@ def _tiny(scratch: Path) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, EstimateConfig)
+    command_line.run(main, EstimateConfig)

@@ -17,7 +17,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import trl_trainers  # noqa: E402
 from benchmarks.turns import LORA, WARM, TurnConfig, examples, settings  # noqa: E402
-from finetune import artifacts, cli  # noqa: E402
+from finetune.records import files  # noqa: E402
+from finetune.settings import command_line  # noqa: E402
 
 _POINTS = 8  # validations of ours in a turn
 
@@ -67,8 +68,8 @@ def _ours(config: TurnConfig) -> dict[str, Any]:
 def _floor(trainer: Any, tokens: int, learned: int) -> tuple[float, float]:
     """Seconds that the matrix products of these tokens take at the machine's measured rate, and that rate."""
     from finetune.backends.mlx import adapters
-    from finetune.backends.mlx.completion import plain_head
-    from finetune.backends.mlx.rate import matmul_rate
+    from finetune.backends.mlx.logprobs import plain_head
+    from finetune.backends.mlx.matmul_rate import matmul_rate
 
     from mlx.utils import tree_flatten  # isort: skip  after the runtime
 
@@ -88,7 +89,7 @@ def _floor(trainer: Any, tokens: int, learned: int) -> tuple[float, float]:
 
 
 def _peer(config: TurnConfig) -> dict[str, Any]:
-    from finetune.backends.mlx.runtime import lanes, mx  # the BLAS, before mlx_lm
+    from finetune.backends.mlx.runtime import lanes, mx
 
     from mlx_lm.tuner import datasets, trainer, utils  # isort: skip
     import mlx.optimizers as optim
@@ -105,7 +106,7 @@ def _peer(config: TurnConfig) -> dict[str, Any]:
     model.freeze()
     utils.linear_to_lora_layers(model, len(model.layers), dict(LORA))
     mx.eval(model.parameters())
-    rows = [row for _, row in artifacts.read_jsonl(config.folder / "data" / "train.jsonl")]
+    rows = [row for _, row in files.read_jsonl(config.folder / "data" / "train.jsonl")]
     train = datasets.CacheDataset(datasets.ChatDataset(rows, tokenizer, mask_prompt=True))
     weights = mx.get_active_memory()
     mx.reset_peak_memory()
@@ -131,7 +132,7 @@ def _peer(config: TurnConfig) -> dict[str, Any]:
         steps_per_eval=10**9,
         steps_per_save=10**9,
         max_seq_length=1024,
-        adapter_file=str(adapter / artifacts.ADAPTERS),
+        adapter_file=str(adapter / files.ADAPTERS),
     )
     optimizer = optim.AdamW(learning_rate=config.learning_rate, bias_correction=config.peer_bias_correction)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -143,7 +144,7 @@ def _peer(config: TurnConfig) -> dict[str, Any]:
     seconds = sum(1 / report["iterations_per_second"] for report in counted)
     completion = sum(report["tokens_per_second"] / report["iterations_per_second"] for report in counted)
     about = {"fine_tune_type": "lora", "num_layers": len(model.layers), "lora_parameters": LORA}
-    artifacts.write_json(adapter / artifacts.ADAPTER_CONFIG, about)
+    files.write_json(adapter / files.ADAPTER_CONFIG, about)
     del model, optimizer
     return {
         "examples_per_second": config.batch_size * len(counted) / seconds,
@@ -165,7 +166,7 @@ def _validation_loss(config: TurnConfig, adapter: Path) -> float:
     encoder, train, valid = examples(config.folder)
     model = mlx.load(config.folder / "model", encoder)
     trainer = mlx.Trainer(model, METHODS["sft"], train, settings(config), 1, "")
-    adapters.put(model.network, adapters.read(adapter / artifacts.ADAPTERS)[0])
+    adapters.put(model.network, adapters.read(adapter / files.ADAPTERS)[0])
     loss = trainer.validation_loss(valid)
     assert loss is not None  # nobody stops it
     return loss
@@ -174,4 +175,4 @@ def _validation_loss(config: TurnConfig, adapter: Path) -> float:
 _TRAINERS = {"ours": _ours, "mlx-lm": _peer, **trl_trainers.TRAINERS}
 
 if __name__ == "__main__":
-    cli.run(main, TurnConfig, choices={"trainers": _TRAINERS})
+    command_line.run(main, TurnConfig, choices={"trainers": _TRAINERS})

@@ -16,8 +16,10 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import chromium  # noqa: E402
-from finetune import artifacts, cli  # noqa: E402
-from finetune.cli import option  # noqa: E402
+from finetune.errors import UserError  # noqa: E402
+from finetune.records import files  # noqa: E402
+from finetune.settings import command_line  # noqa: E402
+from finetune.settings.fields import option  # noqa: E402
 
 _SHOWN = {"desk": (1120, "main > .charts"), "phone": (390, "nav")}  # CSS pixels, and down to what
 _MARGIN = 24  # CSS pixels below it
@@ -32,19 +34,19 @@ class PicturesConfig:
 
 
 def main(config: PicturesConfig) -> None:
-    report = config.results_dir / artifacts.REPORT
+    report = config.results_dir / files.REPORT
     if not report.is_file():
-        raise cli.UserError(f"{report}: not found (run: python benchmark.py --compare)")
+        raise UserError(f"{report}: not found (run: python benchmark.py --compare)")
     path = chromium.find()
     if path is None:
-        raise cli.UserError(f"no Chromium is installed ({', '.join(chromium.NAMES)})")
-    artifacts.make_folder(config.output_dir)
+        raise UserError(f"no Chromium is installed ({', '.join(chromium.NAMES)})")
+    files.make_folder(config.output_dir)
     with chromium.browser(path, "--hide-scrollbars") as tab:
         for name, (width, last) in _SHOWN.items():
             for scheme in ("light", "dark"):
                 target = config.output_dir / f"report-{name}-{scheme}.png"
                 small = _small(_shot(tab, report.resolve().as_uri(), width, last, scheme))
-                with artifacts.atomic(target) as temporary:
+                with files.atomic(target) as temporary:
                     temporary.write_bytes(small)
                 print(f"{target}: {len(small) / 1e3:.0f} kB")
 
@@ -77,4 +79,4 @@ def _small(png: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    cli.run(main, PicturesConfig)
+    command_line.run(main, PicturesConfig)

@@ -29,9 +29,10 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.trl_trainers import peak_process_mb  # noqa: E402
 from benchmarks.versus_mlx_lm import prepare  # noqa: E402
-from finetune import artifacts, cli, machine  # noqa: E402
-from finetune.cli import option  # noqa: E402
-from finetune.config import TrainingConfig  # noqa: E402
+from finetune.records import files, machine  # noqa: E402
+from finetune.settings import command_line  # noqa: E402
+from finetune.settings.config import TrainingConfig  # noqa: E402
+from finetune.settings.fields import flag, option  # noqa: E402
 
 _LORA: dict[str, Any] = {"rank": 16, "scale": 2.0, "dropout": 0.0}
 _NAMES = {
@@ -96,18 +97,18 @@ class Clock:
 
 def _ours(config: RlConfig) -> Clock:
     from finetune.backends import mlx
-    from finetune.encoding import ChatEncoder
     from finetune.methods import METHODS
-    from finetune.rewards import Reward
-    from finetune.rollouts import RolloutSource
-    from finetune.row_examples import encode_rows
+    from finetune.models.encoder import ChatEncoder
+    from finetune.models.examples import encode_rows
+    from finetune.rollouts.groups import RolloutSource
+    from finetune.rollouts.rewards import Reward
 
     encoder, method, path = (
         ChatEncoder(config.folder / "model"),
         METHODS["grpo"],
         config.folder / "data" / "train.jsonl",
     )
-    rows = artifacts.read_jsonl(path)
+    rows = files.read_jsonl(path)
     prompts, _ = encode_rows(encoder, rows, path, 1024, method.encode)
     settings = TrainingConfig(
         method="grpo",
@@ -123,7 +124,7 @@ def _ours(config: RlConfig) -> Clock:
         seed=config.seed,
     )
     model = mlx.load(config.folder / "model", encoder)
-    start = config.from_adapter / artifacts.ADAPTERS if config.from_adapter else None
+    start = config.from_adapter / files.ADAPTERS if config.from_adapter else None
     trainer = mlx.Trainer(
         model, method, prompts, settings, config.steps, "", start and _without_base(start, config.folder)
     )
@@ -155,7 +156,7 @@ def _without_base(path: Path, folder: Path) -> Path:
 
 
 def _peer(config: RlConfig) -> Clock:
-    from finetune.backends.mlx.runtime import lanes, mx  # the BLAS, before mlx_lm
+    from finetune.backends.mlx.runtime import lanes, mx
 
     import mlx.optimizers as optim  # isort: skip
     import numpy
@@ -171,9 +172,9 @@ def _peer(config: RlConfig) -> Clock:
     model.freeze()
     utils.linear_to_lora_layers(model, len(model.layers), dict(_LORA))
     if config.from_adapter:
-        model.load_weights(str(config.from_adapter / artifacts.ADAPTERS), strict=False)
+        model.load_weights(str(config.from_adapter / files.ADAPTERS), strict=False)
     mx.eval(model.parameters())
-    rows = [row for _, row in artifacts.read_jsonl(config.folder / "data" / "train.jsonl")]
+    rows = [row for _, row in files.read_jsonl(config.folder / "data" / "train.jsonl")]
     dataset = []
     for row in rows:
         *prompt, answer = row["messages"]
@@ -264,13 +265,13 @@ def main(config: RlConfig) -> None:
         values = [figures[key] for figures in medians.values()]
         print(f"{label:<40}" + "".join(f"{value:>14.4g}" for value in values) + f"{values[0] / values[1]:>10.2f}")
     if config.json:
-        artifacts.write_json(config.json, record)
+        files.write_json(config.json, record)
 
 
 def _turn(config: RlConfig) -> dict[str, float]:
     flags = ["--trainer", str(config.trainer), "--folder", str(config.folder), "--seed", str(config.seed)]
     for name in ("steps", "batch_size", "group_size", "max_tokens"):
-        flags += [cli.flag(name), str(getattr(config, name))]
+        flags += [flag(name), str(getattr(config, name))]
     if config.from_adapter:
         flags += ["--from-adapter", str(config.from_adapter)]
     started = time.monotonic()
@@ -281,7 +282,7 @@ def _turn(config: RlConfig) -> dict[str, float]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-run = partial(cli.run, choices={"trainers": TRAINERS})
+run = partial(command_line.run, choices={"trainers": TRAINERS})
 
 if __name__ == "__main__":
     run(main, RlConfig)

@@ -18,17 +18,18 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from finetune import inputs, scripts  # noqa: E402
-from finetune.artifacts import ADAPTERS  # noqa: E402
+from finetune import scripts  # noqa: E402
 from finetune.backends import load_backend  # noqa: E402
-from finetune.config import TrainingConfig  # noqa: E402
 from finetune.methods import METHODS  # noqa: E402
-from finetune.models import fingerprint  # noqa: E402
-from finetune.progress import Progress  # noqa: E402
-from finetune.rewards import open_judge  # noqa: E402
-from finetune.rollouts import RolloutSource  # noqa: E402
+from finetune.models.fingerprint import fingerprint  # noqa: E402
+from finetune.records.files import ADAPTERS  # noqa: E402
+from finetune.rollouts.groups import RolloutSource  # noqa: E402
+from finetune.rollouts.rewards import open_judge  # noqa: E402
+from finetune.settings.config import TrainingConfig  # noqa: E402
 from finetune.tasks import TASKS  # noqa: E402
-from finetune.validation import mean_reward  # noqa: E402
+from finetune.terminal import Progress  # noqa: E402
+from finetune.training import inputs  # noqa: E402
+from finetune.training.validation import mean_reward  # noqa: E402
 
 _ROLLOUTS = 12
 _MOVES = (("plain", 0.5), ("plain", 1.0), ("plain", -1.0), ("Adam's", 0.5), ("Adam's", 1.0))  # direction, length

@@ -22,8 +22,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from finetune.sql import SqlJudge
-from finetune.sql.execution import Row, SqlWorker, Value
+from finetune.tasks.sql.judging import SqlJudge
+from finetune.tasks.sql.judging.execution import Row, SqlWorker, Value
 
 COMPARISONS: dict[type[exp.Binary], list[type[exp.Binary]]] = {
     exp.EQ: [exp.NEQ, exp.GTE, exp.Like],

@@ -17,9 +17,10 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from finetune import artifacts, cli  # noqa: E402
-from finetune.cli import option  # noqa: E402
-from finetune.config import TrainingConfig  # noqa: E402
+from finetune.records import files  # noqa: E402
+from finetune.settings import command_line  # noqa: E402
+from finetune.settings.config import TrainingConfig  # noqa: E402
+from finetune.settings.fields import option  # noqa: E402
 
 _LENGTHS, _BATCHES = (128, 256, 512, 1024, 2048), (1, 2, 4, 8)
 
@@ -55,7 +56,7 @@ def main(config: MemoryConfig) -> None:
     for name, peak in others.items():
         print(f"{name:<36}{peak:>10.0f}")
     if config.json:
-        artifacts.write_json(config.json, {"title": title, "grid": grid, "others": others})
+        files.write_json(config.json, {"title": title, "grid": grid, "others": others})
 
 
 def _measured(config: MemoryConfig, length: int, batch: int, learned: int | None = None, rows: int = 0) -> float:
@@ -72,9 +73,9 @@ def _measured(config: MemoryConfig, length: int, batch: int, learned: int | None
 def _peak_mb(config: MemoryConfig, length: int, batch: int, learned: int, rows: int) -> float:
     from finetune.backends import mlx
     from finetune.backends.mlx.runtime import mx
-    from finetune.encoding import ChatEncoder, Example
     from finetune.methods import METHODS
-    from finetune.models import find_model
+    from finetune.models.encoder import ChatEncoder, Example
+    from finetune.models.find import find_model
 
     folder = find_model(config.model, lambda line: None).path
     model = mlx.load(folder, ChatEncoder(folder))
@@ -92,4 +93,4 @@ def _peak_mb(config: MemoryConfig, length: int, batch: int, learned: int, rows: 
 
 
 if __name__ == "__main__":
-    cli.run(main, MemoryConfig)
+    command_line.run(main, MemoryConfig)

@@ -11,9 +11,9 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from finetune import artifacts  # noqa: E402
-from finetune.cli import option  # noqa: E402
-from finetune.config import TrainingConfig  # noqa: E402
+from finetune.records import files  # noqa: E402
+from finetune.settings.config import TrainingConfig  # noqa: E402
+from finetune.settings.fields import option  # noqa: E402
 
 WARM = 3  # steps at the start of a turn that are not counted
 _MOST_TOKENS = 1024  # of a row
@@ -61,7 +61,7 @@ def settings(config: TurnConfig) -> TrainingConfig:
 
 def examples(folder: Path) -> tuple[Any, list[Any], list[Any]]:
     """The encoder of the folder's model, and its training and validation rows as the model sees them."""
-    from finetune.encoding import ChatEncoder
+    from finetune.models.encoder import ChatEncoder
 
     encoder = ChatEncoder(folder / "model")
     return encoder, encoded(folder, "train", encoder)[0], encoded(folder, "valid", encoder)[0]
@@ -69,9 +69,9 @@ def examples(folder: Path) -> tuple[Any, list[Any], list[Any]]:
 
 def encoded(folder: Path, split: str, encoder: Any) -> tuple[list[Any], list[list[dict[str, str]]]]:
     """The rows of a split as the model sees them, but for those that are too long, and their messages."""
-    from finetune.row_examples import encode_rows
+    from finetune.models.examples import encode_rows
 
     path = folder / "data" / f"{split}.jsonl"
-    rows = artifacts.read_jsonl(path)
+    rows = files.read_jsonl(path)
     found, too_long = encode_rows(encoder, rows, path, _MOST_TOKENS)
     return found, [row["messages"] for line, row in rows if line not in too_long]

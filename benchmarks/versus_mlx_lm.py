@@ -26,8 +26,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.turns import start  # noqa: E402
-from finetune import artifacts, cli, machine  # noqa: E402
-from finetune.cli import option  # noqa: E402
+from finetune.records import files, machine  # noqa: E402
+from finetune.settings import command_line  # noqa: E402
+from finetune.settings.fields import option  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def main(config: VersusConfig) -> None:
     record = _compared(config, found)
     _print(record)
     if config.json:
-        artifacts.write_json(config.json, record)
+        files.write_json(config.json, record)
 
 
 def prepare(model: str, rows: str, sample_size: int, folder: Path, *flags: str) -> None:
@@ -69,7 +70,7 @@ def prepare(model: str, rows: str, sample_size: int, folder: Path, *flags: str) 
     subprocess.run(command, check=True, capture_output=True)
 
     from finetune.backends.mlx.runtime import mx  # isort: skip
-    from finetune.models import find_model
+    from finetune.models.find import find_model
 
     source = find_model(model, print).path
     (folder / "model").mkdir()
@@ -155,4 +156,4 @@ def _print(record: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, VersusConfig)
+    command_line.run(main, VersusConfig)

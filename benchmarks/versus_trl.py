@@ -28,8 +28,10 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.trl_trainers import TRAINERS  # noqa: E402
 from benchmarks.turns import start  # noqa: E402
 from benchmarks.versus_mlx_lm import prepare  # noqa: E402
-from finetune import artifacts, cli, machine  # noqa: E402
-from finetune.cli import UserError, option  # noqa: E402
+from finetune.errors import UserError  # noqa: E402
+from finetune.records import files, machine  # noqa: E402
+from finetune.settings import command_line  # noqa: E402
+from finetune.settings.fields import option  # noqa: E402
 
 _PEER = "trl"  # what the ratios are to
 _NAMES = {
@@ -83,7 +85,7 @@ def main(config: VersusConfig) -> None:
     }
     _print(record)
     if config.json:
-        artifacts.write_json(config.json, record)
+        files.write_json(config.json, record)
 
 
 def _medians(turns: list[dict[str, Any]]) -> dict[str, float]:
@@ -112,4 +114,4 @@ def _cell(medians: dict[str, dict[str, float]], trainer: str, key: str) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, VersusConfig)
+    command_line.run(main, VersusConfig)

@@ -15,12 +15,14 @@ if sys.version_info < (3, 11):  # noqa: UP036  before the imports below, which a
 from dataclasses import dataclass
 from importlib import import_module
 
-from finetune import __version__, cli
+from finetune import __version__
+from finetune.errors import UserError
+from finetune.settings import command_line
 
 COMMANDS = {  # each has a main and a Config, and CHOICES where a flag takes a name
-    "doctor": "finetune.doctor.command",
-    "models": "finetune.model_cache",
-    "convert-adapter": "finetune.adapter_conversion.command",
+    "doctor": "finetune.commands.doctor.command",
+    "models": "finetune.commands.models",
+    "convert-adapter": "finetune.commands.convert_adapter",
 }
 
 
@@ -34,21 +36,21 @@ def main() -> None:
     if name in COMMANDS:
         command = import_module(COMMANDS[name])
         sys.argv[0] = f"python -m finetune {name}"
-        cli.run(command.main, command.Config, choices=getattr(command, "CHOICES", None), argv=argv)
+        command_line.run(command.main, command.Config, choices=getattr(command, "CHOICES", None), argv=argv)
 
     def other(_: NoFlags) -> None:
         if name == "completion":
-            from finetune import completion
+            from finetune.commands import completion
 
             print(completion.script(argv[0] if len(argv) == 1 else " ".join(argv)))
         elif name == "--version":
             print(f"finetune {__version__}")
         elif name in ("-h", "--help"):
-            print(cli.fitted(__doc__ or "", max(40, shutil.get_terminal_size().columns)))
+            print(command_line.fitted(__doc__ or "", max(40, shutil.get_terminal_size().columns)))
         else:
-            raise cli.UserError(f"there is no command {name!r} (choose from {', '.join([*COMMANDS, 'completion'])})")
+            raise UserError(f"there is no command {name!r} (choose from {', '.join([*COMMANDS, 'completion'])})")
 
-    cli.run(other, NoFlags, argv=[])
+    command_line.run(other, NoFlags, argv=[])
 
 
 if __name__ == "__main__":

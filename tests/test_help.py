@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import finetune
-from finetune import completion
-from finetune.cli import UserError
+from finetune.commands import completion
+from finetune.errors import UserError
 from flags_page import PAGE, ROOT, SCRIPTS, page, said
 
 

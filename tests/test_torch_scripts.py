@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from finetune import artifacts
+from finetune.records import files
 
 pytest.importorskip("trl", reason="PyTorch, PEFT and TRL are not installed (run: make setup-torch)")
 
@@ -62,11 +62,11 @@ def test_a_killed_run_ends_with_the_same_adapters(folder: Path, tiny_model: Path
     refused = run(folder, "train.py", "--resume", "--adapter-path", "killed", "--backend", "mlx", code=3)
     assert "--backend torch, now mlx" in refused
     assert "Going on after step" in run(folder, "train.py", "--resume", "--adapter-path", "killed")
-    whole, again = (load_file(folder / name / artifacts.PEFT_ADAPTERS) for name in ("whole", "killed"))
+    whole, again = (load_file(folder / name / files.PEFT_ADAPTERS) for name in ("whole", "killed"))
     assert whole.keys() == again.keys() and all((whole[name] == again[name]).all() for name in whole)
     losses = [
         [(row["step"], row.get("loss"), row.get("valid_loss")) for row in map(json.loads, lines)]
-        for lines in ((folder / name / artifacts.METRICS).read_text().splitlines() for name in ("whole", "killed"))
+        for lines in ((folder / name / files.METRICS).read_text().splitlines() for name in ("whole", "killed"))
     ]
     assert losses[0] == losses[1] and {40} == {row[0] for row in losses[0][-2:]}
 
@@ -84,7 +84,7 @@ def test_the_later_stages_take_the_backend_from_the_record(folder: Path) -> None
         "--no-general",
     )
     assert "PyTorch" in said and "Verdict" in said
-    record = json.loads((folder / "results" / artifacts.EVALUATION).read_text())
+    record = json.loads((folder / "results" / files.EVALUATION).read_text())
     assert record["tuned"]["loss_per_token"] < record["base"]["loss_per_token"] - 1
     said = run(
         folder,
@@ -98,9 +98,9 @@ def test_the_later_stages_take_the_backend_from_the_record(folder: Path) -> None
         "--max-tokens",
         "8",
     )
-    benchmark = json.loads((folder / "results" / artifacts.BENCHMARK).read_text())
+    benchmark = json.loads((folder / "results" / files.BENCHMARK).read_text())
     assert set(benchmark["speed"]) == {"base", "tuned", "fused"} and "PyTorch" in benchmark["device"]
-    assert (folder / "results" / artifacts.REPORT).stat().st_size > 10_000
+    assert (folder / "results" / files.REPORT).stat().st_size > 10_000
 
 
 def test_what_torch_does_not_have_is_refused_before_a_model_is_loaded(folder: Path) -> None:
@@ -119,7 +119,7 @@ def test_reinforcement_and_own_pairs(folder: Path, tiny_model: Path) -> None:
     assert "Reward" in said and "Memory" in said
     said = run(folder, "train.py", *flags)
     assert "PyTorch" in said and "step 4: validation reward" in said and "drawing answers" in said
-    record = json.loads((folder / "rl" / artifacts.RUN_RECORD).read_text())
+    record = json.loads((folder / "rl" / files.RUN_RECORD).read_text())
     assert record["config"]["method"] == "grpo" and record["result"]["steps"] == 4
     # answers of a model this small never end, and of those no pairs are made
     options = "--type preference --from-adapter whole --answers 3 --max-tokens 6 --output-dir pairs"

@@ -8,8 +8,9 @@ from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from types import ModuleType
 
-from finetune.cli import UserError, flag
-from finetune.config import TrainingConfig
+from finetune.errors import UserError
+from finetune.settings.config import TrainingConfig
+from finetune.settings.fields import flag
 
 # Read when PyTorch is imported, which others do too. Threads that wait for each other by spinning take the cores from whatever
 # else runs: beside another program a step took five times as long.

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from finetune.backends.base import Footprint, Step
-from finetune.cli import UserError
-from finetune.config import TrainingConfig
-from finetune.encoding import Example
+from finetune.backends.interface import Footprint, Step
+from finetune.errors import UserError
 from finetune.methods import Method
+from finetune.models.encoder import Example
+from finetune.settings.config import TrainingConfig
 
 # steps never meet in memory in quite the same way: the farther apart the two models, the less that counts
 _MORE_LAYERS = (6, 4, 2)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from finetune.config import TrainingConfig
-from finetune.encoding import Example
-from finetune.row_examples import Encode, whole_conversations
+from finetune.models.encoder import Example
+from finetune.models.examples import Encode, whole_conversations
+from finetune.settings.config import TrainingConfig
 
 _BATCHES_PER_BUCKET = 16  # rows of this many batches are sorted by length together: little padding, still well mixed
 

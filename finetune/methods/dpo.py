@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from finetune.config import TrainingConfig
-from finetune.encoding import Example
 from finetune.methods import pairs
 from finetune.methods.base import Loss, Method
+from finetune.models.encoder import Example
+from finetune.settings.config import TrainingConfig
 
 REFERENCE = "reference"  # the term: log-probability of the answer under q, summed
 

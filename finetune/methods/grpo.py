@@ -17,10 +17,10 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from finetune.config import TrainingConfig
-from finetune.encoding import ChatEncoder, Example
 from finetune.methods.base import Loss, Method
-from finetune.row_examples import Encoded
+from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.examples import Encoded
+from finetune.settings.config import TrainingConfig
 
 ADVANTAGE, OLD, REFERENCE = "advantage", "old", "reference"  # the terms; the last two lists of one a learned token
 _LEAST_DEVIATION = 1e-4

@@ -8,10 +8,10 @@ With P = exp(mean log-probability of an answer's tokens) and odds = P / (1 - P),
 from collections.abc import Sequence
 from typing import Any
 
-from finetune.config import TrainingConfig
-from finetune.encoding import Example
 from finetune.methods import pairs
 from finetune.methods.base import Loss, Method
+from finetune.models.encoder import Example
+from finetune.settings.config import TrainingConfig
 
 _CERTAIN = -1e-6  # the highest log P: of one that is certain the odds are without bound
 

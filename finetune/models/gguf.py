@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.cli import UserError
+from finetune.errors import UserError
 from finetune.models.gguf_tokenizer import write_tokenizer
 
 if TYPE_CHECKING:

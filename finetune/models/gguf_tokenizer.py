@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.cli import UserError
+from finetune.errors import UserError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

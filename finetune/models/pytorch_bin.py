@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune import artifacts
-from finetune.cli import UserError, first_line
+from finetune.errors import UserError, first_line
+from finetune.records import files as artifacts
 
 if TYPE_CHECKING:
     import torch

@@ -3,8 +3,8 @@
 import re
 from contextlib import nullcontext
 
-from finetune.artifacts import Row
-from finetune.rows import formats
+from finetune.records.files import Row
+from finetune.tasks import conversations
 from finetune.tasks.base import Score, Task
 from finetune.tasks.text_overlap import rouge_l, token_f1
 
@@ -51,8 +51,8 @@ CHAT = Task(
     required=(),
     optional=(),
     aliases={},
-    to_messages=formats.to_messages,
-    kept=formats.without_source,
+    to_messages=conversations.to_messages,
+    kept=conversations.without_source,
     open_scorer=lambda: nullcontext(score),
     builtin=None,
     split_rule=None,

@@ -7,9 +7,10 @@ and the text of the worse one as ``rejected``.
 
 from typing import Any
 
-from finetune.artifacts import Row
-from finetune.encoding import Message
-from finetune.rows import RowKind, formats
+from finetune.models.encoder import Message
+from finetune.records.files import Row
+from finetune.tasks import conversations
+from finetune.tasks.base import RowKind
 
 FIELDS = ("prompt", "chosen", "rejected")
 
@@ -22,7 +23,7 @@ def _conversation(row: Row, side: str) -> list[Message]:
             raise ValueError(f"no text in {side}")
         answer = [{"role": "assistant", "content": answer}]
     elif not isinstance(answer, list):
-        raise ValueError(f"no {side} answer (fields: {formats.named(row)}; known: {', '.join(FIELDS)})")
+        raise ValueError(f"no {side} answer (fields: {conversations.named(row)}; known: {', '.join(FIELDS)})")
     prompt: Any = row.get("prompt") or []
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
@@ -32,7 +33,7 @@ def _conversation(row: Row, side: str) -> list[Message]:
         raise ValueError(f"prompt is {type(prompt).__name__}, not text or messages")
     if len(answer) == 1:
         answer = [*prompt, *answer]
-    messages = formats.to_messages({"messages": answer})
+    messages = conversations.to_messages({"messages": answer})
     if messages[-1]["role"] != "assistant":
         raise ValueError(f"{side} does not end with a message of the assistant")
     return messages

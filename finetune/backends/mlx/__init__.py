@@ -1,6 +1,7 @@
 """LoRA on MLX: Metal on Apple Silicon, CUDA, or the CPU."""
 
-from finetune.backends.mlx.runtime import describe, is_leader  # isort: skip  the first import of MLX
+from finetune.backends.mlx.runtime import describe  # isort: skip  the first import of MLX
+from finetune.backends.mlx.runtime import is_leader  # isort: skip  the first import of MLX
 from finetune.backends.mlx.adapters import FORMAT
 from finetune.backends.mlx.footprint import footprint, held_mb
 from finetune.backends.mlx.model import MlxModel, load, memory_mb, peak_memory_mb, reset_peak_memory

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from finetune import artifacts
-from finetune.backends.base import MOST_COPIED_BYTES, AdapterFormat
+from finetune.backends.interface import MOST_COPIED_BYTES, AdapterFormat
 from finetune.backends.mlx.runtime import mx
-from finetune.cli import UserError, first_line
-from finetune.config import TrainingConfig
+from finetune.errors import UserError, first_line
+from finetune.records import files
+from finetune.settings.config import TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
 from mlx.utils import tree_flatten, tree_unflatten  # isort: skip
 
-FORMAT = AdapterFormat(artifacts.ADAPTERS, "model")
+FORMAT = AdapterFormat(files.ADAPTERS, "model")
 _LEAVES = {"lora_a", "lora_b", "m"}  # m: DoRA's magnitudes
 
 
@@ -67,7 +67,7 @@ def trainable(network: Any) -> dict[str, Any]:
 def save(arrays: Mapping[str, Any], path: Path, about: Mapping[str, str] | None = None) -> None:
     """Write arrays as safetensors, atomically, with ``about`` and a SHA-256 of their content in the metadata."""
     metadata = {"format": "mlx", **(about or {}), "sha256": digest(arrays)}
-    with artifacts.atomic(path) as temporary:
+    with files.atomic(path) as temporary:
         try:
             mx.save_safetensors(str(temporary), dict(arrays), metadata=metadata)
         except RuntimeError as error:  # how MLX says that the disk is full
@@ -181,18 +181,18 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[State
 
     ``base`` is the fingerprint of the model's weights; an adapter that names another was trained on another model.
     """
-    path = folder / artifacts.ADAPTERS
+    path = folder / files.ADAPTERS
     try:
-        wanted = json.loads((folder / artifacts.ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        wanted = json.loads((folder / files.ADAPTER_CONFIG).read_text(encoding="utf-8"))
         if wanted["num_layers"] == -1:  # how mlx_lm says all
             wanted["num_layers"] = len(network.layers)
         _check(network, wanted)
         attach(network, wanted)
     except FileNotFoundError:
-        raise UserError(f"{folder / artifacts.ADAPTER_CONFIG}: not found (run: python train.py)") from None
+        raise UserError(f"{folder / files.ADAPTER_CONFIG}: not found (run: python train.py)") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         why = " ".join(str(error).split())
-        raise UserError(f"{folder / artifacts.ADAPTER_CONFIG}: does not fit the model: {why}", exit_code=3) from None
+        raise UserError(f"{folder / files.ADAPTER_CONFIG}: does not fit the model: {why}", exit_code=3) from None
     arrays, metadata = read(path)
     if base is not None and metadata.get("base", base) != base:
         raise UserError(f"{path}: was trained on another model", exit_code=3)

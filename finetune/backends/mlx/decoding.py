@@ -10,7 +10,7 @@ from typing import Any
 
 from finetune.backends.mlx.cpu_math import exp
 from finetune.backends.mlx.runtime import lanes, mx
-from finetune.cli import UserError
+from finetune.errors import UserError
 
 _MOST_ROWS = 128  # at once: each step reads all weights, however many rows there are
 _CACHE_BYTES = 2e9  # of keys and values at once, prompts and answers at their longest

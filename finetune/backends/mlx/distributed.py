@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune.backends.mlx.runtime import mx
-from finetune.cli import UserError, first_line
+from finetune.errors import UserError, first_line
 
 
 class Ranks:

@@ -17,9 +17,9 @@ from finetune.backends.mlx.model import MlxModel
 from finetune.backends.mlx.optimizers import optimizer
 from finetune.backends.mlx.runtime import DTYPE, mx
 from finetune.backends.mlx.training import Trainer
-from finetune.cli import UserError, first_line
-from finetune.config import TrainingConfig
+from finetune.errors import UserError, first_line
 from finetune.methods import Method
+from finetune.settings.config import TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
 from mlx.utils import tree_flatten, tree_map  # isort: skip

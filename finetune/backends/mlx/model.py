@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from finetune.backends.mlx import adapters, cpu_math
-from finetune.backends.mlx.completion import collate, logprob_function, plain_head
 from finetune.backends.mlx.decoding import Decoder, Sampling
+from finetune.backends.mlx.logprobs import collate, logprob_function, plain_head
 from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
-from finetune.cli import UserError, first_line
-from finetune.encoding import ChatEncoder, Example, Message
-from finetune.evaluation import Answer
+from finetune.errors import UserError, first_line
+from finetune.evaluation.evaluate import Answer
 from finetune.methods.base import Drawn
+from finetune.models.encoder import ChatEncoder, Example, Message
 
 _LOSS_TOKENS = 2048  # of conversations whose loss is computed at once
 

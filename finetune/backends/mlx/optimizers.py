@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from finetune.backends.base import OPTIMIZERS
+from finetune.backends.interface import OPTIMIZERS
 from finetune.backends.mlx.runtime import mx  # noqa: F401  the first import of MLX
-from finetune.config import TrainingConfig
+from finetune.settings.config import TrainingConfig
 
 import mlx.optimizers as optim  # isort: skip
 

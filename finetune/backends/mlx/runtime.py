@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
-from finetune.cli import UserError
+from finetune.errors import UserError
 
 __all__ = [
     "BLAS",

@@ -8,21 +8,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.backends.base import Step
+from finetune.backends.interface import Step
 from finetune.backends.mlx import adapters, shared_prompts
-from finetune.backends.mlx.completion import collate, frozen_head, logprob_function
 from finetune.backends.mlx.distributed import Ranks
-from finetune.backends.mlx.low_rank import make_timely
+from finetune.backends.mlx.gradient_checkpointing import checkpoint_gradients
+from finetune.backends.mlx.logprobs import collate, frozen_head, logprob_function
+from finetune.backends.mlx.lora_gradients import make_timely
 from finetune.backends.mlx.model import MlxModel, peak_memory_mb
 from finetune.backends.mlx.optimizers import optimizer
-from finetune.backends.mlx.recomputing import checkpoint_gradients
 from finetune.backends.mlx.runtime import mx
-from finetune.cli import UserError
-from finetune.config import TrainingConfig
-from finetune.encoding import Example
+from finetune.errors import UserError
 from finetune.methods import Method, RowSource
 from finetune.methods.base import Drawn, Source
 from finetune.methods.schedules import SCHEDULES, learning_rate
+from finetune.models.encoder import Example
+from finetune.settings.config import TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
 import mlx.optimizers as optim  # isort: skip

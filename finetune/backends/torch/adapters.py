@@ -13,13 +13,13 @@ import safetensors.torch
 from peft.tuners.lora import LoraLayer
 from transformers.pytorch_utils import Conv1D
 
-from finetune import artifacts
-from finetune.backends.base import MOST_COPIED_BYTES, AdapterFormat
+from finetune.backends.interface import MOST_COPIED_BYTES, AdapterFormat
 from finetune.backends.torch.runtime import torch
-from finetune.cli import UserError, first_line
-from finetune.config import TrainingConfig
+from finetune.errors import UserError, first_line
+from finetune.records import files
+from finetune.settings.config import TrainingConfig
 
-FORMAT = AdapterFormat(artifacts.PEFT_ADAPTERS, "base_model_name_or_path")
+FORMAT = AdapterFormat(files.PEFT_ADAPTERS, "base_model_name_or_path")
 State = Literal["attached", "plain", "fused"]
 Plain = list[tuple[Any, Any]]  # layers with their own weights
 
@@ -88,7 +88,7 @@ def trained(model: peft.PeftModel) -> dict[str, Any]:
 def save(tensors: Mapping[str, Any], path: Path, about: Mapping[str, str] | None = None) -> None:
     """Write tensors as safetensors, atomically, with ``about`` and a SHA-256 of their content in the metadata."""
     metadata = {"format": "pt", **(about or {}), "sha256": digest(tensors)}
-    with artifacts.atomic(path) as temporary:
+    with files.atomic(path) as temporary:
         try:
             safetensors.torch.save_file(dict(tensors), str(temporary), metadata=metadata)
         except safetensors.SafetensorError as error:  # how it says that the disk is full
@@ -139,7 +139,7 @@ def load(network: Any, folder: Path, base: str | None = None) -> tuple[peft.Peft
 
     ``base`` is the fingerprint of the model's weights; an adapter that names another was trained on another model.
     """
-    path = folder / artifacts.ADAPTER_CONFIG
+    path = folder / files.ADAPTER_CONFIG
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["peft_type"] != "LORA":

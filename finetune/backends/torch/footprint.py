@@ -21,9 +21,9 @@ from finetune.backends.torch.memory import memory_mb, reset_peak_memory
 from finetune.backends.torch.model import TorchModel, refuse_mlx_quantised
 from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.backends.torch.training import Trainer, optimizer
-from finetune.cli import UserError, first_line
-from finetune.config import TrainingConfig
+from finetune.errors import UserError, first_line
 from finetune.methods import Method
+from finetune.settings.config import TrainingConfig
 
 
 class Probe:

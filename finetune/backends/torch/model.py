@@ -17,12 +17,12 @@ from transformers import (
 )
 
 from finetune.backends.torch import adapters
-from finetune.backends.torch.completion import collate, learned_logprobs
+from finetune.backends.torch.logprobs import collate, learned_logprobs
 from finetune.backends.torch.runtime import device, dtype, quiet, torch
-from finetune.cli import UserError, first_line
-from finetune.encoding import ChatEncoder, Example, Message
-from finetune.evaluation import Answer
+from finetune.errors import UserError, first_line
+from finetune.evaluation.evaluate import Answer
 from finetune.methods.base import Drawn
+from finetune.models.encoder import ChatEncoder, Example, Message
 
 _LOGITS_COPIES = 6  # of a row's last logits in float32, while a token is drawn
 _LOSS_TOKENS = 4096  # of conversations whose loss is computed at once

@@ -12,19 +12,19 @@ from typing import Any
 import transformers
 from transformers.optimization import Adafactor
 
-from finetune import artifacts
-from finetune.backends.base import Step
+from finetune.backends.interface import Step
 from finetune.backends.torch import adapters
-from finetune.backends.torch.completion import collate, has_plain_head, learned_logprobs
+from finetune.backends.torch.logprobs import collate, has_plain_head, learned_logprobs
 from finetune.backends.torch.memory import peak_memory_mb
 from finetune.backends.torch.model import TorchModel
 from finetune.backends.torch.runtime import device, processes, quiet, torch
-from finetune.cli import UserError
-from finetune.config import TrainingConfig
-from finetune.encoding import Example
+from finetune.errors import UserError
 from finetune.methods import Method, RowSource
 from finetune.methods.base import Drawn, Source
 from finetune.methods.schedules import SCHEDULES, learning_rate
+from finetune.models.encoder import Example
+from finetune.records import files
+from finetune.settings.config import TrainingConfig
 
 _OPTIMIZERS = {
     "adamw": torch.optim.AdamW,
@@ -217,7 +217,7 @@ class Trainer:
             self._resumed and self._sft.state.global_step < self.position.step
         ):  # TRL has not gone on, and loaded nothing
             for path in self._resumed.iterdir():
-                if path.name != artifacts.STATE_RECORD and not (folder / path.name).exists():
+                if path.name != files.STATE_RECORD and not (folder / path.name).exists():
                     shutil.copyfile(path, folder / path.name)
         else:
             self._sft.write_state(folder)
@@ -225,7 +225,7 @@ class Trainer:
 
     def restore(self, folder: Path, position: dict[str, Any]) -> None:
         """Go on from what ``save`` wrote; UserError (exit 3) where a file is damaged."""
-        path = folder / artifacts.PEFT_ADAPTERS
+        path = folder / files.PEFT_ADAPTERS
         adapters.put(self.peft_model, adapters.read(path)[0], path)
         position = dict(position)
         self.source.restore(position.pop("source", {}))
@@ -236,10 +236,10 @@ class Trainer:
 def _trl(model: Any, tokenizer: Any, method: Method, *arguments: Any) -> Any:
     """TRL takes two seconds, and only training needs it."""
     if method.rollouts:
-        from finetune.backends.torch.rollouts import TurnTrainer
+        from finetune.backends.torch.trl_rollouts import TurnTrainer
 
         return TurnTrainer(model, tokenizer, method, *arguments)
-    from finetune.backends.torch.sft import CompletionTrainer
+    from finetune.backends.torch.trl_trainer import CompletionTrainer
 
     return CompletionTrainer(model, tokenizer, method, *arguments)
 

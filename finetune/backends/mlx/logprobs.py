@@ -1,0 +1,232 @@
+"""Log-probabilities of the learned tokens alone: the output head never sees the other positions.
+
+Of a text-to-SQL row a fifth is learned; with Gemma's vocabulary of 262,144 the head is most of the work, and logits for
+every position are most of the memory.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from finetune.backends.mlx import shared_prompts
+from finetune.backends.mlx.cpu_math import exp
+from finetune.backends.mlx.runtime import ON_CPU, lanes, mx, with_gradient
+from finetune.backends.mlx.shared_prompts import SharedBatch
+from finetune.models.encoder import Example
+
+import mlx.nn as nn  # isort: skip  after the runtime
+
+_CHUNK_TOKENS = 256
+# logits in memory at once: many small operations cost more than what the cache saves
+_CHUNK_LOGITS = 2**21 if ON_CPU else 2**24
+
+
+@dataclass(frozen=True)
+class Batch:
+    inputs: Any  # [rows, length] token ids, padded on the right
+    positions: Any  # [learned] index of each learned token's predecessor in the flattened inputs
+    labels: Any  # [learned] the learned tokens
+
+    @property
+    def learned(self) -> int:
+        return int(self.labels.size)
+
+    @property
+    def size(self) -> int:
+        """Tokens that are computed."""
+        return int(self.inputs.size)
+
+
+Part = Batch | SharedBatch
+
+
+def collate(examples: Sequence[Example], share_prompts: bool = False) -> list[Part]:
+    """The rows in as many parts as the machine works on side by side, in their order; with ``share_prompts``, a prompt of
+    several neighbours once in each part, where that is less work."""
+    count = len(lanes(len(examples)))
+    groups = shared_prompts.grouped(examples) if share_prompts else []
+    if groups and shared_prompts.worth_it(groups):
+        return [shared_prompts.shared(part) for part in _divided(groups, count)]
+    share = -(-len(examples) // count)
+    return [_padded(examples[at : at + share]) for at in range(0, len(examples), share)]
+
+
+def _divided(groups: Sequence[list[Example]], count: int) -> list[list[list[Example]]]:
+    """``count`` parts of about the same work; a single group is divided itself."""
+    if len(groups) < count:
+        (group, *others) = groups
+        half = len(group) // 2
+        groups = [group[:half], group[half:], *others] if half else groups
+    total, done = shared_prompts.cost(groups), 0
+    parts: list[list[list[Example]]] = [[]]
+    for group in groups:
+        if parts[-1] and len(parts) < count and done >= total * len(parts) / count:
+            parts.append([])
+        parts[-1].append(group)
+        done += shared_prompts.cost([group])
+    return parts
+
+
+def _padded(examples: Sequence[Example]) -> Batch:
+    length = max(len(example.tokens) for example in examples) - 1
+    inputs, positions, labels = [], [], []
+    for row, example in enumerate(examples):
+        # causal attention: what stands right of a token cannot change it, so padding needs no mask
+        inputs.append(example.tokens[:-1] + [0] * (length + 1 - len(example.tokens)))
+        for at in range(1, len(example.tokens)):
+            if example.loss_mask[at]:
+                positions.append(row * length + at - 1)
+                labels.append(example.tokens[at])
+    return Batch(mx.array(inputs), mx.array(positions), mx.array(labels))
+
+
+def logprob_function(network: Any, temperature: float = 1.0) -> Callable[[Any, list[Part]], Any]:
+    """A function (network, parts of a batch) -> log-probabilities [learned] of all parts, float32; those of what is sampled at
+    ``temperature``.
+
+    It runs trunk and head apart where the head is a frozen matrix, quantised or not, and ``head(trunk(x)) == network(x)``;
+    any other model (one with soft-capped logits, say) gets its own full logits.
+    """
+    head = frozen_head(network)
+    head_logprobs = _head_logprobs(head) if head else None
+
+    def given(model: Any, batch: Part) -> Any:
+        if isinstance(batch, SharedBatch):
+            return shared_prompts.run(model, batch, len(network.layers))
+        return model(batch.inputs)
+
+    def of_part(network: Any, batch: Part) -> Any:
+        if head_logprobs is not None:
+            hidden = given(network.model, batch)
+            hidden = hidden.reshape(-1, hidden.shape[-1])[batch.positions]
+            return head_logprobs(hidden if temperature == 1 else hidden / temperature, batch.labels)
+        logits = given(network, batch)
+        logits = logits.reshape(-1, logits.shape[-1])[batch.positions].astype(mx.float32)
+        return _chosen(logits / temperature, batch.labels)
+
+    def logprobs(network: Any, batches: list[Part]) -> Any:
+        parts = []
+        for lane, batch in zip(lanes(len(batches)), batches, strict=True):
+            with mx.stream(lane):  # the gradient runs where its forward operation ran
+                parts.append(of_part(network, batch))
+        return mx.concatenate(parts)
+
+    return logprobs
+
+
+@dataclass(frozen=True)
+class Head:
+    """An output head whose logits are ``hidden @ rows(slice(None)).T``."""
+
+    vocabulary: int
+    rows: Callable[[Any], Any]  # [n, size] float rows of the matrix, for a slice or an array of indices
+
+
+def plain_head(network: Any) -> Any | None:
+    """The float weight [vocabulary, size] of a head as in ``frozen_head``; None for any other."""
+    return _module(network).weight if frozen_head(network) and type(_module(network)) in _PLAIN else None
+
+
+def frozen_head(network: Any) -> Head | None:
+    """The head of a network, where it is a matrix that is not trained and nothing comes after it; None for any other."""
+    module = _module(network)
+    if type(module) not in (*_PLAIN, *_QUANTISED) or "bias" in module or "weight" in module.trainable_parameters():
+        return None
+    probe = mx.array([[1, 2, 3]])
+    hidden = network.model(probe)
+    # by the very operation of the network: in half precision another one would differ by its rounding
+    if type(module) in _PLAIN:
+        logits, rows = hidden @ module.weight.T, module.weight.__getitem__
+    else:
+        logits = mx.quantized_matmul(
+            hidden, module.weight, module.scales, module.get("biases"), transpose=True, **_quantisation(module)
+        )
+        rows = partial(_dequantised, module)
+    equal = mx.allclose(logits, network(probe), rtol=1e-4, atol=1e-4)
+    return Head(module.weight.shape[0], rows) if equal.item() else None
+
+
+_PLAIN = (nn.Linear, nn.Embedding)
+_QUANTISED = (nn.QuantizedLinear, nn.QuantizedEmbedding)
+
+
+def _module(network: Any) -> Any:
+    trunk: Any = getattr(network, "model", None)
+    return getattr(network, "lm_head", None) or getattr(trunk, "embed_tokens", None)
+
+
+def _dequantised(module: Any, index: Any) -> Any:
+    biases = module.get("biases")
+    return mx.dequantize(
+        module.weight[index],
+        module.scales[index],
+        None if biases is None else biases[index],
+        **_quantisation(module),
+    )
+
+
+def _quantisation(module: Any) -> dict[str, Any]:
+    return {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}
+
+
+def _chosen(logits: Any, labels: Any) -> Any:
+    """Log-probability [tokens] of each label under its row of logits [tokens, vocabulary]."""
+    peak = mx.stop_gradient(logits.max(axis=-1, keepdims=True))
+    totals = (peak + mx.log(_sum(mx.exp(logits - peak)))).squeeze(-1)
+    return mx.take_along_axis(logits, labels[:, None], axis=-1).squeeze(-1) - totals
+
+
+def _sum(rows: Any) -> Any:
+    """Of each row [rows, n] -> [rows, 1], as a matrix product: on the CPU MLX's own sum adds one value after the other, and of
+    the small ones of a vocabulary a part is lost (5e-4 of the sum over 49,152)."""
+    return rows @ mx.ones((rows.shape[-1], 1), rows.dtype)
+
+
+def _backward(primals: Any, cotangents: Any, outputs: Any) -> tuple[Any, Any]:
+    hidden, labels = primals
+    return (cotangents[0][:, None] * outputs[1]).astype(hidden.dtype), mx.zeros_like(labels)
+
+
+def _head_logprobs(head: Head) -> Callable[[Any, Any], Any]:
+    """A function (hidden [tokens, size], labels [tokens]) -> log-probabilities [tokens] of the labels.
+
+    No array of [tokens, vocabulary] is ever made: the vocabulary is walked through in pieces, with a running maximum (arXiv
+    2411.09009, section 4), and the gradient is summed in the same walk from the same exponentials, as Liger Kernel does
+    (arXiv 2410.10989, section 3.2). Because the loss may weigh tokens as it likes, what is kept is the gradient of each
+    token's own log-probability.
+    """
+
+    @with_gradient(_backward)
+    def walk(hidden: Any, labels: Any) -> tuple[Any, Any]:
+        """Log-probabilities [tokens] and their gradients with respect to ``hidden`` [tokens, size]."""
+        logprobs: list[Any] = []
+        gradients: list[Any] = []
+        for at in range(0, labels.size, _CHUNK_TOKENS):
+            chunk = hidden[at : at + _CHUNK_TOKENS]
+            chunk = mx.depends(chunk, gradients[-1]) if gradients else chunk
+            found, gradient = _walk(head, chunk, labels[at : at + _CHUNK_TOKENS])
+            logprobs.append(found)
+            gradients.append(gradient)
+        return mx.concatenate(logprobs), mx.concatenate(gradients)
+
+    return lambda hidden, labels: walk(hidden, labels)[0]
+
+
+def _walk(head: Head, hidden: Any, labels: Any) -> tuple[Any, Any]:
+    step = max(1, _CHUNK_LOGITS // labels.size)
+    peak = mx.full((labels.size, 1), -mx.inf)
+    total = mx.zeros((labels.size, 1))
+    mean = mx.zeros(hidden.shape)  # of the matrix's rows under the softmax, times total
+    for at in range(0, head.vocabulary, step):
+        # one piece after the other, or the logits of all would be in memory together
+        piece, now = head.rows(slice(at, at + step)), mx.depends(hidden, mean)
+        logits = (now @ piece.T).astype(mx.float32)
+        higher = mx.maximum(peak, logits.max(axis=-1, keepdims=True))
+        exponentials, shrink = exp(logits - higher), mx.exp(peak - higher)
+        total = total * shrink + _sum(exponentials)
+        mean = mean * shrink + (exponentials.astype(piece.dtype) @ piece).astype(mx.float32)
+        peak = higher
+    wanted = head.rows(labels).astype(mx.float32)
+    logprobs = (hidden.astype(mx.float32) * wanted).sum(axis=-1) - (peak + mx.log(total)).squeeze(-1)
+    return logprobs, wanted - mean / total

@@ -1,0 +1,226 @@
+"""TRL's SFTTrainer over our token ids, masks and batches: the loop, the steps, mixed precision and the states are TRL's."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from torch.utils.data import DataLoader, Sampler
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
+from trl import SFTConfig, SFTTrainer
+
+from finetune.backends.torch.logprobs import collate, learned_logprobs
+from finetune.backends.torch.runtime import device, dtype, processes, torch
+from finetune.methods import Method
+from finetune.methods.base import Turn
+from finetune.models.encoder import Example
+from finetune.settings.config import TrainingConfig
+
+NextTurn = Callable[[int], Turn | None]  # of a step counted from 0; None where somebody asked to stop
+
+
+class CompletionTrainer(SFTTrainer):
+    """``method`` gives the batches of an epoch and the loss of their learned tokens, as on MLX."""
+
+    loss_is_scaled_for_ga = True  # over all batches of a step: see ``compute_loss``
+    control: TrainerControl  # of what happens next; TRL's callbacks change it
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        method: Method,
+        rows: Sequence[Example],
+        config: TrainingConfig,
+        steps: int,
+        optimizers: tuple[Any, Any],
+    ):
+        half = {torch.bfloat16: {"bf16": True}, torch.float16: {"fp16": True}}.get(
+            dtype(), {"bf16": False, "fp16": False}
+        )
+        arguments = SFTConfig(
+            output_dir=str(config.adapter_path),  # nothing is written there: states are saved where they belong
+            max_steps=steps,
+            per_device_train_batch_size=config.batch_size,
+            gradient_accumulation_steps=1 if method.rollouts else config.grad_accumulation,
+            learning_rate=config.learning_rate,
+            max_grad_norm=config.max_grad_norm,
+            gradient_checkpointing=config.grad_checkpoint,
+            gradient_checkpointing_kwargs={"use_reentrant": False} if config.grad_checkpoint else None,
+            use_cpu=device().type == "cpu",
+            seed=config.seed,
+            max_length=None,
+            dataset_kwargs={"skip_prepare_dataset": True},
+            remove_unused_columns=False,
+            dataloader_pin_memory=device().type == "cuda",
+            ddp_find_unused_parameters=False,
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            save_strategy="no",
+            eval_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            **half,
+        )
+        if arguments.n_gpu > 1:  # several GPUs need a process each (accelerate launch); one process takes the first
+            arguments._n_gpu = 1
+        self._method, self._rows, self._config = method, rows, config
+        # of this process's batches, since it was last emptied
+        self.seen = {"loss": 0.0, "weight": 0.0, "tokens": 0.0, "learned": 0.0}
+        self.figures: dict[str, list[float]] = {}  # the same: of each a sum and what it is divided by
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_dict({"labels": [0] * len(rows)}),  # the loader below has the rows themselves
+            data_collator=collate,
+            processing_class=tokenizer,
+            optimizers=optimizers,
+        )
+        self.remove_callback(PrinterCallback)
+        self.model_accepts_loss_kwargs = True  # so that the learned tokens of a step are counted, whatever the model
+        _add_learned_logprobs(self.model.get_base_model(), method.temperature(config))
+
+    def listen(self, turn: NextTurn, on_step: Callable[[int, float, float], bool], stop: Callable[[], bool]) -> None:
+        """``turn`` says what a step takes. After each step ``on_step`` hears its number, the norm of the gradient and the
+        learning rate, and says whether to go on; ``stop`` is asked between the batches of a step."""
+        self._next_turn, self._stop = turn, stop
+        self.remove_callback(_Reporter)
+        self.add_callback(_Reporter(on_step, stop))
+
+    def taken(self, step: int) -> Turn | None:
+        """What the step that is just done, counted from 0, has computed."""
+        return self._next_turn(step)
+
+    def get_train_dataloader(self) -> DataLoader:
+        return _Loader(
+            self._rows, batch_sampler=_Batches(self._method, self._rows, self._config), collate_fn=with_examples
+        )
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The method's loss over the learned tokens, divided by those of the whole step, in all processes."""
+        examples = inputs.pop("examples")
+        logprobs = model(**inputs, only_learned=True)  # through the wrapper that adds up what several processes found
+        if not examples:  # of this process; the others wait for it
+            return logprobs.sum() * 0.0
+        with logprobs.device:  # where the loss makes its constants
+            total, weight, figures = self._method.loss(torch, logprobs, examples, self._config)
+        self.seen["loss"] += float(total.detach())
+        self.seen["weight"] += weight
+        self.seen["learned"] += len(logprobs)
+        for name, (value, count) in figures.items():
+            before = self.figures.get(name, [0.0, 0.0])
+            self.figures[name] = [before[0] + float(value.detach()), before[1] + count]
+        self.seen["tokens"] += inputs["input_ids"][:, 1:].numel() if weight else 0
+        return total / num_items_in_batch * processes()  # their gradients are averaged afterwards
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, on: Any) -> tuple[list[Any], Any]:
+        """The batches of a step, and the weight of its loss in all processes: for TRL always its learned tokens."""
+        samples, count = super().get_batch_samples(epoch_iterator, num_batches, on)
+        if self._method.width == 1:
+            return samples, count
+        rows = sum(self._method.rows(batch["examples"]) for batch in samples)
+        return samples, self.accelerator.gather(torch.tensor([rows], device=on)).sum()
+
+    def take(self, rows: Sequence[Example]) -> None:
+        """Train on other rows, as many as before."""
+        self._rows = rows
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """To the callback alone: the metrics file is not TRL's, and its history of all steps would grow in each state."""
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
+
+    def store_flos(self) -> None:
+        """Nothing: nobody asks for them, and to add them up all processes would have to save a state together."""
+
+    def create_model_card(self, **named: Any) -> None:
+        """None: run.json says what made the adapters."""
+
+    def _send_telemetry(self) -> None:
+        """Nothing is sent: TRL would tell the Hub of each training."""
+
+    def let_go_of_processes(self) -> None:
+        """Give up the wrapper that adds up gradients: held until the end of the process, its threads would abort that."""
+        self.accelerator.free_memory()
+        self.model_wrapped = self.model
+
+    def write_state(self, folder: Path) -> None:
+        """What ``train(resume_from_checkpoint=folder)`` needs: weights, optimizer, schedule, randomness, step."""
+        self.args.output_dir = str(folder)
+        self.control.should_training_stop = False  # it stops now, not when the run goes on
+        self._save_checkpoint(self.model, trial=None)
+        made = folder / f"checkpoint-{self.state.global_step}"
+        for path in made.iterdir():
+            if path.name not in ("training_args.bin", "README.md"):  # a pickle that is never read
+                path.rename(folder / path.name)
+            else:
+                path.unlink()
+        made.rmdir()
+
+
+def _add_learned_logprobs(network: Any, temperature: float) -> None:
+    """Let ``network(**batch, only_learned=True)`` give the log-probabilities of the learned tokens."""
+    plain = network.forward
+
+    @functools.wraps(type(network).forward)
+    def forward(*arguments: Any, only_learned: bool = False, **named: Any) -> Any:
+        return learned_logprobs(network, named, temperature) if only_learned else plain(*arguments, **named)
+
+    network.forward = forward
+
+
+def with_examples(examples: Sequence[Example]) -> dict[str, Any]:
+    return {**collate(examples), "examples": examples}
+
+
+class _Batches(Sampler):
+    """The rows of each batch that fall to this process; anew in each epoch, which depends on the seed alone."""
+
+    def __init__(self, method: Method, rows: Sequence[Example], config: TrainingConfig):
+        self._method, self._rows, self._config, self._epoch = method, rows, config, 0
+        self._count = len(self._of_epoch(0))
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def _of_epoch(self, epoch: int) -> list[list[int]]:
+        return self._method.epoch(self._rows, self._config.batch_size, self._config.seed, epoch)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rank = torch.distributed.get_rank() if processes() > 1 else 0
+        for batch in self._of_epoch(self._epoch):
+            rows = self._method.of_rows(batch)[rank :: processes()]
+            yield [index for row in rows for index in row]
+
+
+class _Loader(DataLoader):
+    def set_epoch(self, epoch: int) -> None:
+        self.batch_sampler.set_epoch(epoch)
+
+
+class _Reporter(TrainerCallback):
+    def __init__(self, on_step: Callable[[int, float, float], bool], stop: Callable[[], bool]):
+        self._on_step, self._stop = on_step, stop
+
+    def on_substep_end(self, args: Any, state: TrainerState, control: TrainerControl, **named: Any) -> None:
+        control.should_training_stop = control.should_training_stop or self._stop()
+
+    def on_log(
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **named: Any,
+    ) -> None:
+        if (
+            logs
+            and "grad_norm" in logs
+            and not self._on_step(state.global_step, logs["grad_norm"], logs["learning_rate"])
+        ):
+            control.should_training_stop = True

@@ -1,5 +1,0 @@
-"""A conversation on the terminal with the tuned model, or with base and tuned side by side."""
-
-from finetune.chat.loop import chat
-
-__all__ = ["chat"]

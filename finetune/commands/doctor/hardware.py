@@ -1,0 +1,81 @@
+"""What computes, how fast, and how much room there is."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from finetune.backends import chosen_by_auto
+from finetune.commands.doctor import pytorch
+from finetune.commands.doctor.finding import Finding, Status
+from finetune.models.find import cache_dir
+from finetune.records import machine
+
+_SLOW = 15  # GFLOP/s a core in float32: reference BLAS gives about 5, OpenBLAS on a CPU with AVX2 or NEON 20 to 150
+_NEED_MEMORY = 2e9  # bytes that training the builtin model takes, about
+_LITTLE_DISK, _NO_DISK = 5e9, 500e6
+
+
+def mlx() -> Iterator[Finding]:
+    try:
+        from finetune.backends.mlx.matmul_rate import matmul_rate
+        from finetune.backends.mlx.runtime import BLAS, ON_CPU, SLOW_BLAS_REMEDY, cores, describe
+    except (RuntimeError, ValueError) as error:  # no device that it can use, or a variable that a library cannot read
+        yield Finding("mlx", "fail", str(error), "make setup")
+        return
+    rate = matmul_rate()
+    found = describe().removesuffix(f" ({SLOW_BLAS_REMEDY})")
+    if not ON_CPU:
+        yield Finding("mlx", "ok", f"{found}; {rate:,.0f} GFLOP/s")
+        return
+    found = f"{found}; {rate:,.0f} GFLOP/s, {rate / cores():.0f} a core"
+    if rate / cores() >= _SLOW:
+        yield Finding("mlx", "ok", found)
+    elif sys.platform == "linux" and BLAS is None:
+        yield Finding("mlx", "warn", found, SLOW_BLAS_REMEDY)
+    else:
+        remedy = "end what else computes here, or name another BLAS in FINETUNE_BLAS"
+        yield Finding("mlx", "warn", f"{found}: slow", remedy)
+
+
+def backend() -> Iterator[Finding]:
+    """What --backend auto takes here."""
+    try:
+        name, why = chosen_by_auto()
+    except pytorch.BROKEN as error:  # PyTorch's, or MLX's: checks of their own
+        remedy = "put right what is wrong above, or give --backend mlx"
+        yield Finding("backend", "warn", f"--backend auto cannot choose: {pytorch.reason(error)}", remedy)
+        return
+    yield Finding("backend", "ok", f"--backend auto takes {name}: {why}")
+
+
+def memory() -> Iterator[Finding]:
+    total, available = machine.memory_bytes()
+    found = f"{total / 1e9:.1f} GB, {available / 1e9:.1f} free"
+    if available < _NEED_MEMORY:
+        yield Finding("memory", "warn", found, "close other programs, or --batch-size 1 --grad-checkpoint")
+    else:
+        yield Finding("memory", "ok", found)
+
+
+def disk() -> Iterator[Finding]:
+    """Room where the scripts write: each file system once."""
+    from finetune.commands.doctor.sources import hub_cache
+
+    places = {"this folder": Path.cwd(), "converted models": cache_dir(), "the Hub's cache": hub_cache()}
+    unwritable = []
+    rooms: dict[int, tuple[int, list[str]]] = {}
+    for name, place in places.items():
+        there = next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            unwritable.append(name)
+        free = shutil.disk_usage(there).free
+        rooms.setdefault(there.stat().st_dev, (free, []))[1].append(name)
+    found = "; ".join(f"{free / 1e9:.1f} GB free for {', '.join(names)}" for free, names in rooms.values())
+    least = min(free for free, _ in rooms.values())
+    if unwritable:
+        found += f"; cannot be written: {', '.join(unwritable)}"
+    status: Status = "fail" if unwritable or least < _NO_DISK else "warn" if least < _LITTLE_DISK else "ok"
+    remedy = "make room (python -m finetune models shows what is cached), or set HF_HOME and FINETUNE_CACHE elsewhere"
+    yield Finding("disk", status, found, "" if status == "ok" else remedy)

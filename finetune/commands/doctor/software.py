@@ -1,0 +1,87 @@
+"""Python, the packages, and what else may be installed."""
+
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from finetune.commands.doctor.finding import Finding
+
+REQUIREMENTS = Path(__file__).parents[3] / "requirements.txt"
+_SHOWN = 6  # packages that are named
+
+
+def python() -> Iterator[Finding]:
+    kind = "in a virtual environment" if sys.prefix != sys.base_prefix else "not in a virtual environment"
+    yield Finding("python", "ok", f"{platform.python_version()}, {kind}: {sys.executable}")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is installed, beside the pins of a file."""
+
+    pins: int  # for this system and Python
+    missing: list[str]
+    different: list[str]
+
+    @property
+    def said(self) -> str:
+        """The first that are not as they should be; empty where all are."""
+        wrong = [*(f"{name} is missing" for name in self.missing), *self.different]
+        more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        return ", ".join(wrong[:_SHOWN]) + more
+
+
+def compared(requirements: Path) -> Comparison:
+    """Installed versions beside those that a requirements file pins, markers observed; ``# torch==1.0`` is a pin too.
+
+    A build's own label counts for nothing: 1.0+cpu is 1.0. OSError where there is no such file.
+    """
+    from packaging.requirements import Requirement
+
+    lines = [line.rstrip("\\ ") for line in requirements.read_text(encoding="utf-8").splitlines()]
+    lines = [line.removeprefix("# ") if line.startswith("# torch==") else line for line in lines]
+    pins = [Requirement(line) for line in lines if line and line[0] not in " #-"]
+    pins = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+    missing, different = [], []
+    for pin in pins:
+        try:
+            installed = version(pin.name)
+        except PackageNotFoundError:
+            missing.append(pin.name)
+            continue
+        if installed not in pin.specifier:
+            different.append(f"{pin.name} {installed} instead of {str(pin.specifier).removeprefix('==')}")
+    return Comparison(len(pins), missing, different)
+
+
+def packages() -> Iterator[Finding]:
+    """Compares what is installed with what requirements.txt pins for this system and Python."""
+    if not REQUIREMENTS.is_file():
+        remedy = "take the whole repository to have the versions that it was tested with"
+        yield Finding("packages", "warn", "no requirements.txt beside the package: versions are not compared", remedy)
+        return
+    found = compared(REQUIREMENTS)
+    if not found.said:
+        yield Finding("packages", "ok", f"all {found.pins} as in requirements.txt")
+        return
+    wrong = len(found.missing) + len(found.different)
+    said = f"{wrong} of {found.pins} not as in requirements.txt: {found.said}"
+    yield Finding("packages", "fail" if found.missing else "warn", said, "make setup")
+
+
+def assembler() -> Iterator[Finding]:
+    from finetune.tasks.riscv import assembler
+
+    command = assembler.find()
+    found = f"{command[0]}" if command else "none (not needed): riscv answers are not checked for syntax"
+    yield Finding("assembler", "ok", found)
+
+
+def terminal() -> Iterator[Finding]:
+    encoding = getattr(sys.__stdout__, "encoding", None) or "none"
+    if encoding.lower().replace("-", "") != "utf8":
+        found = f"standard output is {encoding}: other characters are shown as ?"
+        yield Finding("terminal", "warn", found, "set LANG=C.UTF-8 and leave PYTHONIOENCODING unset")

@@ -1,0 +1,103 @@
+"""The models in the caches: the Hub's, those that were converted (the builtin one too), and what killed conversions left.
+
+python -m finetune models                   what is there, how large, when it was last used
+python -m finetune models --remove NAME     delete one, by the name that the list shows
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from finetune.errors import UserError, visible
+from finetune.models.cached import CachedModel, cached_models, remove
+from finetune.settings.fields import option
+
+_WIDE = 72  # columns that the revision needs
+_DAY = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Config:
+    remove: str | None = option(None, "delete this model; nothing is asked")
+    json: bool = option(False, "print JSON for programs, sizes in bytes")
+
+
+def main(config: Config) -> None:
+    models = cached_models()
+    if config.remove is None:
+        if config.json:
+            print(json.dumps(_as_record(models), indent=2, ensure_ascii=False))
+        else:
+            _print_table(models)
+        return
+    model = _named(models, config.remove)
+    freed = remove(model)
+    if config.json:
+        print(json.dumps({"removed": model.name, "freed": freed}, ensure_ascii=False))
+    else:
+        print(f"Removed {visible(model.name)}: {_megabytes(freed)} freed.")
+
+
+def _named(models: Sequence[CachedModel], name: str) -> CachedModel:
+    by_name = {model.name: model for model in models}
+    if name in by_name:
+        return by_name[name]
+    near = get_close_matches(name, by_name, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else "python -m finetune models lists what is there"
+    raise UserError(f"--remove: there is no {name!r} in the caches ({hint})")
+
+
+def _as_record(models: Sequence[CachedModel]) -> dict[str, object]:
+    return {
+        "models": [
+            {
+                "name": model.name,
+                "where": model.where,
+                "revision": model.revision,
+                "size": model.size,
+                "last_used": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(model.last_used)),
+                "problem": model.problem,
+            }
+            for model in models
+        ],
+        "size": sum(model.size for model in models),
+    }
+
+
+def _print_table(models: Sequence[CachedModel]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from finetune.terminal import results
+
+    console = results()
+    if not models:
+        console.print("No models in the caches.")
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("name", overflow="fold")  # never cut: --remove takes it
+    table.add_column("where")
+    if wide := console.width >= _WIDE:
+        table.add_column("revision", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("last used", justify="right")
+    for model in models:
+        where = f"{model.where}: {model.problem}" if model.problem else model.where
+        used = _ago(time.time() - model.last_used)
+        revision = [visible(model.revision[:8])] if wide else []
+        table.add_row(visible(model.name), where, *revision, _megabytes(model.size), used)
+    console.print(table)
+    console.print(f"Together {_megabytes(sum(model.size for model in models))}.")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+def _ago(seconds: float) -> str:
+    days = int(seconds // _DAY)
+    if days < 1:
+        return "today"
+    return "yesterday" if days == 1 else f"{days} days ago"

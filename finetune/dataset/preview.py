@@ -1,0 +1,122 @@
+"""What dataset.py shows: the kinds of task, what became of the rows, and rows as the model will see them."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+
+from finetune.dataset.prepare import Dataset
+from finetune.errors import visible
+from finetune.models.encoder import ChatEncoder
+from finetune.models.find import find_model
+from finetune.models.templates import find_template
+from finetune.records import files
+from finetune.records.files import Row
+from finetune.settings.config import DatasetConfig
+from finetune.tasks.base import RowKind
+from finetune.terminal import results
+
+_BINS = 12  # of the histogram
+_BAR = 40  # columns
+_OWN_FIELDS = {"preference": "prompt, chosen, rejected"}
+
+
+def encoder(config: DatasetConfig, say: Callable[[str], None]) -> ChatEncoder | None:
+    """The tokenizer of the model to be trained, where it was asked for."""
+    if config.model is None and not config.show:
+        return None
+    template = find_template(config.template)
+    return ChatEncoder(find_model(config.model, say).path, template)
+
+
+def print_types(tasks: Mapping[str, RowKind]) -> None:
+    for name, kind in tasks.items():
+        print(f"{name:<10} {kind.about}")
+        sources = [f"{kind.hub_dataset} ({kind.licence or 'licence: see its page'})"] if kind.hub_dataset else []
+        sources += ["builtin"] if kind.builtin else []
+        print(f"{'':<10} rows: {', '.join(sources) or 'yours (--dataset-name)'}")
+        fields = [*kind.required, *(f"[{field}]" for field in kind.optional)]
+        print(f"{'':<10} fields: {', '.join(fields) or _OWN_FIELDS.get(name, 'those of a conversation')}")
+
+
+def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
+    record = dataset.record(config)
+    print(f"{config.type} rows from {dataset.source['source']}: {record['read']} read, {record['kept']} kept")
+    for note in dataset.notes:
+        print(f"  {note}")
+    for title, counts in (("dropped", record["dropped"]), ("handled", record["mended"])):
+        for reason, count in counts.items():
+            places = _short(dataset.findings.places.get(reason, []))
+            print(f"  {count:>6} {title}: {reason}{f'  ({places})' if places else ''}")
+    if record["blank_lines"]:
+        print(f"  {record['blank_lines']:>6} blank lines passed over")
+    for split, count in record["rows"].items():
+        print(f"  {files.split_file(config.output_dir, split)}  {count} row{'s' if count != 1 else ''}")
+
+
+def _short(places: Sequence[str]) -> str:
+    """rows.jsonl:3, :8, other.jsonl:1: a file once, then its lines alone."""
+    shown, last = [], ""
+    for place in places:
+        file, _, line = place.rpartition(":")
+        shown.append(f":{line}" if file and file == last else place)
+        last = file
+    return ", ".join(shown)
+
+
+def print_lengths(lengths: Sequence[int], config: DatasetConfig) -> None:
+    """How long the rows are, in the terminal and as a picture beside the rows."""
+    shortest, longest = min(lengths), max(lengths)
+    width = -(-(longest + 1 - shortest) // _BINS)
+    counts = [0] * ((longest - shortest) // width + 1)
+    for length in lengths:
+        counts[(length - shortest) // width] += 1
+    print(f"Tokens of a row: median {statistics.median(lengths):.0f}, longest {longest}, limit {config.max_seq_length}")
+    for at, count in enumerate(counts):
+        bar = "\u2588" * round(_BAR * count / max(counts)) or ("\u258f" if count else "")
+        begin = shortest + at * width
+        print(f"  {begin:>5} to {begin + width - 1:<5} {count:>6} {bar}")
+    _draw(lengths, config)
+
+
+def _draw(lengths: Sequence[int], config: DatasetConfig) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
+    axes.hist(lengths, bins=40, color="#3b6ea5")
+    if max(lengths) > 0.7 * config.max_seq_length:
+        axes.axvline(config.max_seq_length, color="#b03a2e", linestyle="--")
+    axes.set(xlabel="tokens of a row", ylabel="rows", title=f"{config.type}: {len(lengths)} rows")
+    with files.atomic(config.output_dir / files.LENGTHS) as path:
+        figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def print_rows(rows: Sequence[Row], encoder: ChatEncoder) -> None:
+    """Each row as tokens: what is learned in green (without colours: between double angles), special tokens reversed."""
+    from rich.text import Text
+
+    console = results()
+    for number, row in enumerate(rows, start=1):
+        example = encoder.example(row["messages"])
+        learned = sum(example.loss_mask)
+        console.print(f"Row {number}: {len(example.tokens)} tokens, {learned} learned", style="bold")
+        text = Text()
+        marks = iter(["\u00ab", "\u00bb"] * len(example.tokens))
+        kinds = [
+            (learned, token in encoder.special_tokens)
+            for token, learned in zip(example.tokens, example.loss_mask, strict=True)
+        ]
+        before = False
+        for (is_learned, is_special), run in groupby(range(len(kinds)), key=lambda at: kinds[at]):
+            if is_learned != before and not console.is_terminal:
+                text.append(next(marks))
+            before = is_learned
+            style = f"{'green' if is_learned else 'bright_black'}{' reverse' if is_special else ''}"
+            text.append(visible(encoder.decode_all([example.tokens[at] for at in run])), style=style)
+        if before and not console.is_terminal:
+            text.append(next(marks))
+        console.print(text, soft_wrap=True)
+        console.print()

@@ -1,0 +1,234 @@
+"""Rows from local files (JSON lines, JSON, CSV, Parquet, folders and globs of them) or from the Hugging Face Hub."""
+
+import codecs
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import UserError, first_line, path_of
+from finetune.models.hub import download_snapshot
+from finetune.records.files import DATASET_RECORD, REJECTED, SPLITS, Row, file_hash, json_lines
+from finetune.tasks.conversations import FORMATS, shortened
+
+_MORE = "\0more"  # where DictReader puts what has no name
+_SPLIT_NAMES = {
+    "train": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class SourcedRow:
+    place: str  # "rows.jsonl:12"
+    row: Row | None  # None: nothing that could be a row, for the reason in ``problem``; without a reason a blank line
+    problem: str = ""
+    split: str | None = None  # of the source's own
+    text: str = ""  # of what could be no row
+
+
+def looks_local(name: str) -> bool:
+    return (
+        name.startswith((".", "/", "~"))
+        or Path(name).suffix.lower() in _READERS
+        or any(mark in name for mark in "*?[")
+        or os.path.exists(name)  # noqa: PTH110  unlike Path.exists it takes any text for a name
+    )
+
+
+def read_local(name: str, written: Sequence[Path]) -> tuple[Iterator[SourcedRow], dict[str, Any]]:
+    """The rows of a file, a folder or a glob, and what identifies them.
+
+    UserError where there is no such file, or where one is among the files that will be ``written``.
+    """
+    paths = _files(name)
+    if own := {path.resolve() for path in written} & {path.resolve() for path in paths}:
+        raise UserError(
+            f"--output-dir: {min(own)} is a source of the rows and would be overwritten (name another folder)"
+        )
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: not a regular file (write the rows to one)")
+        try:
+            with path.open("rb") as file:
+                if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                    raise UserError(f"{path}: UTF-16 text (save the file as UTF-8)")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    source: dict[str, Any] = {"source": name}
+    if len(paths) == 1:
+        source["sha256"] = file_hash(paths[0])
+    else:
+        source["files"] = {str(path): file_hash(path) for path in paths}
+    return (row for path in paths for row in _READERS.get(path.suffix.lower(), _json_lines)(path)), source
+
+
+def _files(name: str) -> list[Path]:
+    try:
+        path = path_of(name, "--dataset-name")
+        found = _matching(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--dataset-name: {shortened(name)!r} cannot be looked up: {first_line(error)}") from None
+    if not found:
+        raise UserError(f"{path}: no such file")
+    return found
+
+
+def _matching(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = sorted(
+            p
+            for p in path.rglob("*")
+            if p.suffix.lower() in _READERS and p.name not in (DATASET_RECORD, REJECTED) and p.is_file()
+        )
+        if not found:
+            raise UserError(f"{path}: a folder without rows (no {', '.join(_READERS)} file in it)")
+        return found
+    if path.exists():
+        return [path]
+    root = Path(path.anchor)
+    return sorted(p for p in root.glob(str(path.relative_to(root))) if p.is_file())
+
+
+def _split_of(path: Path) -> str | None:
+    """By the file's name: train.jsonl, validation-00000-of-00001.parquet."""
+    return _SPLIT_NAMES.get(path.stem.split("-")[0].split("_")[0].lower())
+
+
+def _json_lines(path: Path) -> Iterator[SourcedRow]:
+    split = _split_of(path)
+    for line in json_lines(path):
+        yield SourcedRow(f"{path}:{line.number}", line.row, line.problem, split, line.text)
+
+
+def _json(path: Path) -> Iterator[SourcedRow]:
+    """An array of rows, alone or as the one list of rows in an object; else the file is taken for JSON lines."""
+    try:
+        value = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        first = next(json_lines(path), None)
+        if isinstance(error, json.JSONDecodeError) and (first is None or first.problem):
+            raise UserError(f"{path}:{error.lineno}: not JSON: {first_line(error)}") from None
+        yield from _json_lines(path)
+        return
+    if isinstance(value, dict):
+        lists = [part for part in value.values() if isinstance(part, list) and part]
+        rows = [part for part in lists if all(isinstance(row, dict) for row in part)]
+        is_a_row = any(all(name in value for name in names) for names in FORMATS)
+        value = rows[0] if len(rows) == 1 and not is_a_row else [value]
+    for number, row in enumerate(value if isinstance(value, list) else [value], start=1):
+        place = f"{path} row {number}"
+        if isinstance(row, dict):
+            yield SourcedRow(place, row, split=_split_of(path))
+        else:
+            yield SourcedRow(place, None, "not a JSON object")
+
+
+def _csv(path: Path) -> Iterator[SourcedRow]:
+    csv.field_size_limit(sys.maxsize)
+    # a byte that is no UTF-8 becomes half a surrogate pair, which is found with its row
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.DictReader(file, restkey=_MORE, strict=True)
+        try:
+            names = [name.strip() for name in reader.fieldnames or []]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise UserError(f"{path}:1: more than one column is named {shortened(twice[0])!r}")
+            reader.fieldnames = names
+            for row in reader:
+                problem = "more fields than the first line names" if _MORE in row else ""
+                yield SourcedRow(f"{path}:{reader.line_num}", None if problem else row, problem, _split_of(path))
+        except csv.Error as error:  # where the next row begins cannot be told
+            raise UserError(f"{path}:{reader.line_num + 1}: not CSV: {error} (an unpaired quote?)") from None
+
+
+def _parquet(path: Path) -> Iterator[SourcedRow]:
+    import pyarrow  # comes with datasets
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        plain = [field.name for field in file.schema_arrow if _is_plain_arrow(field.type)]
+        number = 0
+        for batch in file.iter_batches(batch_size=1000, columns=plain):
+            for row in batch.to_pylist():
+                number += 1
+                yield SourcedRow(f"{path} row {number}", row, split=_split_of(path))
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as Parquet: {first_line(error)}") from None
+
+
+def _is_plain_arrow(kind: Any) -> bool:
+    """Text, numbers and lists and records of them: no task needs images or timestamps, and JSON has none."""
+    from pyarrow import types
+
+    if types.is_list(kind) or types.is_large_list(kind):
+        return _is_plain_arrow(kind.value_type)
+    if types.is_dictionary(kind):
+        return _is_plain_arrow(kind.value_type)
+    if types.is_struct(kind):
+        return all(_is_plain_arrow(kind.field(at).type) for at in range(kind.num_fields))
+    tests = (
+        types.is_string,
+        types.is_large_string,
+        types.is_string_view,
+        types.is_boolean,
+        types.is_integer,
+        types.is_floating,
+    )
+    return any(test(kind) for test in tests)
+
+
+_READERS: dict[str, Callable[[Path], Iterator[SourcedRow]]] = {
+    ".jsonl": _json_lines,
+    ".json": _json,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}
+
+
+def read_hub(name: str, revision: str | None, keep_splits: bool) -> tuple[Iterator[SourcedRow], dict[str, Any]]:
+    """The train split of a Hub dataset, or all its splits, and its commit. UserError where the Hub does not give it."""
+    import datasets
+
+    try:  # where there is no network a copy in the cache serves
+        folder = download_snapshot(name, "dataset", revision=revision)
+    except UserError as error:
+        if "/" in name:
+            raise
+        raise UserError(f"{name}: no such file, and on the Hub: {str(error).removeprefix(f'{name}: ')}") from None
+    datasets.disable_progress_bars()
+    try:
+        tables = datasets.load_dataset(str(folder))
+    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        raise UserError(f"{name}: its files cannot be read as rows: {first_line(error)}") from None
+    own = {_SPLIT_NAMES.get(split): table for split, table in tables.items()}
+    if "train" not in own:
+        raise UserError(f"{name}: no train split (it has {', '.join(tables)})")
+    wanted = [split for split in SPLITS if split in own and (keep_splits or split == "train")]
+
+    def rows() -> Iterator[SourcedRow]:
+        for split in wanted:
+            table = own[split]
+            plain = [column for column, feature in table.features.items() if _is_plain(feature)]
+            for number, row in enumerate(table.select_columns(plain)):
+                yield SourcedRow(f"{name} {split} row {number}", dict(row), split=split)
+
+    return rows(), {"source": name, "revision": folder.name}
+
+
+def _is_plain(feature: object) -> bool:
+    import datasets
+
+    if isinstance(feature, datasets.Value):
+        return feature.dtype in ("string", "large_string", "bool") or feature.dtype.startswith(("int", "uint", "float"))
+    if isinstance(feature, dict):
+        return all(_is_plain(part) for part in feature.values())
+    return isinstance(feature, datasets.List) and _is_plain(feature.feature)

@@ -1,0 +1,5 @@
+"""A conversation on the terminal with the tuned model, or with base and tuned side by side."""
+
+from finetune.evaluation.chat.loop import chat
+
+__all__ = ["chat"]

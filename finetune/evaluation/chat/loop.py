@@ -1,0 +1,93 @@
+"""Reads what is typed and lets the models answer."""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Any
+
+from finetune.errors import UserError, visible
+from finetune.evaluation.chat.display import open_display
+from finetune.evaluation.chat.keyboard import CtrlC, no_echo, read_line
+from finetune.evaluation.chat.results import results_of
+from finetune.evaluation.chat.session import Session
+from finetune.models.encoder import Message
+from finetune.tasks.sql.judging.execution import SqlWorker
+from finetune.tasks.sql.task import INSTRUCTION, SQL
+from finetune.terminal import results
+
+
+def chat(models: Mapping[str, Any], max_tokens: int, task_name: str) -> None:
+    """Read messages and commands from stdin until its end or /quit.
+
+    Every message goes to each of the models, one after the other; each keeps its own side of the conversation. A model has
+    an ``encoder`` and ``stream(prompt, max_tokens)``. For the task sql the conversation begins with its system message.
+    """
+    console = results()
+    with SqlWorker() as worker, CtrlC() as ctrl_c:
+        session = Session(models, worker, INSTRUCTION if task_name == SQL.name else "")
+        print("Type a message; /help lists the commands, /quit (or Ctrl-D) ends.")
+        if session.system:
+            print(f"System message, as in the training: {session.system}")
+        while not session.over and (line := read_line(ctrl_c)) is not None:
+            if line.startswith("/"):
+                try:
+                    said = session.command(line)
+                except UserError as error:
+                    said = str(error)
+                print(visible(said), end="\n" if said else "", flush=True)
+            elif question := line.strip():
+                ctrl_c.taken()
+                with open_display(console, tuple(models)) as display, no_echo():
+                    for name, model in models.items():
+                        display.begin(name)
+                        display.end(*_answer(session, name, model, question, max_tokens, display.grow, ctrl_c))
+
+
+def _answer(
+    session: Session,
+    name: str,
+    model: Any,
+    question: str,
+    max_tokens: int,
+    grow: Callable[[str], None],
+    ctrl_c: CtrlC,
+) -> tuple[str, Any]:
+    """One model's answer, into the session too. Returns a remark on it, "" for none, and what its SQL gives, if that is wanted.
+
+    An answer without text is not kept, and neither is its question: no chat template and no row could hold them.
+    """
+    message = session.question(question)
+    try:
+        prompt, room = _prompt(model, [*session.messages(name), message], max_tokens)
+    except ValueError as error:
+        return f"({error})", None
+    answer, remark, stopped = "", "", False
+    tokens: list[int] = []
+    with closing(model.stream(prompt, room)) as stream:
+        for token in stream:
+            tokens.append(token)
+            # the tokens of half a character end in U+FFFD until its last one is there
+            answer = model.encoder.decode(tokens).rstrip("\ufffd")
+            grow(visible(answer))
+            if stopped := ctrl_c.taken():
+                break
+    if stopped:
+        remark = "(stopped)"
+    elif len(tokens) == room:
+        remark = f"(cut at {room} tokens" + (", see --max-tokens)" if room == max_tokens else ": the context is full)")
+    if not answer.strip():
+        return remark or "(no answer)", None
+    session.keep(name, message, answer)
+    runs = session.runs_sql and not stopped
+    return remark, results_of(session.worker, session.context, answer) if runs else None
+
+
+def _prompt(model: Any, messages: list[Message], max_tokens: int) -> tuple[list[int], int]:
+    """The prompt's token ids, and how many may follow. ValueError where the model cannot read it."""
+    prompt = model.encoder.prompt(messages)
+    limit = model.encoder.context_length
+    if limit is None:
+        return prompt, max_tokens
+    if len(prompt) >= limit:
+        remedy = "/reset forgets what was said, /schema - the tables"
+        raise ValueError(f"too long: {len(prompt)} tokens, the model's context has {limit}; {remedy}")
+    return prompt, min(max_tokens, limit - len(prompt))

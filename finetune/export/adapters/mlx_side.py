@@ -1,0 +1,80 @@
+"""An adapter folder of MLX: adapters.safetensors, and adapter_config.json with one rank and one scale for all modules."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from finetune.backends.mlx import adapters
+from finetune.backends.mlx.runtime import mx
+from finetune.errors import UserError
+from finetune.export.adapters.adapter import Adapter, Part
+from finetune.export.adapters.names import Layers
+from finetune.records import files
+
+
+def check(path: Path, settings: Mapping[str, Any]) -> None:
+    """UserError for what has no counterpart in PEFT, from the settings (of the file ``path``) alone."""
+    kind = settings.get("fine_tune_type", "lora")
+    if kind == "full":
+        raise UserError(f"{path}: fine_tune_type full: layers that were trained whole are no adapter")
+    if kind not in ("lora", "dora"):
+        raise UserError(f"{path}: fine_tune_type {kind!r} cannot be converted (lora or dora can)")
+
+
+def read(network: Any, settings: Mapping[str, Any]) -> Adapter:
+    """The adapter that is attached to the network, which ``settings`` describe."""
+    dora, parts = settings.get("fine_tune_type") == "dora", {}
+    for name, module in network.named_modules():
+        if "lora_b" in module:
+            if type(module).__name__ not in ("LoRALinear", "DoRALinear"):
+                raise UserError(f"{name}: {type(module).__name__} cannot be converted (adapters of linear modules can)")
+            parts[name] = Part(module.lora_a, module.lora_b, module.m if dora else None, module.scale)
+    parameters = settings["lora_parameters"]
+    return Adapter(dora, parameters["rank"], float(parameters.get("dropout", 0.0)), parts)
+
+
+def write(folder: Path, adapter: Adapter, network: Any, layers: Layers, about: Mapping[str, str]) -> None:
+    """Write both files. ``about``: the model's folder or name, and the fingerprint of its weights, as "model" and "base".
+
+    UserError where MLX cannot put the same modules on: it adapts the last layers, the same modules in each.
+    """
+    first, keys = _keys(adapter, network, layers)
+    scale, arrays = _one_scale(adapter)
+    settings = {
+        "fine_tune_type": "dora" if adapter.dora else "lora",
+        "num_layers": layers.depth - first,
+        "lora_parameters": {"rank": adapter.rank, "scale": scale, "dropout": adapter.dropout, "keys": keys},
+        "model": about["model"],
+    }
+    files.write_json(folder / files.ADAPTER_CONFIG, settings)
+    adapters.save(arrays, folder / files.ADAPTERS, {"base": about["base"]})
+
+
+def _keys(adapter: Adapter, network: Any, layers: Layers) -> tuple[int, list[str]]:
+    """The first adapted layer, and the names of the adapted modules within a layer."""
+    places = {layers.place(name) for name in adapter.parts}
+    first, keys = min(number for number, _ in places), sorted({inner for _, inner in places})
+    for number in range(first, layers.depth):
+        there = {name for name, _ in network.layers[number].named_modules()}
+        for inner in keys:
+            if inner in there and (number, inner) not in places:
+                raise UserError(
+                    f"{layers.mlx}.{number}.{inner} has no adapter, the same module of another layer has one:"
+                    " MLX adapts the last layers, the same modules in each"
+                )
+    return first, keys
+
+
+def _one_scale(adapter: Adapter) -> tuple[float, dict[str, Any]]:
+    """The scale that most modules have, and the arrays for it: where a module has another, lora_b makes up for it."""
+    scale = Counter(part.scale for part in adapter.parts.values()).most_common(1)[0][0]
+    arrays = {}
+    for name, part in adapter.parts.items():
+        arrays[f"{name}.lora_a"] = part.a
+        arrays[f"{name}.lora_b"] = part.b
+        if part.scale != scale:
+            arrays[f"{name}.lora_b"] = part.b.astype(mx.float32) * (part.scale / scale)
+        if part.m is not None:
+            arrays[f"{name}.m"] = part.m
+    return scale, arrays

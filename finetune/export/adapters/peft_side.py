@@ -1,0 +1,148 @@
+"""An adapter folder of PEFT: adapter_model.safetensors, and adapter_config.json, which is its LoraConfig."""
+
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from finetune.backends.mlx import adapters
+from finetune.errors import UserError
+from finetune.export.adapters.adapter import Adapter, Part
+from finetune.export.adapters.names import Layers
+from finetune.records import files
+
+_PREFIX = "base_model.model."
+_LEAVES = {"a": "lora_A.weight", "b": "lora_B.weight", "m": "lora_magnitude_vector"}
+_NAME = re.compile(re.escape(_PREFIX) + r"(.+)\.(" + "|".join(map(re.escape, _LEAVES.values())) + ")")
+
+# settings of LoraConfig that make something else of LoRA, or train something beside it
+_WITHOUT_COUNTERPART = (
+    "modules_to_save lora_bias trainable_token_indices target_parameters layer_replication alora_invocation_tokens"
+    " use_qalora use_bdlora arrow_config kasa_config velora_config monteclora_config"
+).split()
+_CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # values of init_lora_weights
+
+
+def check(path: Path, settings: Mapping[str, Any]) -> None:
+    """UserError for what MLX cannot express, from the settings (of the file ``path``) alone."""
+    kind = settings.get("peft_type")
+    if kind != "LORA":
+        raise UserError(f"{path}: peft_type {kind!r} cannot be converted (LORA can)")
+    for name in _WITHOUT_COUNTERPART:
+        if settings.get(name):
+            raise UserError(f"{path}: {name} has no counterpart in MLX")
+    if (bias := settings.get("bias", "none")) != "none":
+        raise UserError(f"{path}: bias {bias!r}: trained biases have no counterpart in MLX")
+    if str(begin := settings.get("init_lora_weights")).startswith(_CHANGES_THE_BASE):
+        raise UserError(f"{path}: init_lora_weights {begin!r} changes the base model, which MLX cannot do")
+
+
+def check_names(path: Path, arrays: Mapping[str, Any]) -> None:
+    """UserError where the file ``path`` holds more than LoRA or DoRA of linear modules."""
+    for name in arrays:
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{path}: {name} has no counterpart in MLX (LoRA and DoRA of linear modules have)")
+    if not arrays:
+        raise UserError(f"{path}: there is nothing in it", exit_code=3)
+
+
+def load(network: Any, folder: Path) -> Any:
+    """PEFT's model of the network with the adapter of the folder. UserError (exit 3) where it does not fit."""
+    import peft
+    from safetensors import SafetensorError
+
+    try:
+        with warnings.catch_warnings():  # about keys, which are compared here
+            warnings.simplefilter("ignore")
+            model = peft.PeftModel.from_pretrained(network, str(folder))
+    except (
+        SafetensorError,
+        re.error,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OSError,
+    ) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{folder}: does not fit the model: {why[:300]}", exit_code=3) from None
+    arrays, _ = adapters.read(folder / files.PEFT_ADAPTERS)
+    for name in sorted(arrays.keys() ^ peft.get_peft_model_state_dict(model).keys()):
+        what = "is not in the model" if name in arrays else "is missing"
+        raise UserError(f"{folder / files.PEFT_ADAPTERS}: does not fit the model: {name} {what}", exit_code=3)
+    return model.eval()
+
+
+def read(model: Any, folder: Path, layers: Layers) -> Adapter:
+    """The adapter that is attached to PEFT's model, with its arrays as the folder has them."""
+    from peft.tuners.lora import LoraLayer
+
+    config, (arrays, _) = model.peft_config["default"], adapters.read(folder / files.PEFT_ADAPTERS)
+    parts, ranks = {}, {}
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            here: dict[str, Any] = {leaf: arrays.get(f"{name}.{ending}") for leaf, ending in _LEAVES.items()}
+            ours = layers.to_mlx(name.removeprefix(_PREFIX))
+            parts[ours] = Part(here["a"].T, here["b"].T, here["m"], float(module.scaling["default"]))
+            ranks[module.r["default"]] = ours
+    if len(ranks) > 1:
+        listed = ", ".join(f"{rank} of {name}" for rank, name in sorted(ranks.items()))
+        raise UserError(f"{folder}: modules have different ranks ({listed}); MLX has one for all")
+    return Adapter(bool(config.use_dora), min(ranks), float(config.lora_dropout), parts)
+
+
+def write(folder: Path, adapter: Adapter, network: Any, layers: Layers, about: Mapping[str, str]) -> None:
+    """Write both files, for the network of transformers. ``about``: as for MLX."""
+    from peft import LoraConfig
+
+    names = {layers.to_torch(name): part for name, part in adapter.parts.items()}
+    modules = dict(network.named_modules())
+    for name in names:
+        if name not in modules:
+            raise UserError(f"{name}: {type(network).__name__} of transformers has no such module")
+    scale = next(iter(adapter.parts.values())).scale  # MLX has one for all
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=about["model"],
+        r=adapter.rank,
+        lora_alpha=_alpha(scale, adapter.rank),
+        lora_dropout=adapter.dropout,
+        use_dora=adapter.dora,
+        fan_in_fan_out=any(
+            type(modules[name]).__name__ == "Conv1D" for name in names
+        ),  # GPT-2's weights lie the other way
+        inference_mode=True,
+        **_targets(names, modules, layers),
+    )
+    settings = {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}
+    files.write_json(folder / files.ADAPTER_CONFIG, settings)
+    arrays = {
+        f"{_PREFIX}{name}.{_LEAVES[leaf]}": array if leaf == "m" else array.T
+        for name, part in names.items()
+        for leaf, array in zip("abm", part[:3], strict=True)
+        if array is not None
+    }
+    adapters.save(arrays, folder / files.PEFT_ADAPTERS, {"format": "pt", "base": about["base"]})
+
+
+def _alpha(scale: float, rank: int) -> float:
+    """PEFT divides by the rank what MLX multiplies with as it is."""
+    alpha = scale * rank
+    return round(alpha) if abs(alpha - round(alpha)) < 1e-9 else alpha
+
+
+def _targets(wanted: Mapping[str, Any], modules: Mapping[str, Any], layers: Layers) -> dict[str, Any]:
+    """The shortest way to say which modules are adapted: their last names, or these in some layers, or each by its path."""
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    last = sorted({name.rpartition(".")[2] for name in wanted})
+    numbers = sorted({layers.place(layers.to_mlx(name))[0] for name in wanted})
+    some = {"layers_to_transform": numbers, "layers_pattern": layers.torch.rpartition(".")[2]}
+    for targets in ({"target_modules": last}, {"target_modules": last, **some}):
+        config = LoraConfig(**targets)
+        if {name for name in modules if check_target_module_exists(config, name)} == wanted.keys():
+            return targets
+    return {"target_modules": sorted(wanted)}

@@ -1,0 +1,107 @@
+"""Chat templates by name: how a conversation is written down for a model. Each is a Jinja text; people may bring their own.
+
+``END`` stands where an assistant's turn ends: there the tokenizer's end-of-sequence token follows where the template's own
+mark is no special token of the model, because what the model is to learn as its end must be one token.
+"""
+
+import difflib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from finetune.errors import UserError, path_of
+
+# for a model that has no such role: the system message then goes into the first user turn
+_NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+
+
+@dataclass(frozen=True)
+class Template:
+    text: str
+    end: str  # the template's own mark at the end of a turn; "" where it has none
+
+    def for_model(self, special: Collection[str], eos: str | None) -> str:
+        """The Jinja text for a model with these special tokens. UserError where no turn could end."""
+        end = self.end
+        if end not in special:
+            if eos is None:
+                raise UserError(
+                    "--template: the model has neither the template's end of turn nor an end-of-sequence token"
+                )
+            end += eos
+        return f"{{% set END = {json.dumps(end)} %}}{self.text}"
+
+
+_GEMMA = Template(
+    "{{ bos_token }}"
+    + _NO_SYSTEM
+    + "{% for message in messages %}"
+    + "{{ '<start_of_turn>' + ('model' if message.role == 'assistant' else 'user') + '\\n' + message.content | trim }}"
+    + "{{ END if message.role == 'assistant' else '<end_of_turn>' }}{{ '\\n' }}"
+    + "{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}",
+    end="<end_of_turn>",
+)
+_CHATML = Template(
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content }}"
+    "{{ END if message.role == 'assistant' else '<|im_end|>' }}{{ '\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+    end="<|im_end|>",
+)
+_LLAMA3 = Template(
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' + message.content | trim }}"
+    "{{ END if message.role == 'assistant' else '<|eot_id|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}",
+    end="<|eot_id|>",
+)
+_LLAMA2 = Template(
+    "{% for message in messages %}"
+    "{% if message.role == 'system' %}{% elif message.role == 'user' %}"
+    "{% set system = '<<SYS>>\\n' + loop.previtem.content + '\\n<</SYS>>\\n\\n'"
+    " if loop.previtem is defined and loop.previtem.role == 'system' else '' %}"
+    "{{ bos_token + '[INST] ' + (system + message.content) | trim + ' [/INST]' }}"
+    "{% else %}{{ ' ' + message.content | trim + ' ' + END }}{% endif %}"
+    "{% endfor %}",
+    end="",
+)
+_MISTRAL = Template(
+    "{{ bos_token }}"
+    + _NO_SYSTEM
+    + "{% for message in messages %}"
+    + "{{ '[INST] ' + message.content + '[/INST]' if message.role == 'user' else ' ' + message.content | trim + END }}"
+    + "{% endfor %}",
+    end="",
+)
+_ALPACA = Template(
+    "{{ bos_token if bos_token is defined }}{% for message in messages %}"
+    "{% if message.role == 'system' %}{{ message.content | trim + '\\n\\n' }}"
+    "{% elif message.role == 'user' %}{{ '### Instruction:\\n' + message.content | trim + '\\n\\n### Response:\\n' }}"
+    "{% else %}{{ message.content | trim + END + '\\n\\n' }}{% endif %}"
+    "{% endfor %}",
+    end="",
+)
+
+TEMPLATES: dict[str, Template | None] = {
+    "model": None,  # the model's own
+    "gemma": _GEMMA,
+    "chatml": _CHATML,
+    "llama": _LLAMA3,
+    "llama2": _LLAMA2,
+    "alpaca": _ALPACA,
+    "mistral": _MISTRAL,
+}
+
+
+def find_template(name: str) -> Template | str | None:
+    """By its name or the path of a Jinja file; None for the model's own. UserError where there is neither."""
+    if name in TEMPLATES:
+        return TEMPLATES[name]
+    path = path_of(name, "--template")
+    if not path.is_file():
+        near = difflib.get_close_matches(name, TEMPLATES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(TEMPLATES)}, or give a Jinja file"
+        raise UserError(f"--template: there is no {name!r} ({hint})")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--template: {path}: cannot be read: {error}") from None

@@ -1,0 +1,246 @@
+"""mlx-lm's own LoRA settings (``mlx_lm.lora -c FILE``) read as ours.
+
+The file describes a run of mlx-lm, so what it leaves out has mlx-lm's default, not ours. What has no counterpart here is
+refused by name, unless it changes nothing. Two things differ and cannot be said in a file: Adam always corrects its bias
+here, and rows that are too long are left out, not cut.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import UserError, path_of, shortened
+from finetune.settings.config_file import unknown
+from finetune.settings.fields import Given, Layer
+from finetune.settings.yaml_file import Entry
+
+SAME = {  # name of mlx-lm -> ours, where the values mean the same
+    "model": "model",
+    "fine_tune_type": "fine_tune_type",
+    "optimizer": "optimizer",
+    "seed": "seed",
+    "batch_size": "batch_size",
+    "adapter_path": "adapter_path",
+    "max_seq_length": "max_seq_length",
+    "grad_checkpoint": "grad_checkpoint",
+}
+BATCHES = {  # mlx-lm counts batches, we count optimizer steps
+    "iters": "iters",
+    "steps_per_report": "steps_per_report",
+    "steps_per_eval": "steps_per_eval",
+    "save_every": "steps_per_save",
+}
+LORA = {"rank": "lora_rank", "scale": "lora_scale", "dropout": "lora_dropout"}
+NO_CLIPPING = 1e6  # mlx-lm does not clip gradients
+_DEFAULTS: dict[str, Any] = {  # of mlx-lm 0.32
+    "model": "Qwen/Qwen3-0.6b",
+    "fine_tune_type": "lora",
+    "optimizer": "adam",
+    "data": "mlx-community/WikiSQL",
+    "seed": 0,
+    "num_layers": 16,
+    "batch_size": 4,
+    "iters": 1000,
+    "learning_rate": 1e-5,
+    "steps_per_report": 10,
+    "steps_per_eval": 200,
+    "adapter_path": "adapters",
+    "save_every": 100,
+    "max_seq_length": 2048,
+    "grad_checkpoint": False,
+    "grad_accumulation_steps": 1,
+    "rank": 8,
+    "scale": 20.0,
+    "dropout": 0.0,
+}
+_WEIGHT_DECAY = {"adamw": 0.01, "muon": 0.01, "sgd": 0.0, "adafactor": 0.0}  # of MLX; Adam has none
+# of each optimizer, what has to stand in optimizer_config for the optimizer to be ours, and what may
+_OURS = {"adafactor": {"relative_step": False, "scale_parameter": False}}
+_MAY = {"adam": {"bias_correction": True}, "adamw": {"bias_correction": True}, **_OURS}
+
+_IDLE = {"train", "test_batches", "clear_cache_threshold", "project_name"}  # change nothing here
+_ALLOWED: dict[str, tuple[Any, str]] = {  # what else may stand there, and what to do where another value does
+    "test": ((False,), "test_finetuned.py evaluates"),
+    "val_batches": (("25", "-1"), "every validation takes all rows here"),
+    "resume_adapter_file": ((), "--resume goes on with a run"),
+    "config": ((), "leave it out"),
+    "hf_dataset": ((), "python dataset.py --dataset-name reads rows from the Hub"),
+    "trust_remote_code": ((False,), "no code of a model is run here"),
+    "report_to": (("wandb",), "--report-to names the tools"),
+    "mask_prompt": ((True,), "only answers are learned here: mask_prompt: true"),
+}
+_NESTED = {"lora_parameters": (*LORA, "keys"), "lr_schedule": ("name", "arguments", "warmup", "warmup_init")}
+_KNOWN = [name for name in _DEFAULTS if name not in LORA] + [*_IDLE, *_ALLOWED, *_NESTED, "optimizer_config"]
+_MARKS = set(_KNOWN) - SAME.keys() - {"train", "test", "config", "report_to", "iters", "learning_rate"}
+_MARKS -= {"steps_per_report", "steps_per_eval"}
+
+
+def recognised(document: Entry) -> bool:
+    """Whether the file is one of mlx-lm: by a name that only it has, or by ``train: true``; to us that is a section."""
+    switches = [document.value[name].value for name in ("train", "test") if name in document.value]
+    return bool(_MARKS & document.value.keys()) or any(isinstance(value, bool) for value in switches)
+
+
+def layers(path: Path, document: Entry, explicit: Mapping[str, Any]) -> list[Layer]:
+    """What the file says, and below it mlx-lm's defaults. UserError, with the line, for what has no counterpart here.
+
+    ``explicit`` are the flags: --data-dir stands in for rows of the Hub.
+    """
+    for unheard in ("quick_test", "conservative", "profile"):
+        if explicit.get(unheard):
+            name = "--" + unheard.replace("_", "-")
+            raise UserError(f"{name} has no effect with {path}, a file of mlx-lm (leave one out)")
+    values = _File(path, document).values("data_dir" in explicit)
+    said = {name: value for name, value in values.items() if isinstance(value, Given)}
+    unsaid = {name: value for name, value in values.items() if name not in said}
+    return [(f"{path} (mlx-lm)", said), ("mlx-lm's default", unsaid)]
+
+
+class _File:
+    def __init__(self, path: Path, document: Entry):
+        self._path, self._entries = path, dict(document.value)
+        for key, entry in self._entries.items():
+            if key not in _KNOWN:
+                raise unknown(path, key, entry.line, _KNOWN, "mlx-lm has no such setting, and this is a file of mlx-lm")
+            if key in _ALLOWED and entry.value is not None and entry.value not in _ALLOWED[key][0]:
+                raise self._refusal(key, f"not that here ({_ALLOWED[key][1]})")
+        if "mask_prompt" not in self._entries:
+            raise UserError(f"{path}: without mask_prompt mlx-lm learns the prompts too (add mask_prompt: true)")
+
+    def values(self, has_rows: bool) -> dict[str, Any]:
+        """By our names; ``Given`` where the file says it, bare where mlx-lm's default does."""
+        values = {ours: self._get(name) for name, ours in SAME.items()}
+        optimizer = str(_bare(values["optimizer"])).lower()
+        values["optimizer"] = _with(values["optimizer"], optimizer)
+        accumulation = self._whole("grad_accumulation_steps")
+        values["grad_accumulation"] = self._get("grad_accumulation_steps")
+        for name, ours in BATCHES.items():
+            steps = self._whole(name) // max(accumulation, 1)
+            values[ours] = _with(self._get(name), str(steps if name == "iters" else max(steps, 1)))
+        layers = self._whole("num_layers")
+        values["lora_layers"] = _with(self._get("num_layers"), str(layers) if layers > 0 else None)
+        values |= {"max_grad_norm": NO_CLIPPING, **self._optimizer_config(optimizer)}
+        values |= self._learning_rate(int(_bare(values["iters"])))
+        if _bare(values["fine_tune_type"]) != "full":
+            values |= self._lora()
+        if "report_to" in self._entries:
+            values["report_to"] = self._get("report_to")
+        if not has_rows:
+            values["data_dir"] = self._rows()
+        return values
+
+    def _get(self, name: str) -> Any:
+        if name not in self._entries or (entry := self._entries[name]).value is None:
+            return _DEFAULTS.get(name)
+        if isinstance(entry.value, list | dict):
+            raise self._refusal(name, "not a plain value")
+        return Given(entry.value, f"{self._path}:{entry.line}: {name}")
+
+    def _whole(self, name: str) -> int:
+        try:
+            return int(str(_bare(self._get(name))))
+        except ValueError:
+            raise self._refusal(name, "not a whole number") from None
+
+    def _refusal(self, name: str, why: str) -> UserError:
+        entry = self._entries[name]
+        value = str(entry.value).lower() if isinstance(entry.value, bool) else str(entry.value)
+        shown = "" if isinstance(entry.value, list | dict) else f": {shortened(value)}"
+        return UserError(f"{self._path}:{entry.line}: {name}{shown}: {why}")
+
+    def _rows(self) -> Given:
+        rows = self._get("data")
+        where = rows.place if isinstance(rows, Given) else f"{self._path}: data"
+        if not path_of(str(_bare(rows)), where).is_dir():
+            raise UserError(
+                f"{where}: {shortened(str(_bare(rows)))} is no folder"
+                " (rows of the Hub: python dataset.py --dataset-name NAME, then --data-dir data)"
+            )
+        return rows
+
+    def _part(self, name: str) -> dict[str, Entry]:
+        """A mapping in the file, whose keys are checked; empty where it is missing."""
+        entry = self._entries.get(name)
+        if entry is None or entry.value is None:
+            return {}
+        if not isinstance(entry.value, dict):
+            raise self._refusal(name, "not a mapping")
+        for key, inner in entry.value.items():
+            if name in _NESTED and key not in _NESTED[name]:
+                raise unknown(self._path, f"{name}.{key}", inner.line, [f"{name}.{known}" for known in _NESTED[name]])
+        return dict(entry.value)
+
+    def _lora(self) -> dict[str, Any]:
+        part = self._part("lora_parameters")
+        values: dict[str, Any] = {"lora_modules": "all"}
+        for name, ours in LORA.items():
+            if part and name not in part:
+                raise self._refusal("lora_parameters", f"no {name} in it, which mlx-lm wants")
+            place = f"{self._path}:{part[name].line}: lora_parameters.{name}" if part else ""
+            values[ours] = Given(part[name].value, place) if part else _DEFAULTS[name]
+        keys = part.get("keys")
+        if keys and keys.value is not None:
+            if not isinstance(keys.value, list) or not all(isinstance(key.value, str) for key in keys.value):
+                raise UserError(f"{self._path}:{keys.line}: lora_parameters.keys: not a list of names")
+            modules = ",".join(dict.fromkeys(key.value.rsplit(".", 1)[-1] for key in keys.value))
+            values["lora_modules"] = Given(modules, f"{self._path}:{keys.line}: lora_parameters.keys")
+        return values
+
+    def _optimizer_config(self, optimizer: str) -> dict[str, Any]:
+        part = self._part("optimizer_config").get(optimizer)
+        said: dict[str, Entry] = part.value if part and isinstance(part.value, dict) else {}
+        for name, entry in said.items():
+            allowed = _MAY.get(optimizer, {})
+            if not (name == "weight_decay" and optimizer in _WEIGHT_DECAY) and entry.value is not allowed.get(name, ""):
+                place = f"{self._path}:{entry.line}: optimizer_config.{shortened(f'{optimizer}.{name}')}"
+                raise UserError(f"{place}: cannot be set here" + (" to that" if name in allowed else ""))
+        for name, wanted in _OURS.get(optimizer, {}).items():
+            if name not in said:
+                text = f"optimizer_config: {{{optimizer}: {{{name}: {str(wanted).lower()}}}}}"
+                raise UserError(f"{self._path}: optimizer {optimizer} has another {name} here (to say so: {text})")
+        if optimizer not in _WEIGHT_DECAY:
+            return {}
+        if decay := said.get("weight_decay"):
+            place = f"{self._path}:{decay.line}: optimizer_config.{optimizer}.weight_decay"
+            return {"weight_decay": Given(decay.value, place)}
+        return {"weight_decay": _WEIGHT_DECAY[optimizer]}
+
+    def _learning_rate(self, steps: int) -> dict[str, Any]:
+        """Peak, warm-up and schedule; mlx-lm takes ``learning_rate`` only where there is no ``lr_schedule``."""
+        part = self._part("lr_schedule")
+        if not part:
+            return {"learning_rate": self._get("learning_rate"), "schedule": "constant", "warmup": 0}
+        try:
+            name = part["name"].value
+            peak, *rest = [float(argument.value) for argument in part["arguments"].value]
+            warmup = int(part["warmup"].value) if "warmup" in part else 0
+            start = float(part["warmup_init"].value) if "warmup_init" in part else 0.0
+            end, length = (rest[1] if len(rest) > 1 else 0.0, rest[0]) if name == "cosine_decay" else (rest[0], rest[1])
+        except (KeyError, ValueError, TypeError, IndexError):
+            raise self._refusal("lr_schedule", "not name and arguments as mlx-lm wants them") from None
+        schedule = {"cosine_decay": "cosine", "linear_schedule": "linear"}.get(name)
+        if schedule == "linear" and end == peak:
+            schedule, end, length = "constant", 0.0, steps
+        if schedule is None:
+            raise self._refusal(
+                "lr_schedule", f"there is no {shortened(str(name))} here (cosine_decay, linear_schedule)"
+            )
+        if end != 0:
+            raise self._refusal("lr_schedule", f"ends at {end:g}; here the learning rate falls to 0")
+        # the whole run, or what the warm-up leaves of it
+        if schedule != "constant" and not steps - warmup - 2 <= length <= steps + 2:
+            raise self._refusal("lr_schedule", f"ends after {length:g} steps; here it ends with the run, {steps} steps")
+        if warmup and start > 1.01 * peak / (warmup + 1):
+            raise self._refusal("lr_schedule", f"warmup_init {start:g}: here a warm-up begins with the peak / steps")
+        place = f"{self._path}:{self._entries['lr_schedule'].line}: lr_schedule"
+        rate = {"learning_rate": peak, "schedule": schedule, "warmup": warmup}
+        return {name: Given(value, place) for name, value in rate.items()}
+
+
+def _bare(value: Any) -> Any:
+    return value.value if isinstance(value, Given) else value
+
+
+def _with(value: Any, other: Any) -> Any:
+    """``other`` with the place of ``value``, where it has one."""
+    return Given(other, value.place) if isinstance(value, Given) else other

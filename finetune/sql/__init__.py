@@ -1,6 +1,0 @@
-"""Judges model-written SQL by running it: in a killable process, on three databases, against gold."""
-
-from finetune.sql.answer import extract_sql
-from finetune.sql.judge import ANSWER_KINDS, UNSCORED_KINDS, Judgement, SqlJudge, gold_problem
-
-__all__ = ["ANSWER_KINDS", "UNSCORED_KINDS", "Judgement", "SqlJudge", "extract_sql", "gold_problem"]

@@ -1,0 +1,1 @@
+"""``--type alpaca``: an instruction to an answer."""

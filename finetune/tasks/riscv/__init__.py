@@ -1,0 +1,1 @@
+"""``--type riscv``: what an instruction does to its assembly."""

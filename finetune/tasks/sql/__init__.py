@@ -1,0 +1,1 @@
+"""``--type sql``: a question about tables to one SQLite query, judged by running it."""

@@ -1,0 +1,261 @@
+"""Is a model's SQL right? It runs on three databases, and on each its result must be the one that gold gives.
+
+Gold is run first: on the row's own database and on two generated from it. A row whose gold fails is
+``gold_error``; one whose gold proves nothing (an empty result, chance, no two databases where its WHERE
+matters) is ``unscorable``.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import TracebackType
+
+from finetune.tasks.sql.judging.answer import find_statements
+from finetune.tasks.sql.judging.compare import Expected, compare, ordered, same_tables, unordered
+from finetune.tasks.sql.judging.databases import generate
+from finetune.tasks.sql.judging.execution import Description, Outcome, SqlWorker, WorkerKilled
+from finetune.tasks.sql.judging.gold import Gold, read_gold
+
+UNSCORED_KINDS = ("gold_error", "unscorable", "worker_killed")
+ANSWER_KINDS = (
+    "ok",
+    "no_sql",
+    "multiple_statements",
+    "parse_error",
+    "unknown_table",
+    "unknown_column",
+    "unknown_function",
+    "other_sql_error",
+    "forbidden",
+    "timeout",
+    "too_large",
+    "wrong_shape",
+    "wrong_rows",
+    "wrong_order",
+)
+
+MAX_ANSWER = 20_000  # characters
+MAX_SEEDS, BATCH = 60, 5  # databases generated in the search for good ones, and how many at a time
+
+WRITES = ("INSERT", "UPDATE", "DELETE")
+CHANCE = frozenset("random randomblob current_date current_time current_timestamp".split())
+DATES = frozenset("date time datetime julianday strftime unixepoch timediff".split())
+NOW = re.compile(
+    r"'now' | \b(date|time|datetime|julianday|unixepoch)\s*\(\s*\) | \bstrftime\s*\(\s*'[^']*'\s*\)",
+    re.I | re.X,
+)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """``kind`` is one of ANSWER_KINDS, or of UNSCORED_KINDS: the row can say nothing about any answer, or the worker
+    was killed from outside both times that it was tried. ``reason`` says so too where the second try succeeded.
+
+    ``write`` marks a row whose gold is an INSERT, UPDATE or DELETE, judged by all tables afterwards.
+    """
+
+    kind: str
+    reason: str = ""
+    write: bool = False
+
+    @property
+    def right(self) -> bool:
+        return self.kind == "ok"
+
+    @property
+    def scored(self) -> bool:
+        return self.kind not in UNSCORED_KINDS
+
+
+@dataclass(frozen=True)
+class Result:
+    """What gold does on one database."""
+
+    script: str
+    outcome: Outcome
+    expected: Expected
+    empty: bool = False
+    changes: bool = True  # when gold's WHERE is dropped; True where it has none
+    stable: bool = True  # when the rows are stored in the opposite order
+
+    def agrees(self, outcome: Outcome) -> bool:
+        if outcome.error is not None:
+            return False
+        if self.outcome.tables is not None and outcome.tables is not None:
+            return same_tables(self.outcome.tables, outcome.tables)
+        return compare([self.expected], [(outcome.rows, outcome.columns)])[0] == "ok"
+
+
+def gold_problem(worker: SqlWorker, context: str, gold: str) -> str | None:
+    """Why a row's own SQL does not run on the row's own tables, as a reason that can be counted; None where it does."""
+    try:
+        outcome, _ = _run_reference(worker, context, gold)
+    except WorkerKilled as error:
+        return f"its SQL was not tried: {error}"
+    return None if outcome.error is None else f"its SQL does not run: {outcome.error}"
+
+
+def _run_reference(worker: SqlWorker, context: str, gold: str) -> tuple[Outcome, bool]:
+    """What gold does, and whether it writes."""
+    (outcome,) = worker.run([(context, gold)])
+    write = outcome.error == "forbidden" and outcome.denied in WRITES
+    if write:
+        (outcome,) = worker.run([(context, gold)], write)
+    return outcome, write
+
+
+class SqlJudge:
+    """Judges answers; owns one worker process, which ends with the context manager.
+
+    ``seconds`` is the most that one answer takes on all its databases, by the wall clock; ``generated`` is how
+    many stand beside the row's own. What is learnt of a row's gold is kept: a second answer to the row costs only its own run.
+    """
+
+    def __init__(self, seconds: float = 2.0, generated: int = 2):
+        self.generated = generated
+        self._worker = SqlWorker(seconds)
+        self._results = lru_cache(maxsize=2_000)(self._run_gold)
+
+    def __enter__(self) -> "SqlJudge":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._worker.close()
+
+    def judge(self, context: str, gold: str, answer: str) -> Judgement:
+        """One answer, as the model wrote it, against ``gold`` on the tables that ``context`` makes."""
+        killed = self._worker.killed
+        try:
+            judgement = self._judge(context, gold, answer)
+        except WorkerKilled as error:  # gold's results are not kept then: the next answer tries again
+            return Judgement("worker_killed", str(error))
+        if self._worker.killed == killed:
+            return judgement
+        marks = [judgement.reason] * bool(judgement.reason) + ["tried again: the worker was killed from outside"]
+        return replace(judgement, reason="; ".join(marks))
+
+    def _judge(self, context: str, gold: str, answer: str) -> Judgement:
+        results = self._results(context, gold)
+        if isinstance(results, Judgement):
+            return results
+        write = results[0].outcome.tables is not None
+        kind, reason = self._judge_by(results, answer, write)
+        return Judgement(kind, reason, write)
+
+    def _judge_by(self, results: list[Result], answer: str, write: bool) -> tuple[str, str]:
+        if len(answer) > MAX_ANSWER:
+            return "too_large", f"{len(answer)} characters"
+        statements = find_statements(answer)
+        if not statements:
+            return "no_sql", "no SQL in the answer"
+        if len(statements) > 1:
+            return "multiple_statements", f"{len(statements)} different statements"
+        outcomes = self._worker.run([(result.script, statements[0]) for result in results], write, stop=True)
+        if outcomes[-1].error is not None:
+            return outcomes[-1].error, outcomes[-1].message
+        if not write:
+            rows = [(outcome.rows, outcome.columns) for outcome in outcomes]
+            return compare([result.expected for result in results], rows)
+        for number, (result, outcome) in enumerate(zip(results, outcomes, strict=True), start=1):
+            if not result.agrees(outcome):
+                return "wrong_rows", f"database {number} holds other rows afterwards"
+        return "ok", ""
+
+    def _run_gold(self, context: str, gold: str) -> Judgement | list[Result]:
+        """Gold's results on the own database and the generated ones, or why the row cannot be judged."""
+        own = self._worker.describe(context)
+        if isinstance(own, Outcome):
+            return Judgement("gold_error", f"context: {own.message}")
+        outcome, write = _run_reference(self._worker, context, gold)
+        if outcome.error is not None:
+            kind = "unscorable" if outcome.error == "forbidden" else "gold_error"
+            return Judgement(kind, f"gold: {outcome.message}", write)
+        if _by_chance(own.functions, context) or _by_chance(outcome.functions, gold):
+            return Judgement("unscorable", "gold depends on chance or on the date", write)
+        read = read_gold(gold)
+        if read is None:
+            return Judgement("unscorable", "gold cannot be parsed", write)
+        (result,) = self._try([(context, context)], gold, read, write)
+        if result is None or result.empty:
+            return Judgement("unscorable", "gold gives nothing on the row's own database", write)
+        results = self._add_generated(result, own, context, gold, read)
+        return results or Judgement("unscorable", "too few databases on which gold shows what it does", write)
+
+    def _add_generated(
+        self, own: Result, description: Description, context: str, gold: str, read: Gold
+    ) -> list[Result]:
+        """``own`` and the first good databases, gold's results different if can be; none if too few."""
+        write = own.outcome.tables is not None
+        wanted = 1 + self.generated
+        if self.generated and not own.changes:
+            wanted += 1  # the row's own database proves little: one more beside it
+        chosen, spare = [own], list[Result]()
+        unstable = 0
+        for first in range(0, MAX_SEEDS, BATCH):
+            if len(chosen) >= wanted:
+                break
+            seeds = [f"{seed} {context}" for seed in range(first, first + BATCH)]
+            tried = self._try([generate(description, read, seed) for seed in seeds], gold, read, write)
+            if not any(tried):
+                break
+            for result in tried:
+                if result is None or result.empty or not result.changes:
+                    continue
+                if _only_zeros(result.outcome) and not _only_zeros(own.outcome):
+                    continue
+                if not result.stable:
+                    unstable += 1
+                    continue
+                seen = any(other.agrees(result.outcome) for other in chosen)
+                (spare if seen else chosen).append(result)
+        results = [*chosen, *spare]
+        if len(results) < wanted or unstable >= len(results):
+            return []  # mostly unstable: gold depends on how rows are stored, and seemed not to only by luck
+        return results[:wanted]
+
+    def _try(self, scripts: list[tuple[str, str]], gold: str, read: Gold, write: bool) -> list[Result | None]:
+        """Gold's result on each database, given as two scripts, the second with its rows the other way round.
+
+        None where gold fails.
+        """
+        third = "SELECT 1" if write else read.keyed or gold  # the tables before a write; gold's sort keys
+        runs = [(script, sql) for script, _ in scripts for sql in (gold, read.without_where or gold, third)]
+        runs += [(backwards, gold) for _, backwards in scripts]
+        outcomes = self._worker.run(runs, write)
+        outcomes += [Outcome(error="timeout")] * (len(runs) - len(outcomes))
+        results: list[Result | None] = []
+        for number, (script, _) in enumerate(scripts):
+            outcome, dropped, other = outcomes[3 * number : 3 * number + 3]
+            if outcome.error is not None:
+                results.append(None)
+                continue
+            if read.ordered:
+                keyed = other.rows if read.keyed and other.error is None else None
+                expected = ordered(outcome.rows, outcome.columns, keyed, read.offset)
+            else:
+                expected = unordered(outcome.rows, outcome.columns)
+            result = Result(script, outcome, expected)
+            results.append(
+                replace(
+                    result,
+                    empty=outcome.tables == other.tables if write else _only_null(outcome),
+                    changes=read.without_where is None or (dropped.error is None and not result.agrees(dropped)),
+                    stable=result.agrees(outcomes[3 * len(scripts) + number]),
+                )
+            )
+        return results
+
+
+def _only_null(outcome: Outcome) -> bool:
+    """No row, or the NULL of a sum over no row."""
+    return all(value is None for row in outcome.rows for value in row)
+
+
+def _only_zeros(outcome: Outcome) -> bool:
+    return outcome.tables is None and all(value in (None, 0) for row in outcome.rows for value in row)
+
+
+def _by_chance(functions: frozenset[str], sql: str) -> bool:
+    return bool(functions & CHANCE) or bool(functions & DATES and NOW.search(sql))

@@ -1,0 +1,131 @@
+"""Text to SQL: a question about a schema, answered by one SQLite query, judged by running it.
+
+Fields are those of ``gretelai/synthetic_text_to_sql``: ``sql_prompt`` (the question), ``sql`` (the reference query),
+``sql_context`` (CREATE TABLE and INSERT statements) and optionally ``sql_explanation``. The prompt shows the model the
+tables, not the rows in them: a real database does not fit into a prompt, and an answer cannot be copied from it.
+"""
+
+import random
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from finetune.models.encoder import Message
+from finetune.records.files import Row
+from finetune.tasks.base import Checker, Score, Scorer, Task
+
+INSTRUCTION = "You write SQLite queries."  # the system message
+
+# of the builtin domains; the rows of a split all come from its own domains
+_DOMAIN_SHARES = {"valid": 0.1, "test": 0.2}
+
+
+# VARCHAR(255), DECIMAL(10, 2): SQLite ignores the sizes, and each digit is a token
+_TYPE_SIZE = re.compile(r"(?<=[A-Za-z])\s*\(\s*\d+(\s*,\s*\d+)?\s*\)")
+_COMMENT = re.compile(  # or what is quoted, which may look like one
+    r"""(?P<quoted>'[^']*(?:'|\Z) | "[^"]*(?:"|\Z) | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z)) | --[^\n]* | /\*.*?(?:\*/|\Z)""",
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def schema_of(context: str) -> str:
+    """The CREATE statements of a context, one a line, without comments, the sizes of types and the rows."""
+    plain = context
+    if "--" in context or "/*" in context:
+        plain = _COMMENT.sub(lambda found: found["quoted"] or " ", context)
+    created = (statement for statement in _statements(plain) if statement.upper().startswith("CREATE"))
+    return "\n".join(" ".join(_TYPE_SIZE.sub("", statement).split()) for statement in created)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; a semicolon inside quotes or a comment ends none."""
+    pending = ""
+    for part in script.split(";"):
+        pending += part + ";"
+        if sqlite3.complete_statement(pending):
+            yield pending.strip()
+            pending = ""
+    if pending.strip("; \n"):
+        yield pending.strip()
+
+
+def user_message(context: str, question: str) -> str:
+    """What the user says: the tables of the context, then the question."""
+    return f"{schema_of(context)}\n\nWrite one SQLite query: {question.strip()}".lstrip()
+
+
+def to_messages(row: Row) -> list[Message]:
+    return [
+        {"role": "system", "content": INSTRUCTION},
+        {"role": "user", "content": user_message(row.get("sql_context") or "", row["sql_prompt"])},
+        {"role": "assistant", "content": row["sql"].strip()},
+    ]
+
+
+@contextmanager
+def open_scorer() -> Iterator[Scorer]:
+    """A scorer that owns the process in which the SQL runs."""
+    from finetune.tasks.sql.judging import SqlJudge
+
+    with SqlJudge() as judge:
+
+        def score(row: Row, answer: str) -> Score:
+            judgement = judge.judge(row.get("sql_context") or "", row["sql"], answer)
+            return Score(float(judgement.right) if judgement.scored else None, judgement.kind, judgement.reason)
+
+        yield score
+
+
+@contextmanager
+def open_checker() -> Iterator[Checker]:
+    """Whether a row's own SQL runs on the row's own tables."""
+    from finetune.tasks.sql.judging import gold_problem
+    from finetune.tasks.sql.judging.execution import SqlWorker
+
+    with SqlWorker() as worker:
+        yield lambda row: gold_problem(worker, row["sql_context"], row["sql"]) if row.get("sql_context") else None
+
+
+def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
+    """Generated rows for each split; no two splits share a domain. Raises ValueError where there are not so many."""
+    from finetune.tasks.sql.rows import DOMAINS, generate
+
+    domains = list(DOMAINS)
+    random.Random(f"domains {seed}").shuffle(domains)
+    rows = {}
+    for split in ("test", "valid", "train"):
+        share = round(len(DOMAINS) * _DOMAIN_SHARES[split]) if split in _DOMAIN_SHARES else len(domains)
+        rows[split] = list(generate(counts[split], seed, sorted(domains[:share])))
+        domains = domains[share:]
+    return rows
+
+
+# a reward has to differ between answers before one is right: it parses, runs, has the right columns, the right rows. Little:
+# a model that is seldom right learns what is worth something often, and queries that merely run are easy to come by
+_PARTIAL = dict.fromkeys(("unknown_table", "unknown_column", "unknown_function", "other_sql_error", "timeout"), 0.05)
+_PARTIAL |= {"wrong_shape": 0.1, "wrong_rows": 0.15, "wrong_order": 0.5}
+
+SQL = Task(
+    name="sql",
+    about="a question about tables, answered by one SQLite query",
+    hub_dataset="gretelai/synthetic_text_to_sql",
+    licence="Apache-2.0",
+    required=("sql_prompt", "sql"),
+    optional=("sql_context", "sql_explanation"),
+    aliases={
+        "sql_prompt": ("question", "instruction", "prompt", "query_text"),
+        "sql": ("query", "response", "answer", "output", "completion"),
+        "sql_context": ("context", "schema", "input", "create_statements"),
+        "sql_explanation": ("explanation",),
+    },
+    to_messages=to_messages,
+    open_scorer=open_scorer,
+    builtin=builtin,
+    split_rule="no domain is in two splits",
+    open_checker=open_checker,
+    metric="execution accuracy",
+    partial=_PARTIAL,
+    malformed=frozenset({"no_sql", "multiple_statements", "parse_error"}),
+    question=lambda row: row["sql_prompt"],
+)

@@ -1,0 +1,24 @@
+"""train.py --validate: settings and rows, without a model; fast enough to check every change of somebody's rows."""
+
+from finetune.methods import METHODS, epoch_steps, total_steps
+from finetune.models.templates import find_template
+from finetune.settings import advice, conflicts
+from finetune.settings.config import TrainingConfig
+from finetune.terminal import say
+from finetune.training import inputs
+
+
+def run(config: TrainingConfig) -> None:
+    """Print what was checked; UserError for what is wrong."""
+    dataset, rows = inputs.read_rows(config, METHODS[config.method].columns)
+    find_template(config.template)
+    train, valid = len(rows["train"]), len(rows["valid"])
+    steps = total_steps(config, train)
+    conflicts.check_warmup(config, steps)
+    conflicts.check_validation(config, valid)
+    epochs = steps / epoch_steps(config, train)
+    print(f"Rows: {train} to train on, {valid} to validate, as dataset.py checked them ({dataset['type']})")
+    print(f"Settings: {steps} steps = {epochs:.1f} epochs")
+    for note in advice.notes(config, train, epochs):
+        say(f"Note: {note}")
+    print("Valid. What a run needs of memory and time: train.py --dry-run")

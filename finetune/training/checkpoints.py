@@ -1,0 +1,110 @@
+"""The states from which a run can go on: each complete in a folder of its own, hashed, or not there at all."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import UserError
+from finetune.records import files
+
+_KEEP = 2
+
+
+def write(folder: Path, name: str, fill: Callable[[Path], dict[str, Any]]) -> None:
+    """Keep a state as ``folder/name``: ``fill`` writes its files into a folder and returns what goes into state.json.
+
+    The folder appears under its name when everything in it is on the disk. Of older states one is kept. Names sort by age.
+    """
+    temporary = folder / f".{name}.tmp"
+    try:
+        folder.mkdir(exist_ok=True)
+        _clear(folder)
+        temporary.mkdir()
+        content = fill(temporary)
+        hashes = {path.name: files.file_hash(path) for path in sorted(temporary.iterdir())}
+        manifest = {**content, "files": hashes}
+        files.write_json(temporary / files.STATE_RECORD, {**manifest, "sha256": _hash(manifest)})
+        shutil.rmtree(folder / name, ignore_errors=True)  # the same step once more, after a state that was refused
+        temporary.rename(folder / name)
+        files.fsync_folder(folder)
+        for old in _states(folder)[:-_KEEP]:
+            shutil.rmtree(old)
+    except OSError as error:
+        raise UserError(f"{folder / name}: cannot be written: {error.strerror}", exit_code=4) from None
+
+
+def newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+    """The newest state that is whole, and its state.json; ``say`` hears of each that is not.
+
+    UserError: exit 2 where there is none, exit 3 where none is whole.
+    """
+    states = _states(folder) if folder.is_dir() else []
+    if not states:
+        raise UserError(f"{folder}: no run to go on with (start it without --resume)")
+    for state in reversed(states):
+        try:
+            return state, _verified(state)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            say(f"Warning: {state} is damaged and passed over: {error}")
+    raise UserError(f"{folder}: every state is damaged (start again without --resume)", exit_code=3)
+
+
+@contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process, and make it if need be; UserError where another run holds it. A killed process holds
+    nothing. If nothing was written, it is afterwards as it was before.
+    """
+    path, made = folder / ".lock", not folder.exists()
+    files.make_folder(folder)
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}", exit_code=4) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise UserError(
+                f"{folder}: another run writes here, process {file.read().strip()} (give another --adapter-path)"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # somebody may have removed the folder
+                if list(folder.iterdir()) == [path]:  # a run refused before it wrote anything
+                    path.unlink()
+                    if made:
+                        folder.rmdir()
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a killed process left half written."""
+    for path in folder.glob(".*.tmp"):
+        shutil.rmtree(path)
+
+
+def _verified(state: Path) -> dict[str, Any]:
+    manifest = dict(json.loads((state / files.STATE_RECORD).read_text(encoding="utf-8")))
+    if manifest.pop("sha256") != _hash(manifest):
+        raise ValueError(f"{files.STATE_RECORD} is not what was written")
+    for name, wanted in manifest["files"].items():
+        if files.file_hash(state / name) != wanted:
+            raise ValueError(f"{name} is not what was written")
+    return manifest
+
+
+def _hash(manifest: dict[str, Any]) -> str:
+    return files.text_hash(json.dumps(manifest, sort_keys=True))

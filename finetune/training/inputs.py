@@ -1,0 +1,94 @@
+"""What a training run starts from: rows, model, tokenizer. Whatever is wrong with them is found here, before any work."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finetune.errors import UserError
+from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.examples import Encode, encode_rows, whole_conversations
+from finetune.models.find import ModelFolder, find_model
+from finetune.models.templates import find_template
+from finetune.records import files
+from finetune.settings.config import TrainingConfig
+from finetune.terminal import say
+
+Rows = dict[str, list[tuple[int, files.Row]]]  # of each split, with their line numbers
+
+
+@dataclass(frozen=True)
+class Inputs:
+    dataset: dict[str, Any]  # the record that dataset.py wrote
+    rows: Rows  # those that are not too long
+    folder: ModelFolder
+    encoder: ChatEncoder
+    train: list[Example]
+    valid: list[Example]
+    left_out: int  # training rows that are too long
+
+
+def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[dict[str, Any], Rows]:
+    """The record of the rows, and those of train and valid; UserError where they are not what dataset.py checked, or lack one
+    of the ``columns`` that the method needs."""
+    dataset = files.read_dataset_record(config.data_dir)
+    if config.dataset_type not in (None, dataset["type"]):
+        raise UserError(f"--dataset-type: {config.data_dir} holds {dataset['type']} rows, not {config.dataset_type}")
+    rows = {
+        split: files.read_split(config.data_dir, split, dataset, may_be_empty=split == "valid")
+        for split in ("train", "valid")
+    }
+    for split, of_split in rows.items():
+        for line, row in of_split:
+            for column in columns:
+                if not isinstance(row.get(column), str):
+                    raise UserError(
+                        f"{files.split_file(config.data_dir, split)}:{line}: no {column!r}, which --method"
+                        f" {config.method} needs (python dataset.py --type preference)"
+                    )
+    return dataset, rows
+
+
+def read(
+    config: TrainingConfig,
+    encode: Encode = whole_conversations,
+    columns: Sequence[str] = (),
+    *,
+    weights: bool = True,
+) -> Inputs:
+    """All that ``config`` names; ``encode`` makes examples of rows. Without ``weights`` the model's may be missing, and are not
+    downloaded."""
+    dataset, rows = read_rows(config, columns)
+    count = len(rows["train"])
+    template = find_template(config.template)
+    folder = find_model(config.model, say, weights=weights)
+    encoder = ChatEncoder(folder.path, template)
+    train, valid = (_encoded(encoder, rows, split, config, encode) for split in ("train", "valid"))
+    _check_vocabulary(folder, [*train, *valid])
+    return Inputs(dataset, rows, folder, encoder, train, valid, count - len(rows["train"]))
+
+
+def _check_vocabulary(folder: ModelFolder, examples: list[Example]) -> None:
+    """UserError where the tokenizer has tokens that the model does not know: MLX would read beside its weights."""
+    config = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
+    known = (config.get("text_config") or config).get("vocab_size", math.inf)
+    highest = max(max(example.tokens) for example in examples)
+    if highest >= known:
+        raise UserError(
+            f"{folder.name}: the tokenizer makes token {highest} of the rows, and the model knows {known}"
+            " (take the tokenizer that belongs to the model)"
+        )
+
+
+def _encoded(encoder: ChatEncoder, rows: Rows, split: str, config: TrainingConfig, encode: Encode) -> list[Example]:
+    """The examples of a split; the rows that are too long are said and taken out of ``rows`` as well."""
+    path = files.split_file(config.data_dir, split)
+    examples, too_long = encode_rows(encoder, rows[split], path, config.max_seq_length, encode)
+    if too_long:
+        say(
+            f"Left out: {len(too_long)} of {len(rows[split])} rows of {path} with more than {config.max_seq_length} tokens"
+            f" (the first in line {too_long[0]}; --max-seq-length)"
+        )
+        rows[split] = [(line, row) for line, row in rows[split] if line not in set(too_long)]
+    return examples

@@ -1,0 +1,140 @@
+"""Settings of train.py as a file that ``mlx_lm.lora -c FILE`` runs on the same model and rows."""
+
+from pathlib import Path
+from typing import Any
+
+from finetune.backends.interface import OPTIMIZERS
+from finetune.errors import UserError
+from finetune.methods import total_steps
+from finetune.models.find import ModelFolder, find_model
+from finetune.records import files
+from finetune.settings.config import TrainingConfig
+from finetune.settings.mlx_lm import BATCHES, LORA, NO_CLIPPING, SAME
+from finetune.settings.save import scalar
+from finetune.terminal import say
+
+_MLX_LM_OPTIMIZERS = OPTIMIZERS.keys() - {"lion"}
+
+
+def export(config: TrainingConfig, path: Path) -> None:
+    """Write the file. What mlx-lm cannot do stands at its top; UserError where it could not run it at all."""
+    if config.optimizer not in _MLX_LM_OPTIMIZERS:
+        raise UserError(
+            f"--optimizer {config.optimizer}: mlx_lm.lora has it not (it has {_listed(_MLX_LM_OPTIMIZERS)})"
+        )
+    if path.is_dir():
+        raise UserError(f"{path}: cannot be written: it is a folder", exit_code=4)
+    rows = {
+        split: len(files.read_split(config.data_dir, split, data, may_be_empty=split != "train"))
+        for data in [files.read_dataset_record(config.data_dir)]
+        for split in files.SPLITS
+    }
+    folder = find_model(config.model, say)
+    steps = total_steps(config, rows["train"])
+    lines = [
+        "# " + " ".join(line.splitlines()) for line in ["Run with: mlx_lm.lora -c FILE", *_notes(config, folder, rows)]
+    ]
+    lines += [f"{name}: {_yaml(value)}" for name, value in _settings(config, folder, steps).items()]
+    files.write_text(path, "\n".join(lines) + "\n")
+    say(f"For mlx-lm: {path} (mlx_lm.lora -c {path})")
+
+
+def _settings(config: TrainingConfig, folder: ModelFolder, steps: int) -> dict[str, Any]:
+    batches = {name: getattr(config, ours) * config.grad_accumulation for name, ours in BATCHES.items()}
+    same = {name: getattr(config, ours) for name, ours in SAME.items()}
+    model = folder.name if folder.source == "hub" else folder.path.resolve()
+    settings = {**same, "model": model, "train": True, "data": config.data_dir}
+    settings |= {**batches, "iters": steps * config.grad_accumulation, "val_batches": -1, "mask_prompt": True}
+    settings |= {"num_layers": config.lora_layers or -1, "grad_accumulation_steps": config.grad_accumulation}
+    if config.fine_tune_type != "full":
+        values = {name: getattr(config, ours) for name, ours in LORA.items()} | {"scale": config.lora_factor}
+        keys = {} if config.lora_modules == "all" else {"keys": _keys(folder.path, config.lora_modules.split(","))}
+        settings["lora_parameters"] = {**values, **keys}
+    settings["optimizer_config"] = {config.optimizer: _optimizer(config)}
+    if config.report_to == "wandb":
+        settings["report_to"] = "wandb"
+    settings |= _learning_rate(config, steps)
+    return settings
+
+
+def _optimizer(config: TrainingConfig) -> dict[str, Any]:
+    """What our backend gives the optimizer of this name."""
+    options: dict[str, Any] = {} if config.optimizer == "adam" else {"weight_decay": config.weight_decay}
+    if config.optimizer in ("adam", "adamw"):
+        options["bias_correction"] = True
+    if config.optimizer == "adafactor":
+        options |= {"relative_step": False, "scale_parameter": False}
+    return options
+
+
+def _learning_rate(config: TrainingConfig, steps: int) -> dict[str, Any]:
+    """The peak, and the schedule with its warm-up, to within two steps."""
+    warmup = min(config.warmup, steps // 2)
+    peak, rest = config.learning_rate, max(steps - warmup + 1, 1)
+    if config.schedule == "constant" and not warmup:
+        return {"learning_rate": peak}
+    schedule = {
+        "constant": ("linear_schedule", [peak, peak, rest]),
+        "linear": ("linear_schedule", [peak, 0.0, rest]),
+        "cosine": ("cosine_decay", [peak, rest]),
+    }
+    name, arguments = schedule[config.schedule]
+    begin = {"warmup": warmup, "warmup_init": peak / (warmup + 1)} if warmup else {}
+    return {"learning_rate": peak, "lr_schedule": {"name": name, **begin, "arguments": arguments}}
+
+
+def _keys(folder: Path, modules: list[str]) -> list[str]:
+    """The paths within a layer of the modules with these names, from the names of the weights."""
+    from safetensors import safe_open
+
+    names: set[str] = set()
+    for file in sorted(folder.glob("model*.safetensors")):
+        with safe_open(file, framework="numpy") as weights:
+            names |= {name.rsplit(".", 1)[0] for name in weights.keys() if ".layers." in name}  # noqa: SIM118
+    inner = {name.split(".layers.", 1)[1].partition(".")[2] for name in names}
+    wanted = {module.strip() for module in modules}
+    found = sorted(name for name in inner if name.rsplit(".", 1)[-1] in wanted)
+    if missing := wanted - {name.rsplit(".", 1)[-1] for name in found}:
+        raise UserError(f"--lora-modules: the model has no {min(missing)!r}")
+    return found
+
+
+def _notes(config: TrainingConfig, folder: ModelFolder, rows: dict[str, int]) -> list[str]:
+    """What mlx-lm does differently with this file, a line each."""
+    notes = ["Other than train.py, mlx_lm.lora:"]
+    if config.template != "model":
+        notes.append(f"- writes rows with the model's own chat template, not with {config.template}")
+    if config.patience:
+        notes.append(f"- does not stop early (patience {config.patience}), and keeps the last adapters, not the best")
+    else:
+        notes.append("- keeps the last adapters, not the best")
+    if config.max_grad_norm < NO_CLIPPING:
+        notes.append(f"- does not clip gradients (max_grad_norm {config.max_grad_norm:g})")
+    if config.rslora:
+        notes.append(f"- knows no rsLoRA: the scale {config.lora_factor:g} is its factor")
+    if config.epochs is not None:
+        notes.append(f"- counts batches: iters are {config.epochs:g} epochs of the {rows['train']} rows of now")
+    if config.grad_accumulation > 1:
+        notes.append("- counts batches, not steps, and weighs each batch of a step alike")
+    for split, count in rows.items():
+        if not count:
+            notes.append(f"- stops with an error: {split}.jsonl is empty (remove the file for mlx-lm)")
+        elif count < config.batch_size and split != "test":
+            notes.append(f"- stops with an error: {split}.jsonl has fewer rows than a batch ({count})")
+    if config.eval_samples or config.report_to not in (None, "wandb"):
+        notes.append("- scores no answers and reports to wandb alone (eval_samples, report_to)")
+    notes.append("- learns the last answer of a conversation alone, cuts rows that are too long, drops the last")
+    notes.append("  batch of an epoch where it is smaller, and draws batches of like rows in another order")
+    return notes
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_yaml(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_yaml, value)) + "]"
+    return scalar(value)
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))

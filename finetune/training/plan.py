@@ -1,0 +1,280 @@
+"""What a training run would be: its work, its memory, its time, and what to change where it does not fit."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from types import ModuleType
+
+from finetune.backends.interface import Footprint
+from finetune.methods import Method, epoch_steps, plan, total_steps
+from finetune.models.encoder import Example
+from finetune.models.fingerprint import fingerprint
+from finetune.records import files, machine
+from finetune.rollouts import probe
+from finetune.rollouts.groups import packed
+from finetune.rollouts.probe import Learnable
+from finetune.rollouts.rewards import open_judge
+from finetune.settings import conflicts
+from finetune.settings.config import TrainingConfig
+from finetune.tasks import TASKS
+from finetune.terminal import say
+from finetune.training import inputs
+from finetune.training.inputs import Inputs
+
+_PROCESS_MB = 450  # Python, its packages, and what the allocator keeps for reuse, beside what the backend counts
+_SPARE = 1.1  # the estimate is one
+_LOOKED_AT = 3  # epochs in which the largest batch is looked for
+_FORWARD = 0.4  # what a token costs in a validation, of what it costs in a step
+_QUANTISED_BITS = 4.5  # of a weight, with its scale and bias in groups of 64
+_SHORT_ROWS = (512, 256, 128)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The batches of a run."""
+
+    rows: int
+    left_out: int  # too long
+    valid_rows: int
+    tokens: int  # of the rows
+    learned: int
+    lengths: tuple[int, int, int]  # of the shortest, the median and the longest row
+    steps: int
+    steps_per_epoch: int
+    tokens_per_step: float  # as they are computed, with the padding
+    padding: float  # share of what is computed
+    typical: list[Example]  # a batch
+    largest: list[Example]
+    batches_per_step: float = 1.0  # of such a size
+
+    @property
+    def epochs(self) -> float:
+        return self.steps / self.steps_per_epoch
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """The smallest change with which the run fits, and what it then needs."""
+
+    change: str
+    needed_mb: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    config: TrainingConfig
+    model: str
+    work: Work
+    footprint: Footprint
+    total_mb: float  # memory that this process may have; infinite where the system does not say
+    available_mb: float
+    remedy: Remedy | None
+    learnable: Learnable | None = None  # what a few groups of the model's own answers say, where it learns from those
+
+    @property
+    def needed_mb(self) -> float:
+        return needed_mb(self.footprint)
+
+    @property
+    def fits(self) -> bool:
+        return self.needed_mb <= self.available_mb
+
+    @property
+    def validations(self) -> int:
+        return -(-self.work.steps // self.config.steps_per_eval) if self.work.valid_rows else 0
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run, but for the answers it shows."""
+        work = self.work
+        if self.learnable:
+            return (
+                self.seconds_per_step * work.steps
+                + self.validations * work.valid_rows * self.learnable.seconds_an_answer
+            )
+        validated = self.validations * work.valid_rows * work.tokens / work.rows
+        return self.seconds_per_step * (work.steps + _FORWARD * validated / work.tokens_per_step)
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Of one with the batches that the rows are enough for; with the answers that are drawn for it."""
+        if self.learnable:
+            config = self.config
+            answers = config.batch_size * config.grad_accumulation * config.grpo_group_size
+            drawn = answers * self.learnable.seconds_an_answer / config.grpo_updates
+            return drawn + self.footprint.seconds * self.work.batches_per_step
+        tokens = _computed(self.work.typical) * self.config.grad_accumulation
+        return self.footprint.seconds * self.work.tokens_per_step / tokens
+
+
+def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | None:
+    """Find out without training; None where there are no rows yet. UserError for whatever else would stop the run."""
+    if not (config.data_dir / files.DATASET_RECORD).exists():
+        say(
+            f"No rows in {config.data_dir} yet: once dataset.py has written them, this also says what the run would take."
+        )
+        return None
+    given = inputs.read(config, method.encode, method.columns, weights=config.probe or method.rollouts)
+    if method.rollouts:
+        return _of_rollouts(config, method, backend, given)
+    work = describe(config, method, given)
+    conflicts.check_warmup(config, work.steps)
+    conflicts.check_validation(config, work.valid_rows)
+    if not config.probe:
+        say("Measuring a step on some layers of the model ...")
+    total, available = _memory()  # before anything is in it
+    footprint = backend.footprint(
+        given.folder.path, method, config, work.typical, work.largest, available, whole=config.probe
+    )
+    result = Plan(config, given.folder.name, work, footprint, total / 1e6, available / 1e6, None)
+    if result.fits:
+        return result
+
+    def measure(changed: TrainingConfig) -> float:
+        other = describe(changed, method, given)
+        found = backend.footprint(given.folder.path, method, changed, other.typical, other.largest, available)
+        return needed_mb(found)
+
+    return replace(result, remedy=_remedy(config, given, footprint, result.available_mb, measure))
+
+
+def _memory() -> tuple[float, float]:
+    try:
+        total, available = machine.memory_bytes()
+    except OSError:
+        return math.inf, math.inf
+    return float(total), float(available)
+
+
+def _of_rollouts(config: TrainingConfig, method: Method, backend: ModuleType, given: Inputs) -> Plan:
+    """What a few groups of answers say, and a step on as many of the longest answers as are computed at once."""
+    steps = total_steps(config, len(given.train))
+    conflicts.check_warmup(config, steps)
+    conflicts.check_validation(config, len(given.valid))
+    total, available = _memory()
+    with open_judge(TASKS[given.dataset["type"]], config) as judge:
+        model = backend.load(given.folder.path, given.encoder)
+        begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
+        trainer = backend.Trainer(model, method, given.train, config, 1, fingerprint(given.folder.path), begun)
+        found = probe.probe(trainer.sample, given, judge, config, lambda: False)
+        assert found is not None
+        del model, trainer
+    prompts = sorted(given.train, key=_length)
+    lengths = [_length(prompt) for prompt in prompts]
+    size, answer = config.grpo_group_size, round(found.tokens_an_answer)
+
+    def batches(prompts: Sequence[Example], tokens: int) -> list[list[Example]]:
+        longest = replace(config, grpo_max_tokens=tokens)
+        return list(packed([one for prompt in prompts for one in method.rehearse([prompt] * size, longest)], size))
+
+    middle = len(prompts) // 2
+    typical = batches(prompts[middle : middle + 64], answer)[0]
+    largest = max(batches(prompts[-64:], config.grpo_max_tokens), key=_computed)
+    answers = config.batch_size * config.grad_accumulation * size
+    say("Measuring a step on some layers of the model ...")
+    one = replace(config, grad_accumulation=1)
+    footprint = backend.footprint(given.folder.path, method, one, typical, largest, available, whole=config.probe)
+    work = Work(
+        rows=len(given.train),
+        left_out=given.left_out,
+        valid_rows=len(given.valid),
+        tokens=sum(lengths),
+        learned=answer * size * len(prompts),
+        lengths=(lengths[0], lengths[middle], lengths[-1]),
+        steps=steps,
+        steps_per_epoch=epoch_steps(config, len(prompts)),
+        tokens_per_step=answers * (lengths[middle] / size + answer),
+        padding=0.0,
+        typical=typical,
+        largest=largest,
+        batches_per_step=found.signal * answers / len(typical),
+    )
+    return Plan(config, given.folder.name, work, footprint, total / 1e6, available / 1e6, None, found)
+
+
+def describe(config: TrainingConfig, method: Method, given: Inputs) -> Work:
+    fitting = [row for row in method.of_rows(given.train) if max(map(_length, row)) <= config.max_seq_length]
+    rows = method.rehearse([example for row in fitting for example in row], config)
+    lengths = sorted(map(_length, rows))
+    steps = total_steps(config, len(fitting))
+    per_epoch = epoch_steps(config, len(fitting))
+    looked_at = min(steps, _LOOKED_AT * per_epoch)
+    order = plan(method, rows, config.batch_size, config.grad_accumulation, config.seed)
+    batches = [[rows[at] for at in batch] for step in islice(order, looked_at) for batch in step]
+    batches.sort(key=_computed)
+    computed = sum(_computed(batch) for batch in batches)
+    real = sum(len(example.tokens) - 1 for batch in batches for example in batch)
+    return Work(
+        rows=len(fitting),
+        left_out=given.left_out + method.rows(given.train) - len(fitting),
+        valid_rows=method.rows(given.valid),
+        tokens=sum(lengths),
+        learned=sum(sum(example.loss_mask) for example in rows),
+        lengths=(lengths[0], lengths[len(lengths) // 2], lengths[-1]),
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        tokens_per_step=computed / looked_at,
+        padding=1 - real / computed,
+        typical=batches[len(batches) // 2],
+        largest=batches[-1],
+    )
+
+
+def _length(example: Example) -> int:
+    return len(example.tokens)
+
+
+def _computed(batch: Sequence[Example]) -> int:
+    """Tokens, with the padding up to the longest row."""
+    return len(batch) * (max(len(example.tokens) for example in batch) - 1)
+
+
+def needed_mb(footprint: Footprint) -> float:
+    """With Python, and some room because the footprint is an estimate."""
+    return _SPARE * footprint.peak_mb + _PROCESS_MB
+
+
+def _remedy(
+    config: TrainingConfig,
+    given: Inputs,
+    footprint: Footprint,
+    available: float,
+    measure: Callable[[TrainingConfig], float],
+) -> Remedy | None:
+    """The first of the changes, from the smallest on, with which the run fits; None where none is enough."""
+    if _SPARE * footprint.held_mb + _PROCESS_MB < available:
+        for change, changed in _changes(config, given):
+            if (needed := measure(changed)) <= available:
+                return Remedy(change, needed)
+    share = _QUANTISED_BITS * footprint.parameters / 8e6 / footprint.weights_mb
+    needed = needed_mb(replace(footprint, weights_mb=share * footprint.weights_mb))
+    if share < 1 and needed <= available:
+        return Remedy(
+            f"--model with the same model in 4 bits (weights: {share:.0%}; on a CPU many times slower)", needed
+        )
+    return None
+
+
+def _changes(config: TrainingConfig, given: Inputs) -> Iterator[tuple[str, TrainingConfig]]:
+    """First what leaves the result as it is; then what is slower; then what leaves rows out."""
+    smaller = [config]
+    while (batch := smaller[-1].batch_size) > 1:
+        accumulation = -(-config.batch_size * config.grad_accumulation // (batch // 2))
+        smaller.append(replace(config, batch_size=batch // 2, grad_accumulation=accumulation))
+    for changed in smaller[1:]:
+        yield _batches(changed), changed
+    if not config.grad_checkpoint:
+        for changed in smaller:
+            flags = [] if changed is config else [_batches(changed)]
+            yield " ".join([*flags, "--grad-checkpoint"]), replace(changed, grad_checkpoint=True)
+    least = replace(smaller[-1], grad_checkpoint=True)
+    for length in _SHORT_ROWS:
+        longer = sum(len(example.tokens) > length for example in given.train)
+        if longer < len(given.train) / 2 and length < config.max_seq_length:
+            change = f"{_batches(least)} --grad-checkpoint --max-seq-length {length} (leaves out {longer} rows)"
+            yield change, replace(least, max_seq_length=length)
+
+
+def _batches(config: TrainingConfig) -> str:
+    return f"--batch-size {config.batch_size} --grad-accumulation {config.grad_accumulation}"

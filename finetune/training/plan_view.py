@@ -1,0 +1,133 @@
+"""A plan, for people: what the run would do, what it would take, and whether this machine has that."""
+
+import math
+import textwrap
+
+from finetune.methods.schedules import warmup_steps
+from finetune.settings import advice
+from finetune.terminal import results
+from finetune.training.plan import Plan
+
+_BAR = 24  # columns of the longest bar, where there is room
+_INDENT = 9
+
+
+def show(plan: Plan) -> None:
+    console = results()
+    work = plan.work
+    block = "█" if console.encoding.startswith("utf") else "#"
+    console.print()
+    for title, lines in (
+        ("Rows", [_rows(plan)]),
+        ("Steps", [_steps(plan)]),
+        ("Model", [_model(plan)]),
+        ("Memory", _memory(plan, block * min(_BAR, console.width - 44))),
+        ("Time", [_time(plan)]),
+        ("Reward", [*plan.learnable.lines(), *plan.learnable.examples()] if plan.learnable else []),
+    ):
+        for number, line in enumerate(lines):
+            console.print(_wrapped(title if number == 0 else "", line, console.width))
+    for note in advice.notes(plan.config, work.rows, work.epochs, plan.footprint.thinnest):
+        console.print(_wrapped("Note", note, console.width), style="yellow")
+
+
+def _wrapped(title: str, text: str, width: int) -> str:
+    return textwrap.fill(text, max(40, width), initial_indent=f"{title:<{_INDENT}}", subsequent_indent=" " * _INDENT)
+
+
+def _rows(plan: Plan) -> str:
+    work = plan.work
+    shortest, median, longest = work.lengths
+    left_out = f", {work.left_out} left out as too long" if work.left_out else ""
+    if plan.learnable:
+        return (
+            f"{work.rows:,} prompts{left_out}, {work.valid_rows:,} to validate; {shortest} to {longest} tokens,"
+            f" half have at most {median}; answers of {plan.learnable.tokens_an_answer:.0f} tokens"
+        )
+    return (
+        f"{work.rows:,} to train on{left_out}, {work.valid_rows:,} to validate; {work.tokens:,} tokens,"
+        f" {work.learned / work.tokens:.0%} learned; {shortest} to {longest} a row, half have at most {median}"
+    )
+
+
+def _steps(plan: Plan) -> str:
+    config, work = plan.config, plan.work
+    batches = "" if config.grad_accumulation == 1 else f"{config.grad_accumulation} x "
+    if plan.learnable:
+        return (
+            f"{work.steps:,} of {batches}{config.batch_size} prompts with {config.grpo_group_size} answers each"
+            f" = {work.epochs:.1f} epochs; the first {warmup_steps(config.warmup, work.steps)} warm up"
+        )
+    return (
+        f"{work.steps:,} of {batches}{config.batch_size} rows = {work.epochs:.1f} epochs"
+        f" ({work.steps_per_epoch:,} steps each), {work.padding:.0%} padding;"
+        f" the first {warmup_steps(config.warmup, work.steps)} warm up"
+    )
+
+
+def _model(plan: Plan) -> str:
+    found = plan.footprint
+    return (
+        f"{plan.model}: {_count(found.parameters)} parameters in {found.layers} layers;"
+        f" {_count(found.trainable)} ({found.trainable / found.parameters:.1%}) are trained"
+    )
+
+
+def _memory(plan: Plan, bar: str) -> list[str]:
+    found = plan.footprint
+    parts = {
+        "weights": found.weights_mb,
+        "adapters": found.adapters_mb,
+        "optimizer": found.optimizer_mb,
+        f"step, in {found.layers} layers": found.layers_mb,
+        "step, head and loss": found.others_mb,
+    }
+    if not found.layers_mb:
+        parts = dict(list(parts.items())[:3]) | {"step": found.others_mb}
+    parts["spare and Python"] = plan.needed_mb - found.peak_mb
+    how = "measured" if not found.layers_mb else f"from {found.measured_layers[-1]} of {found.layers} layers"
+    verdict = "it fits" if plan.fits else "it does NOT fit"
+    free = f"{_gb(plan.available_mb)} of {_gb(plan.total_mb)} are free: {verdict}"
+    if math.isinf(plan.total_mb):
+        free = "this system does not say how much is free"
+    lines = [
+        f"{_gb(found.peak_mb)} at the peak of the longest batch ({how}), {_gb(plan.needed_mb)} with Python and"
+        f" some room; {free}"
+    ]
+    most = max(parts.values())
+    for name, size in parts.items():
+        lines.append(f"  {name:<20} {_gb(size):>9}  {bar[: round(len(bar) * size / most)]}".rstrip())
+    if not plan.fits:
+        lines.append(_remedy(plan))
+    return lines
+
+
+def _remedy(plan: Plan) -> str:
+    if plan.remedy:
+        return f"With {plan.remedy.change} it needs {_gb(plan.remedy.needed_mb)} and fits."
+    if plan.needed_mb <= plan.total_mb:
+        return "It would fit if other programs were closed."
+    return "No smaller batch and no shorter rows make it fit: take a smaller model (--model)."
+
+
+def _time(plan: Plan) -> str:
+    seconds, config = plan.seconds, plan.config
+    more = f", {plan.validations} validation{'s' * (plan.validations > 1)}" if plan.validations else ""
+    early = ", less where it stops early" if config.patience else ""
+    return f"about {_duration(seconds)}: {plan.seconds_per_step:.1f} s a step{more}{early}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours" if seconds < 172800 else f"{seconds / 86400:.1f} days"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f} billion" if number >= 1e9 else f"{number / 1e6:.1f} million"
+
+
+def _gb(megabytes: float) -> str:
+    return f"{megabytes / 1e3:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"

@@ -1,0 +1,229 @@
+"""The record of a training run: written before the first step, finished after the last, opened by the later stages."""
+
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from finetune.backends import AUTO
+from finetune.errors import UserError, path_of
+from finetune.methods import METHODS
+from finetune.models.encoder import ChatEncoder
+from finetune.models.find import ModelFolder
+from finetune.models.fingerprint import fingerprint
+from finetune.records import files, machine
+from finetune.settings.config import TrainingConfig, describe, file_layers, strongest, training_layers
+from finetune.settings.fields import Layer, flag, flags_of
+from finetune.terminal import say
+
+_PREVIOUS = "previous"
+_KEYS = ("config", "task", "model", "template_sha256", "data", "command")
+
+
+# flags that change what is seen of a run, not what it does
+_FREE = {"adapter_path", "report_to", "show_samples", "steps_per_save", "dataset_type", "data_dir"}
+_FREE |= {field.name for field in flags_of(TrainingConfig) if not field.metadata["in_file"]}
+
+
+def layers(explicit: Mapping[str, Any]) -> list[Layer]:
+    """Where train.py takes what no flag says: from the modes, or, of a run that is resumed, from its own record."""
+    given = file_layers(TrainingConfig, explicit)
+    if not explicit.get("resume"):
+        weaker = training_layers(explicit)
+        return [*weaker[: len(given)], *_of_start([("flag", explicit), *given]), *weaker[len(given) :]]
+    # what is given is compared with the record
+    adapter_path = Path(strongest([("flag", explicit), *given], "adapter_path") or TrainingConfig.adapter_path)
+    recorded = read(adapter_path)["config"]
+    kept = {field.name for field in flags_of(TrainingConfig) if field.metadata["in_file"]}
+    return [*given, (str(adapter_path / files.RUN_RECORD), {k: v for k, v in recorded.items() if k in kept})]
+
+
+# what the adapters that a run goes on from decide
+_OF_START = (
+    *("model", "template", "backend", "fine_tune_type"),
+    *("lora_rank", "lora_scale", "lora_alpha", "rslora", "lora_layers", "lora_modules"),
+)
+
+
+def _of_start(given: list[Layer]) -> list[Layer]:
+    """What ``--from-adapter`` brings with it: the model, the shape of the adapters and, for a method that takes the same rows,
+    where those are."""
+    folder = strongest(given, "from_adapter")
+    if folder is None:
+        return []
+    path = path_of(str(folder), "--from-adapter")
+    record = read(path)
+    recorded = {name: record["config"][name] for name in _OF_START if name in record["config"]}
+    method = METHODS.get(strongest(given, "method") or "sft")
+    if method and not method.columns:
+        recorded["data_dir"] = record["data"]["folder"]
+    return [(str(path / files.RUN_RECORD), recorded)]
+
+
+def check_start(config: TrainingConfig) -> None:
+    """UserError where the settings do not go with the adapters that the run is to go on from."""
+    if config.from_adapter is None or config.resume:
+        return
+    start, target = config.from_adapter.resolve(), config.adapter_path.resolve()
+    if target in (start, *start.parents):  # a run before this one moves aside, and with it what it began from
+        raise UserError(
+            f"--from-adapter: {config.from_adapter} is where the new adapters would go (give another --adapter-path)"
+        )
+    recorded = read(config.from_adapter)["config"]
+    different = [
+        f"{flag(name)} {_short(recorded[name])}, now {_short(getattr(config, name))}"
+        for name in _OF_START
+        if name in recorded
+        and _plain(recorded[name]) != _plain(getattr(config, name))
+        and (name, getattr(config, name)) != ("backend", AUTO)
+    ]
+    if different:
+        raise UserError(
+            f"--from-adapter: {config.from_adapter} was made with other settings: {'; '.join(different)} (leave them out)"
+        )
+
+
+def describe_run(
+    config: TrainingConfig, folder: ModelFolder, encoder: ChatEncoder, dataset: dict[str, Any], device: str
+) -> dict[str, Any]:
+    """All that decides what a run does, and where it does it."""
+    return {
+        "format": 2,
+        "config": {name: getattr(config, name) for name in config.origins},
+        "origins": config.origins,
+        "task": dataset["type"],
+        "model": {
+            "name": folder.name,
+            "source": folder.source,
+            "revision": folder.revision,
+            "path": str(folder.path.resolve()),
+            "weights": fingerprint(folder.path),
+        },
+        "template": None if encoder.own_template else encoder.template,  # the text; None: the model's own
+        "template_sha256": files.text_hash(encoder.template),
+        "data": {
+            "folder": str(config.data_dir.resolve()),
+            "source": dataset["source"],
+            "files": dataset["files"],
+        },
+        "reward_sha256": _hash_of_reward(config.grpo_reward) if config.grpo_reward else None,
+        "command": "python " + shlex.join(sys.argv),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "device": device,
+        "machine": machine.describe(),
+    }
+
+
+def _hash_of_reward(path: Path) -> str:
+    try:
+        return files.file_hash(path)
+    except OSError as error:
+        raise UserError(f"--grpo-reward: {path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def start(
+    config: TrainingConfig,
+    record: dict[str, Any],
+    adapter_config: dict[str, Any],
+    model_key: str,
+    save_begun: Callable[[Path], None] | None,
+) -> None:
+    """Say what will make these adapters; ``model_key`` of adapter_config.json is their model.
+
+    An earlier run moves aside whole, so that it can still be gone on with there. ``save_begun`` writes the adapters that the
+    run goes on from, for --resume: those it has, for their file may be another by now.
+    """
+    _set_aside(config.adapter_path)
+    if save_begun:
+        save_begun(config.adapter_path / files.START)
+    adapter_config = {**adapter_config, model_key: record["model"]["path"]}
+    files.write_json(config.adapter_path / files.ADAPTER_CONFIG, adapter_config)
+    files.write_text(config.adapter_path / files.TRAINING_CONFIG, describe(config) + "\n")
+    files.write_json(config.adapter_path / files.RUN_RECORD, record)
+
+
+def check_same(adapter_path: Path, now: dict[str, Any]) -> None:
+    """UserError (exit 3) that lists every difference between the recorded run and the one that would go on with it."""
+    then = read(adapter_path)
+    compared = _settings(then, now["config"])
+    compared += [
+        (f"rows in {name}", then["data"]["files"].get(name), value) for name, value in now["data"]["files"].items()
+    ]
+    compared.append(("the weights of the model", then["model"].get("weights"), now["model"]["weights"]))
+    compared.append(("the function of --grpo-reward", then.get("reward_sha256"), now["reward_sha256"]))
+    compared.append(("the chat template", then["template_sha256"], now["template_sha256"]))
+    _demand_same(adapter_path, compared)
+    if then["machine"] != now["machine"]:
+        say(
+            "Note: another machine or other versions than the run began with; the result may differ in the last digits."
+        )
+
+
+def check_settings(config: TrainingConfig) -> None:
+    """The same of the settings alone, before anything is loaded."""
+    settings = {name: getattr(config, name) for name in config.origins}
+    _demand_same(config.adapter_path, _settings(read(config.adapter_path), settings))
+
+
+def _settings(then: dict[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    return [(flag(name), then["config"].get(name), value) for name, value in now.items() if name not in _FREE]
+
+
+def _demand_same(adapter_path: Path, compared: list[tuple[str, Any, Any]]) -> None:
+    different = [
+        f"{what} {_short(old)}, now {_short(new)}" for what, old, new in compared if _plain(old) != _plain(new)
+    ]
+    if different:
+        raise UserError(
+            f"{adapter_path}: not the run that was started: {'; '.join(different)}"
+            " (give the same again, or start a new run without --resume)",
+            exit_code=3,
+        )
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:8] if len(text) == 64 else text  # a hash
+
+
+def finish(adapter_path: Path, result: dict[str, Any]) -> None:
+    """Add how far the run came."""
+    files.write_json(adapter_path / files.RUN_RECORD, {**read(adapter_path), "result": result})
+
+
+def read(adapter_path: Path) -> dict[str, Any]:
+    return files.read_json(adapter_path / files.RUN_RECORD, "python train.py", _KEYS)
+
+
+def keep_metrics(adapter_path: Path, step: int, validated: int) -> None:
+    """Drop what was reported after ``step``, or of a validation after ``validated``: it will be reported again."""
+    kept = [row for row in read_metrics(adapter_path) if row["step"] <= (validated if "best" in row else step)]
+    files.write_jsonl(adapter_path / files.METRICS, kept)
+
+
+def read_metrics(adapter_path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; none where the run ended before its first report."""
+    path = adapter_path / files.METRICS
+    return [row for _, row in files.read_jsonl(path)] if path.exists() else []
+
+
+def _set_aside(adapter_path: Path) -> None:
+    if not (adapter_path / files.RUN_RECORD).exists():
+        return
+    previous = adapter_path / _PREVIOUS
+    try:
+        shutil.rmtree(previous, ignore_errors=True)
+        previous.mkdir()
+        for path in adapter_path.iterdir():
+            if path != previous and not path.name.startswith("."):
+                path.rename(previous / path.name)
+    except OSError as error:
+        raise UserError(f"{previous}: cannot be written: {error.strerror}", exit_code=4) from None
+    say(f"The adapters of the run before are now in {previous}.")

@@ -1,0 +1,336 @@
+"""python -m finetune doctor: as a process, with the real Hub client and a Hub on loopback; single checks on real folders."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.backends.footprint import Sizes
+from finetune.commands.doctor import capacity, hardware, pytorch, software, sources
+from finetune.commands.doctor.command import CHECKS
+from finetune.errors import UserError
+from finetune.models import builtin
+from finetune.models.find import DEFAULT_MODEL
+from finetune.records import machine
+from loopback_hub import EXPIRED_TOKEN, GOOD_TOKEN, LoopbackHub
+
+ROOT = Path(__file__).parents[2]
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def doctor(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """doctor(*flags, **environment): the process when it has ended. It sees no token of ours."""
+
+    def run(*flags: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        variables |= {"HF_HOME": str(tmp_path / "hf"), "FINETUNE_CACHE": str(tmp_path / "cache")}
+        path = os.pathsep.join(filter(None, [environment.pop("PYTHONPATH", ""), str(ROOT)]))
+        done = subprocess.run(
+            [sys.executable, "-m", "finetune", "doctor", *flags],
+            cwd=tmp_path,
+            env={**variables, "HF_ENDPOINT": NOWHERE, **environment, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return run
+
+
+def by_name(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    return {finding["name"]: finding for finding in json.loads(done.stdout)}
+
+
+def test_every_check_is_there_and_each_problem_has_a_remedy(doctor: Any) -> None:
+    done = doctor("--json", HF_HUB_OFFLINE="1")
+    found = by_name(done)
+    assert found.keys() >= CHECKS.keys() - {"terminal", "variables"}
+    assert all(bool(finding["remedy"]) == (finding["status"] != "ok") for finding in found.values())
+    assert done.returncode == any(finding["status"] == "fail" for finding in found.values())
+    assert found["hub"]["status"] == "warn" and "HF_HUB_OFFLINE" in found["hub"]["found"]
+    assert "GFLOP/s" in found["mlx"]["found"] and found["memory"]["found"].endswith("free")
+    assert found["backend"]["found"].startswith("--backend auto takes ")
+    fits = found["fits"]["details"]
+    assert all(list(sizes) == list(capacity.LADDER) for sizes in fits["needed_gb"].values())
+    for kind, largest in fits["largest"].items():  # as far up the ladder as there is room
+        room = [size for size, gb in fits["needed_gb"][kind].items() if gb <= fits["memory_gb"]]
+        assert largest == (room[-1] if room else None)
+
+
+def test_a_token_is_never_printed_and_decides_on_the_default_model(tmp_path: Path, doctor: Any) -> None:
+    (tmp_path / "hub" / DEFAULT_MODEL).mkdir(parents=True)
+    (tmp_path / "hub" / DEFAULT_MODEL / "config.json").write_text("{}")
+    with LoopbackHub(tmp_path / "hub", gated=(DEFAULT_MODEL,)) as hub:
+        said = {}
+        for token in (GOOD_TOKEN, EXPIRED_TOKEN, "hf_s\u00e9cret", ""):
+            done = doctor("--json", HF_ENDPOINT=hub.url, HF_TOKEN=token)
+            assert not token or token.removeprefix("hf_") not in done.stdout + done.stderr
+            said[token] = by_name(done)
+    assert all(found["hub"]["found"] == f"{hub.url} answers" for token, found in said.items() if token.isascii())
+    assert (
+        said[GOOD_TOKEN]["default model"]["status"] == "ok" and said[GOOD_TOKEN]["token"]["found"] == "HF_TOKEN is set"
+    )
+    assert "does not accept HF_TOKEN" in said[EXPIRED_TOKEN]["default model"]["found"]
+    assert "characters that no token has" in said["hf_s\u00e9cret"]["default model"]["found"]
+    closed = said[""]["default model"]
+    assert closed["status"] == "warn" and f"{hub.url}/{DEFAULT_MODEL}" in closed["remedy"]
+    assert said[""]["token"]["found"].startswith("none")
+
+
+def test_a_hub_that_does_not_answer_is_a_warning_within_its_time(doctor: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
+        endpoint = f"http://somebody:secret@127.0.0.1:{silent.getsockname()[1]}"
+        done = doctor(HF_ENDPOINT=endpoint, COLUMNS="60")  # a wait without end would be ended by it, as a failure
+    printed = done.stdout
+    assert "secret" not in printed + done.stderr and "\033" not in printed
+    assert done.returncode == 0 or "\nfail" in printed
+    line = next(line for line in printed.splitlines() if " hub " in line)
+    assert line.startswith("warn  hub ")
+    assert "no answer in 5" in " ".join(printed.split())
+    too_long = [line for line in printed.splitlines() if len(line) > 60]
+    assert all(len(line.split()) == 1 for line in too_long), too_long  # a path, which is not broken
+
+
+def test_a_broken_package_fails_without_a_traceback(tmp_path: Path, doctor: Any) -> None:
+    (tmp_path / "broken" / "mlx").mkdir(parents=True)
+    (tmp_path / "broken" / "mlx" / "__init__.py").write_text("raise ImportError('libmlx.so: not found')")
+    (tmp_path / "broken" / "packaging.py").write_text("raise ImportError('gone')")
+    done = doctor("--json", PYTHONPATH=str(tmp_path / "broken"), HF_HUB_OFFLINE="1")
+    found = by_name(done)
+    assert done.returncode == 1
+    assert found["mlx"]["status"] == found["packages"]["status"] == "fail"
+    assert "libmlx.so" in found["mlx"]["found"] and found["mlx"]["remedy"] == "make setup"
+    assert found["memory"]["found"].endswith("free") and found["builtin model"]
+
+
+@pytest.mark.parametrize("variable, name", [("HF_ENDPOINT=http://[", "variables"), ("FINETUNE_BLAS=/nothing", "mlx")])
+def test_a_wrong_variable_is_named(doctor: Any, variable: str, name: str) -> None:
+    key, _, value = variable.partition("=")
+    done = doctor("--json", **{key: value})
+    finding = by_name(done)[name]
+    assert (done.returncode, finding["status"]) == (1, "fail") and key in finding["found"] and finding["remedy"]
+
+
+@pytest.mark.parametrize(
+    "line, status, words",
+    [
+        ("numpy=={numpy} \\", "ok", "all 1"),
+        ("numpy==0.1 \\", "warn", "numpy {numpy} instead of 0.1"),
+        ("no-such-package==1.0 \\", "fail", "no-such-package is missing"),
+        ("no-such-package==1.0 ; sys_platform == 'plan9' \\", "ok", "all 0"),
+    ],
+)
+def test_packages_are_compared_with_their_pins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, status: str, words: str
+) -> None:
+    from importlib.metadata import version
+
+    installed = {"numpy": version("numpy")}
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(f"# by hand\n{line.format(**installed)}\n    --hash=sha256:00\n")
+    monkeypatch.setattr(software, "REQUIREMENTS", requirements)
+    [finding] = software.packages()
+    assert finding.status == status and words.format(**installed) in finding.found
+
+    requirements.unlink()
+    [finding] = software.packages()
+    assert finding.status == "warn" and "no requirements.txt" in finding.found
+
+
+@pytest.mark.parametrize(
+    "groups, files, wanted",
+    [
+        ("", {}, (8_000, 6_000)),
+        (
+            "0::/user/job",
+            {"user/memory.max": "3072000", "user/memory.current": "1024000", "user/job/memory.max": "max"},
+            (3_000, 2_000),
+        ),
+        (
+            "4:cpu:/\n3:memory:/docker/1",  # the group's own name is not seen inside its container
+            {
+                "memory/memory.limit_in_bytes": "4096000",
+                "memory/memory.usage_in_bytes": "4096000",
+                "memory/memory.stat": "total_cache 9\ntotal_inactive_file 1024000",
+            },
+            (4_000, 1_000),
+        ),
+        (
+            "3:memory:/",
+            {"memory/memory.limit_in_bytes": "9223372036854771712", "memory/memory.usage_in_bytes": "1"},
+            (8_000, 6_000),
+        ),
+    ],
+    ids=["none", "v2", "v1 in a container", "v1 without a limit"],
+)
+def test_memory_is_that_of_the_control_group_where_it_has_less(
+    tmp_path: Path, groups: str, files: dict[str, str], wanted: tuple[int, int]
+) -> None:
+    texts = {"proc/meminfo": "MemTotal: 8000 kB\nMemFree: 1 kB\nMemAvailable: 6000 kB\nHugePages_Total: 0\n"}
+    texts |= {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{name}": text for name, text in files.items()}}
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert machine.memory_bytes(tmp_path) == (wanted[0] * 1024, wanted[1] * 1024)
+
+
+def test_little_room_and_a_cache_that_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "not" / "there"))
+    for least, status in ((0, "ok"), (1e18, "warn")):
+        monkeypatch.setattr(hardware, "_LITTLE_DISK", least)
+        monkeypatch.setattr(hardware, "_NO_DISK", 0)
+        [finding] = hardware.disk()
+        assert finding.status == status and "this folder" in finding.found
+    (tmp_path / "not").write_text("")
+    [finding] = hardware.disk()
+    assert finding.status == "fail" and finding.found.endswith("cannot be written: converted models")
+
+
+def test_damaged_entries_of_the_caches_are_named_with_how_to_remove_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
+    (tmp_path / "models" / "mine-000000000000").mkdir(parents=True)
+    [finding] = sources.caches()
+    assert finding.status == "warn" and "mine-000000000000: damaged" in finding.found
+    assert "models --remove mine-000000000000" in finding.remedy
+
+
+def test_the_builtin_model_is_missing_until_it_is_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
+    monkeypatch.setattr(builtin, "PACKAGE", "no_such_package")
+    [finding] = sources.builtin_model()
+    assert (finding.status, finding.remedy) == ("fail", "make setup")
+
+
+def built(cuda: str | None = None, on_cuda: bool = False) -> pytorch.Build:
+    return pytorch.Build("2.0", cuda, "CUDA (a GPU, 8.0 GB)" if on_cuda else "CPU", on_cuda, "float32")
+
+
+@pytest.mark.parametrize(
+    "build, sees_gpu, status, words, remedy",
+    [
+        (None, False, "ok", "not installed (not needed); make setup-torch", ""),
+        (built(), False, "ok", "PyTorch 2.0, CPU, float32", ""),
+        (built("12.8", on_cuda=True), True, "ok", "CUDA (a GPU, 8.0 GB)", ""),
+        (built("12.8"), False, "warn", "built for CUDA 12.8, and there is no GPU", "make setup-torch TORCH=cpu"),
+        (
+            built("12.8"),
+            True,
+            "warn",
+            "no GPU that it can use",
+            "update the NVIDIA driver, or make setup-torch TORCH=cpu",
+        ),
+        (built(), True, "warn", "this build cannot use", "make setup-torch TORCH=cuda"),
+        (
+            OSError("libc10.so: not found\nat all"),
+            True,
+            "warn",
+            "cannot be imported: libc10.so: not found",
+            "pip uninstall",
+        ),
+    ],
+    ids=["none", "CPU", "GPU", "CUDA build, no GPU", "CUDA build, old driver", "CPU build, GPU", "broken"],
+)
+def test_the_build_of_pytorch_is_the_one_for_this_machine(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    build: pytorch.Build | OSError | None,
+    sees_gpu: bool,
+    status: str,
+    words: str,
+    remedy: str,
+) -> None:
+    def look() -> pytorch.Build:
+        if isinstance(build, OSError):
+            raise build
+        assert build
+        return build
+
+    monkeypatch.setattr(pytorch, "TORCH_REQUIREMENTS", tmp_path / "none.txt")
+    monkeypatch.setattr(pytorch, "is_installed", lambda: build is not None)
+    monkeypatch.setattr(pytorch, "look", look)
+    monkeypatch.setattr(pytorch, "sees_gpu", lambda: sees_gpu)
+    [finding] = pytorch.torch()
+    assert (finding.status, remedy in finding.remedy) == (status, True) and words in finding.found
+    assert bool(finding.remedy) == (status != "ok") and "\n" not in finding.found
+
+
+def test_what_stands_on_pytorch_is_compared_with_its_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"torch": "2.13.0+cpu", "trl": "1.0"}
+    monkeypatch.setattr(software, "version", installed.__getitem__)
+    requirements = tmp_path / "requirements-torch.txt"
+    requirements.write_text("# torch==2.13.0\n# by hand\ntrl==1.0 \\\n    --hash=sha256:00\n")
+    assert software.compared(requirements) == software.Comparison(2, [], [])
+    installed |= {"torch": "2.12.0+cu128", "trl": "1.1"}
+    assert software.compared(requirements).said == "torch 2.12.0+cu128 instead of 2.13.0, trl 1.1 instead of 1.0"
+    monkeypatch.setattr(pytorch, "TORCH_REQUIREMENTS", requirements)
+    monkeypatch.setattr(pytorch, "is_installed", lambda: True)
+    monkeypatch.setattr(pytorch, "look", built)
+    monkeypatch.setattr(pytorch, "sees_gpu", lambda: False)
+    [finding] = pytorch.torch()
+    assert finding.status == "warn" and "trl 1.1 instead of 1.0" in finding.found
+    assert finding.remedy.endswith("make setup-torch")
+
+
+def test_what_a_step_takes_is_near_what_is_measured(tmp_path: Path) -> None:
+    """On MLX, layers of a model too small for anything but this; benchmarks/doctor_sizes.py does it for larger ones."""
+    from finetune.backends import mlx
+    from finetune.methods import METHODS
+    from finetune.models.encoder import Example
+    from finetune.settings.config import TrainingConfig
+
+    shape = capacity.Shape(256, 8, 4, 2, 64, 768, 2000, True)
+    shape.write(tmp_path, bits=None)
+    guess = capacity.footprint(capacity.of_mlx(), shape, "LoRA")
+    learned = [at > capacity.TOKENS / 2 for at in range(capacity.TOKENS + 1)]
+    rows = [Example([1 + at % 1000 for at in range(len(learned))], learned)] * capacity.ROWS
+    config = TrainingConfig(batch_size=capacity.ROWS, lora_rank=capacity.RANK)
+    real = mlx.footprint(tmp_path, METHODS["sft"], config, rows, rows, 8e9)
+    assert guess.held_mb == real.held_mb
+    assert guess.layers_mb == pytest.approx(real.layers_mb, rel=0.25)
+
+
+def test_a_machine_with_little_memory_and_a_backend_that_does_less() -> None:
+    class Less:
+        """Adapts, and does nothing else."""
+
+        def sizes(self, folder: Path, config: Any) -> Sizes:
+            if config.fine_tune_type == "full" or "quantization" in (folder / "config.json").read_text():
+                raise UserError("not this")
+            return Sizes(2, None, 1, 1, weights=10**9, adapters=0, optimizer=0, period=1)
+
+    roomy = capacity.Device("Less", Less(), "bfloat16", 2, 1e12, (7, 4, 0), 0.0)  # type: ignore[arg-type]
+    finding = capacity.finding("fits", roomy)
+    assert finding.status == "ok" and finding.details["largest"] == {"whole": None, "LoRA": "32B", "4-bit LoRA": None}
+    assert "not with Less" in finding.found and "(or more)" in finding.found
+    assert finding.details["too_slow"] == []
+    assert capacity.finding("fits", replace(roomy, slow_quantised=True)).details["too_slow"] == ["4-bit LoRA"]
+    finding = capacity.finding("fits", replace(roomy, memory=1e9))
+    assert (finding.status, finding.details["largest"]["LoRA"]) == (
+        "warn",
+        None,
+    ) and "--model builtin" in finding.remedy
+
+
+@pytest.mark.parametrize("about, wanted", [({}, 64e9), ({"max_recommended_working_set_size": 48 * 10**9}, 48e9)])
+def test_a_gpu_may_not_have_all_the_memory(
+    monkeypatch: pytest.MonkeyPatch, about: dict[str, int], wanted: float
+) -> None:
+    from finetune.backends.mlx import runtime
+
+    monkeypatch.setattr(machine, "memory_bytes", lambda: (64 * 10**9, 10**9))
+    monkeypatch.setattr(runtime, "ON_CPU", False)
+    monkeypatch.setattr(runtime.mx, "device_info", lambda: about)
+    device = capacity.of_mlx()
+    assert (device.memory, device.slow_quantised) == (wanted, False)

@@ -1,0 +1,301 @@
+"""Rows in, splits out: what dataset.py makes of good and bad files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from finetune.dataset.prepare import Dataset, prepare
+from finetune.errors import UserError
+from finetune.models.hub import HubProblem
+from finetune.records.files import Row, write_dataset
+from finetune.settings.config import DatasetConfig
+from finetune.tasks import TASKS
+
+SQL_ROW = {
+    "sql_prompt": "How many?",
+    "sql": "SELECT COUNT(*) FROM t;",
+    "sql_context": "CREATE TABLE t (a INT);",
+}
+
+
+def prepared(tmp_path: Path, rows: list[Row], kind: str = "sql", **options: object) -> Dataset:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return prepare(DatasetConfig(type=kind, dataset_name=str(path), **options), TASKS[kind], print)
+
+
+def numbered(count: int) -> list[Row]:
+    return [{**SQL_ROW, "sql_prompt": f"How many, case {i}?"} for i in range(count)]
+
+
+def prompts(dataset: Dataset, split: str) -> list[str]:
+    return [row["sql_prompt"] for row in dataset.splits[split]]
+
+
+def test_splits_are_drawn_by_seed_whatever_the_order_of_the_file(tmp_path: Path) -> None:
+    first = prepared(tmp_path, numbered(40))
+    again = prepared(tmp_path, numbered(40)[::-1])
+    other = prepared(tmp_path, numbered(40), seed=7)
+    assert [prompts(first, split) for split in first.splits] == [prompts(again, split) for split in first.splits]
+    assert prompts(first, "test") != prompts(other, "test")
+    assert {split: len(rows) for split, rows in first.splits.items()} == {"test": 2, "valid": 2, "train": 36}
+
+
+def test_one_answer_of_a_prompt_is_kept_whatever_the_order_of_the_file(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        {**SQL_ROW, "sql_prompt": f"How many, case {i % 20}?", "sql": f"SELECT {i} FROM t", "by": f"{i % 5}"}
+        for i in range(40)
+    ]
+    rows[0] |= {"sql": "SELECT no_column FROM t", "by": "1"}  # the other row of this prompt is by 0
+    for options in ({}, {"split_by": "by"}):
+        first, again = (prepared(tmp_path, order, **options) for order in (rows, rows[::-1]))
+        assert first.splits == again.splits
+        assert first.findings.dropped == again.findings.dropped
+        kept = {row["sql_prompt"]: row["sql"] for row in first.splits["train"]}
+        assert kept["How many, case 0?"] == "SELECT 20 FROM t"
+        assert first.findings.dropped["the same prompt with another answer"] == 19
+        assert (
+            len({split for split, kept in first.splits.items() for row in kept if row["by"] in "01"}) == 1
+            or not options
+        )
+
+
+def test_every_row_read_is_kept_or_dropped_for_a_reason(tmp_path: Path) -> None:
+    dataset = prepared(tmp_path, numbered(30) + numbered(5), sample_size=20)
+    kept = sum(len(rows) for rows in dataset.splits.values())
+    assert dataset.findings.dropped == {"duplicate row": 5, "not drawn (--sample-size)": 10}
+    assert dataset.read == 35 == kept + sum(dataset.findings.dropped.values())
+
+
+def test_bad_rows_are_listed_and_fix_leaves_them_out(tmp_path: Path) -> None:
+    bad = [{**SQL_ROW, "sql": " "}, {"unlike": "?"}]
+    with pytest.raises(
+        UserError, match=r"2 of 12 rows.*\n.*rows\.jsonl:11: no text in sql .*\n.*rows\.jsonl:12: no text"
+    ):
+        prepared(tmp_path, numbered(10) + bad)
+    dataset = prepared(tmp_path, numbered(10) + bad, fix=True)
+    assert [(row["place"][-2:], row["row"]) for row in dataset.findings.rejected] == [("11", bad[0]), ("12", bad[1])]
+    assert dataset.record(DatasetConfig())["kept"] == 10
+
+
+def test_a_latin_1_row_of_a_csv_can_be_rejected(tmp_path: Path) -> None:
+    lines = [b"prompt,completion\n", *(b"q%d,a\n" % i for i in range(5)), b"caf\xe9,a\n"]
+    (tmp_path / "rows.csv").write_bytes(b"".join(lines))
+    config = DatasetConfig(type="chat", dataset_name=str(tmp_path / "rows.csv"), fix=True)
+    dataset = prepare(config, TASKS["chat"], print)
+    write_dataset(tmp_path / "data", dataset.splits, dataset.findings.rejected, dataset.record(config))
+    rejected = json.loads((tmp_path / "data" / "rejected.jsonl").read_text())
+    assert rejected["place"].endswith("rows.csv:7") and "not UTF-8" in rejected["reason"]
+
+
+def test_strict_refuses_what_a_rule_would_handle(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--strict: 1 x duplicate row \(.*rows\.jsonl:11\)"):
+        prepared(tmp_path, numbered(10) + numbered(1), strict=True)
+    assert prepared(tmp_path, numbered(10), strict=True, sample_size=5).read == 10
+
+
+USER, ASSISTANT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+
+
+@pytest.mark.parametrize(
+    "row, words",
+    [
+        ({"unlike": "hello"}, "fields: unlike"),
+        ({"messages": []}, "no messages"),
+        ({"messages": [USER]}, "nothing to learn"),
+        ({"messages": [{"role": "robot", "content": "a"}]}, "role 'robot'"),
+        ({"messages": [{"role": "user", "content": ""}]}, "no text"),
+        ({"messages": [USER, {"role": "assistant", "content": None}]}, "no text"),
+        ({"messages": [ASSISTANT]}, "no question"),
+        ({"messages": [USER, {"role": "system", "content": "s"}, ASSISTANT]}, "system message after"),
+        ({"prompt": "p", "completion": 3}, "no text"),
+        ({"text": ["a"]}, "'text' is list"),
+    ],
+)
+def test_chat_rows_are_refused_with_the_reason(tmp_path: Path, row: Row, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        prepared(tmp_path, [row], kind="chat")
+
+
+@pytest.mark.parametrize(
+    "row, turns",
+    [
+        ({"prompt": "p", "completion": "c"}, ["user: p", "assistant: c"]),
+        (
+            {"instruction": "i", "input": "x", "output": "o", "system": "s"},
+            ["system: s", "user: i\n\nx", "assistant: o"],
+        ),
+        (
+            {"conversations": [{"from": "human", "value": "h"}, {"from": "gpt", "value": "g"}]},
+            ["user: h", "assistant: g"],
+        ),
+        ({"text": "<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\na<|im_end|>"}, ["user: u", "assistant: a"]),
+        ({"text": "Below.\n### Instruction:\ni\n\n### Response:\nr"}, ["user: i", "assistant: r"]),
+        ({"text": "<s>[INST] <<SYS>>\ns\n<</SYS>>\n\nq [/INST] a </s>"}, ["system: s", "user: q", "assistant: a"]),
+        ({"text": "<|im_start|>user\r\nu<|im_end|>\r\n<|im_start|>assistant\r\na"}, ["user: u", "assistant: a"]),
+        ({"text": "A plain text."}, ["user: Write a text.", "assistant: A plain text."]),
+        ({"messages": [ASSISTANT, USER, USER, ASSISTANT, USER]}, ["user: q\n\nq", "assistant: a"]),
+    ],
+)
+def test_every_shape_of_conversation_may_be_mixed_in_one_file(tmp_path: Path, row: Row, turns: list[str]) -> None:
+    others = [{"prompt": f"p{i}", "completion": "c"} for i in range(5)]
+    dataset = prepared(tmp_path, [row, *others], kind="chat", seed=1)
+    messages = [
+        [f"{m['role']}: {m['content']}" for m in row["messages"]] for rows in dataset.splits.values() for row in rows
+    ]
+    assert turns in messages
+    assert not any(
+        {"prompt", "completion", "text"} & set(row) for row in dataset.splits["train"]
+    )  # mlx-lm would take those
+
+
+def test_fields_are_found_under_other_names(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"How many, {i}?", "query": "SELECT 1", "schema": "CREATE TABLE t (a INT);"} for i in range(10)
+    ]
+    dataset = prepared(tmp_path, rows)
+    assert dataset.splits["train"][0]["sql"] == "SELECT 1"
+    assert "'query' read as sql (10 rows)" in dataset.notes
+    odd = [{"frage": row["question"], "sql": "SELECT 1"} for row in rows]
+    assert prepared(tmp_path, odd, column="sql_prompt=frage").splits["train"][0]["sql_prompt"].startswith("How")
+    with pytest.raises(UserError, match=r"no row has 'frag' .did you mean frage"):
+        prepared(tmp_path, odd, column="sql_prompt=frag")
+
+
+def test_files_of_every_kind_give_the_same_rows(tmp_path: Path) -> None:
+    from pyarrow import Table, parquet
+
+    rows = numbered(20)
+    wanted = prepared(tmp_path, rows).splits
+    (tmp_path / "rows.csv").write_text(
+        "\ufeffsql_prompt,sql,sql_context\r\n"
+        + "".join('"{sql_prompt}",{sql},"{sql_context}"\r\n'.format(**row) for row in rows),
+        newline="",
+    )
+    (tmp_path / "rows.json").write_text(json.dumps({"data": rows}))
+    (tmp_path / "bom.jsonl").write_text("\ufeff" + "\r\n\r\n".join(map(json.dumps, rows)), newline="")
+    (tmp_path / "parts").mkdir()
+    parquet.write_table(Table.from_pylist(rows[:9]), tmp_path / "parts" / "a.parquet")
+    (tmp_path / "parts" / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[9:]))
+    for name in ("rows.csv", "rows.json", "bom.jsonl", "parts", "parts/*.*"):
+        dataset = prepare(DatasetConfig(dataset_name=str(tmp_path / name)), TASKS["sql"], print)
+        assert (name, dataset.read, dataset.splits) == (name, 20, wanted)
+        assert dataset.findings.blank_lines == (19 if name == "bom.jsonl" else 0)
+
+
+def test_no_prompt_is_in_two_splits(tmp_path: Path) -> None:
+    rows = [
+        {**SQL_ROW, "sql_prompt": f"How many, {'case' if i % 2 else 'CASE'}  {i // 2}{'?' * (i % 2)}"}
+        for i in range(80)
+    ]
+    splits = prepared(tmp_path, rows, test_fraction=0.3).splits
+    keys = [{row["sql_prompt"].lower().split()[-1].strip("?") for row in splits[split]} for split in splits]
+    assert sum(map(len, splits.values())) == 80 and not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
+    by_field = prepared(tmp_path, [{**row, "db": i % 7} for i, row in enumerate(numbered(70))], split_by="db").splits
+    assert sum(len({row["db"] for row in by_field[split]}) for split in by_field) == 7
+    uneven = [{**row, "db": max(0, i - 180)} for i, row in enumerate(numbered(200))]  # one value has most of the rows
+    for seed in range(5):
+        assert len(prepared(tmp_path, uneven, split_by="db", seed=seed).splits["train"]) > 150
+
+
+def test_the_source_s_own_splits_can_be_kept(tmp_path: Path) -> None:
+    rows = numbered(30)
+    for name, part in {"train": rows[:15], "validation": rows[14:20], "test": rows[19:30]}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    config = DatasetConfig(dataset_name=str(tmp_path), keep_splits=True)
+    dataset = prepare(config, TASKS["sql"], print)
+    assert {split: len(rows) for split, rows in dataset.splits.items()} == {"train": 14, "valid": 5, "test": 11}
+
+
+def test_a_flag_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--split-by: means nothing for the builtin rows"):
+        prepare(DatasetConfig(dataset_name="builtin", split_by="domain"), TASKS["sql"], print)
+    with pytest.raises(UserError, match="--revision: means nothing for a local file"):
+        prepared(tmp_path, numbered(5), revision="main")
+
+
+def test_the_source_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "train.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps(row) + "\n" for row in numbered(9)))
+    with pytest.raises(UserError, match="would be overwritten"):
+        prepare(DatasetConfig(dataset_name=str(path), output_dir=path.parent), TASKS["sql"], print)
+
+
+def test_what_no_file_could_hold_is_refused(tmp_path: Path) -> None:
+    for value in ("NaN", '"\\ud800"', "1e999"):
+        (tmp_path / "rows.json").write_text(f'[{{"prompt": "p", "completion": "c", "more": [{value}]}}]')
+        with pytest.raises(UserError, match="not UTF-8 text, half a character, or a number"):
+            prepare(DatasetConfig(type="chat", dataset_name=str(tmp_path / "rows.json")), TASKS["chat"], print)
+    (tmp_path / "rows.csv").write_text('prompt,completion\np,c\n"x"y,c\n' + "p,c\n" * 50)
+    with pytest.raises(UserError, match=r"rows\.csv:3: not CSV"):  # the rows after it would be lost
+        prepare(DatasetConfig(type="chat", dataset_name=str(tmp_path / "rows.csv"), fix=True), TASKS["chat"], print)
+
+
+def test_texts_without_a_prompt_are_all_kept_and_the_system_message_counts(tmp_path: Path) -> None:
+    texts = [{"text": f"Story {i}."} for i in range(30)]
+    assert len(prepared(tmp_path, texts, kind="chat").splits["train"]) == 26
+    books = [{**row, "book": i % 10} for i, row in enumerate(texts)]
+    divided = prepared(tmp_path, books, kind="chat", split_by="book").splits
+    assert sum(len({row["book"] for row in rows}) for rows in divided.values()) == 10
+    same = [{"role": "user", "content": "Sum up."}, {"role": "assistant", "content": "It is."}]
+    rows = [{"messages": [{"role": "system", "content": f"Document {i}"}, *same]} for i in range(30)]
+    assert len(prepared(tmp_path, rows, kind="chat").splits["train"]) == 26
+
+
+def test_a_long_text_takes_no_longer_than_its_length(tmp_path: Path) -> None:
+    texts = ["### Instruction:" + " " * 100_000 + "x", "<|im_start|>user\n" * 9_000]
+    with pytest.raises(UserError):
+        prepared(tmp_path, [{"text": text} for text in texts], kind="chat")
+
+
+def test_sql_that_does_not_run_is_left_out(tmp_path: Path) -> None:
+    bad = {**SQL_ROW, "sql_prompt": "odd", "sql": "SELECT b FROM t"}
+    dataset = prepared(tmp_path, [*numbered(9), bad])
+    assert dataset.findings.dropped == {"its SQL does not run: unknown_column": 1}
+    assert prepared(tmp_path, [*numbered(9), bad], check_answers=False).findings.dropped == {}
+
+
+def test_the_prompt_shows_the_tables_without_rows_or_sizes() -> None:
+    context = "CREATE TABLE t (a VARCHAR(50), b DECIMAL(10, 2)); INSERT INTO t VALUES ('x; CREATE y', 1);"
+    prompt = TASKS["sql"].to_messages({**SQL_ROW, "sql_context": context})[-2]["content"]
+    assert "CREATE TABLE t (a VARCHAR, b DECIMAL);" in prompt
+    assert "INSERT" not in prompt and "x; CREATE" not in prompt
+
+
+def test_builtin_splits_share_no_domain() -> None:
+    dataset = prepare(DatasetConfig(dataset_name="builtin", sample_size=400), TASKS["sql"], print)
+    domains = [{row["domain"] for row in dataset.splits[split]} for split in ("train", "valid", "test")]
+    assert [len(dataset.splits[split]) for split in ("train", "valid", "test")] == [360, 20, 20]
+    assert not domains[0] & domains[1] and not domains[0] & domains[2] and not domains[1] & domains[2]
+
+
+def test_default_rows_fall_back_with_one_warning_and_a_given_name_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("finetune.dataset.prepare.hub_problem", lambda name, kind: "the Hub cannot be reached")
+    monkeypatch.setattr(
+        "finetune.models.hub.ask_hub", lambda name, kind: HubProblem("the Hub cannot be reached", False)
+    )
+    said: list[str] = []
+    dataset = prepare(DatasetConfig(sample_size=50), TASKS["sql"], said.append)
+    assert dataset.source == {"source": "builtin"}
+    assert len(said) == 1 and "the Hub cannot be reached" in said[0]
+    with pytest.raises(UserError, match="gretelai/synthetic_text_to_sql: the Hub cannot be reached"):
+        prepare(DatasetConfig(dataset_name="gretelai/synthetic_text_to_sql"), TASKS["sql"], said.append)
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"keep_splits": True}, "--keep-splits: .*has no splits of its own"),
+        ({"check_answers": False}, "--no-check-answers: means nothing for --type chat"),
+        ({"revision": "main"}, "--revision: means nothing for a local file"),
+    ],
+)
+def test_what_a_source_cannot_have_is_refused(tmp_path: Path, settings: dict, words: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"prompt": "p{n}", "completion": "c{n}"}}\n' for n in range(9)))
+    with pytest.raises(UserError, match=words):
+        prepare(DatasetConfig(type="chat", dataset_name=str(path), **settings), TASKS["chat"], print)

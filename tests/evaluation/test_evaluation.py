@@ -1,0 +1,184 @@
+"""From answers to a verdict: what decides, what got worse, what is kept when it is interrupted."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from finetune.errors import UserError
+from finetune.evaluation.answer_log import AnswerLog
+from finetune.evaluation.compare import _fitting
+from finetune.evaluation.evaluate import Answer, Losses, Scored, Side, compared, evaluate, reference_losses, result
+from finetune.models.encoder import ChatEncoder, Example
+from finetune.records.files import Row
+from finetune.tasks import TASKS, Score
+from finetune.tasks.text_overlap import repetition, rouge_l
+
+ROWS: list[Row] = [
+    {"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": f"a{i}"}]} for i in range(8)
+]
+
+
+class Echo:
+    """Answers a question "q3" with "a3", and says which rows it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def answers(
+        self, conversations: Sequence[Any], on_answer: Callable[[int, Answer], None], *, max_tokens: int
+    ) -> list[Answer]:
+        self.asked = [messages[-1]["content"] for messages in conversations]
+        found = [Answer(text.replace("q", "a"), 1, True, 0.1) for text in self.asked]
+        for index in reversed(range(len(found))):  # answers come in any order
+            on_answer(index, found[index])
+        return found
+
+    class encoder:
+        @staticmethod
+        def example(messages: Sequence[Any]) -> Example:
+            return Example([1, 2, 3, 4, 5, 6], [False, True, True, False, True, True])
+
+    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None]) -> list[float]:
+        return [float(sum(example.loss_mask)) for example in examples]
+
+
+def exact(row: Row, answer: str) -> Score:
+    return Score(float(answer == row["messages"][-1]["content"]), "ok")
+
+
+def side(values: Sequence[float | None], losses: Sequence[float], parts: Sequence[float] | None = None) -> Side:
+    scores = [Score(value, "ok", "", {"F1": parts[i]} if parts else {}) for i, value in enumerate(values)]
+    answers = [Scored(Answer("x", 1, True, 0.1), score) for score in scores]
+    return Side(answers, Losses(list(losses), [2] * len(values)))
+
+
+def test_what_is_known_is_not_asked_again() -> None:
+    model, heard = Echo(), []
+    first = evaluate(model, exact, ROWS, 8)
+    known = {i: first[i] for i in (0, 3, 5)}
+    again = evaluate(model, exact, ROWS, 8, known, lambda index, scored: heard.append(index))
+    assert again == first and model.asked == ["q1", "q2", "q4", "q6", "q7"] and sorted(heard) == [1, 2, 4, 6, 7]
+
+
+def test_the_loss_is_of_the_last_turn_alone() -> None:
+    assert reference_losses(Echo(), ROWS[:2]) == Losses([2.0, 2.0], [2, 2])
+
+
+def test_right_and_wrong_decide_where_rows_have_scores() -> None:
+    base, tuned = side([0, 0, 1, 1, None] + [0] * 7, [9] * 12), side([1, 1, 1, 0, None] + [0] * 7, [1] * 12)
+    found = compared(base, tuned, TASKS["sql"])
+    assert (found["decided_by"], found["verdict"]) == ("execution accuracy", "no evidence")
+    assert (found["fixed"], found["broken"]) == (2, 1)
+    assert found["worse_rows"] == [3] and found["needed"] > 4 and "would settle it" in found["explanation"]
+    assert found["differences"]["loss per token"]["difference"] == -4
+
+
+def test_a_row_without_a_score_on_one_side_counts_for_neither() -> None:
+    base, tuned = side([0, None, 1, 1], [1] * 4), side([1, 1, None, 1], [1] * 4)
+    record = result([{**row, "sql_prompt": "q"} for row in ROWS[:4]], {"base": base, "tuned": tuned}, TASKS["sql"])
+    assert (record["n"], record["scored"], record["unscored"]) == (4, 2, {"ok": 2})
+    assert (record["base"]["right"], record["base"]["accuracy"], record["tuned"]["right"]) == (1, 0.5, 2)
+    assert record["base"]["kinds"] == {"ok": 2} and (record["fixed"], record["broken"]) == (1, 0)
+
+
+def test_the_loss_decides_for_long_conversations() -> None:
+    steady = [1.0 + i / 10 for i in range(20)]
+    worse, better = side([None] * 20, [loss + 1 for loss in steady]), side([None] * 20, steady)
+    for base, tuned, word in ((worse, better, "better"), (better, worse, "worse"), (worse, worse, "no evidence")):
+        found = compared(base, tuned, TASKS["chat"])
+        assert (found["verdict"], found["decided_by"], found["p"]) == (word, "loss per token", None)
+    assert len(compared(better, worse, TASKS["chat"])["worse_rows"]) == 20
+    mixed = side([None] * 20, [loss + (-1) ** i for i, loss in enumerate(steady)])
+    found = compared(better, mixed, TASKS["chat"])
+    assert found["verdict"] == "no evidence" and found["fixed"] == found["broken"] == 10
+
+
+def test_the_mean_decides_where_scores_are_graded() -> None:
+    base, tuned = side([0.2, 0.3] * 10, [1] * 20), side([0.4, 0.9] * 10, [1] * 20)
+    found = compared(base, tuned, TASKS["alpaca"])
+    assert (found["decided_by"], found["verdict"], found["fixed"]) == ("score", "better", 20)
+    assert compared(tuned, base, TASKS["alpaca"])["verdict"] == "worse"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 9, 10, 15])
+def test_few_rows_of_noise_are_no_evidence(rows: int) -> None:
+    import random
+
+    draw, false = random.Random(5), 0
+    for _ in range(40):
+        base = [draw.gauss(2, 1) for _ in range(rows)]
+        tuned = [loss + draw.gauss(0, 0.3) for loss in base]
+        found = compared(side([None] * rows, base), side([None] * rows, tuned), TASKS["chat"])
+        false += found["verdict"] != "no evidence"
+    assert false <= 5 if rows >= 10 else false == 0
+
+
+def test_a_model_that_computes_nonsense_is_refused() -> None:
+    model = Echo()
+    model.losses = lambda examples, on_batch: [float("nan")] * len(examples)  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="not finite") as caught:
+        reference_losses(model, ROWS)
+    assert caught.value.exit_code == 5
+
+
+def test_rows_beyond_the_context_are_left_out(builtin_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Short(ChatEncoder):
+        context_length = 60
+
+    run: Any = SimpleNamespace(encoder=Short(builtin_model), data_dir=Path("data"))
+    long: Row = {"messages": [{"role": "user", "content": "word " * 80}, {"role": "assistant", "content": "a"}]}
+    rows, room = _fitting(run, [*ROWS, long], 100)
+    assert rows == ROWS and 10 < room < 60
+    assert "1 of 9 rows are longer" in (said := capsys.readouterr().err) and f"cut at {room} tokens" in said
+    with pytest.raises(UserError, match="no row fits"):
+        _fitting(run, [long], 100)
+    with pytest.raises(UserError, match=r"not what dataset\.py wrote"):
+        _fitting(run, [{"text": "x"}], 100)
+
+
+def test_parts_are_compared_on_the_same_rows() -> None:
+    rows = [{**row, "instruction": "i", "output": "o"} for row in [*ROWS, *ROWS]]
+    base, tuned = side([0.0] * 16, [1] * 16, [0.1] * 16), side([0.5] * 16, [1] * 16, [0.6] * 16)
+    record = result(rows, {"base": base, "tuned": tuned}, TASKS["alpaca"])
+    assert record["differences"]["F1"]["low"] == pytest.approx(0.5) and record["tuned"]["parts"]["F1"] == pytest.approx(
+        0.6
+    )
+    assert json.loads(json.dumps(record))["rows"][0]["tuned"]["parts"] == {"F1": 0.6}
+
+
+def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
+    path, scored = tmp_path / "answers.jsonl", evaluate(Echo(), exact, ROWS, 8)
+    log = AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=False)
+    for index in (2, 5):
+        log.add("tuned", index, scored[index])
+    odd = Scored(Answer("a\u2028b\x85c", 1, True, 0.1), Score(0.0, "different", "expected: \u2029"))
+    log.add("base", 0, odd)
+    with path.open("a") as file:
+        file.write('{"side": "tuned", "row": 6, "ans')  # killed while it wrote
+    del log
+    again = AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True)
+    assert again.known("tuned") == {2: scored[2], 5: scored[5]} and again.known("base") == {0: odd} and again.count == 3
+    again.add("tuned", 6, scored[6])
+    with pytest.raises(UserError, match="another evaluation is writing"):
+        AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True)
+    del again
+    assert AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True).count == 4
+    with pytest.raises(UserError, match="of another rows"):
+        AnswerLog(path, {"rows": "other", "max_tokens": 8}, resume=True)
+    assert AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=False).count == 0
+    assert len((tmp_path / "previous_answers.jsonl").read_text().splitlines()) > 4
+    path.write_text('{"rows": "r", "max_tokens": 8}\n{"side": "tuned"}\n')
+    with pytest.raises(UserError, match="not what an evaluation wrote"):
+        AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True)
+    with pytest.raises(UserError, match="no evaluation was interrupted"):
+        AnswerLog(tmp_path / "none.jsonl", {"rows": "r"}, resume=True)
+
+
+def test_overlap_by_hand() -> None:
+    assert rouge_l("the cat sat on the mat", "the cat lay on a mat") == pytest.approx(2 * 4 / 12)
+    assert rouge_l("a b", "") == 0.0
+    assert repetition("a b c d e") == 0.0 and repetition("a b c d a b c d a b c d") == pytest.approx(1 - 4 / 9)

@@ -1,0 +1,288 @@
+"""python -m finetune convert-adapter: adapters of PEFT itself and of our own training, on tiny models in both libraries."""
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.backends.mlx.runtime import mx  # isort: skip  before any other import of MLX
+from finetune.backends.mlx import adapters
+from finetune.backends.mlx.model import load_network
+from finetune.commands import convert_adapter
+from finetune.commands.convert_adapter import Config, main
+from finetune.errors import UserError
+from finetune.export.adapters import mlx_side, peft_side
+from finetune.models.fingerprint import fingerprint
+from finetune.records import files
+from finetune.settings.config import TrainingConfig
+from finetune.training import start
+
+torch = pytest.importorskip("torch")
+peft = pytest.importorskip("peft")
+
+TOKENS = [[5, 17, 300, 42, 7, 7, 1999, 23, 11, 4, 900, 31]]
+
+
+def mlx_adapter(model: Path, folder: Path, step: float = 0.05, **changed: Any) -> Path:
+    """What train.py would write, with random numbers for what it learns."""
+    network = load_network(model)
+    settings = adapters.settings(network, TrainingConfig(**{"lora_rank": 4, "lora_dropout": 0.1, **changed}))
+    adapters.attach(network, settings)
+    mx.random.seed(1)
+    arrays = {
+        name: array if name.endswith("lora_a") else array + step * mx.random.normal(array.shape)
+        for name, array in adapters.trainable(network).items()
+    }
+    folder.mkdir()
+    files.write_json(folder / files.ADAPTER_CONFIG, {**settings, "model": str(model)})
+    adapters.save(arrays, folder / files.ADAPTERS, {"base": fingerprint(model)})
+    return folder
+
+
+def torch_model(model: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+
+
+def peft_adapter(model: Path, folder: Path, **changed: Any) -> Path:
+    """What PEFT itself writes; random numbers in lora_B."""
+    torch.manual_seed(1)
+    settings = {"r": 4, "lora_alpha": 12, "target_modules": ["q_proj", "v_proj", "down_proj"], "task_type": "CAUSAL_LM"}
+    made = peft.get_peft_model(torch_model(model), peft.LoraConfig(**{**settings, **changed}))
+    for name, parameter in made.named_parameters():
+        if "lora_B" in name or "magnitude" in name:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made.save_pretrained(folder)
+    return folder
+
+
+def logits_of_peft(model: Path, folder: Path) -> Any:
+    with torch.no_grad():
+        return peft.PeftModel.from_pretrained(torch_model(model), folder)(input_ids=torch.tensor(TOKENS)).logits.numpy()
+
+
+def logits_of_mlx_lm(model: Path, folder: Path) -> Any:
+    import numpy as np
+    from mlx_lm.tuner.utils import load_adapters
+
+    network = load_adapters(load_network(model, mx.float32), str(folder))
+    network.eval()
+    return np.array(network(mx.array(TOKENS)))
+
+
+def refused(source: Path, to: str, output: Path, code: int = 2) -> str:
+    """What is said; nothing may be left behind."""
+    before = sorted(output.parent.iterdir())
+    with pytest.raises(UserError) as refusal:
+        main(Config(source, to, output))
+    assert refusal.value.exit_code == code, refusal.value
+    assert sorted(output.parent.iterdir()) == before
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("shape, kind", [("llama", "lora"), ("llama", "dora"), ("gemma", "lora"), ("gemma", "dora")])
+def test_there_and_back_is_the_same(
+    request: pytest.FixtureRequest, tmp_path: Path, shape: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = request.getfixturevalue("tiny_model" if shape == "llama" else "tiny_gemma")
+    layers = 1 if kind == "dora" else None
+    source = mlx_adapter(model, tmp_path / "source", fine_tune_type=kind, lora_layers=layers)
+    capsys.readouterr()  # what it took to have the model
+    main(Config(source, "peft", tmp_path / "peft"))
+    said = capsys.readouterr().out
+    assert said.startswith(f"{'LoRA' if kind == 'lora' else 'DoRA'} rank 4, ") and ", scale 2: " in said
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        peft.PeftModel.from_pretrained(torch_model(model), tmp_path / "peft")
+    assert not [str(one.message) for one in caught if "key" in str(one.message).lower()]
+    main(Config(tmp_path / "peft", "mlx", tmp_path / "mlx"))
+    then, now = (mx.load(str(folder / files.ADAPTERS)) for folder in (source, tmp_path / "mlx"))
+    assert then.keys() == now.keys() and all(mx.array_equal(then[name], now[name]) for name in then)
+    settings, again = (json.loads((folder / files.ADAPTER_CONFIG).read_text()) for folder in (source, tmp_path / "mlx"))
+    again["lora_parameters"].pop("keys")
+    assert again == {**settings, "model": str(model.resolve())}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"use_dora": True, "use_rslora": True},
+        {"alpha_pattern": {"v_proj": 3}},
+        {"r": 2, "rank_pattern": {"q_proj": 4, "v_proj": 4, "down_proj": 4}},
+        {"layers_to_transform": [1]},
+        {"target_modules": r".*layers\.1\.(self_attn\.o|mlp\.up)_proj"},
+    ],
+    ids=["plain", "dora, rslora", "scales", "ranks", "a layer", "regex"],
+)
+def test_what_peft_made_computes_the_same_in_mlx_lm(tiny_model: Path, tmp_path: Path, changed: dict[str, Any]) -> None:
+    source = peft_adapter(tiny_model, tmp_path / "source", **changed)
+    main(Config(source, "mlx", tmp_path / "mlx"))
+    wanted = logits_of_peft(tiny_model, source)
+    assert abs(logits_of_mlx_lm(tiny_model, tmp_path / "mlx") - wanted).max() < 1e-4 * wanted.std()
+
+
+def test_layers_of_another_name_and_weights_the_other_way(builtin_model: Path, tmp_path: Path) -> None:
+    """GPT-2: transformer.h and Conv1D in transformers, model.h and Linear in MLX."""
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    model = tmp_path / "model"
+    config = GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=49152, n_positions=64, n_ctx=64)
+    GPT2LMHeadModel(config).transformer.save_pretrained(model)  # the names that the Hub's has
+    AutoTokenizer.from_pretrained(builtin_model).save_pretrained(model)
+    settings = {"target_modules": ["c_attn", "c_proj"], "fan_in_fan_out": True, "use_dora": True}
+    source = peft_adapter(model, tmp_path / "source", **settings)
+    main(Config(source, "mlx", tmp_path / "mlx"))
+    main(Config(tmp_path / "mlx", "peft", tmp_path / "peft"))
+    name = "base_model.model.transformer.h.1.mlp.c_proj.lora_A.weight"
+    then, now = (mx.load(str(folder / files.PEFT_ADAPTERS)) for folder in (source, tmp_path / "peft"))
+    assert then.keys() == now.keys() and mx.array_equal(then[name], now[name])
+
+
+@pytest.mark.parametrize("to", ["peft", "mlx"])
+def test_a_wrong_scale_is_seen(tiny_model: Path, tmp_path: Path, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = (mlx_adapter if to == "peft" else peft_adapter)(tiny_model, tmp_path / "source")
+    scale, alpha = mlx_side._one_scale, peft_side._alpha
+    monkeypatch.setattr(mlx_side, "_one_scale", lambda adapter: (2 * scale(adapter)[0], scale(adapter)[1]))
+    monkeypatch.setattr(peft_side, "_alpha", lambda scale, rank: 2 * alpha(scale, rank))
+    assert "computes something else" in refused(source, to, tmp_path / "output", 3)
+
+
+@pytest.mark.parametrize("factor", [1.001, 2])
+def test_a_small_adapter_has_to_be_seen_above_the_rounding(
+    tiny_model: Path, tmp_path: Path, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its logits are those of the base model but for 1e-5 of their spread; twice the scale would still be within 1e-3."""
+    source = mlx_adapter(tiny_model, tmp_path / "source", step=1e-5)
+    monkeypatch.setattr(peft_side, "_alpha", lambda scale, rank: factor * scale * rank)
+    if factor == 2:
+        assert "too little to tell" in refused(source, "peft", tmp_path / "output", 3)
+    else:
+        main(Config(source, "peft", tmp_path / "output"))
+
+
+def test_all_layers_as_mlx_lm_says_it(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = mlx_adapter(tiny_model, tmp_path / "source", fine_tune_type="dora")
+    settings = json.loads((source / files.ADAPTER_CONFIG).read_text())
+    (source / files.ADAPTER_CONFIG).write_text(json.dumps({**settings, "num_layers": -1}))
+    main(Config(source, "peft", tmp_path / "peft"))
+    assert "DoRA rank 4, 14 modules" in capsys.readouterr().out
+
+
+def test_an_adapter_that_changes_nothing_says_so(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(Config(mlx_adapter(tiny_model, tmp_path / "source", step=0), "peft", tmp_path / "peft"))
+    assert "the adapter changes nothing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "changed, said",
+    [
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"bias": "lora_only"}, "bias 'lora_only'"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights 'pissa' changes the base model"),
+        ({"rank_pattern": {"v_proj": 2}}, "different ranks"),
+        ({"layers_to_transform": [0]}, "layers.1.mlp.down_proj has no adapter"),
+        ({"target_modules": r".*0\.self_attn\.q_proj|.*1\.self_attn\.[qv]_proj"}, "layers.0.self_attn.v_proj has no"),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, "embed_tokens.lora_embedding_B has no counterpart"),
+    ],
+)
+def test_what_mlx_cannot_express_is_named(tiny_model: Path, tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+    assert said in refused(peft_adapter(tiny_model, tmp_path / "source", **changed), "mlx", tmp_path / "output")
+
+
+def test_other_kinds_of_adapter_are_named(tiny_model: Path, tmp_path: Path) -> None:
+    source = mlx_adapter(tiny_model, tmp_path / "source")
+    settings = json.loads((source / files.ADAPTER_CONFIG).read_text())
+    (source / files.ADAPTER_CONFIG).write_text(json.dumps({**settings, "fine_tune_type": "full"}))
+    assert "fine_tune_type full" in refused(source, "peft", tmp_path / "output")
+    (source / files.ADAPTERS).rename(source / files.PEFT_ADAPTERS)
+    (source / files.ADAPTER_CONFIG).write_text('{"peft_type": "IA3"}')
+    assert "peft_type 'IA3'" in refused(source, "mlx", tmp_path / "output")
+    assert "PEFT has written it already" in refused(source, "peft", tmp_path / "output")
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+def _arrays(change: Callable[[dict[str, Any], str], None]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        arrays = dict(mx.load(str(path)))
+        change(arrays, min(name for name in arrays if "lora_b" in name.lower()))
+        mx.save_safetensors(str(path), arrays)
+
+    return damage
+
+
+DAMAGE = {
+    "cannot be loaded": _truncated,
+    "not finite": _arrays(lambda arrays, name: arrays.update({name: arrays[name] * float("nan")})),
+    "does not fit": _arrays(lambda arrays, name: arrays.update({name: arrays[name][:, :3]})),
+    "is missing": _arrays(lambda arrays, name: arrays.pop(name)),
+}
+
+
+@pytest.mark.parametrize("to", ["peft", "mlx"])
+@pytest.mark.parametrize("said", DAMAGE)
+def test_damaged_adapters_are_refused(tiny_model: Path, tmp_path: Path, to: str, said: str) -> None:
+    source = (mlx_adapter if to == "peft" else peft_adapter)(tiny_model, tmp_path / "source")
+    DAMAGE[said](next(source.glob("*.safetensors")))
+    assert said in refused(source, to, tmp_path / "output", 3)
+
+
+def test_what_else_is_wrong_with_a_source(tiny_model: Path, tiny_gemma: Path, tmp_path: Path) -> None:
+    source, output = mlx_adapter(tiny_model, tmp_path / "source"), tmp_path / "output"
+    with pytest.raises(UserError, match="trained on another model"):
+        main(Config(source, "peft", output, str(tiny_gemma)))
+    files.write_json(source / files.RUN_RECORD, dict.fromkeys(start._KEYS, "?"))
+    assert "not what train.py wrote" in refused(source, "peft", output)
+    (source / files.RUN_RECORD).unlink()
+    shutil.copytree(source, tmp_path / "flipped")
+    _flipped(tmp_path / "flipped" / files.ADAPTERS)
+    assert "damaged" in refused(tmp_path / "flipped", "peft", output, 3)
+    settings = json.loads((source / files.ADAPTER_CONFIG).read_text())
+    (source / files.ADAPTER_CONFIG).write_text(json.dumps({**settings, "model": None}))
+    assert "--model names it" in refused(source, "peft", output)
+    (source / files.ADAPTER_CONFIG).unlink()
+    assert "not found" in refused(source, "peft", output)
+    assert "not found (give the folder" in refused(tmp_path, "peft", output)
+
+
+def test_a_run_of_ours_stays_one(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = mlx_adapter(tiny_model, tmp_path / "source")
+    record = {"config": {"backend": "mlx", "seed": 7}, "task": "sql", "template": "text", "template_sha256": "0"}
+    record |= {"model": {"path": str(tiny_model), "name": "builtin", "source": "builtin"}, "data": {}, "command": "x"}
+    files.write_json(source / files.RUN_RECORD, record)
+    (tmp_path / "peft").mkdir()  # an empty folder is as good as none
+    main(Config(source, "peft", tmp_path / "peft"))
+    assert f"python test_finetuned.py --adapter-path {tmp_path / 'peft'}" in capsys.readouterr().out
+    now = json.loads((tmp_path / "peft" / files.RUN_RECORD).read_text())
+    origin = now.pop("converted_from")
+    assert now == {**record, "config": {"backend": "torch", "seed": 7}}
+    assert origin["sha256"] == files.file_hash(source / files.ADAPTERS)
+    main(Config(tmp_path / "peft", "mlx", tmp_path / "mlx"))
+    assert json.loads((tmp_path / "mlx" / files.RUN_RECORD).read_text())["config"]["backend"] == "mlx"
+    assert "is there already" in refused(source, "peft", tmp_path / "peft")
+
+
+def test_without_torch_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert_adapter, "find_spec", lambda name: None)
+    assert "torch and peft not installed" in (said := refused(tmp_path, "peft", tmp_path / "output"))
+    assert "make setup-torch" in said

@@ -1,0 +1,144 @@
+"""Pairs of a better and a worse answer: in the shapes that people keep them in, and made by a model itself."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.dataset.own_pairs import pairs
+from finetune.dataset.prepare import prepare
+from finetune.errors import UserError
+from finetune.methods.base import Drawn
+from finetune.models.encoder import Example
+from finetune.rollouts.groups import Group, figures
+from finetune.rollouts.rewards import Reward
+from finetune.settings.config import DatasetConfig
+from finetune.tasks import ROW_KINDS
+
+USER = {"role": "user", "content": "Say hi."}
+ANSWERS = [{"role": "assistant", "content": "Hi."}, {"role": "assistant", "content": "Go away."}]
+SHAPES: list[dict[str, Any]] = [
+    {"prompt": "Say hi.", "chosen": "Hi.", "rejected": "Go away."},
+    {"prompt": [USER], "chosen": ANSWERS[:1], "rejected": ANSWERS[1:]},
+    {"prompt": "Say hi.", "chosen": [USER, ANSWERS[0]], "rejected": [USER, ANSWERS[1]]},
+    {"chosen": [USER, ANSWERS[0]], "rejected": [USER, ANSWERS[1]]},
+    {"prompt": [USER], "chosen": "Hi.", "rejected": "Go away."},
+]
+
+
+def read(path: Path, rows: list[dict[str, Any]]) -> Any:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = DatasetConfig(type="preference", dataset_name=str(path), valid_fraction=0, test_fraction=0)
+    return prepare(config, ROW_KINDS["preference"], print)
+
+
+@pytest.mark.parametrize("row", SHAPES)
+def test_every_shape_becomes_the_same_row(tmp_path: Path, row: dict[str, Any]) -> None:
+    dataset = read(tmp_path / "pairs.jsonl", [row])
+    assert dataset.splits["train"] == [{"messages": [USER, ANSWERS[0]], "rejected": "Go away."}]
+    assert dataset.record(DatasetConfig(type="preference"))["type"] == "chat"  # which is how answers are scored
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "a", "chosen": "b"}, "no rejected answer"),
+        ({"prompt": "a", "chosen": "b", "rejected": " "}, "no text in rejected"),
+        ({"prompt": "a", "chosen": "b", "rejected": "b "}, "chosen and rejected are the same"),
+        ({"chosen": "b", "rejected": "c"}, "no prompt"),
+        (
+            {"chosen": [USER, ANSWERS[0]], "rejected": [{**USER, "content": "?"}, ANSWERS[1]]},
+            "chosen and rejected answer different prompts",
+        ),
+        ({"prompt": 3, "chosen": "b", "rejected": "c"}, "prompt is int"),
+        ({"prompt": "a", "chosen": [USER], "rejected": "c"}, "chosen does not end with a message of the assistant"),
+    ],
+)
+def test_what_is_no_pair_is_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=rf"pairs\.jsonl:1: {message}"):
+        read(tmp_path / "pairs.jsonl", [row])
+
+
+def group(*answers: tuple[str, float | None, bool, float]) -> Group:
+    """Of (text, reward, ended by itself, log-probability)."""
+    return Group(
+        0,
+        [Drawn([0] * len(text), [logprob / len(text)] * len(text), stopped) for text, _, stopped, logprob in answers],
+        [text for text, *_ in answers],
+        [Reward(reward, {}) for _, reward, *_ in answers],
+    )
+
+
+ROW = {"messages": [USER, {"role": "assistant", "content": "the row's own"}], "sql": "kept"}
+
+
+def test_pairs_are_the_right_and_the_wrong_answers_as_they_were_drawn() -> None:
+    made = pairs(
+        ROW,
+        group(
+            ("right and long", 1.0, True, -1),
+            ("wrong", 0.3, True, -5),
+            ("cut off", 0.0, False, -1),
+            ("right", 1.0, True, -9),
+            ("right", 1.0, True, -9),
+            ("likely wrong", 0.1, True, -2),
+        ),
+        reference_chosen=False,
+    )
+    assert isinstance(made, list) and made[0] == {
+        "messages": [USER, {"role": "assistant", "content": "right and long"}],
+        "sql": "kept",
+        "rejected": "wrong",
+    }
+    assert [(row["messages"][-1]["content"], row["rejected"]) for row in made[1:]] == [("right", "likely wrong")]
+
+
+def test_rows_without_a_pair_are_counted_by_reason() -> None:
+    wrong, right = ("wrong", 0.0, True, -1.0), ("right", 1.0, True, -1.0)
+    assert pairs(ROW, group(wrong, wrong), False) == "no answer is right"
+    assert pairs(ROW, group(right, right), False) == "no answer is wrong"
+    assert pairs(ROW, group(("cut", 0.0, False, -1.0)), False) == "every answer is cut off"
+    assert pairs(ROW, group(("unjudged", None, True, -1.0), right), False) == "cannot be judged"
+    made = pairs(ROW, group(wrong, wrong), True)
+    assert made == [{**ROW, "rejected": "wrong"}]
+
+
+def test_adapters_inside_the_new_folder_are_no_start() -> None:
+    """A run that was there moves aside, and what is in previous/ would be gone."""
+    from finetune.settings.config import TrainingConfig
+    from finetune.training import start
+
+    with pytest.raises(UserError, match="is where the new adapters would go"):
+        start.check_start(TrainingConfig(from_adapter=Path("a/previous"), adapter_path=Path("a")))
+
+
+def test_what_is_watched() -> None:
+    flat = group(("aa", 0.5, True, -1), ("aaaa", 0.5, False, -2))
+    mixed = group(("aa", 0.0, True, -1), ("aa", 1.0, True, -1))
+    found = figures([flat, mixed])
+    assert found == {
+        "signal": 0.5,
+        "length": 2.5,
+        "cut": 0.25,
+        "entropy": pytest.approx(5 / 10),
+        "sampled_tokens": 10,
+        "reward": 0.5,
+        "best_of_group": 0.75,
+    }
+    assert not flat.has_signal and mixed.has_signal
+
+
+def test_an_example_of_a_pair_learns_its_last_answer_alone(builtin_model: Path) -> None:
+    from finetune.methods.pairs import encode
+    from finetune.models.encoder import ChatEncoder
+
+    encoder = ChatEncoder(builtin_model)
+    row = {"messages": [USER, ANSWERS[0], {**USER, "content": "Again."}, ANSWERS[0]], "rejected": "Go away."}
+    (made,) = encode(encoder, [row])
+    assert isinstance(made, list)
+    learned = [
+        encoder.decode([token for token, learned in zip(one.tokens, one.loss_mask, strict=True) if learned])
+        for one in made
+    ]
+    assert learned == ["Hi.", "Go away."] and all(isinstance(one, Example) for one in made)

@@ -1,0 +1,181 @@
+"""The real Hub client and a Hub on loopback. In a process of its own: the client reads HF_ENDPOINT once."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.models import builtin, conversion
+from finetune.models.find import DEFAULT_MODEL
+from loopback_hub import EXPIRED_TOKEN, GOOD_TOKEN, LoopbackHub
+from pickled_gpt2 import write_gpt2
+
+ROOT = Path(__file__).parents[2]
+
+PROBLEMS = """
+import json, sys
+from finetune import hub
+hub.ANSWER_SECONDS = 1
+print(json.dumps([hub.hub_problem(*question) for question in json.loads(sys.argv[1])]))
+"""
+FIND = """
+import json, sys
+from finetune.cli import UserError
+from finetune.models import find_model
+said = []
+try:
+    model = find_model(json.loads(sys.argv[1]), said.append)
+    files = sorted(file.name for file in model.path.iterdir())
+    print(json.dumps([model.name, model.source, model.revision, files, said]))
+except UserError as error:
+    print(json.dumps([str(error), error.exit_code, said]))
+"""
+FIND_WITHOUT_WEIGHTS = FIND.replace("said.append)", "said.append, weights=False)")
+FIND_TWICE = FIND.replace("    model =", "    find_model(json.loads(sys.argv[1]), said.append)\n    model =")
+WITHOUT_TORCH = "from finetune.models import pytorch_bin\npytorch_bin.find_spec = lambda name: None\n"
+
+
+@pytest.fixture
+def repositories(tmp_path: Path) -> Path:
+    """A root for the Hub: the default model, tiny, an unfinished model, and a dataset."""
+    root = tmp_path / "hub"
+    header = b'{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    files = {
+        f"{DEFAULT_MODEL}/config.json": b'{"model_type": "gemma3_text"}',
+        f"{DEFAULT_MODEL}/model.safetensors": len(header).to_bytes(8, "little") + header + b"\0\0",
+        f"{DEFAULT_MODEL}/pytorch_model.bin": b"never fetched",
+        f"{DEFAULT_MODEL}/tokenizer.json": b"{}",
+        "owner/unfinished/config.json": b"{}",
+        "datasets/owner/rows/train.jsonl": b'{"a": 1}\n',
+    }
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:
+    """run(script, argument, endpoint, **environment): what the script prints. It sees no token of ours."""
+    # A converted builtin model that takes no time, and no wheel, to make.
+    folder = tmp_path / "cache" / "models" / f"{Path(builtin.FILE).stem}-{builtin.SHA256[:12]}"
+    folder.mkdir(parents=True)
+    record = {"sha256": builtin.SHA256, "version": conversion.VERSION, "files": {}}
+    (folder / conversion.RECORD).write_text(json.dumps(record))
+
+    def run_script(script: str, argument: Any, endpoint: str, **environment: str) -> Any:
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        variables |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), **environment}
+        variables |= {"FINETUNE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", script, json.dumps(argument)]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run_script
+
+
+def test_a_repository_is_open_missing_or_gated(repositories: Path, run: Any) -> None:
+    gated = DEFAULT_MODEL
+    with LoopbackHub(repositories, gated=(gated,)) as hub:
+        questions = [("owner/rows", "dataset"), ("owner/rows", "model"), (gated, "model"), ("a/b/c", "model")]
+        is_open, missing, locked, no_name = run(PROBLEMS, questions, hub.url)
+        assert is_open is None
+        assert "no such repository" in missing
+        assert locked == f"access to it needs a token: accept the licence at {hub.url}/{gated} and set HF_TOKEN in .env"
+        assert "not the name of a Hub repository" in no_name
+
+        assert run(PROBLEMS, [(gated, "model")], hub.url, HF_TOKEN=GOOD_TOKEN) == [None]
+        assert run(PROBLEMS, [(gated, "model")], hub.url, HF_TOKEN="hf_of_somebody_else") == [locked]
+        [expired] = run(PROBLEMS, [(gated, "model")], hub.url, HF_TOKEN=EXPIRED_TOKEN)
+        assert expired == "the Hub does not accept HF_TOKEN: it is wrong or has expired"
+
+
+def test_without_a_hub_the_answer_comes_soon(run: Any) -> None:
+    question = [("owner/name", "model")]
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        # A wait that did not end would be ended by run, as a failure.
+        assert run(PROBLEMS, question, endpoint) == ["the Hub cannot be reached: no answer in 1 seconds"]
+        offline = "HF_HUB_OFFLINE is set and it is not in the cache"
+        assert run(PROBLEMS, question, endpoint, HF_HUB_OFFLINE="1") == [offline]
+    assert run(PROBLEMS, question, endpoint) == ["the Hub cannot be reached"]
+
+
+def test_the_default_comes_from_the_hub_and_stays_in_its_cache(repositories: Path, run: Any) -> None:
+    with LoopbackHub(repositories) as hub:
+        found = run(FIND, None, hub.url)
+    name, source, revision, files, said = found
+    assert (name, source, len(revision), said) == (DEFAULT_MODEL, "hub", 40, [])
+    assert files == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert run(FIND, DEFAULT_MODEL, hub.url) == found  # nobody answers any more
+    assert run(FIND, None, hub.url, HF_HUB_OFFLINE="1") == found
+
+
+def test_a_plan_fetches_no_weights_and_does_not_pass_for_the_whole(repositories: Path, run: Any) -> None:
+    small = ["config.json", "tokenizer.json"]
+    with LoopbackHub(repositories) as hub:
+        assert run(FIND_WITHOUT_WEIGHTS, None, hub.url)[3] == small
+        offline = {"HF_HUB_OFFLINE": "1"}
+        assert run(FIND_WITHOUT_WEIGHTS, DEFAULT_MODEL, hub.url, **offline)[3] == small
+        message, exit_code, _ = run(FIND, DEFAULT_MODEL, hub.url, **offline)
+        assert exit_code == 2 and "not in the cache" in message
+        # without a name the plan is for the model that the run would take
+        for script in (FIND, FIND_WITHOUT_WEIGHTS):
+            name, _, _, _, [warning] = run(script, None, hub.url, **offline)
+            assert name == "builtin" and "the default model is not available" in warning
+        assert run(FIND, None, hub.url)[3] == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert run(FIND_WITHOUT_WEIGHTS, None, hub.url)[0] == DEFAULT_MODEL  # nobody answers any more
+
+
+def test_only_the_default_falls_back(repositories: Path, run: Any) -> None:
+    with LoopbackHub(repositories, gated=(DEFAULT_MODEL,)) as hub:
+        name, source, revision, _, said = run(FIND, None, hub.url)
+        assert (name, source, revision) == ("builtin", "builtin", builtin.SHA256)
+        [warning] = said
+        assert "accept the licence" in warning and "builtin" in warning and DEFAULT_MODEL in warning
+
+        message, exit_code, said = run(FIND, DEFAULT_MODEL, hub.url)
+        assert (exit_code, said) == (2, [])
+        assert message.startswith(f"{DEFAULT_MODEL}: access to it needs a token") and "--model builtin" in message
+        message, exit_code, said = run(FIND, "owner/unfinished", hub.url)
+        assert exit_code == 2 and "model.safetensors is missing" in message and "\n" not in message
+
+
+def test_a_download_cut_short_is_an_error_and_leaves_nothing_usable(repositories: Path, run: Any) -> None:
+    with LoopbackHub(repositories, cut=("model.safetensors",)) as hub:
+        message, exit_code, _ = run(FIND, DEFAULT_MODEL, hub.url)
+        assert exit_code == 2 and "the download failed" in message and "\n" not in message
+    message, exit_code, _ = run(FIND, DEFAULT_MODEL, hub.url, HF_HUB_OFFLINE="1")
+    assert exit_code == 2 and "not in the cache" in message
+    with LoopbackHub(repositories) as hub:
+        assert run(FIND, DEFAULT_MODEL, hub.url)[1] == "hub"
+
+
+def test_a_repository_of_pickles_is_fetched_and_converted_once(repositories: Path, run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    write_gpt2(repositories / "owner/pickled")
+    (repositories / "owner/pickled" / "tokenizer.json").write_text("{}")
+    (repositories / "owner/pickled" / "training_args.bin").write_bytes(b"never fetched")
+    fetched = tmp_path / "hf" / "hub" / "models--owner--pickled" / "snapshots"
+    small = ["config.json", "tokenizer.json"]
+    with LoopbackHub(repositories) as hub:
+        assert run(FIND_WITHOUT_WEIGHTS, "owner/pickled", hub.url)[3:] == [small, []]
+        for script in (WITHOUT_TORCH + FIND, WITHOUT_TORCH + FIND_WITHOUT_WEIGHTS):
+            message, exit_code, said = run(script, "owner/pickled", hub.url)
+            assert (exit_code, said) == (2, [])
+            assert "PyTorch is needed: make setup-torch" in message and "\n" not in message
+        assert sorted(file.name for file in fetched.glob("*/*")) == small  # nothing large in vain
+        name, source, commit, files, said = found = run(FIND_TWICE, "owner/pickled", hub.url)
+    assert (name, source, said) == ("owner/pickled", "hub", ["Preparing owner/pickled (once) ..."])
+    assert files == ["config.json", conversion.RECORD, "model.safetensors", "tokenizer.json"]
+    assert sorted(file.name for file in fetched.glob("*/*")) == ["config.json", "pytorch_model.bin", "tokenizer.json"]
+
+    shutil.rmtree(conversion.folder_of(tmp_path / "cache" / "models", name, commit))
+    assert run(FIND, "owner/pickled", hub.url, HF_HUB_OFFLINE="1") == found

@@ -1,0 +1,111 @@
+"""Numbers that are none, and values that were given in vain."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bad_input_table import BAD, answer, configured, numeric_flags
+from finetune.errors import UserError
+from finetune.scripts import prepare
+from finetune.settings.fields import flag
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("script, field", list(numeric_flags()), ids=lambda part: getattr(part, "name", part))
+def test_every_numeric_flag_refuses_what_is_no_number_for_it(script: str, field) -> None:
+    zero = field.metadata["at_least"] == 0 and field.metadata["above"] is None
+    for value in BAD:
+        said = answer(script, flag(field.name), value)
+        if value == "0" and zero:
+            assert said is None
+        else:
+            assert said and said.startswith(f"{flag(field.name)}: ") and "\n" not in said and len(said) < 150
+
+
+@pytest.mark.parametrize("script", ["dataset", "train", "test_finetuned", "benchmark"])
+def test_a_bad_number_ends_the_script_at_once_and_writes_nothing(tmp_path: Path, script: str) -> None:
+    for value in ("", "9" * 5000):
+        command = [sys.executable, ROOT / f"{script}.py", "--seed", value]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: --seed: ")
+    assert not list(tmp_path.iterdir())
+
+
+IN_VAIN = [
+    ("train", "--quick-test --conservative", "--quick-test and --conservative exclude each other (give one)"),
+    ("train", "--iters 5 --epochs 1", "--epochs and --iters exclude each other (give one)"),
+    ("train", "--lora-alpha 5 --lora-scale 1", "--lora-alpha and --lora-scale exclude each other (give one)"),
+    ("train", "--lora-rank 4 --fine-tune-type full", "--lora-rank has no effect with --fine-tune-type full"),
+    ("train", "--rslora --fine-tune-type full", "--rslora has no effect with --fine-tune-type full"),
+    ("train", "--optimizer adam --weight-decay 0.1", "--weight-decay has no effect with --optimizer adam"),
+    ("train", "--warmup 30 --iters 20", "--warmup: 30 steps are more than half of the 20 steps"),
+    ("train", "--patience 2 --iters 300", "--patience has no effect with --iters 300 and --steps-per-eval 100"),
+    ("train", "--patience 1 --steps-per-eval 500 --iters 400", "--patience has no effect with --iters 400"),
+    ("train", "--dry-run --export-mlx-lm a.yml", "--export-mlx-lm has no effect with --dry-run (leave one out)"),
+    ("dataset", "--valid-fraction 0.5 --test-fraction 0.5", "--valid-fraction and --test-fraction leave no rows"),
+    ("dataset", "--max-seq-length 99", "--max-seq-length has no effect without --model or --show (leave it out)"),
+    ("dataset", "--list --seed 1", "--seed has no effect with --list (leave one out)"),
+    ("test", "--show-base", "--show-base has no effect without --interactive (leave it out)"),
+    ("test", "--interactive --num-samples 3", "--num-samples has no effect with --interactive (leave one out)"),
+    ("test", "--interactive --no-general", "--no-general has no effect with --interactive (leave one out)"),
+    ("test", "--quick-test --general", "--general has no effect with --quick-test (leave one out)"),
+    ("benchmark", "--compare --against other", "--compare and --against exclude each other (give one)"),
+    ("benchmark", "--quick --runs 9", "--runs has no effect with --quick, which takes 2 at most"),
+]
+
+
+@pytest.mark.parametrize("script, flags, message", IN_VAIN, ids=lambda part: str(part))
+def test_what_is_given_in_vain_is_refused(tmp_path: Path, script: str, flags: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        prepare(configured(script, *flags.split()))
+    assert str(caught.value).startswith(message) and caught.value.exit_code == 2
+    # the same in a file, but for flags that belong on the command line
+    if "--list" in flags or "--dry-run" in flags:
+        return
+    path = tmp_path / "run.yml"
+    lines = []
+    for part in flags.split("--")[1:]:
+        name, _, value = part.strip().partition(" ")
+        lines.append(f"{name.removeprefix('no-')}: {value or str(not name.startswith('no-')).lower()}")
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError) as caught:
+        prepare(configured(script, "--config", path))
+    assert "run.yml" in str(caught.value) or "leave no rows" in message
+
+
+@pytest.mark.parametrize(
+    "script, flags",
+    [
+        ("train", "--conservative --iters 100"),  # the patience of a mode was promised to nobody
+        ("train", "--iters 6"),  # nor the warm-up of the standard mode
+        ("train", "--fine-tune-type full --no-rslora"),
+        ("train", "--lora-alpha 32 --rslora"),
+        ("test", "--quick-test --seed 3"),
+        ("benchmark", "--quick --runs 1 --seed 3"),
+    ],
+)
+def test_what_has_an_effect_is_taken(script: str, flags: str) -> None:
+    prepare(configured(script, *flags.split()))
+
+
+def test_a_resumed_run_takes_no_other_settings(tmp_path: Path) -> None:
+    from finetune.records import files
+    from finetune.training import start
+
+    config = configured("train", "--adapter-path", tmp_path, "--lora-rank", 8)
+    settings = {name: getattr(config, name) for name in config.origins}
+    rest = dict.fromkeys(start._KEYS, "")
+    files.write_json(tmp_path / files.RUN_RECORD, {**rest, "config": settings})
+    (tmp_path / "run.yml").write_text("lora_rank: 16")
+    same = ["--adapter-path", tmp_path, "--resume", "--dry-run"]
+    prepare(configured("train", *same, "--lora-rank", 8))
+    for flags, words in (
+        (["--lora-rank", 4], "--lora-rank 8, now 4"),
+        (["--quick-test"], "--quick-test False, now True"),
+        (["--config", tmp_path / "run.yml"], "--lora-rank 8, now 16"),
+    ):
+        with pytest.raises(UserError, match=words):
+            prepare(configured("train", *same, *flags))

@@ -1,0 +1,151 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from finetune import scripts
+from finetune.errors import Stopped, UserError
+from finetune.settings import command_line
+from finetune.settings.command_line import parse
+from finetune.settings.config import TrainingConfig, training_layers
+from finetune.settings.fields import build, option
+from finetune.settings.modes import MODES
+
+COLOURS = {"colours": {"red": 1, "blue": 2}}
+
+
+@dataclass(frozen=True)
+class Config:
+    size: int = option(3, "size", at_least=1, at_most=9)
+    rate: float = option(0.5, "rate", above=0)
+    colour: str = option("red", "colour", choices="colours")
+    folder: Path | None = option(None, "folder")
+    shuffle: bool = option(True, "shuffle")
+    origins: dict[str, str] = field(default_factory=dict)
+
+
+def built(*argv: str) -> Config:
+    return build(Config, [("flag", parse(Config, COLOURS, argv, ""))], COLOURS)
+
+
+def test_flags_become_typed_fields() -> None:
+    config = built("--size", "7", "--rate", "1e-3", "--colour", "blue", "--folder", "a b", "--no-shuffle")
+    assert (config.size, config.rate, config.colour, config.folder, config.shuffle) == (
+        7,
+        1e-3,
+        "blue",
+        Path("a b"),
+        False,
+    )
+    assert config.origins["size"] == "flag"
+    assert built().folder is None and built().origins["size"] == "default"
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["--size", "seven"], ["--size", "'seven'", "whole number"]),
+        (["--size", "2.5"], ["--size", "whole number"]),
+        (["--size", "0"], ["--size", "at least 1"]),
+        (["--size", "10"], ["--size", "at most 9"]),
+        (["--rate", "nan"], ["--rate", "number"]),
+        (["--rate", "0"], ["--rate", "more than 0"]),
+        (["--colour", "green"], ["--colour", "red, blue"]),
+        (["--folder", ""], ["--folder", "empty"]),
+        (["--siz", "3"], ["--siz"]),
+        (["--size"], ["--size"]),
+    ],
+)
+def test_wrong_values_are_refused_by_flag_name(argv: list[str], words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        built(*argv)
+    assert all(word in str(caught.value) for word in words)
+    assert "\n" not in str(caught.value)
+
+
+def test_flag_beats_yaml_beats_mode_beats_default(tmp_path: Path) -> None:
+    path = tmp_path / "run.yml"
+    path.write_text("learning-rate: 1e-5\nbatch_size: 8\nseed: 1\n")
+    explicit = {"config": str(path), "conservative": True, "seed": "2"}
+    config = build(
+        TrainingConfig,
+        [("flag", explicit), *training_layers(explicit)],
+        {name: {"sft": 0, "mlx": 0, "cosine": 0} for name in ("methods", "backends", "schedules", "tasks")},
+    )
+    assert (config.seed, config.learning_rate, config.batch_size) == (2, 1e-5, 8)
+    assert (config.iters, config.lora_rank) == (MODES["conservative"]["iters"], TrainingConfig.lora_rank)
+    origins = [config.origins[name] for name in ("seed", "learning_rate", "iters", "lora_rank")]
+    assert origins == ["flag", str(path), "conservative mode", "default"]
+
+
+def test_unknown_yaml_key_names_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "run.yml"
+    path.write_text("learning_rte: 1e-5\n")
+    with pytest.raises(UserError, match=r"run.yml:1: unknown key.*learning_rte.*did you mean learning_rate"):
+        training_layers({"config": str(path)})
+
+
+def test_modes_are_as_documented() -> None:
+    assert (MODES["quick"]["iters"], MODES["quick"]["batch_size"]) == (100, 2)
+    assert (TrainingConfig.iters, TrainingConfig.batch_size) == (2000, 4)
+    assert (MODES["conservative"]["iters"], MODES["conservative"]["learning_rate"]) == (800, 5e-5)
+
+
+def test_a_positional_and_a_required_field() -> None:
+    @dataclass(frozen=True)
+    class Copy:
+        source: Path = option(None, "source", positional=True)
+        target: Path = option(None, "target", required=True)
+
+    explicit = parse(Copy, {}, ["a b", "--target", "c"], "")
+    assert build(Copy, [("flag", explicit)], {}) == Copy(Path("a b"), Path("c"))
+    with pytest.raises(UserError, match="required: SOURCE, --target"):
+        parse(Copy, {}, [], "")
+    with pytest.raises(UserError, match="SOURCE: the value is empty"):
+        build(Copy, [("flag", {**explicit, "source": ""})], {})
+
+
+@pytest.mark.parametrize("error, code", [(UserError("no"), 2), (UserError("full", 4), 4), (Stopped("saved", 15), 143)])
+def test_exit_codes(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def main(config: Config) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as stopped:
+        command_line.run(main, Config, choices=COLOURS, argv=[])
+    assert stopped.value.code == code
+    assert str(error) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("cudaMallocAsync(&data, size, stream) failed: out of memory"),
+        RuntimeError(
+            "CUDA out of memory. Tried to allocate 188.00 MiB. GPU 0 has a total capacity of 139.80 GiB of which ..."
+        ),
+        RuntimeError("[METAL] Command buffer execution failed: Insufficient Memory (00000008:kIOGPU)"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(config: TrainingConfig) -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    with pytest.raises(SystemExit) as ended:
+        scripts.run(main, TrainingConfig)
+    line = capsys.readouterr().err
+    assert ended.value.code == 2 and line.startswith("error: out of memory: ") and "--batch-size" in line
+    assert "GPU 0" not in line  # PyTorch goes on for ten lines
+
+
+def test_other_errors_of_a_library_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(config: TrainingConfig) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        scripts.run(main, TrainingConfig)

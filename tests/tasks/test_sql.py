@@ -1,0 +1,192 @@
+"""What is a right answer, what is a wrong one, and which rows cannot be judged."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from finetune.tasks.sql.judging import ANSWER_KINDS, UNSCORED_KINDS, SqlJudge, extract_sql
+from finetune.tasks.sql.judging.compare import compare, ordered, unordered
+
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "gretel_text_to_sql_train.jsonl"
+
+STAFF = """CREATE TABLE team (id INT PRIMARY KEY, city VARCHAR(20));
+INSERT INTO team VALUES (1, 'Lima'), (2, 'Oslo'), (3, 'Oslo');
+CREATE TABLE staff (name TEXT, team_id INT, pay DECIMAL(8, 2), born DATE);
+INSERT INTO staff VALUES ('Ana', 1, 10, '1990-01-05'), ('Bo', 2, 20, '1985-07-30');
+INSERT INTO staff VALUES ('Cy', 2, 30, '2001-02-03');"""
+JOIN = "SELECT s.name, s.pay FROM staff s JOIN team t ON s.team_id = t.id WHERE t.city = 'Oslo' AND s.pay > 10"
+ORDERED = "SELECT name, pay FROM staff ORDER BY pay DESC, name"
+COUNTED = "SELECT team_id, COUNT(*) AS n FROM staff GROUP BY team_id ORDER BY n DESC LIMIT 1"
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[SqlJudge]:
+    with SqlJudge() as judge:
+        yield judge
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        (JOIN, JOIN),
+        (JOIN, f"```sql\n{JOIN};\n```"),
+        (JOIN, f"You need a join:\n\n{JOIN};\n\nIt keeps Oslo's people only."),
+        (JOIN, JOIN.lower().replace("'oslo'", "'Oslo'").replace(" where ", "\n  where ")),
+        (JOIN, "SELECT pay AS salary, name AS who FROM staff WHERE pay > 10 AND team_id IN "
+               "(SELECT id FROM team WHERE city = 'Oslo')"),
+        (JOIN, JOIN + " ORDER BY s.pay"),
+        (ORDERED, "SELECT pay, name FROM staff ORDER BY 1 DESC, 2 ASC"),
+        (COUNTED, "SELECT COUNT(name), team_id FROM (SELECT team_id, COALESCE(name, '') AS name FROM staff) "
+                  "GROUP BY team_id ORDER BY COUNT(*) DESC LIMIT 1"),
+        ("SELECT AVG(pay) FROM staff", "SELECT SUM(pay) * 1.0 / COUNT(pay) FROM staff"),
+        ("UPDATE staff SET pay = pay / 3.0", "UPDATE staff SET pay = 2 * pay / 6.0;"),
+        ("DELETE FROM staff WHERE pay < 20", "DELETE FROM staff WHERE NOT pay >= 20"),
+        ("INSERT INTO team VALUES (9, 'Rome')", "INSERT INTO team (city, id) VALUES ('Rome', 9)"),
+    ],
+)  # fmt: skip
+def test_right(judge: SqlJudge, gold: str, answer: str) -> None:
+    judged = judge.judge(STAFF, gold, answer)
+    assert (judged.kind, judged.reason) == ("ok", "")
+    assert judged.right and judged.scored and judged.write == (not gold.startswith("SELECT"))
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "kind"),
+    [
+        (JOIN, "", "no_sql"),
+        (JOIN, "I would select the people of Oslo with care.", "no_sql"),
+        (JOIN, "SELECT 42", "wrong_shape"),
+        ("SELECT MAX(pay) FROM staff WHERE team_id = 2", "SELECT 30", "wrong_rows"),
+        (JOIN, JOIN + "; SELECT 1", "multiple_statements"),
+        (JOIN, "SELECT FROM WHERE", "parse_error"),
+        (JOIN, JOIN.replace("team t", "teams t"), "unknown_table"),
+        (JOIN, JOIN.replace("s.pay >", "s.wage >"), "unknown_column"),
+        (JOIN, JOIN.replace("s.pay >", "MONEY(s.pay) >"), "unknown_function"),
+        (JOIN, JOIN.replace("t.id", "id").replace("s.name", "MAX(s.name, MIN())"), "other_sql_error"),
+        (JOIN, "DELETE FROM staff", "forbidden"),
+        (JOIN, JOIN.replace("s.name, ", ""), "wrong_shape"),
+        (JOIN, JOIN.replace(" AND s.pay > 10", ""), "wrong_rows"),
+        (JOIN, JOIN.replace("s.pay > 10", "s.pay >= 10"), "wrong_rows"),
+        (JOIN, JOIN.replace("JOIN", "LEFT JOIN").replace("WHERE", "OR"), "wrong_rows"),
+        (JOIN, JOIN.replace("SELECT", "SELECT DISTINCT"), "wrong_rows"),
+        (JOIN, JOIN.replace("s.name, s.pay", "s.name, s.name"), "wrong_rows"),
+        (ORDERED, "SELECT name, pay FROM staff ORDER BY pay, name", "wrong_order"),
+        (ORDERED, ORDERED + " LIMIT 3", "wrong_rows"),
+        ("DELETE FROM staff WHERE pay < 20", "DELETE FROM staff WHERE pay <= 20", "wrong_rows"),
+        ("DELETE FROM staff WHERE pay < 20", "SELECT * FROM staff WHERE pay < 20", "wrong_rows"),
+    ],
+)  # fmt: skip
+def test_wrong(judge: SqlJudge, gold: str, answer: str, kind: str) -> None:
+    judged = judge.judge(STAFF, gold, answer)
+    assert judged.kind == kind, judged
+    assert kind in ANSWER_KINDS and judged.scored and judged.reason
+
+
+@pytest.mark.parametrize(
+    ("context", "gold", "kind"),
+    [
+        (STAFF, "SELECT nothing FROM staff", "gold_error"),
+        ("CREATE TABLE (", "SELECT 1", "gold_error"),
+        (STAFF + "DROP TABLE staff;", "SELECT * FROM team", "gold_error"),
+        (STAFF, "SELECT name FROM staff WHERE pay > 99", "unscorable"),
+        (STAFF, "SELECT SUM(pay) FROM staff WHERE pay > 99", "unscorable"),
+        (STAFF, "SELECT name FROM staff WHERE 1 = 1", "unscorable"),
+        (STAFF, "SELECT name FROM staff LIMIT 1", "unscorable"),
+        (STAFF, "SELECT name FROM staff ORDER BY RANDOM()", "unscorable"),
+        (STAFF, "SELECT name FROM staff WHERE born < DATE('now')", "unscorable"),
+        (STAFF, "CREATE TABLE x (y INT)", "unscorable"),
+        (STAFF, "UPDATE staff SET pay = 1 WHERE pay > 99", "unscorable"),
+    ],
+)
+def test_rows_that_say_nothing(judge: SqlJudge, context: str, gold: str, kind: str) -> None:
+    judged = judge.judge(context, gold, gold)
+    assert judged.kind == kind, judged
+    assert kind in UNSCORED_KINDS and not judged.scored and not judged.right
+
+
+def test_generated_databases_find_what_the_own_one_cannot(judge: SqlJudge) -> None:
+    context = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, 'y');"
+    gold = "SELECT COUNT(*) FROM t WHERE b = 'y'"
+    lucky = ["SELECT 2", "SELECT COUNT(*) FROM t WHERE a > 1", "SELECT COUNT(*) FROM t WHERE b LIKE '%y%'"]
+    with SqlJudge(generated=0) as own_only:
+        assert [own_only.judge(context, gold, answer).kind for answer in lucky] == ["ok"] * 3
+    assert [judge.judge(context, gold, answer).kind for answer in lucky] == ["wrong_rows"] * 3
+
+
+def test_compare() -> None:
+    bag = [unordered(((1, "a", None), (1, "a", None), (2, "b", 0.1)), 3)]
+    assert compare(bag, [(((0.1000000001, 2.0, "b"), (None, 1, "a"), (None, 1, "a")), 3)])[0] == "ok"
+    assert compare(bag, [(((0.1, 2, "b"), (0.1, 2, "b"), (None, 1, "a")), 3)])[0] == "wrong_rows"
+    assert compare(bag, [((("0.1", 2, "b"), (None, 1, "a"), (None, 1, "a")), 3)])[0] == "wrong_rows"
+    assert compare(bag, [(((0, 2, "b"), (None, 1, "a"), (None, 1, "a")), 3)])[0] == "wrong_rows"
+    # each of two databases alone has a permutation that fits, but not the same one
+    two = [unordered(((1, 2),), 2), unordered(((3, 4),), 2)]
+    assert compare(two, [(((2, 1),), 2), (((4, 3),), 2)])[0] == "ok"
+    assert compare(two, [(((2, 1),), 2), (((3, 4),), 2)])[0] == "wrong_rows"
+    # whole numbers are not rounded
+    assert compare([unordered(((1000000,),), 1)], [(((1000001,),), 1)])[0] == "wrong_rows"
+    # eight columns of the same values in other places
+    wide = tuple(tuple((row * place) % 7 for place in range(1, 9)) for row in range(1, 7))
+    assert compare([unordered(wide, 8)], [(tuple(row[::-1] for row in wide), 8)])[0] == "ok"
+
+
+def test_ties_may_stand_in_any_order() -> None:
+    # ORDER BY the number LIMIT 2: "b" or "c" may come second
+    gold = [ordered((("a",), ("b",)), 1, (("a", 1), ("b", 2), ("c", 2), ("d", 3)), 0)]
+    assert compare(gold, [((("a",), ("c",)), 1)])[0] == "ok"
+    assert compare(gold, [((("a",), ("d",)), 1)])[0] == "wrong_rows"
+    assert compare(gold, [((("c",), ("a",)), 1)])[0] == "wrong_order"
+
+
+QUERY = "SELECT a FROM t WHERE x = 'it''s; so'"
+
+
+@pytest.mark.parametrize(
+    ("answer", "sql"),
+    [
+        (QUERY, QUERY),
+        (f"{QUERY} ;;\n-- that is all", QUERY),
+        (f"```sql\n{QUERY};\n```", QUERY),
+        (f"```SQL {QUERY}```", QUERY),
+        (f"Sure!\n~~~\n-- names\n{QUERY}\n~~~\nThis doesn't select b.", QUERY),
+        (f"```\n{QUERY}", QUERY),
+        (f"Rows:\n```text\na b\n```\nQuery:\n```sql\n{QUERY}\n```", QUERY),
+        (f"SQL: {QUERY}", QUERY),
+        (f"**Answer:** {QUERY};\n\nIt's easy.", QUERY),
+        (f"1. {QUERY}", QUERY),
+        (f"sqlite> {QUERY};", QUERY),
+        (f"The query you want is: {QUERY}; it's short.", QUERY),
+        (f"Use `{QUERY}` here.", QUERY),
+        (f"I would run {QUERY}; and no more.", QUERY),
+        (f"{QUERY}\nThis query doesn't need a join.", QUERY),
+        (f"{QUERY}\n\nExplanation: x isn't unique.", QUERY),
+        (f"{QUERY};\n\nSelect the rows of t, then update it.", QUERY),
+        (f"<think>SELECT b FROM t;</think>\n{QUERY}", QUERY),
+        (f"{QUERY};\n{QUERY};", QUERY),
+        ("select a\nfrom t\n\nwhere x = 1\n\nand y = 2", "select a\nfrom t\n\nwhere x = 1\n\nand y = 2"),
+        ("Select a From t", "Select a From t"),
+        ("WITH u AS (SELECT 1)\n\nSELECT * FROM u\n\nThat is u.", "WITH u AS (SELECT 1)\n\nSELECT * FROM u"),
+        ("UPDATE t SET a = 1;", "UPDATE t SET a = 1"),
+        ("PRAGMA query_only = off", "PRAGMA query_only = off"),
+        ("SELECT 1; select 2", "SELECT 1;\nselect 2"),
+        ("```sql\nSELECT 1;\n```\nor\n```sql\nSELECT 2;\n```", "SELECT 1;\nSELECT 2"),
+        ("", None),
+        ("You select the rows with a filter, or update them.", None),
+        ("```python\nprint(1)\n```", None),
+    ],
+)  # fmt: skip
+def test_extract_sql(answer: str, sql: str | None) -> None:
+    assert extract_sql(answer) == sql
+
+
+def test_real_rows(judge: SqlJudge) -> None:
+    if not SHARED.exists():
+        pytest.skip(f"{SHARED} is not here")
+    with SHARED.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line, _ in zip(lines, range(150), strict=False)]
+    judged = [judge.judge(row["sql_context"], row["sql"], row["sql"]) for row in rows]
+    assert {one.kind for one in judged if one.scored} == {"ok"}
+    proving = [one for one in judged if one.kind == "ok" or "too few" in one.reason]
+    assert len(proving) > 60 and sum(one.right for one in proving) / len(proving) > 0.9
