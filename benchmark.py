@@ -17,8 +17,8 @@ from finetune.settings.conflicts import QUICK_RUNS
 def main(config: BenchmarkConfig) -> None:
     from finetune.benchmark import run as benchmarking
     from finetune.evaluation import compare
+    from finetune.records import run as run_records
     from finetune.terminal import say
-    from finetune.training import start
 
     run = compare.open_run(config.adapter_path)
     other = compare.open_other(config.against, run) if config.against else None
@@ -27,7 +27,7 @@ def main(config: BenchmarkConfig) -> None:
     split = "valid" if config.use_validation else "test"
     rows = compare.read_rows(run, data_dir, split, num_samples, config.seed)
     benchmarking.check_results(config.results_dir)
-    metrics = start.read_metrics(config.adapter_path)
+    metrics = run_records.read_metrics(config.adapter_path)
     say(run.backend.describe())
     runs = min(config.runs, QUICK_RUNS) if config.quick else config.runs
     log = config.results_dir / files.BENCHMARK_ANSWERS

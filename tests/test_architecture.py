@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ("dataset", "train", "test_finetuned", "benchmark")
 LAYERS = [  # from the top; a room may import from the rooms below its own, never from one beside it
-    SCRIPTS,
+    tuple(f"{script}.py" for script in SCRIPTS),
     ("commands",),
     ("scripts",),
     ("benchmark", "training", "dataset", "export"),
@@ -29,7 +29,7 @@ LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 
 def part_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return parts[1] if parts[0] == "finetune" else parts[0]
+    return parts[1] if parts[0] == "finetune" else path.name
 
 
 def imported_parts(path: Path) -> set[str]:

@@ -1,6 +1,10 @@
 """What every backend reports while it trains, and the names that its choices go by."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from finetune.models.encoder import ChatEncoder, Example, Message
 
 OPTIMIZERS = {
     "adamw": "AdamW",
@@ -63,3 +67,22 @@ class Footprint:
     @property
     def peak_mb(self) -> float:
         return self.held_mb + self.layers_mb + self.others_mb
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    tokens: int
+    stopped: bool  # by itself, not by the limit on tokens
+    seconds: float  # from the reading of its prompt to its last token, beside others
+
+
+class Model(Protocol):
+    @property
+    def encoder(self) -> ChatEncoder: ...
+
+    def answers(
+        self, conversations: Sequence[Sequence[Message]], on_answer: Callable[[int, Answer], None], *, max_tokens: int
+    ) -> list[Answer]: ...
+
+    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None]) -> list[float]: ...

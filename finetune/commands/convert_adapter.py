@@ -16,9 +16,9 @@ from finetune.errors import UserError
 from finetune.models.find import ModelFolder, find_model
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files
+from finetune.records import run as run_records
 from finetune.settings.fields import option
 from finetune.terminal import say
-from finetune.training import start
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _read(folder: Path, source: Format, target: Format) -> tuple[dict[str, Any],
 def _read_record(folder: Path) -> dict[str, Any] | None:
     if not (path := folder / files.RUN_RECORD).exists():
         return None
-    record = start.read(folder)
+    record = run_records.read(folder)
     if not all(isinstance(record[key], dict) for key in ("model", "config")):
         raise UserError(f"{path}: not what train.py wrote (without it the folder is converted as anybody's adapter)")
     return record

@@ -17,10 +17,10 @@ from finetune.evaluation.verdict import judge, wilson_interval
 from finetune.models.encoder import ChatEncoder
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files
+from finetune.records import run as run_records
 from finetune.records.files import Row
 from finetune.tasks import TASKS, Scorer, Task
 from finetune.terminal import Progress, say
-from finetune.training import start
 
 _GENERAL_TOKENS = 32  # of an answer to a general question
 
@@ -51,7 +51,7 @@ class TunedRun:
 
 def open_run(adapter_path: Path) -> TunedRun:
     """The run of an adapter folder; UserError where a part is missing or no longer what was trained with."""
-    record = start.read(adapter_path)
+    record = run_records.read(adapter_path)
     try:
         model_path, task = Path(record["model"]["path"]), TASKS[record["task"]]
         backend = record["config"]["backend"]

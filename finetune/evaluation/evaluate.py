@@ -4,8 +4,9 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from finetune.backends.interface import Answer, Model
 from finetune.errors import UserError
 from finetune.evaluation.verdict import (
     Difference,
@@ -16,32 +17,12 @@ from finetune.evaluation.verdict import (
     paired_shares,
     wilson_interval,
 )
-from finetune.models.encoder import ChatEncoder, Example, Message
 from finetune.models.examples import last_answer
 from finetune.records.files import Row
 from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.text_overlap import repetition
 
 LOSS = "loss per token"
-
-
-@dataclass(frozen=True)
-class Answer:
-    text: str
-    tokens: int
-    stopped: bool  # by itself, not by the limit on tokens
-    seconds: float  # from the reading of its prompt to its last token, beside others
-
-
-class Model(Protocol):
-    @property
-    def encoder(self) -> ChatEncoder: ...
-
-    def answers(
-        self, conversations: Sequence[Sequence[Message]], on_answer: Callable[[int, Answer], None], *, max_tokens: int
-    ) -> list[Answer]: ...
-
-    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None]) -> list[float]: ...
 
 
 @dataclass(frozen=True)

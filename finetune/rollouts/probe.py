@@ -7,23 +7,36 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from finetune.errors import UserError
+from finetune.models.encoder import ChatEncoder, Example
+from finetune.records.files import Row
 from finetune.rollouts.groups import Group, Sample, draw
 from finetune.rollouts.rewards import Judge
 from finetune.settings.config import TrainingConfig
-from finetune.training.inputs import Inputs
 
 _LITTLE = 0.1  # of the prompts; below, most of a run is spent on groups that teach nothing
 _SHOWN = 3  # answers of the group that is shown
 
 
 def probe(
-    sample: Sample, given: Inputs, judge: Judge, config: TrainingConfig, stop: Callable[[], bool]
+    sample: Sample,
+    encoder: ChatEncoder,
+    prompts: Sequence[tuple[int, Example, Row]],
+    judge: Judge,
+    config: TrainingConfig,
+    stop: Callable[[], bool],
 ) -> "Learnable | None":
     """Groups to ``--grpo-probe`` training prompts, drawn by the seed; None where ``stop`` came."""
-    count = min(config.grpo_probe, len(given.train))
-    chosen = sorted(random.Random(f"{config.seed} probe").sample(range(len(given.train)), count))
-    prompts = [(index, given.train[index], given.rows["train"][index][1]) for index in chosen]
-    drawn = draw(sample, given.encoder, judge, prompts, config.grpo_group_size, f"{config.seed} probe", stop)
+    count = min(config.grpo_probe, len(prompts))
+    chosen = sorted(random.Random(f"{config.seed} probe").sample(range(len(prompts)), count))
+    drawn = draw(
+        sample,
+        encoder,
+        judge,
+        [prompts[index] for index in chosen],
+        config.grpo_group_size,
+        f"{config.seed} probe",
+        stop,
+    )
     return None if drawn is None else Learnable(drawn[0], config.grpo_group_size, sum(drawn[1].values()))
 
 

@@ -28,6 +28,12 @@ class Inputs:
     valid: list[Example]
     left_out: int  # training rows that are too long
 
+    @property
+    def prompts(self) -> list[tuple[int, Example, files.Row]]:
+        """Of a method that draws its own answers: each training row with its index and its prompt."""
+        rows = [row for _, row in self.rows["train"]]
+        return [(index, prompt, row) for index, (prompt, row) in enumerate(zip(self.train, rows, strict=True))]
+
 
 def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[dict[str, Any], Rows]:
     """The record of the rows, and those of train and valid; UserError where they are not what dataset.py checked, or lack one

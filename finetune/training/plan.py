@@ -157,7 +157,7 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: ModuleType, gi
         model = backend.load(given.folder.path, given.encoder)
         begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
         trainer = backend.Trainer(model, method, given.train, config, 1, fingerprint(given.folder.path), begun)
-        found = probe.probe(trainer.sample, given, judge, config, lambda: False)
+        found = probe.probe(trainer.sample, given.encoder, given.prompts, judge, config, lambda: False)
         assert found is not None
         del model, trainer
     prompts = sorted(given.train, key=_length)

@@ -10,11 +10,11 @@ from finetune.backends.interface import Step
 from finetune.errors import UserError
 from finetune.evaluation.verdict import Difference, paired_bootstrap
 from finetune.records import files
+from finetune.records import run as run_records
 from finetune.rollouts.collapse import CollapseWatch
 from finetune.settings.config import TrainingConfig
 from finetune.terminal import Progress
 from finetune.training import checkpoints
-from finetune.training import start as run_record
 from finetune.training.reporters import Log
 from finetune.training.validation import Measure, Values, Watcher
 
@@ -187,7 +187,7 @@ class RunProgress:
         if self.best_step is not None:
             with files.atomic(self.config.adapter_path / self._file) as temporary:
                 temporary.write_bytes((folder / _BEST).read_bytes())
-        run_record.keep_metrics(self.config.adapter_path, at.step, self._validated)
+        run_records.keep_metrics(self.config.adapter_path, at.step, self._validated)
 
     @property
     def against_start(self) -> Difference | None:
@@ -216,7 +216,7 @@ class RunProgress:
         """The curve of the run as a picture beside the adapters."""
         from finetune.report.charts import curve_picture
 
-        picture = curve_picture(run_record.read_metrics(self.config.adapter_path))
+        picture = curve_picture(run_records.read_metrics(self.config.adapter_path))
         if picture is not None:
             with files.atomic(self.config.adapter_path / files.CURVE) as temporary:
                 temporary.write_bytes(picture)

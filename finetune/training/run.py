@@ -18,6 +18,7 @@ from finetune.methods.dpo import REFERENCE
 from finetune.models.encoder import Example
 from finetune.models.find import ModelFolder
 from finetune.records import files, machine
+from finetune.records import run as run_records
 from finetune.rollouts import probe
 from finetune.rollouts.groups import RolloutSource
 from finetune.rollouts.rewards import Judge, open_judge
@@ -98,7 +99,7 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
             finally:
                 if leader:
                     result = progress.result() | {"trainable_parameters": trainer.trainable_parameters}
-                    run_record.finish(config.adapter_path, result)
+                    run_records.finish(config.adapter_path, result)
     if not leader:
         return
     if not progress.ended:
@@ -169,7 +170,7 @@ def _validation_loss(trainer: Any, rows: Sequence[Example], stop: Stop, note: No
 def _demand_learnable(trainer: Any, judge: Judge, given: Inputs, config: TrainingConfig, received: list[int]) -> None:
     """UserError where the rewards of a few groups say that nothing would be learned."""
     say("Drawing some answers, to see whether anything can be learned from their rewards ...")
-    found = probe.probe(trainer.sample, given, judge, config, lambda: bool(received))
+    found = probe.probe(trainer.sample, given.encoder, given.prompts, judge, config, lambda: bool(received))
     if found is None:
         raise Stopped("Stopped before the first step.", received[0])
     for line in found.lines():

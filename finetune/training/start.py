@@ -15,12 +15,12 @@ from finetune.models.encoder import ChatEncoder
 from finetune.models.find import ModelFolder
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files, machine
+from finetune.records.run import read
 from finetune.settings.config import TrainingConfig, describe, file_layers, strongest, training_layers
 from finetune.settings.fields import Layer, flag, flags_of
 from finetune.terminal import say
 
 _PREVIOUS = "previous"
-_KEYS = ("config", "task", "model", "template_sha256", "data", "command")
 
 
 # flags that change what is seen of a run, not what it does
@@ -191,27 +191,6 @@ def _plain(value: Any) -> Any:
 def _short(value: Any) -> str:
     text = str(value)
     return text[:8] if len(text) == 64 else text  # a hash
-
-
-def finish(adapter_path: Path, result: dict[str, Any]) -> None:
-    """Add how far the run came."""
-    files.write_json(adapter_path / files.RUN_RECORD, {**read(adapter_path), "result": result})
-
-
-def read(adapter_path: Path) -> dict[str, Any]:
-    return files.read_json(adapter_path / files.RUN_RECORD, "python train.py", _KEYS)
-
-
-def keep_metrics(adapter_path: Path, step: int, validated: int) -> None:
-    """Drop what was reported after ``step``, or of a validation after ``validated``: it will be reported again."""
-    kept = [row for row in read_metrics(adapter_path) if row["step"] <= (validated if "best" in row else step)]
-    files.write_jsonl(adapter_path / files.METRICS, kept)
-
-
-def read_metrics(adapter_path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; none where the run ended before its first report."""
-    path = adapter_path / files.METRICS
-    return [row for _, row in files.read_jsonl(path)] if path.exists() else []
 
 
 def _set_aside(adapter_path: Path) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from finetune.backends.interface import Answer
 from finetune.errors import UserError
-from finetune.evaluation.evaluate import Answer, evaluate
+from finetune.evaluation.evaluate import evaluate
 from finetune.records.files import Row
 from finetune.rollouts.rewards import Judge
 from finetune.settings.config import TrainingConfig

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from finetune.backends.interface import Answer
 from finetune.errors import UserError
 from finetune.evaluation.answer_log import AnswerLog
 from finetune.evaluation.compare import _fitting
-from finetune.evaluation.evaluate import Answer, Losses, Scored, Side, compared, evaluate, reference_losses, result
+from finetune.evaluation.evaluate import Losses, Scored, Side, compared, evaluate, reference_losses, result
 from finetune.models.encoder import ChatEncoder, Example
 from finetune.records.files import Row
 from finetune.tasks import TASKS, Score

@@ -5,12 +5,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from finetune.backends.interface import Answer
 from finetune.backends.mlx import adapters, cpu_math
 from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.logprobs import collate, logprob_function, plain_head
 from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
 from finetune.errors import UserError, first_line
-from finetune.evaluation.evaluate import Answer
 from finetune.methods.base import Drawn
 from finetune.models.encoder import ChatEncoder, Example, Message
 

@@ -16,11 +16,11 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from finetune.backends.interface import Answer
 from finetune.backends.torch import adapters
 from finetune.backends.torch.logprobs import collate, learned_logprobs
 from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.errors import UserError, first_line
-from finetune.evaluation.evaluate import Answer
 from finetune.methods.base import Drawn
 from finetune.models.encoder import ChatEncoder, Example, Message
 
