@@ -16,22 +16,21 @@ from finetune.settings.conflicts import QUICK_RUNS
 
 def main(config: BenchmarkConfig) -> None:
     from finetune.benchmark import run as benchmarking
-    from finetune.evaluation import compare
+    from finetune.evaluation import compare, tuned_run
     from finetune.records import run as run_records
     from finetune.terminal import say
 
-    run = compare.open_run(config.adapter_path)
-    other = compare.open_other(config.against, run) if config.against else None
+    run = tuned_run.open_run(config.adapter_path)
+    other = tuned_run.open_other(config.against, run) if config.against else None
     data_dir = config.data_dir or run.data_dir
     num_samples = config.num_samples or (QUICK_ROWS if config.quick else None)
     split = "valid" if config.use_validation else "test"
-    rows = compare.read_rows(run, data_dir, split, num_samples, config.seed)
+    rows = tuned_run.read_rows(run, data_dir, split, num_samples, config.seed)
     benchmarking.check_results(config.results_dir)
     metrics = run_records.read_metrics(config.adapter_path)
     say(run.backend.describe())
     runs = min(config.runs, QUICK_RUNS) if config.quick else config.runs
     log = config.results_dir / files.BENCHMARK_ANSWERS
-    ask_general = config.compare and not config.quick
     quality = compare.compare(
         run,
         rows,
@@ -40,7 +39,7 @@ def main(config: BenchmarkConfig) -> None:
         log,
         base=config.compare,
         other=other,
-        ask_general=ask_general,
+        ask_general=config.compare and not config.quick,
         resume=config.resume,
     )
     try:
@@ -54,8 +53,7 @@ def main(config: BenchmarkConfig) -> None:
     finally:  # a full disk takes the files, not the numbers on the screen
         benchmarking.show(record, as_json=config.json)
     if not config.json:
-        print(f"\nNumbers: {config.results_dir / files.BENCHMARK}")
-        print(f"Report:  {config.results_dir / files.REPORT}")
+        print(f"\nNumbers: {config.results_dir / files.BENCHMARK}\nReport:  {config.results_dir / files.REPORT}")
 
 
 if __name__ == "__main__":

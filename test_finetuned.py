@@ -13,10 +13,10 @@ _EXAMPLES_SHOWN = 3
 
 
 def main(config: EvaluationConfig) -> None:
-    from finetune.evaluation import compare, scorecard
+    from finetune.evaluation import compare, scorecard, tuned_run
     from finetune.terminal import say
 
-    run = compare.open_run(config.adapter_path)
+    run = tuned_run.open_run(config.adapter_path)
     if config.interactive:
         from finetune.evaluation.chat import chat
 
@@ -25,16 +25,16 @@ def main(config: EvaluationConfig) -> None:
         chat(models, config.max_tokens, run.task.name)
         return
 
-    other = compare.open_other(config.against, run) if config.against else None
+    other = tuned_run.open_other(config.against, run) if config.against else None
     split = "valid" if config.use_validation else "test"
     num_samples = config.num_samples or (QUICK_ROWS if config.quick_test else None)
     data_dir = config.data_dir or run.data_dir
     builtin = config.quick_test and config.data_dir is None and not config.use_validation
     if builtin and not (data_dir / files.DATASET_RECORD).exists():
         say(f"Note: {data_dir} is gone; these are builtin rows.")
-        rows = compare.default_rows(run, num_samples or QUICK_ROWS, config.seed)
+        rows = tuned_run.default_rows(run, num_samples or QUICK_ROWS, config.seed)
     else:
-        rows = compare.read_rows(run, data_dir, split, num_samples, config.seed)
+        rows = tuned_run.read_rows(run, data_dir, split, num_samples, config.seed)
     files.check_targets(config.results_dir, (files.EVALUATION, files.ANSWERS))
     say(run.backend.describe())
     if config.use_validation:

@@ -156,7 +156,7 @@ def _print_steps(steps: dict[str, Any]) -> None:
 
 def _accuracy(config: ParityConfig, folder: Path) -> dict[str, Any]:
     """Right answers of both after train.py with the same flags, and whether their difference is more than chance."""
-    from finetune.evaluation import compare
+    from finetune.evaluation import compare, tuned_run
     from finetune.evaluation.verdict import judge, wilson_interval
 
     flags = ["--model", str(folder / "model"), "--data-dir", str(folder / "data"), "--seed", str(config.seed)]
@@ -174,8 +174,8 @@ def _accuracy(config: ParityConfig, folder: Path) -> dict[str, Any]:
             str(folder / name),
         ]
         subprocess.run(command, check=True, capture_output=True)
-        run = compare.open_run(folder / name)
-        rows = compare.read_rows(run, folder / "data", "test", config.accuracy, config.seed)
+        run = tuned_run.open_run(folder / name)
+        rows = tuned_run.read_rows(run, folder / "data", "test", config.accuracy, config.seed)
         log = folder / f"{name}.answers.jsonl"
         record = compare.compare(run, rows, "test", 160, log, base=False, ask_general=False)
         values[name] = [row["tuned"]["value"] for row in record["rows"]]

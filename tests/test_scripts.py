@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from finetune.errors import UserError
-from finetune.evaluation import compare
+from finetune.evaluation import tuned_run
 from loopback_hub import GOOD_TOKEN, LoopbackHub
 
 ROOT = Path(__file__).parents[1]
@@ -308,7 +308,7 @@ def test_adapters_that_do_not_fit_are_refused(road: Path, tiny_gemma: Path, tmp_
     for why, content in broken.items():
         mx.save_safetensors(str(tmp_path / "a" / "adapters.safetensors"), content)
         with pytest.raises(UserError, match=why) as error:
-            compare.open_run(tmp_path / "a").load()
+            tuned_run.open_run(tmp_path / "a").load()
         assert error.value.exit_code == 3
     for script in ("test_finetuned.py", "benchmark.py"):
         assert why in refused(road, script, "--adapter-path", tmp_path / "a", code=3)

@@ -12,7 +12,7 @@ from finetune.benchmark import history, tables
 from finetune.benchmark.speed import TOKENS, alternate, latencies, lengths, percentiles, process_mb, ratios, spread
 from finetune.errors import UserError
 from finetune.evaluation import scorecard
-from finetune.evaluation.compare import TunedRun
+from finetune.evaluation.tuned_run import TunedRun
 from finetune.methods import METHODS
 from finetune.models.encoder import ChatEncoder
 from finetune.records import files, machine

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import UserError
-from finetune.evaluation import compare
+from finetune.evaluation.tuned_run import TunedRun, open_run
 from finetune.methods.base import Drawn
 from finetune.methods.pairs import REJECTED
 from finetune.models.encoder import Example
@@ -22,7 +22,7 @@ from finetune.terminal import Progress, say
 def make(config: DatasetConfig) -> None:
     """Write train and valid of pairs, and the test rows as they are. UserError where there would be none to train on."""
     assert config.from_adapter is not None
-    run = compare.open_run(config.from_adapter)
+    run = open_run(config.from_adapter)
     folder = config.data_dir or run.data_dir
     if folder.resolve() == config.output_dir.resolve():
         raise UserError(f"--output-dir: {config.output_dir} holds the rows themselves (give the pairs another folder)")
@@ -65,7 +65,7 @@ def make(config: DatasetConfig) -> None:
 
 
 def _answered(
-    config: DatasetConfig, run: compare.TunedRun, model: Any, rows: Sequence[Row], path: Path
+    config: DatasetConfig, run: TunedRun, model: Any, rows: Sequence[Row], path: Path
 ) -> Iterator[tuple[Row, Group]]:
     """Each row of ``path`` with a group of the model's answers to it, some rows at a time."""
 
