@@ -1,12 +1,9 @@
-"""FineTune: fine-tune a small language model on a laptop and say, with evidence, whether it helped.
+"""FineTune: fine-tune a small language model with LoRA and measure, with evidence, whether it got better.
 
-Four scripts at the root call this package; files are all they share.
-
-One folder per choice: tasks/ (--type), methods/ (--method), backends/ (--backend), rows/ and models/ (where rows and
-weights come from). Text becomes tokens in encoding, rows become adapters in training, answers become scores in evaluation
-and a word in verdict; sql/ runs untrusted SQL; report/ is the page. artifacts and run_record own the files, cli and config
-the flags. Imports run downwards only; tests/test_architecture.py holds the order.
-python -m finetune is what is around the scripts: doctor/, model_cache and adapter_conversion/.
+Four scripts at the root call this package; files are the only thing that passes between them. A script has a folder
+(dataset, training, evaluation, benchmark), a flag that takes a name has a folder (tasks, methods, backends, models), and the
+rest is ground. The README has a map of all rooms; imports run strictly downwards, and tests/test_architecture.py holds
+the order.
 """
 
-__version__ = "0.1.0"  # pyproject.toml says the same
+__version__ = "0.1.0"  # pyproject.toml has the same version

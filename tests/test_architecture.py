@@ -1,4 +1,4 @@
-"""The layout holds: imports run downwards, scripts stay small, --help touches nothing heavy."""
+"""The layout holds: rooms, the order of their imports, sizes; scripts stay short and --help imports nothing heavy."""
 
 import ast
 import subprocess
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "finetune"
 SCRIPTS = ("dataset", "train", "test_finetuned", "benchmark")
-LAYERS = [  # from the top; a room may import from the rooms below its own, never from one beside it
-    tuple(f"{script}.py" for script in SCRIPTS),
+LAYERS = [  # from the top; a room imports from the layers below its own, never from a room beside it
     ("commands",),
     ("scripts",),
     ("benchmark", "training", "dataset", "export"),
@@ -24,12 +24,21 @@ LAYERS = [  # from the top; a room may import from the rooms below its own, neve
     ("terminal",),
     ("errors",),
 ]
-LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+FILES = ("scripts", "terminal", "errors")  # the parts that are one module, not a folder
+GROUND = ("settings", "records", "terminal", "errors")  # what everything may use
+DEPTH = {part: depth for depth, parts in enumerate(LAYERS) for part in parts}
+TOP = -1  # the four scripts and python -m finetune
+
+SOURCES = [
+    *(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"),
+    *(ROOT / f"{script}.py" for script in SCRIPTS),
+]
 
 
-def part_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return parts[1] if parts[0] == "finetune" else path.name
+def part_of(path: Path) -> str | None:
+    """The room, or the module beside the rooms, that a file belongs to; None for what stands above all of them."""
+    part = path.relative_to(PACKAGE).with_suffix("").parts[0] if path.is_relative_to(PACKAGE) else None
+    return None if part == "__main__" else part
 
 
 def imported_parts(path: Path) -> set[str]:
@@ -43,27 +52,45 @@ def imported_parts(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}: relative import"
             names.add(node.module)
-    return {name.split(".")[1] for name in names if name.startswith("finetune.")}
+    return {name.split(".")[1] for name in names if name.startswith("finetune.")} - {"__version__"}
 
 
-SOURCES = [
-    *(
-        path
-        for path in (ROOT / "finetune").rglob("*.py")
-        if path.name not in ("__init__.py", "__main__.py") or path.parent.name != "finetune"
-    ),
-    *(ROOT / f"{script}.py" for script in SCRIPTS),
-]
+def test_nothing_but_the_rooms_stands_in_the_package() -> None:
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__"}
+    files = {path.name for path in PACKAGE.iterdir() if path.is_file()}
+    assert folders == set(DEPTH) - set(FILES)
+    assert files == {"__init__.py", "__main__.py", *(f"{name}.py" for name in FILES)}
+
+
+def test_the_tests_mirror_the_rooms() -> None:
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()} - {"__pycache__"}
+    assert folders - {"faults"} == set(DEPTH) - set(FILES)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_run_downwards(path: Path) -> None:
     own = part_of(path)
-    assert own in LAYER, f"give {own} a place in LAYERS"
+    assert own is None or own in DEPTH, f"{own} has no place in LAYERS"
     for part in imported_parts(path) - {own}:
-        assert LAYER[part] > LAYER[own], f"{own} imports {part}, which does not lie below it"
+        assert part in DEPTH, f"{path.relative_to(ROOT)} imports finetune.{part}, which has no place in LAYERS"
+        beside = own is not None and DEPTH[part] == DEPTH[own]
+        assert not beside, f"{own} imports {part}, which lies beside it"
+        assert DEPTH[part] > (TOP if own is None else DEPTH[own]), f"{own} imports {part}, which lies above it"
 
 
+def test_few_rooms_and_few_arrows_between_them() -> None:
+    arrows = {
+        (own, part)
+        for path in SOURCES
+        if (own := part_of(path))
+        for part in imported_parts(path) - {own}
+        if part not in GROUND
+    }
+    assert len(DEPTH) <= 19
+    assert len(arrows) <= 45, sorted(arrows)
+
+
+@pytest.mark.scripts
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_script_is_short_and_help_is_light(script: str) -> None:
     path = ROOT / f"{script}.py"
@@ -81,6 +108,7 @@ def test_script_is_short_and_help_is_light(script: str) -> None:
     assert "--" in done.stdout
 
 
+@pytest.mark.scripts
 def test_pytest_does_not_collect_the_script() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", ".", "--collect-only", "-q"],
