@@ -1,11 +1,13 @@
-"""What is said to the user: errors in one line, texts that fit into it."""
+"""Errors that a user reads: one line each, and the helpers that keep them short, safe and useful."""
 
+import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
 class UserError(Exception):
-    """The user can put this right: one line on stderr and an exit code, never a traceback."""
+    """A mistake that the user can fix: one line on stderr and an exit code, never a traceback."""
 
     def __init__(self, message: str, exit_code: int = 2):
         super().__init__(message)
@@ -13,7 +15,7 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """A signal ended the work after everything was saved; the process exits with 128 + the signal's number."""
+    """A signal ended the work, and everything is saved. The process exits with 128 + the signal's number."""
 
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
@@ -21,12 +23,12 @@ class Stopped(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says of an error, cut to one line."""
+    """The first line of an exception's message, or its type if the message is empty."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def path_of(text: str, source: str) -> Path:
-    """The path that a person wrote, with ~ as their home. UserError, which begins with ``source``, where none can be so."""
+    """The path that a user wrote, with ~ expanded. UserError that begins with ``source`` if it cannot be a path."""
     try:
         path = Path(text).expanduser()
         path.exists()
@@ -37,22 +39,33 @@ def path_of(text: str, source: str) -> Path:
         return path
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"{source}: {shortened(text)!r} is no path: {getattr(error, 'strerror', None) or error}"
+            f"{source}: {shortened(text)!r} is not a valid path: {getattr(error, 'strerror', None) or error}"
         ) from None
     return path
 
 
-def shortened(text: str) -> str:
-    """The beginning of a text, in one line."""
-    text = " ".join(text[:100].splitlines())
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def closest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice that somebody who wrote ``name`` most likely meant, regardless of case; None if none is near.
+
+    >>> f"did you mean {near}?" if (near := closest(name, choices)) else f"choose from {', '.join(choices)}"
+    """
+    by_lowercase = {choice.lower(): choice for choice in choices}
+    return next((by_lowercase[near] for near in difflib.get_close_matches(name.lower(), by_lowercase, n=1)), None)
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """The beginning of a text, in one line of at most ``most`` characters."""
+    text = " ".join(text[: most + 40].splitlines())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def visible(text: str) -> str:
-    """Control characters, which could do things to a terminal, as the symbols that stand for them."""
+    """The text with control characters, which could change a terminal's state, replaced by visible symbols."""
     return text.translate(_SYMBOLS)
 
 
 _SYMBOLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
-_SYMBOLS |= dict.fromkeys((0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\u2426")  # they turn lines
+_SYMBOLS |= dict.fromkeys(
+    (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\u2426"
+)  # these reorder a line
 _SYMBOLS |= {127: "\u2421", **dict.fromkeys(range(128, 160), "\u2426")}  # Unicode has no symbols for those from 128

@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar where somebody watches, a plain line now and then where nobody does."""
+"""Output for a person: notes on stderr, results on stdout, a progress bar, sizes and durations as text."""
 
 import sys
 import time
@@ -8,11 +8,32 @@ from typing import Any
 _SECONDS_BETWEEN_LINES = 15
 _WIDE = 72  # columns of a terminal that has room for the bar itself
 _BAR, _REMAINING = 24, 7  # columns
+_DURATIONS = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 
 
 def say(line: str) -> None:
-    """A line for the person at the terminal; results go to stdout, this does not."""
+    """Print a note to stderr; results go to stdout."""
     print(line, file=sys.stderr, flush=True)
+
+
+def format_bytes(count: float) -> str:
+    """A size in decimal units, as disks and models are labelled: ``"812 MB"``, ``"1.6 GB"``."""
+    for size, unit in ((1e12, "TB"), (1e9, "GB")):
+        if round(count / 1e6) * 1e6 >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 1e6:.0f} MB" if count >= 999_500 else f"{count / 1e3:.0f} kB"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration in at most two units: ``"8.2 s"``, ``"41 s"``, ``"12 min 20 s"``, ``"3 h 5 min"``, ``"2 d 4 h"``."""
+    if round(seconds, 1) < 10:
+        return f"{seconds:.1f} s"
+    for size, unit, part, part_unit in _DURATIONS:
+        parts = round(seconds / part)
+        if parts * part >= size:
+            whole, rest = divmod(parts, size // part)
+            return f"{whole} {unit} {rest} {part_unit}" if rest else f"{whole} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def results() -> Any:

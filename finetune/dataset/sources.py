@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import UserError, first_line, path_of
+from finetune.errors import UserError, first_line, path_of, shortened
 from finetune.models.hub import download_snapshot
 from finetune.records.files import DATASET_RECORD, REJECTED, SPLITS, Row, file_hash, json_lines
-from finetune.tasks.conversations import FORMATS, shortened
+from finetune.tasks.conversations import FORMATS
 
 _MORE = "\0more"  # where DictReader puts what has no name
 _SPLIT_NAMES = {

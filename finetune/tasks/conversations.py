@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from finetune.errors import shortened
 from finetune.models.encoder import Message
 from finetune.records.files import Row
 
@@ -31,10 +32,6 @@ def named(fields: Iterable[str]) -> str:
     """The names of a row's fields for a message: the first dozen, none endless."""
     names = [shortened(name) for name in fields]
     return ", ".join([*names[:_NAMES], *(["..."] if len(names) > _NAMES else [])]) or "none"
-
-
-def shortened(text: str, most: int = 40) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def without_source(row: Row) -> Row:
