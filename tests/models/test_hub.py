@@ -20,14 +20,14 @@ ROOT = Path(__file__).parents[2]
 
 PROBLEMS = """
 import json, sys
-from finetune import hub
+from finetune.models import hub
 hub.ANSWER_SECONDS = 1
 print(json.dumps([hub.hub_problem(*question) for question in json.loads(sys.argv[1])]))
 """
 FIND = """
 import json, sys
-from finetune.cli import UserError
-from finetune.models import find_model
+from finetune.errors import UserError
+from finetune.models.find import find_model
 said = []
 try:
     model = find_model(json.loads(sys.argv[1]), said.append)
