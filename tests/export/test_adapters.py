@@ -250,7 +250,9 @@ def test_what_else_is_wrong_with_a_source(tiny_model: Path, tiny_gemma: Path, tm
     source, output = mlx_adapter(tiny_model, tmp_path / "source"), tmp_path / "output"
     with pytest.raises(UserError, match="trained on another model"):
         main(Config(source, "peft", output, str(tiny_gemma)))
-    files.write_json(source / files.RUN_RECORD, dict.fromkeys("config task model template_sha256 data command".split(), "?"))
+    files.write_json(
+        source / files.RUN_RECORD, dict.fromkeys("config task model template_sha256 data command".split(), "?")
+    )
     assert "not what train.py wrote" in refused(source, "peft", output)
     (source / files.RUN_RECORD).unlink()
     shutil.copytree(source, tmp_path / "flipped")
