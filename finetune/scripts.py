@@ -1,4 +1,4 @@
-"""What the four scripts have in common: the registries behind their choices, their YAML file, their checks."""
+"""What the four scripts share: the registries behind their choices, their YAML file, their checks."""
 
 import shlex
 import sys

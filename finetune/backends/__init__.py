@@ -1,4 +1,7 @@
-"""What computes: a backend loads a model, trains it and lets it answer. Each is imported only when it is chosen."""
+"""--backend: mlx, torch, and the interface that both fill.
+
+A backend loads a model, trains it and generates answers. It is imported only when it is chosen.
+"""
 
 import os
 import sys

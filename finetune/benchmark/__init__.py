@@ -1,1 +1,1 @@
-"""Stage 4: speed, memory and the history of both: writes results/benchmark.json."""
+"""Stage 4: speed, memory, history -> results/benchmark.json."""

@@ -1,1 +1,4 @@
-"""Commands around the four scripts: ``python -m finetune NAME``. One module, or one folder, per command."""
+"""python -m finetune: doctor, models, convert-adapter, completion.
+
+One module, or one folder, per command.
+"""

@@ -1,1 +1,1 @@
-"""Stage 1: read rows, check each one, split them, and write data/."""
+"""Stage 1: sources, checks, splits, preview, pairs from a model -> data/."""

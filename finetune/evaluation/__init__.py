@@ -1,1 +1,1 @@
-"""Stage 3: answers of base and tuned model, their scores, and a verdict: writes results/evaluation.json."""
+"""Stage 3: answers, scores, verdict, general questions, chat -> results/evaluation.json."""

@@ -1,1 +1,1 @@
-"""Stage 5: what leaves the project, converted and checked."""
+"""Stage 5: adapters converted for other libraries, and checked."""

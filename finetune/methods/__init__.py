@@ -1,4 +1,7 @@
-"""How a model learns: a method is what becomes of a row, a source of steps and a loss. The backend owns the loop."""
+"""--method: sft, dpo, orpo, grpo.
+
+A method says what becomes of a row, which batches a step has, and the loss. The backend owns the loop.
+"""
 
 from finetune.methods.base import Method, RowSource, epoch_steps, plan, steps_per_epoch, total_steps
 from finetune.methods.dpo import DPO

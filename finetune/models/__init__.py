@@ -1,1 +1,1 @@
-"""Models by name: the Hub, a folder, GGUF, builtin; their tokenizer, chat template and loss mask."""
+"""--model, --template: Hub, folder, GGUF, builtin; tokenizer, chat templates, loss mask."""

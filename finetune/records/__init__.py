@@ -1,1 +1,1 @@
-"""The files between the stages: their names, atomic writes, hashes, and the typed records in them."""
+"""The files between the stages: names, atomic writes, hashes, typed records."""

@@ -1,4 +1,7 @@
-"""The report: ``render`` makes one self-contained HTML page of what the stages recorded."""
+"""The page and its charts, from the records alone -> results/report.html.
+
+``render`` makes one self-contained HTML page.
+"""
 
 from finetune.report.page import render
 

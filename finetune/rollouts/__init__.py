@@ -1,1 +1,1 @@
-"""The model's own answers: sampled, rewarded and watched, for GRPO and for preference pairs."""
+"""The model's own answers: sampled, rewarded, watched (GRPO, DPO pairs)."""

@@ -1,1 +1,4 @@
-"""Flags, YAML files, modes and profiles: what a run is told, and where each value comes from."""
+"""Flags, --config, modes, profiles, conflicts.
+
+What a run is told, and where each value comes from.
+"""

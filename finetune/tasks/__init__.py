@@ -1,4 +1,7 @@
-"""What a model can be taught: one file per task, which owns the task's rows, its prompt and its scoring."""
+"""--type: sql, alpaca, riscv, chat, preference; fields, prompt, score, builtin rows.
+
+One file or folder per task.
+"""
 
 from finetune.tasks.alpaca.task import ALPACA
 from finetune.tasks.base import RowKind, Score, Scorer, Task

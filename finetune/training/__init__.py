@@ -1,1 +1,1 @@
-"""Stage 2: plan a run, train, validate, keep checkpoints, and resume: writes checkpoints/."""
+"""Stage 2: plan, run, validation, checkpoints, resume -> checkpoints/."""
