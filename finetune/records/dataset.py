@@ -47,7 +47,7 @@ class DatasetRecord(Record):
     source: Source  # where the rows came from
     seed: int  # random seed of the sample and the splits
     split_rule: str  # how the rows were divided, in words
-    read: int  # rows in the source; read = kept + the sum of dropped
+    rows_read: int  # rows in the source: those kept and those dropped
     kept: int  # rows in the three files
     rows: Mapping[str, int]  # split -> rows in it
     files: Mapping[str, str]  # file name -> its SHA-256
@@ -59,7 +59,8 @@ class DatasetRecord(Record):
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], written: int) -> None:
-        """Format 1 had the settings of own answers beside the name of the source."""
+        """Format 1 called the rows read ``read``, and had the settings of own answers beside the name of the source."""
+        value["rows_read"] = value["read"]
         source = value["source"]
         names = ("adapter", "rows", "rows_source", "answers", "temperature", "max_tokens")
         if "adapter" in source:
