@@ -52,7 +52,7 @@ class Record:
 def as_json(value: object) -> Any:
     """``value`` as dicts, lists and plain values; a ``Record`` begins with its format number."""
     if is_dataclass(value):
-        start = {"format": value.FORMAT} if isinstance(value, Record) else {}
+        start: dict[str, Any] = {"format": value.FORMAT} if isinstance(value, Record) else {}
         return start | {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): as_json(one) for key, one in value.items()}
