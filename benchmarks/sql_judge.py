@@ -23,7 +23,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from finetune.tasks.sql.judging import SqlJudge
-from finetune.tasks.sql.judging.execution import Row, SqlWorker, Value
+from finetune.tasks.sql.judging.execution import Row, Run, SqlWorker, Value
 
 COMPARISONS: dict[type[exp.Binary], list[type[exp.Binary]]] = {
     exp.EQ: [exp.NEQ, exp.GTE, exp.Like],
@@ -232,7 +232,7 @@ def main() -> None:
                 continue
             for kind, answer in right_answers(gold):
                 tally(right, context, gold, kind, answer)
-            for kind, answer in wrong_answers(worker.run([(context, gold)])[0].rows):
+            for kind, answer in wrong_answers(worker.run([Run(context, gold)])[0].rows):
                 tally(wrong, context, gold, kind, answer)
             try:
                 candidates = list(mutants(gold))

@@ -1,6 +1,6 @@
-"""Runs the function ``reward`` of a file, request by request: {"row": ..., "answer": ...} a line, {"reward": ...} a line back.
+"""Calls the function ``reward`` of a file: a line {"row": ..., "answer": ...} on stdin, a line {"reward": ...} on stdout.
 
-Started as a script; imports nothing of this project. What the file prints goes to stderr.
+Run as a script by ``reward_function.py``; imports nothing of this project. What the file prints goes to stderr.
 """
 
 import json
@@ -9,10 +9,9 @@ import runpy
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
 
-def problem(error: BaseException, path: str) -> dict[str, Any]:
+def problem(error: BaseException, path: str) -> dict[str, object]:
     """What went wrong, and the last line of the user's file on the way there."""
     if isinstance(error, SyntaxError):
         return {"error": f"SyntaxError: {error.msg}", "line": error.lineno}
@@ -26,13 +25,13 @@ def main() -> None:
     os.dup2(2, 1)
     sys.path.insert(0, str(Path(path).parent))
 
-    def reply(content: dict[str, Any]) -> None:
+    def reply(content: dict[str, object]) -> None:
         replies.write(json.dumps(content, default=repr) + "\n")
         replies.flush()
 
     try:
         reward = runpy.run_path(path).get("reward")
-    except BaseException as error:  # noqa: BLE001  whatever it is, the user has to see it
+    except BaseException as error:  # noqa: BLE001  the user has to see it, whatever it is
         reply(problem(error, path))
         return
     if not callable(reward):

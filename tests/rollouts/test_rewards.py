@@ -65,8 +65,12 @@ def test_the_final_number_decides_where_the_answer_is_one() -> None:
         ("x = 1", r"r\.py: has no function reward\(row, answer\)"),
         ("import nosuchmodule", r"r\.py:1: ModuleNotFoundError"),
         ("def reward(row, answer):\n    y = 1\n    return row['price']", r"r\.py:3: KeyError: 'price'"),
-        ("def reward(row, answer):\n    return 'good'", r"r\.py: reward\(\) gave 'good', not a number"),
-        ("def reward(row, answer):\n    return float('nan')", r"r\.py: reward\(\) gave nan, not a number"),
+        ("def reward(row, answer):\n    return 'good'", r"r\.py: reward\(\) returned 'good', not a number"),
+        ("def reward(row, answer):\n    return float('nan')", r"r\.py: reward\(\) returned nan, not a number"),
+        (
+            "import os\ndef reward(row, answer):\n    os.write(3, b'gone\\n')\n    os.write(4, b'gone\\n')",
+            r"r\.py: its process wrote a line that is not JSON: 'gone",
+        ),
         ("import os\ndef reward(row, answer):\n    os._exit(3)", r"r\.py: its process ended \(exit code 3\)"),
     ],
 )

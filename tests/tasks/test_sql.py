@@ -8,6 +8,7 @@ import pytest
 
 from finetune.tasks.sql.judging import ANSWER_KINDS, UNSCORED_KINDS, SqlJudge, extract_sql
 from finetune.tasks.sql.judging.compare import compare, ordered, unordered
+from finetune.tasks.sql.judging.execution import Outcome, Row
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "gretel_text_to_sql_train.jsonl"
 
@@ -115,29 +116,33 @@ def test_generated_databases_find_what_the_own_one_cannot(judge: SqlJudge) -> No
     assert [judge.judge(context, gold, answer).kind for answer in lucky] == ["wrong_rows"] * 3
 
 
+def table(*rows: Row) -> Outcome:
+    return Outcome(rows=rows, columns=len(rows[0]))
+
+
 def test_compare() -> None:
     bag = [unordered(((1, "a", None), (1, "a", None), (2, "b", 0.1)), 3)]
-    assert compare(bag, [(((0.1000000001, 2.0, "b"), (None, 1, "a"), (None, 1, "a")), 3)])[0] == "ok"
-    assert compare(bag, [(((0.1, 2, "b"), (0.1, 2, "b"), (None, 1, "a")), 3)])[0] == "wrong_rows"
-    assert compare(bag, [((("0.1", 2, "b"), (None, 1, "a"), (None, 1, "a")), 3)])[0] == "wrong_rows"
-    assert compare(bag, [(((0, 2, "b"), (None, 1, "a"), (None, 1, "a")), 3)])[0] == "wrong_rows"
+    assert compare(bag, [table((0.1000000001, 2.0, "b"), (None, 1, "a"), (None, 1, "a"))])[0] == "ok"
+    assert compare(bag, [table((0.1, 2, "b"), (0.1, 2, "b"), (None, 1, "a"))])[0] == "wrong_rows"
+    assert compare(bag, [table(("0.1", 2, "b"), (None, 1, "a"), (None, 1, "a"))])[0] == "wrong_rows"
+    assert compare(bag, [table((0, 2, "b"), (None, 1, "a"), (None, 1, "a"))])[0] == "wrong_rows"
     # each of two databases alone has a permutation that fits, but not the same one
     two = [unordered(((1, 2),), 2), unordered(((3, 4),), 2)]
-    assert compare(two, [(((2, 1),), 2), (((4, 3),), 2)])[0] == "ok"
-    assert compare(two, [(((2, 1),), 2), (((3, 4),), 2)])[0] == "wrong_rows"
+    assert compare(two, [table((2, 1)), table((4, 3))])[0] == "ok"
+    assert compare(two, [table((2, 1)), table((3, 4))])[0] == "wrong_rows"
     # whole numbers are not rounded
-    assert compare([unordered(((1000000,),), 1)], [(((1000001,),), 1)])[0] == "wrong_rows"
+    assert compare([unordered(((1000000,),), 1)], [table((1000001,))])[0] == "wrong_rows"
     # eight columns of the same values in other places
     wide = tuple(tuple((row * place) % 7 for place in range(1, 9)) for row in range(1, 7))
-    assert compare([unordered(wide, 8)], [(tuple(row[::-1] for row in wide), 8)])[0] == "ok"
+    assert compare([unordered(wide, 8)], [table(*(row[::-1] for row in wide))])[0] == "ok"
 
 
 def test_ties_may_stand_in_any_order() -> None:
     # ORDER BY the number LIMIT 2: "b" or "c" may come second
     gold = [ordered((("a",), ("b",)), 1, (("a", 1), ("b", 2), ("c", 2), ("d", 3)), 0)]
-    assert compare(gold, [((("a",), ("c",)), 1)])[0] == "ok"
-    assert compare(gold, [((("a",), ("d",)), 1)])[0] == "wrong_rows"
-    assert compare(gold, [((("c",), ("a",)), 1)])[0] == "wrong_order"
+    assert compare(gold, [table(("a",), ("c",))])[0] == "ok"
+    assert compare(gold, [table(("a",), ("d",))])[0] == "wrong_rows"
+    assert compare(gold, [table(("c",), ("a",))])[0] == "wrong_order"
 
 
 QUERY = "SELECT a FROM t WHERE x = 'it''s; so'"

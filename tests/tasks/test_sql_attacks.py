@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from finetune.tasks.sql.judging import Judgement, SqlJudge
+from finetune.tasks.sql.judging.execution import Run
 from finetune.tasks.sql.judging.judge import MAX_ANSWER
 
 CONTEXT = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, 'y');"
@@ -125,11 +126,11 @@ def largest(pid: int | None) -> float:
 def measured(judge: SqlJudge, answer: str) -> tuple[Judgement, float, float]:
     """What is judged, in how many ms, and the worker's MB, looked at all the while: what is killed cannot be asked."""
     done = threading.Event()
-    sizes = [largest(judge._worker.pid)]
+    sizes = [largest(judge.worker.pid)]
 
     def watch() -> None:
         while not done.wait(0.005):
-            sizes.append(largest(judge._worker.pid))
+            sizes.append(largest(judge.worker.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -138,7 +139,7 @@ def measured(judge: SqlJudge, answer: str) -> tuple[Judgement, float, float]:
     milliseconds = 1000 * (time.perf_counter() - started)
     done.set()
     watcher.join()
-    return judged, milliseconds, max(*sizes, largest(judge._worker.pid))
+    return judged, milliseconds, max(*sizes, largest(judge.worker.pid))
 
 
 def line(name: str, judged: Judgement, milliseconds: float, megabytes: float) -> str:
@@ -150,7 +151,7 @@ def test_attacks(judge: SqlJudge, tables: dict[str, list[str]], name: str) -> No
     kinds, answer = ATTACKS[name]
     assert judge.judge(CONTEXT, GOLD, GOLD).right
     judged, milliseconds, megabytes = measured(judge, answer)
-    (bare,) = judge._worker.run([(CONTEXT, answer)])
+    (bare,) = judge.worker.run([Run(CONTEXT, answer)])
     tables["attack"].append(line(name, judged, milliseconds, megabytes))
     assert judged.kind in kinds.split(), judged
     assert bare.error or kinds in ("wrong_rows", "wrong_shape")  # else only read
@@ -161,7 +162,7 @@ def test_attacks(judge: SqlJudge, tables: dict[str, list[str]], name: str) -> No
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs(judge: SqlJudge, tables: dict[str, list[str]], name: str) -> None:
     kinds, answer = BOMBS[name]
-    judge._worker.close()  # each has a worker of its own to fill
+    judge.worker.close()  # each has a worker of its own to fill
     assert len(answer) <= MAX_ANSWER and judge.judge(CONTEXT, GOLD, GOLD).right
     judged, milliseconds, megabytes = measured(judge, answer)
     tables["bomb"].append(line(name, judged, milliseconds, megabytes))

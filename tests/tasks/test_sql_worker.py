@@ -117,14 +117,14 @@ def killing(worker: SqlWorker, times: int, number: int) -> Iterator[None]:
 def test_a_worker_killed_in_the_middle(number: str, times: int, answer: str, kind: str, reason: str) -> None:
     with SqlJudge() as judge:
         assert judge.judge(CONTEXT, GOLD, GOLD).right
-        first = judge._worker.pid
-        with killing(judge._worker, times, getattr(signal, number)):
+        first = judge.worker.pid
+        with killing(judge.worker, times, getattr(signal, number)):
             judged = judge.judge(CONTEXT, GOLD, answer)
         assert judged.kind == kind and judged.reason.endswith(reason), judged
         assert judged.scored == (kind != "worker_killed") and not (judged.right and kind != "ok")
-        assert judge._worker.pid != first
+        assert judge.worker.pid != first
         assert judge.judge(CONTEXT, GOLD, GOLD) == Judgement("ok")  # the run goes on, unmarked
-        last = judge._worker.pid
+        last = judge.worker.pid
     with pytest.raises(ProcessLookupError):
         os.kill(last or 0, 0)
 
@@ -132,20 +132,20 @@ def test_a_worker_killed_in_the_middle(number: str, times: int, answer: str, kin
 def test_a_worker_killed_while_it_waits_marks_nothing() -> None:
     with SqlJudge() as judge:
         assert judge.judge(CONTEXT, GOLD, f"{BOMB} SELECT COUNT(*) FROM n").kind == "timeout"
-        first = judge._worker.pid or 0
+        first = judge.worker.pid or 0
         assert judge.judge(CONTEXT, GOLD, GOLD).right
-        assert judge._worker.pid == first  # the bomb was stopped by the worker's own clock
+        assert judge.worker.pid == first  # the bomb was stopped by the worker's own clock
         os.kill(first, signal.SIGKILL)
-        assert judge._worker._process and judge._worker._process.wait() == -signal.SIGKILL
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
         assert judge.judge(CONTEXT, GOLD, GOLD) == Judgement("ok")
 
 
 def test_a_worker_killed_at_gold_is_no_fault_of_the_row() -> None:
     endless = f"{BOMB} SELECT COUNT(*) FROM n"
     with SqlJudge() as judge:
-        judge._worker.run([])
-        with killing(judge._worker, 2, signal.SIGKILL):
+        judge.worker.run([])
+        with killing(judge.worker, 2, signal.SIGKILL):
             assert judge.judge(CONTEXT, endless, GOLD).kind == "worker_killed"
         assert judge.judge(CONTEXT, endless, GOLD).kind == "gold_error"  # tried again, not remembered
-        with killing(judge._worker, 2, signal.SIGKILL):
-            assert "not tried: the worker was killed" in (gold_problem(judge._worker, CONTEXT, endless) or "")
+        with killing(judge.worker, 2, signal.SIGKILL):
+            assert "not tried: the worker was killed" in (gold_problem(judge.worker, CONTEXT, endless) or "")

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from finetune.errors import visible
 from finetune.tasks.sql.judging.answer import find_statements
-from finetune.tasks.sql.judging.execution import Outcome, SqlWorker, Value, WorkerKilled
+from finetune.tasks.sql.judging.execution import Outcome, Run, SqlWorker, Value, WorkerKilled
 
 _ROWS, _CHARACTERS = 20, 200  # shown of a result, of a value
 
@@ -18,7 +18,7 @@ def results_of(worker: SqlWorker, context: str, answer: str) -> RenderableType:
     if not statements:
         return Text("(no SQL in the answer)", style="dim")
     try:
-        return Group(*map(_shown, worker.run([(context, sql) for sql in statements])))
+        return Group(*map(_shown, worker.run([Run(context, sql) for sql in statements])))
     except WorkerKilled as error:
         return Text(f"SQL error: {error}", style="red")
 

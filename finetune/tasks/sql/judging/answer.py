@@ -74,17 +74,17 @@ def find_statements(answer: str) -> list[str]:
     return list(distinct.values())
 
 
-def _statements(text: str, start: re.Pattern[str], fenced: bool) -> list[str]:
+def _statements(text: str, start: re.Pattern[str], *, fenced: bool) -> list[str]:
     found = []
     place = 0
     while match := start.search(text, place):
-        place = match.end() if start is _QUOTED else _end(text, match.start("sql"), fenced)
+        place = match.end() if start is _QUOTED else _end(text, match.start("sql"), fenced=fenced)
         sql = match["sql"] if start is _QUOTED else text[match.start("sql") : place]
         found.append(sql.strip().rstrip(";").rstrip())
     return found
 
 
-def _end(text: str, start: int, fenced: bool) -> int:
+def _end(text: str, start: int, *, fenced: bool) -> int:
     """Where the statement ends: at its semicolon; outside a fence also at a blank line or a line of prose."""
     begins_with = text[start : start + 4].upper() == "WITH"
     depth = selects = 0

@@ -6,12 +6,12 @@ one permutation of the columns must do for all of them.
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from finetune.tasks.sql.judging.execution import Row, Value
+from finetune.tasks.sql.judging.execution import Outcome, Row, Value
 
 RELATIVE, ABSOLUTE = 1e-6, 1e-9  # the absolute part is for sums that should be 0
 MAX_TRIES = 500  # columns tried in the search for a permutation: eight columns that differ need at most 36
@@ -55,23 +55,20 @@ def ordered(rows: tuple[Row, ...], columns: int, keyed: tuple[Row, ...] | None, 
     return Expected(columns, places, tuple(allowed)) if found else strict
 
 
-def compare(expected: list[Expected], answers: list[tuple[tuple[Row, ...], int]]) -> tuple[str, str]:
-    """The class (ok, wrong_shape, wrong_rows, wrong_order) and the reason.
-
-    ``answers`` are (rows, number of columns), one for each database in ``expected``.
-    """
+def compare(expected: Sequence[Expected], answers: Sequence[Outcome]) -> tuple[str, str]:
+    """The class (ok, wrong_shape, wrong_rows, wrong_order) and the reason; one answer for each database in ``expected``."""
     pairs = list(zip(expected, answers, strict=True))
-    for gold, (_, columns) in pairs:
-        if columns != gold.columns:
-            return "wrong_shape", f"{columns} columns, not {gold.columns}"
-    for number, (gold, (rows, _)) in enumerate(pairs):
-        if len(rows) != len(gold.places):
-            return "wrong_rows", f"{len(rows)} rows, not {len(gold.places)}, on database {number + 1}"
+    for gold, answer in pairs:
+        if answer.columns != gold.columns:
+            return "wrong_shape", f"{answer.columns} columns, not {gold.columns}"
+    for number, (gold, answer) in enumerate(pairs):
+        if len(answer.rows) != len(gold.places):
+            return "wrong_rows", f"{len(answer.rows)} rows, not {len(gold.places)}, on database {number + 1}"
     gold_rows = [(number, group, row) for number, (gold, _) in enumerate(pairs) for group, row in gold.rows]
     answer_rows = [
         (number, group, row)
-        for number, (gold, (rows, _)) in enumerate(pairs)
-        for group, row in zip(gold.places, rows, strict=True)
+        for number, (gold, answer) in enumerate(pairs)
+        for group, row in zip(gold.places, answer.rows, strict=True)
     ]
     gold_values, answer_values = _snap([row for *_, row in gold_rows], [row for *_, row in answer_rows])
     marks = (

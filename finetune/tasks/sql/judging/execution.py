@@ -3,15 +3,15 @@
 A database is a script of CREATE and INSERT statements; the worker makes it anew for every statement it runs.
 """
 
-import json
 import os
-import subprocess
 import sys
-import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from finetune.tasks.json_worker import JsonWorker, LateReply, WorkerDied
 
 WORKER = Path(__file__).with_name("worker.py")
 STOP, KILL = 0.7, 0.85  # of an answer's seconds: the worker's clock stops it; we end what that cannot interrupt
@@ -20,6 +20,14 @@ INHERITED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # of the environment: a Py
 
 Value = None | int | float | str | tuple[str, str]  # the tuple is a blob: ("blob", hexadecimal digits)
 Row = tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One statement, and the script of CREATE and INSERT statements that makes the database it runs on."""
+
+    script: str
+    sql: str
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,8 @@ class SqlWorker:
     def __init__(self, seconds: float = 2.0):
         self.seconds = seconds
         self.killed = 0
-        self._process: subprocess.Popen[str] | None = None
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        self._worker = JsonWorker([sys.executable, "-I", "-S", "-B", str(WORKER)], environment=environment, quiet=True)
 
     def __enter__(self) -> "SqlWorker":
         return self
@@ -99,15 +108,12 @@ class SqlWorker:
 
     def close(self) -> None:
         """End the process. The next request starts a new one."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+        self._worker.close()
 
     @property
     def pid(self) -> int | None:
         """Of the process that runs now, for tests that end it."""
-        return self._process.pid if self._process is not None else None
+        return self._worker.pid
 
     def describe(self, script: str) -> Description | Outcome:
         """The database that ``script`` makes, or the outcome that says why it makes none. Raises WorkerKilled."""
@@ -127,87 +133,48 @@ class SqlWorker:
         schema = tuple((kind, sql) for kind, sql in reply["schema"])
         return Description(schema, tables, frozenset(reply["functions"]))
 
-    def run(self, runs: list[tuple[str, str]], write: bool = False, stop: bool = False) -> list[Outcome]:
-        """The outcome of each (script, statement); with ``stop``, up to the first failure.
+    def run(self, runs: Sequence[Run], *, write: bool = False, stop: bool = False) -> list[Outcome]:
+        """The outcome of each run; with ``stop``, up to the first failure.
 
         ``write`` allows INSERT, UPDATE and DELETE on the tables that exist, and answers with every table's
-        rows. Fewer outcomes than ``runs`` come back where the last of them is a failure. Raises WorkerKilled.
+        rows. Fewer outcomes than ``runs`` come back if the last of them is a failure. Raises WorkerKilled.
         """
-        return [_outcome(reply) for reply in self._request(list(runs), write, stop)]
+        return [
+            _outcome(reply) for reply in self._request([(run.script, run.sql) for run in runs], write=write, stop=stop)
+        ]
 
-    def _request(self, runs: list[tuple[str, str | None]], write: bool, stop: bool) -> list[dict[str, Any]]:
-        request = json.dumps({"runs": runs, "write": write, "stop": stop, "seconds": STOP * self.seconds})
+    def _request(self, runs: list[tuple[str, str | None]], *, write: bool, stop: bool) -> list[Mapping[str, Any]]:
+        request = {"runs": runs, "write": write, "stop": stop, "seconds": STOP * self.seconds}
         deaths: set[int] = set()
         for _attempt in range(2):  # a process that died costs one more try
-            late = threading.Event()
-            process = self._running()
-            line = self._exchange(process, request, late)
-            if line:
-                replies: list[dict[str, Any]] = json.loads(line)
+            try:
+                self._start()
+                replies: list[Mapping[str, Any]] = self._worker.ask(request, KILL * self.seconds)
                 return replies
-            self.close()
-            if late.is_set():
+            except LateReply:
                 return [{"error": "timeout", "message": "did not stop in time"}]
-            deaths.add(process.returncode)
-            self.killed += process.returncode in KILLED
+            except WorkerDied as died:
+                deaths.add(died.exit_code)
+                self.killed += died.exit_code in KILLED
         if deaths <= KILLED:
-            raise WorkerKilled(f"the worker was killed from outside twice (exit code {process.returncode})")
+            raise WorkerKilled(f"the worker was killed from outside twice (exit code {max(deaths)})")
         return [{"error": "too_large", "message": "its process died twice: out of memory or processor time"}]
 
-    def _running(self) -> "subprocess.Popen[str]":
-        """The process, a new one where there is none or it was killed while it waited."""
-        if self._process is not None and self._process.poll() is not None:
-            self.close()
-        self._process = self._process or _start()
-        return self._process
-
-    def _exchange(self, process: "subprocess.Popen[str]", request: str, late: threading.Event) -> str:
-        """One line there and one back; "" where the process died, with ``late`` set where we ended it."""
-        assert process.stdin is not None and process.stdout is not None
-
-        def end() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(KILL * self.seconds, end)
-        timer.start()
+    def _start(self) -> None:
         try:
-            process.stdin.write(request + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except BrokenPipeError:
-            return ""
-        except BaseException:  # Ctrl-C, say: the reply still to come must not answer the next request
-            self.close()
-            raise
-        finally:
-            timer.cancel()
-        return line if line.endswith("\n") else ""
-
-
-def _start() -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-B", str(WORKER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={name: os.environ[name] for name in INHERITED if name in os.environ},
-        start_new_session=True,  # the terminal's Ctrl-C is for us, who then end it
-    )
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(json.dumps({"runs": [], "write": False, "stop": False, "seconds": 1}) + "\n")
-    process.stdin.flush()
-    if not process.stdout.readline():  # not the fault of any SQL: nothing may be judged by it
-        raise RuntimeError(f"{sys.executable} cannot run {WORKER} (exit code {process.wait()})")
-    return process
+            self._worker.start()
+        except (LateReply, WorkerDied) as error:
+            if isinstance(error, WorkerDied) and error.exit_code in KILLED:
+                raise
+            # not the fault of any SQL: nothing may be judged by it
+            raise RuntimeError(f"{sys.executable} cannot run {WORKER} ({error})") from None
 
 
 def _rows(rows: list[list[Any]]) -> tuple[Row, ...]:
     return tuple(tuple(("blob", value["blob"]) if isinstance(value, dict) else value for value in row) for row in rows)
 
 
-def _outcome(reply: dict[str, Any]) -> Outcome:
+def _outcome(reply: Mapping[str, Any]) -> Outcome:
     tables = reply.get("tables")
     return Outcome(
         error=reply.get("error"),

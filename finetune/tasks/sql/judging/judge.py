@@ -13,7 +13,7 @@ from types import TracebackType
 from finetune.tasks.sql.judging.answer import find_statements
 from finetune.tasks.sql.judging.compare import Expected, compare, ordered, same_tables, unordered
 from finetune.tasks.sql.judging.databases import generate
-from finetune.tasks.sql.judging.execution import Description, Outcome, SqlWorker, WorkerKilled
+from finetune.tasks.sql.judging.execution import Description, Outcome, Run, SqlWorker, WorkerKilled
 from finetune.tasks.sql.judging.gold import Gold, read_gold
 
 UNSCORED_KINDS = ("gold_error", "unscorable", "worker_killed")
@@ -78,12 +78,16 @@ class Result:
     changes: bool = True  # when gold's WHERE is dropped; True where it has none
     stable: bool = True  # when the rows are stored in the opposite order
 
+    @property
+    def writes(self) -> bool:
+        return self.outcome.tables is not None
+
     def agrees(self, outcome: Outcome) -> bool:
         if outcome.error is not None:
             return False
         if self.outcome.tables is not None and outcome.tables is not None:
             return same_tables(self.outcome.tables, outcome.tables)
-        return compare([self.expected], [(outcome.rows, outcome.columns)])[0] == "ok"
+        return compare([self.expected], [outcome])[0] == "ok"
 
 
 def gold_problem(worker: SqlWorker, context: str, gold: str) -> str | None:
@@ -97,10 +101,10 @@ def gold_problem(worker: SqlWorker, context: str, gold: str) -> str | None:
 
 def _run_reference(worker: SqlWorker, context: str, gold: str) -> tuple[Outcome, bool]:
     """What gold does, and whether it writes."""
-    (outcome,) = worker.run([(context, gold)])
+    (outcome,) = worker.run([Run(context, gold)])
     write = outcome.error == "forbidden" and outcome.denied in WRITES
     if write:
-        (outcome,) = worker.run([(context, gold)], write)
+        (outcome,) = worker.run([Run(context, gold)], write=True)
     return outcome, write
 
 
@@ -109,11 +113,12 @@ class SqlJudge:
 
     ``seconds`` is the most that one answer takes on all its databases, by the wall clock; ``generated`` is how
     many stand beside the row's own. What is learnt of a row's gold is kept: a second answer to the row costs only its own run.
+    ``worker`` is the process.
     """
 
     def __init__(self, seconds: float = 2.0, generated: int = 2):
         self.generated = generated
-        self._worker = SqlWorker(seconds)
+        self.worker = SqlWorker(seconds)
         self._results = lru_cache(maxsize=2_000)(self._run_gold)
 
     def __enter__(self) -> "SqlJudge":
@@ -122,16 +127,16 @@ class SqlJudge:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._worker.close()
+        self.worker.close()
 
     def judge(self, context: str, gold: str, answer: str) -> Judgement:
         """One answer, as the model wrote it, against ``gold`` on the tables that ``context`` makes."""
-        killed = self._worker.killed
+        killed = self.worker.killed
         try:
             judgement = self._judge(context, gold, answer)
         except WorkerKilled as error:  # gold's results are not kept then: the next answer tries again
             return Judgement("worker_killed", str(error))
-        if self._worker.killed == killed:
+        if self.worker.killed == killed:
             return judgement
         marks = [judgement.reason] * bool(judgement.reason) + ["tried again: the worker was killed from outside"]
         return replace(judgement, reason="; ".join(marks))
@@ -140,11 +145,11 @@ class SqlJudge:
         results = self._results(context, gold)
         if isinstance(results, Judgement):
             return results
-        write = results[0].outcome.tables is not None
-        kind, reason = self._judge_by(results, answer, write)
-        return Judgement(kind, reason, write)
+        kind, reason = self._judge_by(results, answer)
+        return Judgement(kind, reason, results[0].writes)
 
-    def _judge_by(self, results: list[Result], answer: str, write: bool) -> tuple[str, str]:
+    def _judge_by(self, results: list[Result], answer: str) -> tuple[str, str]:
+        write = results[0].writes
         if len(answer) > MAX_ANSWER:
             return "too_large", f"{len(answer)} characters"
         statements = find_statements(answer)
@@ -152,12 +157,11 @@ class SqlJudge:
             return "no_sql", "no SQL in the answer"
         if len(statements) > 1:
             return "multiple_statements", f"{len(statements)} different statements"
-        outcomes = self._worker.run([(result.script, statements[0]) for result in results], write, stop=True)
+        outcomes = self.worker.run([Run(result.script, statements[0]) for result in results], write=write, stop=True)
         if outcomes[-1].error is not None:
             return outcomes[-1].error, outcomes[-1].message
         if not write:
-            rows = [(outcome.rows, outcome.columns) for outcome in outcomes]
-            return compare([result.expected for result in results], rows)
+            return compare([result.expected for result in results], outcomes)
         for number, (result, outcome) in enumerate(zip(results, outcomes, strict=True), start=1):
             if not result.agrees(outcome):
                 return "wrong_rows", f"database {number} holds other rows afterwards"
@@ -165,10 +169,10 @@ class SqlJudge:
 
     def _run_gold(self, context: str, gold: str) -> Judgement | list[Result]:
         """Gold's results on the own database and the generated ones, or why the row cannot be judged."""
-        own = self._worker.describe(context)
+        own = self.worker.describe(context)
         if isinstance(own, Outcome):
             return Judgement("gold_error", f"context: {own.message}")
-        outcome, write = _run_reference(self._worker, context, gold)
+        outcome, write = _run_reference(self.worker, context, gold)
         if outcome.error is not None:
             kind = "unscorable" if outcome.error == "forbidden" else "gold_error"
             return Judgement(kind, f"gold: {outcome.message}", write)
@@ -177,7 +181,7 @@ class SqlJudge:
         read = read_gold(gold)
         if read is None:
             return Judgement("unscorable", "gold cannot be parsed", write)
-        (result,) = self._try([(context, context)], gold, read, write)
+        (result,) = self._try([(context, context)], gold, read, write=write)
         if result is None or result.empty:
             return Judgement("unscorable", "gold gives nothing on the row's own database", write)
         results = self._add_generated(result, own, context, gold, read)
@@ -187,7 +191,7 @@ class SqlJudge:
         self, own: Result, description: Description, context: str, gold: str, read: Gold
     ) -> list[Result]:
         """``own`` and the first good databases, gold's results different if can be; none if too few."""
-        write = own.outcome.tables is not None
+        write = own.writes
         wanted = 1 + self.generated
         if self.generated and not own.changes:
             wanted += 1  # the row's own database proves little: one more beside it
@@ -197,7 +201,7 @@ class SqlJudge:
             if len(chosen) >= wanted:
                 break
             seeds = [f"{seed} {context}" for seed in range(first, first + BATCH)]
-            tried = self._try([generate(description, read, seed) for seed in seeds], gold, read, write)
+            tried = self._try([generate(description, read, seed) for seed in seeds], gold, read, write=write)
             if not any(tried):
                 break
             for result in tried:
@@ -215,15 +219,15 @@ class SqlJudge:
             return []  # mostly unstable: gold depends on how rows are stored, and seemed not to only by luck
         return results[:wanted]
 
-    def _try(self, scripts: list[tuple[str, str]], gold: str, read: Gold, write: bool) -> list[Result | None]:
+    def _try(self, scripts: list[tuple[str, str]], gold: str, read: Gold, *, write: bool) -> list[Result | None]:
         """Gold's result on each database, given as two scripts, the second with its rows the other way round.
 
         None where gold fails.
         """
         third = "SELECT 1" if write else read.keyed or gold  # the tables before a write; gold's sort keys
-        runs = [(script, sql) for script, _ in scripts for sql in (gold, read.without_where or gold, third)]
-        runs += [(backwards, gold) for _, backwards in scripts]
-        outcomes = self._worker.run(runs, write)
+        runs = [Run(script, sql) for script, _ in scripts for sql in (gold, read.without_where or gold, third)]
+        runs += [Run(backwards, gold) for _, backwards in scripts]
+        outcomes = self.worker.run(runs, write=write)
         outcomes += [Outcome(error="timeout")] * (len(runs) - len(outcomes))
         results: list[Result | None] = []
         for number, (script, _) in enumerate(scripts):

@@ -2,8 +2,8 @@
 
 Every statement gets a fresh in-memory SQLite database, made by a script (CREATE and INSERT only) and
 committed before the statement runs. What the statement may do is decided by SQLite's authorizer, never by
-looking at its text. ``finetune.tasks.sql.judging.execution`` starts this file and kills it when it is late. Standard
-library only; imports nothing of ours.
+looking at its text. ``execution.py`` starts this file and kills it if it is late. The first line, written before any
+request, says that it is ready. Standard library only; imports nothing of ours.
 """
 
 import json
@@ -151,7 +151,7 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def run(script: str, sql: str | None, write: bool, deadline: float) -> dict[str, Any]:
+def run(script: str, sql: str | None, deadline: float, *, write: bool) -> dict[str, object]:
     """One statement on a fresh database: its rows, or with ``write`` every table's rows after it.
 
     Without a statement it describes the database. A failure is a dict with ``error``, its class.
@@ -171,7 +171,7 @@ def run(script: str, sql: str | None, write: bool, deadline: float) -> dict[str,
         authorizer.allowed = WRITE if write else QUERY
         cursor = connection.execute(sql)
         names = [column[0] for column in cursor.description or ()]
-        reply: dict[str, Any] = {"rows": fetch(cursor), "columns": len(names), "names": names}
+        reply: dict[str, object] = {"rows": fetch(cursor), "columns": len(names), "names": names}
         if write:
             reply = {"tables": {table["name"]: table["rows"] for table in describe(connection)}}
         return reply | {"functions": sorted(authorizer.functions)}
@@ -182,7 +182,7 @@ def run(script: str, sql: str | None, write: bool, deadline: float) -> dict[str,
             connection.close()
 
 
-def classify(error: Exception, denied: str) -> dict[str, str]:
+def classify(error: Exception, denied: str) -> dict[str, object]:
     if denied:
         return {"error": "forbidden", "message": f"{denied} is not allowed", "denied": denied}
     if isinstance(error, MemoryError):
@@ -215,6 +215,7 @@ def limit_processor_time() -> None:
 def main() -> None:
     if resource is not None:
         limit_process()
+    print("[]", flush=True)
     for line in sys.stdin:
         if resource is not None:
             limit_processor_time()
@@ -223,7 +224,7 @@ def main() -> None:
         sys.stdout.write("[")
         for number, (script, sql) in enumerate(request["runs"]):
             late = time.monotonic() > deadline
-            reply = LATE if late else run(script, sql, request["write"], deadline)
+            reply = LATE if late else run(script, sql, deadline, write=request["write"])
             sys.stdout.write(", " * bool(number) + json.dumps(reply))  # each at once: no two results in memory
             if request["stop"] and "error" in reply:
                 break

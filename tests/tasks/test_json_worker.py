@@ -1,0 +1,122 @@
+"""A process that answers lines of JSON: whatever happens to it, the next request gets its own answer."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from finetune.tasks.json_worker import BadReply, JsonWorker, LateReply, WorkerDied
+
+# each request is Python that may set ``reply`` or write to stdout itself
+WORKER = """
+import json, os, signal, subprocess, sys, time
+print('{"ready": true}', flush=True)
+for line in sys.stdin:
+    names = dict(globals(), reply=None)
+    exec(json.loads(line), names)
+    print(json.dumps(names["reply"]), flush=True)
+"""
+
+
+def new(program: str = WORKER, **options: object) -> JsonWorker:
+    return JsonWorker([sys.executable, "-c", program], **options)
+
+
+def is_gone(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_request_is_answered_by_one_process() -> None:
+    with new() as worker:
+        assert worker.pid is None
+        assert worker.start() == {"ready": True}
+        first = worker.pid
+        assert [worker.ask(f"reply = {number}", 5) for number in range(3)] == [0, 1, 2]
+        assert worker.ask("reply = 'é\\u2028\\n'", 5) == "é\u2028\n"
+        assert worker.pid == first
+    assert is_gone(first or 0) and worker.pid is None
+    assert worker.ask("reply = 'again'", 5) == "again"  # a closed worker starts anew
+    worker.close()
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        ("time.sleep(60)", LateReply),
+        ("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)", LateReply),
+        ("os._exit(3)", WorkerDied),
+        ("os.kill(os.getpid(), signal.SIGKILL)", WorkerDied),
+        ("print('[1, 2', end='', flush=True); os._exit(0)", WorkerDied),  # half a line is no answer
+        ("os.close(1); os._exit(0)", WorkerDied),
+        ("print('garbage')", BadReply),
+        ("print('[' * 100_000)", BadReply),
+        ("sys.stdout.buffer.write(bytes([255, 10])); sys.stdout.flush()", BadReply),
+    ],
+)
+def test_after_a_request_that_fails_a_new_process_answers(request_: str, error: type[Exception]) -> None:
+    with new() as worker:
+        worker.start()
+        first = worker.pid
+        with pytest.raises(error):
+            worker.ask(request_, 0.5 if error is LateReply else 10)
+        assert worker.ask("reply = 'next'", 5) == "next"
+        assert worker.pid != first and is_gone(first or 0)
+
+
+def test_a_process_that_ends_while_it_waits_is_replaced() -> None:
+    with new() as worker:
+        worker.start()
+        os.kill(worker.pid or 0, signal.SIGKILL)
+        os.waitid(os.P_PID, worker.pid or 0, os.WEXITED | os.WNOWAIT)
+        assert worker.ask("reply = 1", 5) == 1
+
+
+def test_ctrl_c_ends_the_process_with_its_request() -> None:
+    """Else the answer that is still to come would be taken for that of the next request."""
+    with new() as worker:
+        worker.start()
+        first = worker.pid
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            worker.ask("time.sleep(2); reply = 'old'", 30)
+        assert is_gone(first or 0)
+        assert worker.ask("reply = 'new'", 5) == "new"
+
+
+def test_ctrl_c_of_the_terminal_is_not_for_the_process() -> None:
+    with new() as worker:
+        assert worker.ask("reply = [os.getpid(), os.getsid(0)]", 5) == [worker.pid, worker.pid]
+
+
+def test_what_the_process_has_started_ends_with_it() -> None:
+    """A child that holds the line open would be waited for."""
+    with new() as worker:
+        child = worker.ask("reply = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid", 5)
+        started = time.monotonic()
+        with pytest.raises(LateReply):
+            worker.ask("time.sleep(60)", 0.3)
+    assert time.monotonic() - started < 30
+    assert is_gone(child)
+
+
+def test_a_request_larger_than_the_pipe_to_a_process_that_does_not_read_is_late() -> None:
+    with new("import time; print(1, flush=True); time.sleep(60)") as worker, pytest.raises(LateReply):
+        worker.ask("x" * 10_000_000, 0.5)
+
+
+def test_a_process_that_cannot_start_is_told() -> None:
+    with new("raise SystemExit(7)", quiet=True) as worker, pytest.raises(WorkerDied, match="exit code 7"):
+        worker.ask("reply = 1", 5)
+
+
+def test_the_environment_can_be_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "x")
+    with new(environment={}) as worker:
+        assert worker.ask("reply = os.environ.get('SECRET')", 5) is None
+    with new() as worker:
+        assert worker.ask("reply = os.environ.get('SECRET')", 5) == "x"
