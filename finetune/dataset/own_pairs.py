@@ -14,8 +14,8 @@ from finetune.models.encoder import Example
 from finetune.records import files
 from finetune.records.files import Row
 from finetune.rollouts.groups import Group, draw
-from finetune.rollouts.rewards import open_judge
-from finetune.settings.config import DatasetConfig, TrainingConfig
+from finetune.rollouts.rewards import RewardWeights, weighted_judge
+from finetune.settings.config import DatasetConfig
 from finetune.terminal import Progress, say
 
 
@@ -74,7 +74,7 @@ def _answered(
         return list(model.sample(prompts, seed=seed, stop=stop, **options))
 
     together = max(1, model.together // config.answers)
-    with open_judge(run.task, TrainingConfig()) as judge:
+    with weighted_judge(run.task, RewardWeights()) as judge:
         for at in range(0, len(rows), together):
             prompts = []
             for index, row in enumerate(rows[at : at + together]):

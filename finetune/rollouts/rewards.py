@@ -1,8 +1,9 @@
 """The parts of a reward, weighted and added."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from finetune.errors import UserError
 from finetune.records.files import Row
@@ -23,21 +24,36 @@ class Reward:
 Judge = Callable[[Row, str, bool], Reward]  # of a row, the text of an answer, and whether that ended by itself
 
 
-@contextmanager
-def open_judge(task: Task, config: TrainingConfig) -> Iterator[Judge]:
-    """What gives rewards as ``config`` says; it owns the processes in which SQL and the user's function run.
+@dataclass(frozen=True)
+class RewardWeights:
+    """How much each part of a reward counts: the task's score, 1 for a well-formed answer, the user's function."""
 
-    UserError where nothing would be rewarded, or where the user's file has no function that can be called.
-    """
-    if not (config.grpo_task_weight or config.grpo_format_weight or (config.grpo_reward and config.grpo_reward_weight)):
+    task: float = 1.0
+    format: float = 0.0
+    function: float = 0.0
+
+
+def open_judge(task: Task, config: TrainingConfig) -> AbstractContextManager[Judge]:
+    """The judge that the settings of a run describe. UserError if nothing would be rewarded."""
+    weights = RewardWeights(config.grpo_task_weight, config.grpo_format_weight, config.grpo_reward_weight)
+    if not (weights.task or weights.format or (config.grpo_reward and weights.function)):
         raise UserError("nothing is rewarded: the weights of all rewards are 0 (--grpo-task-weight, --grpo-reward)")
+    return weighted_judge(task, weights, config.grpo_reward, config.grpo_reward_seconds)
+
+
+@contextmanager
+def weighted_judge(
+    task: Task, weights: RewardWeights, file: Path | None = None, seconds: float = 5.0
+) -> Iterator[Judge]:
+    """Gives rewards; owns the processes in which SQL and the function of ``file`` run, ``seconds`` for each call of it.
+
+    UserError if the file has no function that can be called.
+    """
     with ExitStack() as stack:
         score: Scorer | None = None
-        if config.grpo_task_weight or config.grpo_format_weight:
+        if weights.task or weights.format:
             score = stack.enter_context(task.open_scorer())
-        function: RewardFunction | None = None
-        if config.grpo_reward:
-            function = stack.enter_context(RewardFunction(config.grpo_reward, config.grpo_reward_seconds))
+        function = stack.enter_context(RewardFunction(file, seconds)) if file else None
 
         def judge(row: Row, answer: str, stopped: bool) -> Reward:
             parts: dict[str, float | None] = {}
@@ -45,19 +61,14 @@ def open_judge(task: Task, config: TrainingConfig) -> Iterator[Judge]:
             if score:
                 scored = score(row, answer)
                 reason = scored.reason
-                if config.grpo_task_weight:
+                if weights.task:
                     parts["task"] = graded(task, scored)
-                if config.grpo_format_weight:
+                if weights.format:
                     parts["format"] = float(stopped and scored.kind not in task.malformed)
             if function:
                 parts["function"] = function(row, answer)
-            weights = {
-                "task": config.grpo_task_weight,
-                "format": config.grpo_format_weight,
-                "function": config.grpo_reward_weight,
-            }
             known = {name: value for name, value in parts.items() if value is not None}
-            total = sum(weights[name] * value for name, value in known.items())
+            total = sum(getattr(weights, name) * value for name, value in known.items())
             return Reward(total if len(known) == len(parts) else None, known, reason)
 
         yield judge
