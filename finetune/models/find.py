@@ -1,83 +1,77 @@
-"""Where weights come from: the Hub, a folder, a GGUF file or the builtin model. All end as a model folder."""
+"""Where a model comes from: the Hub, a folder, a GGUF file or the builtin one. Each becomes a folder that MLX can load."""
 
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from finetune.errors import UserError, path_of
 from finetune.models import config_check, pytorch_bin
 from finetune.models.conversion import convert_once, converted_folder
-from finetune.models.fingerprint import fingerprint
-from finetune.models.hub import ask_hub, cached_snapshot, download_snapshot
+from finetune.models.hub import ask_hub, download_snapshot, listed_files
 from finetune.records import files
 
 DEFAULT_MODEL = "google/gemma-3-270m-it"
-__all__ = ["DEFAULT_MODEL", "ModelFolder", "cache_dir", "converted_dir", "find_model", "fingerprint"]
 
-HUB_FILES = [*pytorch_bin.CONFIGURATION, "*.safetensors"]
+_WEIGHTS = "model*.safetensors"  # what mlx-lm loads; repositories also hold others, such as consolidated.safetensors
+_INDEX = "model.safetensors.index.json"
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+HUB_FILES = [*pytorch_bin.CONFIGURATION, _WEIGHTS]
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    path: Path  # holds config.json, safetensors and the tokenizer; in the cache where it had to be converted
-    name: str  # as asked for: "google/gemma-3-270m-it", "builtin", "model.gguf"
+    """A model on this disk, ready to be loaded.
+
+    ``path`` holds config.json, safetensors and the tokenizer. It is in the cache if the model had to be downloaded or
+    converted. ``name`` is what the user asked for: "google/gemma-3-270m-it", "builtin" or "model.gguf". ``revision`` is the
+    commit on the Hub, or the SHA-256 of the GGUF file; None for a folder.
+    """
+
+    path: Path
+    name: str
     source: Literal["hub", "folder", "gguf", "builtin"]
-    revision: str | None  # commit on the Hub, or SHA-256 of the GGUF
+    revision: str | None
 
 
 def find_model(name: str | None, say: Callable[[str], None], *, weights: bool = True) -> ModelFolder:
-    """The folder of the model ``name``; None is the default, and only that falls back to the builtin model.
+    """Find the model ``name``, downloading and converting what is needed.
 
-    Weights that are no safetensors are converted once. ``say`` hears that this takes a moment, or that the default was not
-    to be had. Without ``weights`` the folder may lack them, and nothing is downloaded but configuration and tokenizer.
-    Raises ``UserError`` naming the remedy.
+    ``name`` is a folder, a .gguf file, "builtin" or a repository on the Hub. None means the default model, and only the
+    default falls back to the builtin model. ``say`` is told about a fallback and before a conversion, which takes a while
+    and is done once. Without ``weights`` only configuration and tokenizer are downloaded, for a plan.
+    UserError (exit 2) if there is no such model or it is not complete, (exit 4) if the cache cannot be written.
     """
     if name is None:
-        try:
-            # where the weights could not be fetched, a run would fall back: so does who needs none yet
-            return _from_hub(DEFAULT_MODEL, weights or ask_hub(DEFAULT_MODEL, "model") is not None, say)
-        except UserError as error:
-            model = find_model("builtin", say)
-            say(
-                f"Warning: the default model is not available ({error})."
-                " The builtin SmolLM2-135M-Instruct is used instead;"
-                f" to have the default, put that right and give --model {DEFAULT_MODEL}."
-            )
-            return model
+        return _default(say, weights=weights)
     if name == "builtin":
         from finetune.models import builtin
 
         return ModelFolder(builtin.builtin_folder(converted_dir(), say), name, "builtin", builtin.SHA256)
     path = path_of(name, "--model")
     if path.is_dir():
-        return ModelFolder(_from_folder(path, name, weights, say), name, "folder", None)
+        return ModelFolder(_from_folder(path, name, say, weights=weights), name, "folder", None)
     if path.is_file() and path.suffix.lower() == ".gguf":
-        from finetune.models import gguf
-
-        try:
-            sha256 = files.file_hash(path)
-        except OSError as error:
-            raise UserError(f"{name}: cannot be read: {error.strerror}") from None
-        folder = convert_once(path.name, sha256, converted_dir(), partial(gguf.convert, path), say)
-        return ModelFolder(folder, name, "gguf", sha256)
+        return _from_gguf(path, name, say)
     if path.is_file():
-        raise UserError(f"{name}: neither a model folder nor a .gguf file (give the folder with config.json)")
+        raise UserError(f"{name}: not a model folder or a .gguf file (use the folder that contains config.json)")
     if path.is_absolute() or path.suffix.lower() == ".gguf" or name.startswith((".", "~")):
         raise UserError(f"{name}: no such file or folder")
     try:
-        return _from_hub(name, weights, say)
+        return _from_hub(name, say, weights=weights)
     except UserError as error:
-        hint = "put that right, or use --model builtin, which needs no network"
-        raise UserError(f"{error} ({hint})", error.exit_code) from None
+        raise UserError(
+            f"{error} (fix this, or use --model builtin, which needs no network)", error.exit_code
+        ) from None
 
 
 def cache_dir() -> Path:
-    """Where converted models are kept: $FINETUNE_CACHE, else the platform's folder for caches."""
+    """The folder for everything that FineTune caches: $FINETUNE_CACHE, else in the platform's folder for caches."""
     if chosen := os.environ.get("FINETUNE_CACHE"):
         return path_of(chosen, "FINETUNE_CACHE")
     if sys.platform == "darwin":
@@ -86,41 +80,81 @@ def cache_dir() -> Path:
 
 
 def converted_dir() -> Path:
-    """Where the folders that conversions made lie."""
+    """The folder in the cache that holds a folder for each converted model."""
     return cache_dir() / "models"
 
 
-def _from_hub(repo_id: str, weights: bool, say: Callable[[str], None]) -> ModelFolder:
+def _default(say: Callable[[str], None], *, weights: bool) -> ModelFolder:
+    try:
+        # a plan falls back if the run would: without access to the Hub the weights must be in the cache
+        return _from_hub(DEFAULT_MODEL, say, weights=weights or ask_hub(DEFAULT_MODEL, "model") is not None)
+    except UserError as error:
+        model = find_model("builtin", say)
+        say(
+            f"Warning: the default model is not available ({error}). Falling back to the builtin SmolLM2-135M-Instruct."
+            f" To use the default, fix this and pass --model {DEFAULT_MODEL}."
+        )
+        return model
+
+
+def _from_gguf(path: Path, name: str, say: Callable[[str], None]) -> ModelFolder:
+    from finetune.models import gguf
+
+    try:
+        sha256 = files.file_hash(path)
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
+    folder = convert_once(path.name, sha256, converted_dir(), partial(gguf.convert, path), say)
+    return ModelFolder(folder, name, "gguf", sha256)
+
+
+def _from_hub(repo_id: str, say: Callable[[str], None], *, weights: bool) -> ModelFolder:
     path = download_snapshot(repo_id, "model", HUB_FILES if weights else pytorch_bin.CONFIGURATION)
     commit = path.name
-    if not _has_safetensors(path) and (weights or cached_snapshot(repo_id, "model", HUB_FILES, revision=commit)):
-        path = converted_folder(converted_dir(), repo_id, commit) or _with_pickles(repo_id, path, weights)
+    listed = listed_files(repo_id, commit)
+    names = [file.name for file in path.iterdir()] if listed is None else listed
+    if not any(fnmatch(name, _WEIGHTS) for name in names if "/" not in name):
+        if pytorch_bin.has_weights(names):
+            path = converted_folder(converted_dir(), repo_id, commit) or _with_pickles(repo_id, path, weights=weights)
+        elif listed is not None:
+            raise UserError(f"{repo_id}: {_why_not_loaded(listed)}")
     try:
         if weights and _is_pickled(path):
-            _check_folder(path, needs_weights=False)
+            _check_folder(path, weights=False)
             path = convert_once(repo_id, commit, converted_dir(), partial(pytorch_bin.convert, path), say)
-        _check_folder(path, weights)
+        _check_folder(path, weights=weights)
     except UserError as error:
         raise UserError(f"{repo_id}: {error}", error.exit_code) from None
     return ModelFolder(path, repo_id, "hub", commit)
 
 
-def _with_pickles(repo_id: str, path: Path, weights: bool) -> Path:
-    """The copy in the Hub's cache, and with ``weights`` those of PyTorch in it, of a repository without safetensors."""
-    wanted = [*HUB_FILES, *pytorch_bin.FILES]
-    cached = cached_snapshot(repo_id, "model", wanted, revision=path.name)  # its client has kept the list of all files
-    if cached is None or _is_pickled(cached):
-        pytorch_bin.require_torch(repo_id)  # before gigabytes are fetched in vain
-    if cached or not weights:
+def _why_not_loaded(names: Collection[str]) -> str:
+    """Why a repository with these files, none of which is weights for MLX or PyTorch, is not a model that can be used."""
+    if any(name.endswith(".gguf") for name in names):
+        return "it holds GGUF files: download one of them and pass its path to --model"
+    if "adapter_model.safetensors" in names:
+        return "it holds an adapter, not a model: pass the model that the adapter was trained on"
+    if others := sorted(name for name in names if name.endswith((".safetensors", ".bin", ".pth", ".h5", ".onnx"))):
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        return (
+            f"FineTune cannot load its weights, {others[0]}{more}: it needs model.safetensors, in one file or in shards"
+        )
+    return "it holds no weights: model.safetensors is missing"
+
+
+def _with_pickles(repo_id: str, path: Path, *, weights: bool) -> Path:
+    """The copy in the Hub's cache, completed by PyTorch's weights if ``weights`` are needed."""
+    pytorch_bin.require_torch(repo_id)  # before gigabytes are downloaded in vain
+    if not weights:
         return path
-    return download_snapshot(repo_id, "model", wanted, revision=path.name)
+    return download_snapshot(repo_id, "model", [*HUB_FILES, *pytorch_bin.FILES], revision=path.name)
 
 
-def _from_folder(path: Path, name: str, weights: bool, say: Callable[[str], None]) -> Path:
+def _from_folder(path: Path, name: str, say: Callable[[str], None], *, weights: bool) -> Path:
     if not _is_pickled(path):
-        _check_folder(path, weights)
+        _check_folder(path, weights=weights)
         return path
-    _check_folder(path, needs_weights=False)
+    _check_folder(path, weights=False)
     source, revision = path.resolve(), pytorch_bin.content_hash(path)
     if folder := converted_folder(converted_dir(), source.name, revision):
         return folder
@@ -131,48 +165,54 @@ def _from_folder(path: Path, name: str, weights: bool, say: Callable[[str], None
 
 
 def _is_pickled(folder: Path) -> bool:
-    return not _has_safetensors(folder) and pytorch_bin.has_weights(folder)
+    names = [file.name for file in folder.iterdir()]
+    return not any(fnmatch(name, _WEIGHTS) for name in names) and pytorch_bin.has_weights(names)
 
 
-def _has_safetensors(folder: Path) -> bool:
-    return any(folder.glob("model*.safetensors"))
-
-
-def _check_folder(folder: Path, needs_weights: bool) -> None:
-    """Refuses what could not be loaded, naming everything that is missing or broken."""
-    from safetensors import SafetensorError, safe_open
-
-    problems = []
-
-    def read(file: str) -> dict[str, Any] | None:
-        try:
-            return dict(json.loads((folder / file).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            problems.append(f"{file} is missing")
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            problems.append(f"{file} cannot be read ({error})")
-        return None
-
-    if (config := read("config.json")) is not None:
+def _check_folder(folder: Path, *, weights: bool) -> None:
+    """UserError that names everything that is missing or damaged; missing weights count if ``weights`` are needed."""
+    problems: list[str] = []
+    config = _read(folder / "config.json", problems)
+    if config is not None:
         problems += config_check.problems(config)
-    weights = {file.name for file in folder.glob("model*.safetensors")}
-    if needs_weights:
-        weights = weights or {"model.safetensors"}
-    if needs_weights and (folder / "model.safetensors.index.json").exists():
-        index = read("model.safetensors.index.json") or {}
-        try:
-            weights |= {str(file) for file in index.get("weight_map", {}).values()}
-        except AttributeError:
-            problems.append("model.safetensors.index.json has no list of files")
-    for file in sorted(weights):
-        try:
-            with safe_open(folder / file, framework="numpy"):  # reads the header, compares it with the size
-                pass
-        except FileNotFoundError:
-            problems.append(f"{file} is missing")
-        except (OSError, SafetensorError) as error:
-            problems.append(f"{file} is damaged ({error})")
-    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    shards = {file.name for file in folder.glob(_WEIGHTS)}
+    if weights:
+        shards = (shards or {"model.safetensors"}) | _shards_of_index(folder, problems)
+    problems += filter(None, (_damage(folder / shard) for shard in sorted(shards)))
+    if not any((folder / file).is_file() for file in _TOKENIZERS):
         problems.append("tokenizer.json is missing")
     if problems:
         raise UserError(f"{folder}: not a complete model folder: {'; '.join(problems)}")
+
+
+def _read(path: Path, problems: list[str]) -> Mapping[str, object] | None:
+    """The mapping in a JSON file; None, and one problem more, if it cannot be had."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        problems.append(f"{path.name} is missing")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        problems.append(f"{path.name} cannot be read ({error})")
+    return None
+
+
+def _shards_of_index(folder: Path, problems: list[str]) -> set[str]:
+    if not (folder / _INDEX).exists() or (index := _read(folder / _INDEX, problems)) is None:
+        return set()
+    places = index.get("weight_map", {})
+    if not isinstance(places, Mapping):
+        problems.append(f"weight_map in {_INDEX} is not a mapping")
+        return set()
+    return {str(shard) for shard in places.values()}
+
+
+def _damage(shard: Path) -> str | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(shard, framework="numpy"):  # reads the header and compares it with the size of the file
+            return None
+    except FileNotFoundError:
+        return f"{shard.name} is missing"
+    except (OSError, SafetensorError) as error:
+        return f"{shard.name} is damaged ({error})"

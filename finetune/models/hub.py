@@ -1,6 +1,6 @@
-"""What rows and models both need of the Hugging Face Hub: may this user read a repository, and its files.
+"""The Hugging Face Hub, for models and rows: whether this user may read a repository, and the download of its files.
 
-Without a network the answer takes at most ``ANSWER_SECONDS``; with HF_HUB_OFFLINE=1 no time.
+Without a network the answer takes at most ``ANSWER_SECONDS``; with HF_HUB_OFFLINE=1 the network is not asked.
 """
 
 import errno
@@ -16,23 +16,30 @@ from finetune.errors import UserError
 
 ANSWER_SECONDS = 5
 _UNREACHABLE = "the Hub cannot be reached"
-_NO_TOKEN = "HF_TOKEN holds characters that no token has"
+_NO_TOKEN = "HF_TOKEN contains characters that no token has"
 
 RepoType = Literal["model", "dataset"]
+
+# A model is the files in the root of its repository. Folders hold other formats of it (original/, onnx/), and
+# model.fp16.safetensors is a second copy: MLX would load both, one over the other.
+_NOT_FETCHED: dict[RepoType, list[str] | None] = {"model": ["*/*", "*.*.safetensors"], "dataset": None}
 
 
 @dataclass(frozen=True)
 class HubProblem:
-    """Why a repository cannot be read."""
+    """Why this user cannot read a repository.
 
-    clause: str  # for people
-    answered: bool  # the Hub says so; else it could not be asked
+    ``clause`` is one clause for an error message. ``answered`` is True if the Hub said so, False if it gave no answer.
+    """
+
+    clause: str
+    answered: bool
 
 
 def hub_problem(repo_id: str, repo_type: RepoType, allow_patterns: list[str] | None = None) -> str | None:
-    """Why the repository cannot be used, as one clause for people; None when it can.
+    """Why the repository cannot be used, as one clause for an error message; None if it can.
 
-    A copy in the Hub's own cache is good enough, if it has all files that match ``allow_patterns``.
+    A copy in the Hub's own cache is enough, if it has all files that match ``allow_patterns``.
     """
     problem = ask_hub(repo_id, repo_type)
     return problem.clause if problem and not cached_snapshot(repo_id, repo_type, allow_patterns) else None
@@ -41,9 +48,10 @@ def hub_problem(repo_id: str, repo_type: RepoType, allow_patterns: list[str] | N
 def download_snapshot(
     repo_id: str, repo_type: RepoType, allow_patterns: list[str] | None = None, revision: str | None = None
 ) -> Path:
-    """The folder in the Hub's cache with the repository's files; its name is the commit.
+    """Download the files that match ``allow_patterns``; returns their folder in the Hub's cache, named after the commit.
 
-    Raises ``UserError`` when the files can be had neither from the Hub nor from the cache.
+    Of a model, files in subfolders and variants such as model.fp16.safetensors are never fetched.
+    UserError if neither the Hub nor the cache has the files.
     """
     import httpx2
     from huggingface_hub import snapshot_download
@@ -54,13 +62,21 @@ def download_snapshot(
             return cached
         raise UserError(f"{repo_id}: {problem.clause}")
     try:
-        return Path(snapshot_download(repo_id, repo_type=repo_type, revision=revision, allow_patterns=allow_patterns))
+        return Path(
+            snapshot_download(
+                repo_id,
+                repo_type=repo_type,
+                revision=revision,
+                allow_patterns=allow_patterns,
+                ignore_patterns=_NOT_FETCHED[repo_type],
+            )
+        )
     except (httpx2.HTTPError, XetDownloadError, OSError) as error:
         raise UserError(f"{repo_id}: {explain_hub_error(error, repo_id, repo_type)}") from error
 
 
 def explain_hub_error(error: BaseException, repo_id: str, repo_type: RepoType = "model") -> str:
-    """One clause for people out of what huggingface_hub raised."""
+    """What huggingface_hub raised, as one clause for an error message that already names the repository."""
     import httpx2
     from huggingface_hub import constants
     from huggingface_hub.errors import (
@@ -81,14 +97,14 @@ def explain_hub_error(error: BaseException, repo_id: str, repo_type: RepoType = 
         if isinstance(error, GatedRepoError) or status == 403:
             return f"access to it needs a token: accept the licence at {page} and set HF_TOKEN in .env"
         if isinstance(error, RepositoryNotFoundError):
-            return "there is no such repository on the Hub, or it is private and HF_TOKEN does not open it"
+            return "no such repository on the Hub, or it is private and HF_TOKEN has no access to it"
         if status == 401:
             return "the Hub does not accept HF_TOKEN: it is wrong or has expired"
         return f"the Hub answered {status} {error.response.reason_phrase}".rstrip()
     if isinstance(error, httpx2.LocalProtocolError):
         return _NO_TOKEN
     if isinstance(error, (httpx2.RemoteProtocolError, httpx2.ReadError)):
-        return "the connection to the Hub broke off"
+        return "the connection to the Hub was interrupted"
     if isinstance(error, (httpx2.HTTPError, LocalEntryNotFoundError)):
         return _UNREACHABLE
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
@@ -97,9 +113,9 @@ def explain_hub_error(error: BaseException, repo_id: str, repo_type: RepoType = 
 
 
 def read_dotenv() -> None:
-    """Take HF_TOKEN and the like from ./.env, where the environment does not have them; the Hub's client reads them there.
+    """Read HF_TOKEN and other variables that are not set yet from ./.env into the environment, for the Hub's client.
 
-    UserError where the address of the Hub cannot be one.
+    UserError if HF_ENDPOINT is not a URL.
     """
     from dotenv import load_dotenv
 
@@ -109,18 +125,18 @@ def read_dotenv() -> None:
     try:
         urlsplit(os.environ.get("HF_ENDPOINT", ""))
     except ValueError as error:  # the client does not survive it
-        raise UserError(f"HF_ENDPOINT: not an address: {error} (give https://HOST, or unset it)") from None
+        raise UserError(f"HF_ENDPOINT: not a URL: {error} (set it to https://HOST, or unset it)") from None
 
 
 def ask_hub(repo_id: str, repo_type: RepoType) -> HubProblem | None:
-    """Asks the Hub, once, whether this user may read the repository: None, or why not. No cache counts."""
+    """Ask the Hub, once, whether this user may read the repository; None if so. The cache does not count."""
     read_dotenv()  # before the client is imported: it reads some variables only then
     import httpx2
     from huggingface_hub import auth_check, repo_info
     from huggingface_hub.errors import HfHubHTTPError
 
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repo_id):
-        return HubProblem("this is not the name of a Hub repository, which looks like owner/name", answered=False)
+        return HubProblem("not the name of a Hub repository, such as owner/name", answered=False)
     answers: list[HubProblem | None] = []
 
     def ask() -> None:
@@ -130,7 +146,7 @@ def ask_hub(repo_id: str, repo_type: RepoType) -> HubProblem | None:
             except HfHubHTTPError as error:
                 if type(error) is not HfHubHTTPError or error.response.status_code != 404:
                     raise
-                repo_info(repo_id, repo_type=repo_type)  # a mirror that does not know the first question
+                repo_info(repo_id, repo_type=repo_type)  # for mirrors without auth-check
             answers.append(None)
         except UnicodeEncodeError:
             answers.append(HubProblem(_NO_TOKEN, answered=False))
@@ -138,7 +154,7 @@ def ask_hub(repo_id: str, repo_type: RepoType) -> HubProblem | None:
             clause = explain_hub_error(error, repo_id, repo_type)
             answers.append(HubProblem(clause, answered=isinstance(error, HfHubHTTPError)))
 
-    # In a thread because neither the client (no timeout here) nor the resolver gives up in time by itself.
+    # In a thread because neither the client (no timeout here) nor the resolver gives up in time.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(ANSWER_SECONDS)
@@ -150,15 +166,34 @@ def ask_hub(repo_id: str, repo_type: RepoType) -> HubProblem | None:
 def cached_snapshot(
     repo_id: str, repo_type: RepoType, allow_patterns: list[str] | None, revision: str | None = None
 ) -> Path | None:
-    """The repository in the Hub's own cache, if it has all files that match ``allow_patterns``."""
+    """The repository's folder in the Hub's own cache; None unless it has all files that match ``allow_patterns``."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(
             snapshot_download(
-                repo_id, repo_type=repo_type, revision=revision, allow_patterns=allow_patterns, local_files_only=True
+                repo_id,
+                repo_type=repo_type,
+                revision=revision,
+                allow_patterns=allow_patterns,
+                ignore_patterns=_NOT_FETCHED[repo_type],
+                local_files_only=True,
             )
         )
     except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def listed_files(repo_id: str, commit: str) -> list[str] | None:
+    """The paths of all files of a model's repository at ``commit``; None unless ``download_snapshot`` has listed them.
+
+    The Hub's client keeps the list in its cache, so the network is not asked.
+    """
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        return [file.path for file in get_cached_repo_tree(repo_id, revision=commit)]
+    except CachedRepoTreeNotFoundError:
         return None

@@ -12,7 +12,7 @@ import shutil
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatch
 from hashlib import sha256
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.errors import UserError, first_line
-from finetune.records import files as artifacts
+from finetune.records.files import file_hash
 
 if TYPE_CHECKING:
     import torch
@@ -49,8 +49,9 @@ _LEFT_OUT = {"gpt2": "transformer."}  # model_type: what mlx-lm expects the name
 Weights = dict[str, "torch.Tensor"]
 
 
-def has_weights(folder: Path) -> bool:
-    return (folder / INDEX).is_file() or (folder / "pytorch_model.bin").is_file()
+def has_weights(names: Collection[str]) -> bool:
+    """Whether a folder with files of these names holds PyTorch's weights."""
+    return INDEX in names or "pytorch_model.bin" in names
 
 
 def require_torch(name: str) -> None:
@@ -64,7 +65,7 @@ def content_hash(folder: Path) -> str:
     content = sha256()
     try:
         for path in sorted([*_copied(folder), *folder.glob(FILES[0]), *folder.glob(INDEX)]):
-            content.update(f"{path.name} {artifacts.file_hash(path)}\n".encode())
+            content.update(f"{path.name} {file_hash(path)}\n".encode())
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
     return content.hexdigest()

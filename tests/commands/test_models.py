@@ -16,7 +16,7 @@ from finetune.models.cached import cached_models
 from loopback_hub import LoopbackHub
 
 ROOT = Path(__file__).parents[2]
-FETCH = "import sys; from finetune.hub import download_snapshot; download_snapshot(sys.argv[1], 'model')"
+FETCH = "import sys; from finetune.models.hub import download_snapshot; download_snapshot(sys.argv[1], 'model')"
 
 
 @pytest.fixture

@@ -118,6 +118,58 @@ def test_the_default_comes_from_the_hub_and_stays_in_its_cache(repositories: Pat
     assert run(FIND, None, hub.url, HF_HUB_OFFLINE="1") == found
 
 
+def test_only_the_weights_that_are_loaded_are_fetched(repositories: Path, run: Any) -> None:
+    others = ["consolidated.safetensors", "adapter_model.safetensors", "model.fp16.safetensors", "tf_model.h5"]
+    others += ["model.fp16-00001-of-00002.safetensors", "model-00001-of-00002.fp16.safetensors", "weights.gguf"]
+    others += ["original/model.safetensors", "original/params.json", "onnx/model.onnx", "model_int8/model.safetensors"]
+    for name in others:
+        (repositories / DEFAULT_MODEL / name).parent.mkdir(exist_ok=True)
+        (repositories / DEFAULT_MODEL / name).write_bytes(b"never fetched")
+    with LoopbackHub(repositories) as hub:
+        assert run(FIND, DEFAULT_MODEL, hub.url)[3] == ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def test_weights_in_shards_are_fetched(repositories: Path, run: Any) -> None:
+    folder = repositories / "owner/shards"
+    folder.mkdir()
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    for shard in shards:
+        shutil.copy(repositories / DEFAULT_MODEL / "model.safetensors", folder / shard)
+    for name in ("config.json", "tokenizer.json"):
+        shutil.copy(repositories / DEFAULT_MODEL / name, folder)
+    index = {"weight_map": {"a": shards[0], "b": shards[1]}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with LoopbackHub(repositories) as hub:
+        files = ["config.json", *shards, "model.safetensors.index.json", "tokenizer.json"]
+        assert run(FIND, "owner/shards", hub.url)[3] == files
+
+
+@pytest.mark.parametrize(
+    "weights, reason",
+    [
+        ("consolidated.safetensors", "cannot load its weights, consolidated.safetensors"),
+        ("original/model.safetensors", "cannot load its weights, original/model.safetensors"),
+        ("tiny.Q8_0.gguf", "it holds GGUF files: download one of them"),
+        ("adapter_model.safetensors", "it holds an adapter, not a model"),
+        ("README.md", "it holds no weights"),
+    ],
+)
+def test_a_repository_without_weights_to_load_is_refused_before_anything_large_is_fetched(
+    repositories: Path, run: Any, tmp_path: Path, weights: str, reason: str
+) -> None:
+    path = repositories / "owner/other" / weights
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"never fetched")
+    (repositories / "owner/other/config.json").write_text('{"model_type": "llama"}')
+    (repositories / "owner/other/tokenizer.json").write_text("{}")
+    with LoopbackHub(repositories) as hub:
+        for script in (WITHOUT_TORCH + FIND, FIND_WITHOUT_WEIGHTS):
+            message, exit_code, _ = run(script, "owner/other", hub.url)
+            assert exit_code == 2 and message.startswith("owner/other: ") and reason in message
+    fetched = tmp_path / "hf" / "hub" / "models--owner--other" / "snapshots"
+    assert sorted(file.name for file in fetched.glob("*/*")) == ["config.json", "tokenizer.json"]
+
+
 def test_a_plan_fetches_no_weights_and_does_not_pass_for_the_whole(repositories: Path, run: Any) -> None:
     small = ["config.json", "tokenizer.json"]
     with LoopbackHub(repositories) as hub:

@@ -40,7 +40,7 @@ def parameters(model: Any) -> float:
         return size
     try:
         path = Path(model).expanduser()
-        files = list(path.glob("*.safetensors")) if path.is_dir() else [path]
+        files = list(path.glob("model*.safetensors")) if path.is_dir() else [path]
         return sum(file.stat().st_size / _BYTES.get(file.suffix, 2.0) for file in files if file.is_file()) or _DEFAULT
     except (OSError, RuntimeError, ValueError):
         return _DEFAULT
