@@ -112,10 +112,11 @@ def _curve(
 ) -> dict[str, Any]:
     """The loss of each step from the first LoRA weights of ``settings.seed``, and the validation loss after the last."""
     from finetune.backends import load_backend
-    from finetune.methods import METHODS
+    from finetune.methods import METHODS, RowSource
 
     backend = load_backend(name)
-    trainer = backend.Trainer(backend.load(model, encoder), METHODS["sft"], train, settings, settings.iters, "")
+    source = RowSource(METHODS["sft"], train, settings)
+    trainer = backend.Trainer(backend.load(model, encoder), METHODS["sft"], source, settings, settings.iters, "")
     lora_weights.begin(name, trainer, settings.seed)
     losses: list[float] = []
 

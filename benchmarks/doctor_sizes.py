@@ -51,10 +51,10 @@ def main(config: SizesConfig) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 shape.write(Path(folder), how.bits)
                 free = machine.memory_bytes()[1]
-                real = mlx.footprint(Path(folder), METHODS["sft"], settings, rows, rows, free)
-            assert guess.held_mb == real.held_mb
+                real = mlx.estimate_memory(Path(folder), METHODS["sft"], settings, rows, rows, free)
+            assert guess.static_mb == real.static_mb
             layers = guess.layers_mb / real.layers_mb - 1
-            above = (guess.peak_mb - guess.held_mb) / (real.peak_mb - real.held_mb) - 1
+            above = (guess.peak_mb - guess.static_mb) / (real.peak_mb - real.static_mb) - 1
             print(
                 f"{size:<6}{kind:<16}{guess.peak_mb:>9.0f}{real.peak_mb:>9.0f}"
                 f"{guess.peak_mb / real.peak_mb - 1:>+8.1%}{above:>+12.1%}{layers:>+8.1%}",

@@ -30,11 +30,12 @@ def main(config: TurnConfig) -> None:
 def _ours(config: TurnConfig) -> dict[str, Any]:
     from finetune.backends import mlx
     from finetune.backends.mlx.runtime import mx
-    from finetune.methods import METHODS
+    from finetune.methods import METHODS, RowSource
 
     encoder, train, valid = examples(config.folder)
     model = mlx.load(config.folder / "model", encoder)
-    trainer = mlx.Trainer(model, METHODS["sft"], train, settings(config), config.steps, "")
+    source = RowSource(METHODS["sft"], train, settings(config))
+    trainer = mlx.Trainer(model, METHODS["sft"], source, settings(config), config.steps, "")
     weights = mx.get_active_memory()
     mx.reset_peak_memory()
     steps: list[Any] = []
@@ -161,11 +162,12 @@ def _validation_loss(config: TurnConfig, adapter: Path) -> float:
     """By our own function, from the adapters that mlx-lm saved."""
     from finetune.backends import mlx
     from finetune.backends.mlx import adapters
-    from finetune.methods import METHODS
+    from finetune.methods import METHODS, RowSource
 
     encoder, train, valid = examples(config.folder)
     model = mlx.load(config.folder / "model", encoder)
-    trainer = mlx.Trainer(model, METHODS["sft"], train, settings(config), 1, "")
+    source = RowSource(METHODS["sft"], train, settings(config))
+    trainer = mlx.Trainer(model, METHODS["sft"], source, settings(config), 1, "")
     adapters.put(model.network, adapters.read(adapter / files.ADAPTERS)[0])
     loss = trainer.validation_loss(valid)
     assert loss is not None  # nobody stops it

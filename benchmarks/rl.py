@@ -125,11 +125,8 @@ def _ours(config: RlConfig) -> Clock:
     )
     model = mlx.load(config.folder / "model", encoder)
     start = config.from_adapter / files.ADAPTERS if config.from_adapter else None
-    trainer = mlx.Trainer(
-        model, method, prompts, settings, config.steps, "", start and _without_base(start, config.folder)
-    )
     clock = Clock([time.perf_counter()], [], [], [])
-    trainer.source = RolloutSource(
+    source = RolloutSource(
         method,
         prompts,
         [row for _, row in rows],
@@ -137,10 +134,13 @@ def _ours(config: RlConfig) -> Clock:
         encoder,
         settings,
     )
+    trainer = mlx.Trainer(
+        model, method, source, settings, config.steps, "", start and _without_base(start, config.folder)
+    )
     for step in trainer.run(lambda: False):
         clock.ends.append(time.perf_counter())
-        clock.drawing.append(step.figures["rollout_seconds"])
-        clock.tokens.append(int(step.figures["sampled_tokens"]))
+        clock.drawing.append(step.metrics["rollout_seconds"])
+        clock.tokens.append(int(step.metrics["sampled_tokens"]))
         clock.answers.append(config.batch_size * config.group_size)
     return clock
 

@@ -42,11 +42,13 @@ def main(config: TrainingConfig) -> None:
     model = backend.load(given.folder.path, given.encoder)
     begun = config.from_adapter / ADAPTERS if config.from_adapter else None
     base = fingerprint(given.folder.path)
-    trainer = backend.Trainer(model, method, given.train, config, _ROLLOUTS, base, begun)
     rows = [row for _, row in given.rows["train"]]
     with open_judge(TASKS[given.dataset["type"]], config) as judge:
         source = RolloutSource(method, given.train, rows, judge, given.encoder, config)
-        gradients = np.stack([_gradient(trainer, source.turn(number, trainer, lambda: False)) for number in _numbers()])
+        trainer = backend.Trainer(model, method, source, config, _ROLLOUTS, base, begun)
+        gradients = np.stack(
+            [_gradient(trainer, source.next_step(number, trainer, lambda: False)) for number in _numbers()]
+        )
         shares = [_agreed(np.delete(gradients, left_out, axis=0)) for left_out in range(_ROLLOUTS)]
         error = np.std(shares) * np.sqrt(_ROLLOUTS - 1)  # jackknife (Tukey 1958)
         answers = config.batch_size * config.grad_accumulation * config.grpo_group_size
@@ -59,7 +61,7 @@ def main(config: TrainingConfig) -> None:
         start = _flat(trainer)
 
         def reward() -> float:
-            found = mean_reward(trainer, model, judge, given.rows["valid"], config, lambda: False, lambda note: None)
+            found = mean_reward(model, judge, given.rows["valid"], config, lambda: False, lambda note: None)
             assert found is not None
             return found[0]
 
@@ -81,9 +83,9 @@ def _agreed(gradients: Any) -> float:
     return float(products[~np.eye(len(products), dtype=bool)].mean() / products.diagonal().mean())
 
 
-def _gradient(trainer: Any, turn: Any) -> Any:
+def _gradient(trainer: Any, work: Any) -> Any:
     """Of what a step would minimise, over all adapters [parameters]."""
-    for part in turn.batches:
+    for part in work.batches:
         trainer._add(part)
     weight, sums = trainer.position.weight or 1.0, trainer._sum or _zeros(trainer)
     trainer._sum, trainer.position = {}, type(trainer.position)()

@@ -73,7 +73,7 @@ def _measured(config: MemoryConfig, length: int, batch: int, learned: int | None
 def _peak_mb(config: MemoryConfig, length: int, batch: int, learned: int, rows: int) -> float:
     from finetune.backends import mlx
     from finetune.backends.mlx.runtime import mx
-    from finetune.methods import METHODS
+    from finetune.methods import METHODS, RowSource
     from finetune.models.encoder import ChatEncoder, Example
     from finetune.models.find import find_model
 
@@ -85,7 +85,7 @@ def _peak_mb(config: MemoryConfig, length: int, batch: int, learned: int, rows: 
         for _ in range(rows)
     ]
     settings = TrainingConfig(batch_size=batch, grad_checkpoint=config.grad_checkpoint)
-    trainer: Any = mlx.Trainer(model, METHODS["sft"], examples, settings, 2, "")
+    trainer: Any = mlx.Trainer(model, METHODS["sft"], RowSource(METHODS["sft"], examples, settings), settings, 2, "")
     weights = mx.get_active_memory()
     mx.reset_peak_memory()
     assert all(step.finite for step in trainer.run(lambda: False))

@@ -48,12 +48,13 @@ class Turn:
 
 def _ours(name: str, config: TurnConfig) -> dict[str, Any]:
     from finetune.backends import load_backend
-    from finetune.methods import METHODS
+    from finetune.methods import METHODS, RowSource
 
     backend = load_backend(name)
     encoder, train, valid = examples(config.folder)
     model = backend.load(config.folder / "model", encoder)
-    trainer = backend.Trainer(model, METHODS["sft"], train, settings(config), config.steps, "")
+    source = RowSource(METHODS["sft"], train, settings(config))
+    trainer = backend.Trainer(model, METHODS["sft"], source, settings(config), config.steps, "")
     turn = Turn()
 
     def after(step: Any) -> bool:

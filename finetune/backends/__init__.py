@@ -9,8 +9,9 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
-from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
+from finetune.backends.interface import Backend
 from finetune.errors import UserError
 from finetune.settings.config import TrainingConfig
 from finetune.settings.fields import flag
@@ -28,12 +29,17 @@ _NEEDED = {"mlx": ("mlx", "mlx_lm"), "torch": ("torch", "transformers", "peft", 
 _REMEDY = {"mlx": "make setup", "torch": "make setup-torch"}
 
 
-def load_backend(name: str) -> ModuleType:
-    """The backend's package; ``__all__`` of ``mlx`` lists the functions that every backend has. UserError where it is not
-    installed, with the command that does it."""
+if TYPE_CHECKING:  # both packages fill the interface
+    from finetune.backends import mlx, torch
+
+    _FILLED: tuple[Backend, ...] = (mlx, torch)
+
+
+def load_backend(name: str) -> Backend:
+    """The backend's package. UserError if it is not installed, with the command that installs it."""
     if missing := _missing(name):
         raise UserError(f"--backend {name}: {', '.join(missing)} not installed (run: {_REMEDY[name]})")
-    return import_module(BACKENDS[name])
+    return cast(Backend, import_module(BACKENDS[name]))
 
 
 def _missing(name: str) -> list[str]:

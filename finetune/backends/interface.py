@@ -1,10 +1,29 @@
-"""What every backend reports while it trains, and the names that its choices go by."""
+"""What every backend offers: a model that answers, a trainer that takes steps, and what both report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
+from finetune.methods import Method
+from finetune.methods.base import BatchSource, Policy, Sample, Stop, never
 from finetune.models.encoder import ChatEncoder, Example, Message
+from finetune.records.run import renamed_metrics
+from finetune.settings.config import TrainingConfig
+
+__all__ = [
+    "AdapterFormat",
+    "Answer",
+    "Backend",
+    "MemoryEstimate",
+    "Model",
+    "Position",
+    "Sample",
+    "Step",
+    "Stop",
+    "Trainer",
+    "never",
+]
 
 OPTIMIZERS = {
     "adamw": "AdamW",
@@ -15,74 +34,267 @@ OPTIMIZERS = {
     "muon": "Muon",
 }
 
-
-MOST_COPIED_BYTES = 1e9  # of weights that are copied to draw answers faster
+MOST_COPIED_BYTES = 1e9  # of weights that are copied so that sampling is faster
 
 
 @dataclass(frozen=True)
 class AdapterFormat:
-    """How adapters lie in their folder, so that the other tools of a backend's world load them as they are."""
+    """How adapters lie in their folder, so that the other tools of a backend's world load them unchanged."""
 
     file: str
-    model_key: str  # of adapter_config.json: what they were trained on
+    model_key: str  # of adapter_config.json: the model that the adapters belong to
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step, counted from 1."""
+    """What one optimizer step did.
 
-    step: int
-    loss: float  # the method's; of sft the mean over the learned tokens of its rows
-    finite: bool  # of the loss and of the gradient's norm; where False the run ends, and nothing of the step is kept
+    ``loss`` is a mean: the summed loss of the step's batches over ``weight``. The unit of the weight is the method's: learned
+    tokens (sft, and GRPO's dapo), pairs (dpo, orpo) or completions (GRPO's grpo and dr_grpo). Losses of several steps are
+    averaged with their weights.
+    """
+
+    step: int  # counted from 1
+    loss: float
+    weight: float  # 0 if nothing in the step had a gradient
+    finite: bool  # the loss and the norm of the gradient; if False, the run ends and the step has changed nothing
     learning_rate: float
-    rows: list[int]  # indices of the training rows it took
+    rows: list[int]  # indices of the training rows in the step
     tokens: int  # processed, padding included
     learned: int  # tokens in the loss
     seconds: float
-    peak_memory_mb: float
-    figures: dict[str, float] = field(default_factory=dict)  # the method's own, such as the mean reward
+    peak_memory_mb: float  # 10^6 bytes
+    metrics: dict[str, float] = field(default_factory=dict)  # of the method, such as the mean reward
+
+    @classmethod
+    def read(cls, state: Mapping[str, Any]) -> "Step":
+        """A step from the JSON of a training state. States of older versions have other names and no weight."""
+        older = {"metrics": state.get("figures", {}), "weight": state["learned"]}
+        fields = {**older, **{name: value for name, value in state.items() if name != "figures"}}
+        return cls(**{**fields, "metrics": renamed_metrics(fields["metrics"])})
 
 
 @dataclass(frozen=True)
-class Footprint:
-    """What training takes: memory in 10^6 bytes, seconds of a typical optimizer step."""
+class MemoryEstimate:
+    """What training takes: memory in 10^6 bytes, and seconds of a typical optimizer step."""
 
     parameters: int
     trainable: int
     layers: int
     thinnest: int | None  # the smaller side of the smallest matrix with an adapter
-    measured_layers: tuple[int, ...]  # how many layers the steps were run on
+    measured_layers: tuple[int, ...]  # numbers of layers of the models that the steps were measured on
     weights_mb: float
     adapters_mb: float
     optimizer_mb: float
-    layers_mb: float  # what the layers keep for the way back, and their gradients; 0 where it was measured as a whole
-    others_mb: float  # the rest of a step: output head, loss, what is under way
+    layers_mb: float  # activations and gradients of the layers; 0 if the step was measured as a whole
+    head_and_loss_mb: float  # the rest of a step: output head, loss, temporary arrays
     seconds: float
 
     @property
-    def held_mb(self) -> float:
-        """Between two steps."""
+    def static_mb(self) -> float:
+        """Memory held between two steps: weights, adapters, optimizer state."""
         return self.weights_mb + self.adapters_mb + self.optimizer_mb
 
     @property
     def peak_mb(self) -> float:
-        return self.held_mb + self.layers_mb + self.others_mb
+        """The most memory that a step holds at once."""
+        return self.static_mb + self.layers_mb + self.head_and_loss_mb
 
 
 @dataclass(frozen=True)
 class Answer:
+    """A model's greedy answer to one conversation."""
+
     text: str
-    tokens: int
-    stopped: bool  # by itself, not by the limit on tokens
-    seconds: float  # from the reading of its prompt to its last token, beside others
+    tokens: int  # without the end-of-sequence token
+    stopped: bool  # finished with an end-of-sequence token; False if it was cut off at the token limit
+    seconds: float  # from the start of the prompt to the last token, while other answers were decoded too
 
 
 class Model(Protocol):
+    """A model in memory, with or without an adapter."""
+
     @property
-    def encoder(self) -> ChatEncoder: ...
+    def encoder(self) -> ChatEncoder:
+        """The tokenizer with its chat template."""
+
+    @property
+    def network(self) -> Any:
+        """The backend's own network, with its adapter attached, disabled or fused as this model says."""
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether there is an adapter that leaves the model unchanged (every LoRA B is 0)."""
+
+    @property
+    def batch_hint(self) -> int:
+        """How many answers to ask for in one call, so that the hardware is used and progress can be shown in between."""
+
+    def without_adapter(self) -> "Model":
+        """The base model on the same weights. It is no second copy: only one of the two can work at a time."""
+
+    def fused(self) -> "Model":
+        """The tuned model with the adapter added into a copy of the adapted weights."""
 
     def answers(
-        self, conversations: Sequence[Sequence[Message]], on_answer: Callable[[int, Answer], None], *, max_tokens: int
-    ) -> list[Answer]: ...
+        self,
+        conversations: Sequence[Sequence[Message]],
+        on_answer: Callable[[int, Answer], None] = lambda index, answer: None,
+        *,
+        max_tokens: int,
+        stops: bool = True,
+        stop: Stop = never,
+    ) -> list[Answer]:
+        """Greedy answers, many decoded at a time, in the order of the conversations; empty if ``stop`` interrupted them.
 
-    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None]) -> list[float]: ...
+        ``on_answer`` is called with the index of each answer when it is finished. With ``stops`` False every answer runs to
+        ``max_tokens``, for measurements. ValueError if the chat template refuses a conversation.
+        """
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: str,
+        stop: Stop = never,
+    ) -> list[Sample] | None:
+        """One sampled completion for each prompt (token ids), in their order; None if ``stop`` interrupted it.
+
+        Each completion depends on its prompt, ``seed`` and its index alone.
+        """
+
+    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None] = lambda count: None) -> list[float]:
+        """For each example the negative log-probability of its learned tokens, summed, in nats."""
+
+    def stream(self, prompt: Sequence[int], max_tokens: int, *, stops: bool = True) -> Iterator[int]:
+        """Greedy tokens after a prompt (token ids), one at a time, without the end-of-sequence token that ends them."""
+
+
+class Position(Protocol):
+    """How far a run is."""
+
+    @property
+    def step(self) -> int:
+        """Finished optimizer steps."""
+
+    @property
+    def batch(self) -> int:
+        """Finished batches of the step under way."""
+
+
+class Trainer(Policy, Protocol):
+    """A training run that can be saved and resumed; several processes each have one, and make the same calls."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+
+    @property
+    def position(self) -> Position:
+        """How far the run is."""
+
+    @property
+    def full_logits(self) -> bool:
+        """Whether the loss needs the logits of every token, because the output head is no plain matrix."""
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many numbers are trained."""
+
+    @property
+    def adapter_config(self) -> Mapping[str, object]:
+        """The content of adapter_config.json."""
+
+    def train(self, stop: Stop, on_step: Callable[[Step], bool]) -> None:
+        """Train up to the last step. ``on_step`` is called after each one and returns whether to continue.
+
+        Returns early, with everything ready to be saved, when ``stop`` returns True; and after a step whose loss or gradient
+        is not finite, which changes nothing.
+        """
+
+    def validation_loss(self, rows: Sequence[Example], stop: Stop = never) -> float | None:
+        """The method's loss over all rows, a mean by its weight; None if ``stop`` interrupted it."""
+
+    def logprobs(
+        self,
+        examples: Sequence[Example],
+        *,
+        at_start: bool = False,
+        on_batch: Callable[[int], None] = lambda count: None,
+    ) -> list[list[float]]:
+        """Log-probabilities of each example's learned tokens; ``at_start``: under the model as the run began."""
+
+    def save_adapters(self, path: Path) -> None:
+        """Write the adapters as safetensors, atomically, with their hash."""
+
+    def save(self, folder: Path) -> Mapping[str, object]:
+        """Write what ``restore`` needs into the folder; returns the position as JSON, for the caller to keep."""
+
+    def restore(self, folder: Path, position: Mapping[str, Any]) -> None:
+        """Resume from what ``save`` wrote; UserError (exit 3) if a file is damaged."""
+
+
+class Backend(Protocol):
+    """A package that loads and trains models. ``load_backend`` returns one by its name."""
+
+    @property
+    def FORMAT(self) -> AdapterFormat:
+        """How this backend's adapters are saved."""
+
+    def describe(self) -> str:
+        """One line: library, version, device and precision."""
+
+    def is_leader(self) -> bool:
+        """Whether this process is the one, of several, that writes files and prints."""
+
+    def load(self, folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: str | None = None) -> Model:
+        """The model of ``folder``, with the adapter of the folder ``adapter`` attached. UserError if it cannot be loaded,
+        exit 3 if the adapter does not fit.
+
+        ``base`` is the fingerprint of the model's weights; an adapter that records another one is refused.
+        """
+
+    def Trainer(
+        self,
+        model: Model,
+        method: Method,
+        source: BatchSource,
+        config: TrainingConfig,
+        steps: int,
+        base: str,
+        start: Path | None = None,
+    ) -> Trainer:
+        """Make the layers that ``config`` names trainable, for ``steps`` optimizer steps over what ``source`` gives.
+
+        ``base``: fingerprint of the model's weights, saved with the adapters. ``start``: a file of adapters to begin with.
+        UserError if the model has no such layers, exit 3 if ``start`` does not fit.
+        """
+
+    def estimate_memory(
+        self,
+        folder: Path,
+        method: Method,
+        config: TrainingConfig,
+        typical: Sequence[Example],
+        largest: Sequence[Example],
+        available: float,
+        *,
+        whole: bool = False,
+    ) -> MemoryEstimate:
+        """Memory of a step on the ``largest`` batch and time of one on the ``typical`` batch, measured on a few layers of the
+        model; ``whole``: on all of them. ``available``: bytes of memory that may be used. UserError if the model cannot be
+        trained so, or if not even a few layers fit."""
+
+    def static_mb(self, folder: Path, config: TrainingConfig) -> float:
+        """Memory held between two steps, in 10^6 bytes. Loads no weights."""
+
+    def memory_mb(self) -> dict[str, float]:
+        """``active`` (held now), ``peak`` (the most since the last reset) and ``cache`` (kept for reuse), in 10^6 bytes."""
+
+    def peak_memory_mb(self) -> float:
+        """The most memory held at once since the last reset, in 10^6 bytes."""
+
+    def reset_peak_memory(self) -> None:
+        """Forget the peak, and free what is kept for reuse."""

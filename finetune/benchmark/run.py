@@ -13,7 +13,7 @@ from finetune.benchmark.speed import TOKENS, alternate, latencies, lengths, perc
 from finetune.errors import UserError
 from finetune.evaluation import scorecard
 from finetune.evaluation.tuned_run import TunedRun
-from finetune.methods import METHODS
+from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder
 from finetune.records import files, machine
 from finetune.records.files import Row
@@ -94,12 +94,13 @@ def _training_step(run: TunedRun, rows: Sequence[Row]) -> Callable[[], float]:
         METHODS["sft"],
     )  # whatever the run's: the rows to compare on are whole
     count = config.batch_size * config.grad_accumulation
-    trainer = backend.Trainer(run.load(tuned=False), method, examples[:count], config, 1, "")
+    source = RowSource(method, examples[:count], config)
+    trainer = backend.Trainer(run.load(tuned=False), method, source, config, 1, "")
     trainer.train(lambda: False, lambda step: True)
 
     def estimate() -> float:
         batch, free = examples[: config.batch_size], machine.memory_bytes()[1]
-        found = backend.footprint(run.model_path, method, config, batch, batch, free)
+        found = backend.estimate_memory(run.model_path, method, config, batch, batch, free)
         return float(found.peak_mb)
 
     return estimate

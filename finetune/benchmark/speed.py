@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
+from finetune.backends.interface import Backend, Model
 from finetune.models.encoder import Message
 
 TOKENS = (
@@ -19,7 +19,7 @@ Conversations = Sequence[Sequence[Message]]
 Values = dict[str, list[float]]  # measure -> one value a repeat
 
 
-def measure(model: Any, conversations: Conversations) -> dict[str, float]:
+def measure(model: Model, conversations: Conversations) -> dict[str, float]:
     """One repeat: the first conversation alone, then as many together as ``BATCHES`` says, some twice where there are fewer."""
     prompt = model.encoder.prompt(conversations[0])
     started = time.perf_counter()
@@ -43,7 +43,7 @@ def measure(model: Any, conversations: Conversations) -> dict[str, float]:
 
 
 def alternate(
-    models: Mapping[str, Any], conversations: Conversations, runs: int, on_run: Callable[[], None]
+    models: Mapping[str, Model], conversations: Conversations, runs: int, on_run: Callable[[], None]
 ) -> dict[str, Values]:
     """``runs`` repeats of each model in turn, so that a drift of the machine meets all alike; a warm-up is not counted."""
     measured: dict[str, Values] = {name: {} for name in models}
@@ -57,7 +57,7 @@ def alternate(
 
 
 def latencies(
-    models: Mapping[str, Any], conversations: Conversations, max_tokens: int, on_run: Callable[[], None]
+    models: Mapping[str, Model], conversations: Conversations, max_tokens: int, on_run: Callable[[], None]
 ) -> dict[str, list[float]]:
     """Milliseconds of a whole answer to each conversation, one after the other, the models in turn."""
     found: dict[str, list[float]] = {name: [] for name in models}
@@ -72,7 +72,7 @@ def latencies(
 
 
 def lengths(
-    model: Any, backend: Any, tokens: Sequence[int], sizes: Sequence[int], on_run: Callable[[], None]
+    model: Model, backend: Backend, tokens: Sequence[int], sizes: Sequence[int], on_run: Callable[[], None]
 ) -> list[dict[str, float]]:
     """First-token time and memory above the weights at prompts of each size, made of ``tokens`` over and over.
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from finetune.backends.interface import Model
 from finetune.errors import UserError
 from finetune.evaluation.tuned_run import TunedRun, open_run
-from finetune.methods.base import Drawn
+from finetune.methods.base import Sample
 from finetune.methods.pairs import REJECTED
 from finetune.models.encoder import Example
 from finetune.records import files
@@ -65,15 +66,14 @@ def make(config: DatasetConfig) -> None:
 
 
 def _answered(
-    config: DatasetConfig, run: TunedRun, model: Any, rows: Sequence[Row], path: Path
+    config: DatasetConfig, run: TunedRun, model: Model, rows: Sequence[Row], path: Path
 ) -> Iterator[tuple[Row, Group]]:
     """Each row of ``path`` with a group of the model's answers to it, some rows at a time."""
 
-    def sample(prompts: Sequence[Sequence[int]], seed: str, stop: Callable[[], bool]) -> list[Drawn] | None:
-        options = {"max_tokens": config.max_tokens, "temperature": config.temperature}
-        return list(model.sample(prompts, seed=seed, stop=stop, **options))
+    def sample(prompts: Sequence[Sequence[int]], seed: str, stop: Callable[[], bool]) -> list[Sample] | None:
+        return model.sample(prompts, max_tokens=config.max_tokens, temperature=config.temperature, seed=seed, stop=stop)
 
-    together = max(1, model.together // config.answers)
+    together = max(1, model.batch_hint // config.answers)
     with weighted_judge(run.task, RewardWeights()) as judge:
         for at in range(0, len(rows), together):
             prompts = []

@@ -3,10 +3,10 @@
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from finetune.backends import load_backend
+from finetune.backends.interface import Backend, Model
 from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder
 from finetune.models.fingerprint import fingerprint
@@ -23,7 +23,7 @@ class TunedRun:
 
     adapter_path: Path
     record: dict[str, Any]
-    backend: ModuleType
+    backend: Backend
     encoder: ChatEncoder
     task: Task
 
@@ -35,7 +35,7 @@ class TunedRun:
     def data_dir(self) -> Path:
         return Path(self.record["data"]["folder"])
 
-    def load(self, tuned: bool = True) -> Any:
+    def load(self, tuned: bool = True) -> Model:
         """The tuned model, which can also answer without its adapter; or the base model alone."""
         adapter = self.adapter_path if tuned else None
         return self.backend.load(self.model_path, self.encoder, adapter, fingerprint(self.model_path))

@@ -1,7 +1,7 @@
 """What a method is, and where the steps of a run come from."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,8 +11,9 @@ from finetune.settings.config import TrainingConfig
 
 _BATCHES_PER_BUCKET = 16  # rows of this many batches are sorted by length together: little padding, still well mixed
 
-Figures = dict[str, tuple[Any, float]]  # of each figure a sum, an array of the backend, and what it is divided by
-Loss = tuple[Any, float, Figures]
+Stop = Callable[[], bool]  # whether somebody asked to stop
+Metrics = dict[str, tuple[Any, float]]  # of each metric a sum, an array of the backend, and what it is divided by
+Loss = tuple[Any, float, Metrics]
 
 
 @dataclass(frozen=True)
@@ -111,66 +112,76 @@ def plan(
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What one optimizer step computes, and what was seen while it was made."""
+class StepBatches:
+    """What one optimizer step computes."""
 
     rows: list[int]  # indices of the training rows
-    batches: list[list[Example]]
-    figures: dict[str, float] = field(default_factory=dict)
+    batches: list[list[Example]]  # none if nothing in the step can be learned from
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """An answer drawn from a model."""
+class Sample:
+    """A completion sampled from a model."""
 
-    tokens: list[int]  # with the one that ends it
-    logprobs: list[float]  # of each token, at the temperature it was drawn at
-    stopped: bool  # by itself, not by the limit
+    tokens: list[int]  # with the end-of-sequence token
+    logprobs: list[float]  # of each token, at the sampling temperature
+    stopped: bool  # finished with an end-of-sequence token; False if it was cut off at the token limit
+
+
+def never() -> bool:
+    """The ``stop`` of work that nobody interrupts."""
+    return False
 
 
 class Policy(Protocol):
     """The model under training, as a source of steps may use it."""
 
-    def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Callable[[], bool]) -> list[Drawn] | None:
-        """To each prompt an answer drawn from the model; None where ``stop`` came."""
+    def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Stop) -> list[Sample] | None:
+        """One completion for each prompt (token ids), sampled with the settings of the run; None if ``stop`` interrupted it."""
 
-    def logprobs(self, examples: Sequence[Example], at_start: bool = False) -> list[list[float]]:
-        """Of each example's learned tokens; ``at_start``: under the model as the run began."""
+    def logprobs(self, examples: Sequence[Example], *, at_start: bool = False) -> list[list[float]]:
+        """Log-probabilities of each example's learned tokens; ``at_start``: under the model as the run began."""
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """Where a run's steps come from."""
 
-    def turn(self, step: int, policy: Policy, stop: Callable[[], bool]) -> Turn | None:
-        """What step ``step``, counted from 0, computes; None where ``stop`` came first."""
+    @property
+    def rows(self) -> Sequence[Example]:
+        """The training rows; ``StepBatches.rows`` are indices into them."""
 
-    def state(self) -> dict[str, Any]:
-        """What ``restore`` needs to give the same turns again, to be kept as JSON."""
+    def next_step(self, step: int, policy: Policy, stop: Stop) -> StepBatches | None:
+        """The batches of step ``step``, counted from 0; None if ``stop`` interrupted it."""
 
-    def restore(self, state: dict[str, Any]) -> None: ...
+    def state(self) -> dict[str, object]:
+        """What ``restore`` needs to give the same steps again, to be kept as JSON."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Resume from what ``state`` returned."""
 
 
 class RowSource:
     """Steps over rows that are there from the beginning."""
 
     def __init__(self, method: Method, examples: Sequence[Example], config: TrainingConfig):
-        self._method, self._examples, self._config = method, examples, config
+        self._method, self.rows, self._config = method, examples, config
         self._steps: Iterator[list[list[int]]] = iter(())
         self._next = -1
 
-    def turn(self, step: int, policy: Policy, stop: Callable[[], bool]) -> Turn | None:
+    def next_step(self, step: int, policy: Policy, stop: Stop) -> StepBatches | None:
         if step != self._next:
             config = self._config
             rows = config.batch_size, config.grad_accumulation, config.seed
-            self._steps, self._next = plan(self._method, self._examples, *rows, first=step), step
+            self._steps, self._next = plan(self._method, self.rows, *rows, first=step), step
         batches = next(self._steps)
         self._next += 1
         width = self._method.width
         rows_taken = [index // width for batch in batches for index in batch[::width]]
-        return Turn(rows_taken, [[self._examples[index] for index in batch] for batch in batches])
+        return StepBatches(rows_taken, [[self.rows[index] for index in batch] for batch in batches])
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         return {}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        pass
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing is kept: which rows a step takes depends on its number alone."""

@@ -43,12 +43,12 @@ def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingCo
         losses = (margin - 1 / (2 * beta)) ** 2
     losses = losses - config.dpo_sft_weight * chosen / tokens_chosen
     count = len(examples) / 2
-    figures = {
+    metrics = {
         "margin": ((beta * margin).sum(), count),
         "preferred": ((margin > 0).sum(), count),
         "chosen_moved": (moved_chosen.sum(), count),
     }
-    return losses.sum(), count, figures
+    return losses.sum(), count, metrics
 
 
 def rehearse(examples: Sequence[Example], config: TrainingConfig) -> list[Example]:

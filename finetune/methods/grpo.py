@@ -63,16 +63,16 @@ def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingCo
     clipped = xp.clip(ratio, 1 - config.grpo_clip, 1 + high)
     losses = -xp.minimum(ratio * advantage, clipped * advantage)
     tokens = float(sum(spread))
-    figures = {"clipped": ((clipped * advantage < ratio * advantage).sum(), tokens)}
+    metrics = {"clip_fraction": ((clipped * advantage < ratio * advantage).sum(), tokens)}
     if REFERENCE in examples[0].terms:
         ahead = listed(REFERENCE) - logprobs
         divergence = xp.exp(ahead) - ahead - 1
         losses = losses + config.grpo_kl * divergence
-        figures["kl"] = (divergence.sum(), tokens)
+        metrics["kl"] = (divergence.sum(), tokens)
     if config.grpo_loss == "dapo":
-        return losses.sum(), tokens, figures
+        return losses.sum(), tokens, metrics
     weights = [1.0 / (count if config.grpo_loss == "grpo" else config.grpo_max_tokens) for count in spread]
-    return (losses * each(weights)).sum(), float(len(examples)), figures
+    return (losses * each(weights)).sum(), float(len(examples)), metrics
 
 
 def _constant(xp: Any, array: Any) -> Any:

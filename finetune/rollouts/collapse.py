@@ -5,9 +5,11 @@ finds what the reward likes and nobody wants, most often answers that no longer 
 of the run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+
+from finetune.records.run import renamed_metrics
 
 _FEW = 5  # rollouts that are taken together
 _ENTROPY_GONE = 0.02  # of what it was
@@ -18,15 +20,20 @@ _MUCH_SHORTER = 0.2  # of the length at the beginning
 
 @dataclass
 class CollapseWatch:
-    """Takes the figures of each rollout."""
+    """Takes the metrics of each rollout."""
 
     first: list[dict[str, float]] = field(default_factory=list)
     last: list[dict[str, float]] = field(default_factory=list)
 
-    def take(self, figures: Mapping[str, float]) -> None:
-        if "entropy" not in figures:
+    @classmethod
+    def read(cls, state: Mapping[str, Sequence[Mapping[str, float]]]) -> "CollapseWatch":
+        """From the JSON of a training state, also of an older version."""
+        return cls(**{name: [renamed_metrics(seen) for seen in kept] for name, kept in state.items()})
+
+    def take(self, metrics: Mapping[str, float]) -> None:
+        if "entropy" not in metrics:
             return
-        kept = {name: figures[name] for name in ("entropy", "length", "cut")}
+        kept = {name: metrics[name] for name in ("entropy", "completion_length", "clipped_ratio")}
         if len(self.first) < _FEW:
             self.first.append(kept)
         self.last = [*self.last, kept][-_FEW:]
@@ -39,7 +46,7 @@ class CollapseWatch:
         """Whether what the model now is should not be kept as its best, whatever its reward."""
         if not self.last:
             return False
-        before, now = self._mean("cut")
+        before, now = self._mean("clipped_ratio")
         return now > before + _CUT_OFTEN or self.problem is not None
 
     @property
@@ -47,10 +54,10 @@ class CollapseWatch:
         """Why the run should end; None while it may go on."""
         if len(self.last) < _FEW:
             return None
-        before, now = self._mean("cut")
+        before, now = self._mean("clipped_ratio")
         if now > before + _CUT_TOO_OFTEN:
             return f"the answers no longer end: {now:.0%} are cut off, {before:.0%} at the beginning"
-        before, now = self._mean("length")
+        before, now = self._mean("completion_length")
         if now < _MUCH_SHORTER * before:
             return f"the answers have shrunk to {now:.1f} tokens, from {before:.1f}"
         before, now = self._mean("entropy")

@@ -2,16 +2,17 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
 from finetune.methods import Method, plan
-from finetune.methods.base import Drawn, Policy, Turn
+from finetune.methods.base import Policy, Sample, StepBatches
 from finetune.methods.grpo import ADVANTAGE, OLD, REFERENCE, advantages
 from finetune.models.encoder import ChatEncoder, Example
 from finetune.records.files import Row
+from finetune.records.run import renamed_metrics
 from finetune.rollouts.rewards import Judge, Reward
 from finetune.settings.config import TrainingConfig
 
@@ -24,7 +25,7 @@ class Group:
     """The answers to one prompt."""
 
     row: int  # index of the training row
-    answers: list[Drawn]
+    answers: list[Sample]
     texts: list[str]
     rewards: list[Reward]
 
@@ -39,11 +40,11 @@ class Group:
         return self.totals is not None and any(advantages(self.totals, scale=False))
 
 
-Sample = Callable[[Sequence[Sequence[int]], str, Callable[[], bool]], list[Drawn] | None]
+Sampler = Callable[[Sequence[Sequence[int]], str, Callable[[], bool]], list[Sample] | None]
 
 
 def draw(
-    sample: Sample,
+    sample: Sampler,
     encoder: ChatEncoder,
     judge: Judge,
     prompts: Sequence[tuple[int, Example, Row]],
@@ -70,15 +71,15 @@ def draw(
     return groups, {"rollout_seconds": drawn - started, "reward_seconds": time.perf_counter() - drawn}
 
 
-def figures(groups: Sequence[Group]) -> dict[str, float]:
+def metrics(groups: Sequence[Group]) -> dict[str, float]:
     """What is watched: means over all answers that can be judged, and over their tokens."""
     judged = [group for group in groups if group.totals is not None]
     answers = [answer for group in groups for answer in group.answers]
     tokens = sum(len(answer.tokens) for answer in answers)
     found = {
-        "signal": sum(group.has_signal for group in groups) / len(groups),
-        "length": tokens / len(answers),
-        "cut": sum(not answer.stopped for answer in answers) / len(answers),
+        "frac_reward_zero_std": sum(not group.has_signal for group in groups) / len(groups),
+        "completion_length": tokens / len(answers),
+        "clipped_ratio": sum(not answer.stopped for answer in answers) / len(answers),
         # of what is sampled, the mean of -log p is an estimate of the entropy without bias
         "entropy": -sum(map(sum, (answer.logprobs for answer in answers))) / tokens,
         "sampled_tokens": float(tokens),
@@ -103,14 +104,14 @@ class RolloutSource:
         encoder: ChatEncoder,
         config: TrainingConfig,
     ):
-        self._method, self._prompts, self._rows, self._config = method, prompts, rows, config
+        self._method, self.rows, self._rows, self._config = method, prompts, rows, config
         self._judge, self._encoder = judge, encoder
         self._number = -1  # of the rollout in hand
         self._taken: list[int] = []
-        self._seen: dict[str, float] = {}  # its figures
+        self._seen: dict[str, float] = {}  # its metrics
         self._examples: list[Example] = []  # with signal, group by group
 
-    def turn(self, step: int, policy: Policy, stop: Callable[[], bool]) -> Turn | None:
+    def next_step(self, step: int, policy: Policy, stop: Callable[[], bool]) -> StepBatches | None:
         number, update = divmod(step, self._config.grpo_updates)
         if number != self._number:
             found = self._roll(number, policy, stop)
@@ -118,20 +119,20 @@ class RolloutSource:
                 return None
             self._number, self._seen = number, found
         batches = list(packed(self._examples, self._config.grpo_group_size))
-        return Turn(self._taken, batches, {} if update else self._seen)
+        return StepBatches(self._taken, batches, {} if update else self._seen)
 
     def _roll(self, number: int, policy: Policy, stop: Callable[[], bool]) -> dict[str, float] | None:
         config = self._config
         rows = config.batch_size, config.grad_accumulation, config.seed
-        taken = [index for batch in next(plan(self._method, self._prompts, *rows, first=number)) for index in batch]
-        prompts = [(index, self._prompts[index], self._rows[index]) for index in taken]
+        taken = [index for batch in next(plan(self._method, self.rows, *rows, first=number)) for index in batch]
+        prompts = [(index, self.rows[index], self._rows[index]) for index in taken]
         seed = f"{config.seed} rollout {number}"
         drawn = draw(policy.sample, self._encoder, self._judge, prompts, config.grpo_group_size, seed, stop)
         if drawn is None:
             return None
         groups, seconds = drawn
         examples = [example for group in groups for example in self._learnable(group)]
-        seen = figures(groups) | seconds
+        seen = metrics(groups) | seconds
         if config.grpo_kl or number % _KL_EVERY == 0:
             everything = examples if config.grpo_kl else [example for group in groups for example in self._all(group)]
             references = policy.logprobs(everything, at_start=True)
@@ -161,7 +162,7 @@ class RolloutSource:
         return made
 
     def _all(self, group: Group) -> list[Example]:
-        prompt = self._prompts[group.row].tokens
+        prompt = self.rows[group.row].tokens
         return [
             Example(
                 prompt + answer.tokens,
@@ -171,12 +172,13 @@ class RolloutSource:
             for answer in group.answers
         ]
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         examples = [asdict(one) for one in self._examples]
         return {"number": self._number, "taken": self._taken, "seen": self._seen, "examples": examples}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self._number, self._taken, self._seen = state["number"], state["taken"], state["seen"]
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._number, self._taken = state["number"], state["taken"]
+        self._seen = renamed_metrics(state["seen"])
         self._examples = [Example(**one) for one in state["examples"]]
 
 

@@ -9,7 +9,7 @@ from statistics import fmean
 from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder, Example
 from finetune.records.files import Row
-from finetune.rollouts.groups import Group, Sample, draw
+from finetune.rollouts.groups import Group, Sampler, draw
 from finetune.rollouts.rewards import Judge
 from finetune.settings.config import TrainingConfig
 
@@ -18,7 +18,7 @@ _SHOWN = 3  # answers of the group that is shown
 
 
 def probe(
-    sample: Sample,
+    sample: Sampler,
     encoder: ChatEncoder,
     prompts: Sequence[tuple[int, Example, Row]],
     judge: Judge,

@@ -4,10 +4,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from types import ModuleType
 
-from finetune.backends.interface import Footprint
-from finetune.methods import Method, epoch_steps, plan, total_steps
+from finetune.backends.interface import Backend, MemoryEstimate
+from finetune.methods import Method, RowSource, epoch_steps, plan, total_steps
 from finetune.models.encoder import Example
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files, machine
@@ -66,7 +65,7 @@ class Plan:
     config: TrainingConfig
     model: str
     work: Work
-    footprint: Footprint
+    memory: MemoryEstimate
     total_mb: float  # memory that this process may have; infinite where the system does not say
     available_mb: float
     remedy: Remedy | None
@@ -74,7 +73,7 @@ class Plan:
 
     @property
     def needed_mb(self) -> float:
-        return needed_mb(self.footprint)
+        return needed_mb(self.memory)
 
     @property
     def fits(self) -> bool:
@@ -103,12 +102,12 @@ class Plan:
             config = self.config
             answers = config.batch_size * config.grad_accumulation * config.grpo_group_size
             drawn = answers * self.learnable.seconds_an_answer / config.grpo_updates
-            return drawn + self.footprint.seconds * self.work.batches_per_step
+            return drawn + self.memory.seconds * self.work.batches_per_step
         tokens = _computed(self.work.typical) * self.config.grad_accumulation
-        return self.footprint.seconds * self.work.tokens_per_step / tokens
+        return self.memory.seconds * self.work.tokens_per_step / tokens
 
 
-def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | None:
+def make(config: TrainingConfig, method: Method, backend: Backend) -> Plan | None:
     """Find out without training; None where there are no rows yet. UserError for whatever else would stop the run."""
     if not (config.data_dir / files.DATASET_RECORD).exists():
         say(
@@ -123,23 +122,23 @@ def make(config: TrainingConfig, method: Method, backend: ModuleType) -> Plan | 
     conflicts.check_validation(config, work.valid_rows)
     if not config.probe:
         say("Measuring a step on some layers of the model ...")
-    total, available = _memory()  # before anything is in it
-    footprint = backend.footprint(
+    total, available = _machine_memory()  # before anything is in it
+    memory = backend.estimate_memory(
         given.folder.path, method, config, work.typical, work.largest, available, whole=config.probe
     )
-    result = Plan(config, given.folder.name, work, footprint, total / 1e6, available / 1e6, None)
+    result = Plan(config, given.folder.name, work, memory, total / 1e6, available / 1e6, None)
     if result.fits:
         return result
 
     def measure(changed: TrainingConfig) -> float:
         other = describe(changed, method, given)
-        found = backend.footprint(given.folder.path, method, changed, other.typical, other.largest, available)
+        found = backend.estimate_memory(given.folder.path, method, changed, other.typical, other.largest, available)
         return needed_mb(found)
 
-    return replace(result, remedy=_remedy(config, given, footprint, result.available_mb, measure))
+    return replace(result, remedy=_remedy(config, given, memory, result.available_mb, measure))
 
 
-def _memory() -> tuple[float, float]:
+def _machine_memory() -> tuple[float, float]:
     try:
         total, available = machine.memory_bytes()
     except OSError:
@@ -147,16 +146,17 @@ def _memory() -> tuple[float, float]:
     return float(total), float(available)
 
 
-def _of_rollouts(config: TrainingConfig, method: Method, backend: ModuleType, given: Inputs) -> Plan:
+def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given: Inputs) -> Plan:
     """What a few groups of answers say, and a step on as many of the longest answers as are computed at once."""
     steps = total_steps(config, len(given.train))
     conflicts.check_warmup(config, steps)
     conflicts.check_validation(config, len(given.valid))
-    total, available = _memory()
+    total, available = _machine_memory()
     with open_judge(TASKS[given.dataset["type"]], config) as judge:
         model = backend.load(given.folder.path, given.encoder)
         begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
-        trainer = backend.Trainer(model, method, given.train, config, 1, fingerprint(given.folder.path), begun)
+        source = RowSource(method, given.train, config)
+        trainer = backend.Trainer(model, method, source, config, 1, fingerprint(given.folder.path), begun)
         found = probe.probe(trainer.sample, given.encoder, given.prompts, judge, config, lambda: False)
         assert found is not None
         del model, trainer
@@ -174,7 +174,7 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: ModuleType, gi
     answers = config.batch_size * config.grad_accumulation * size
     say("Measuring a step on some layers of the model ...")
     one = replace(config, grad_accumulation=1)
-    footprint = backend.footprint(given.folder.path, method, one, typical, largest, available, whole=config.probe)
+    memory = backend.estimate_memory(given.folder.path, method, one, typical, largest, available, whole=config.probe)
     work = Work(
         rows=len(given.train),
         left_out=given.left_out,
@@ -190,7 +190,7 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: ModuleType, gi
         largest=largest,
         batches_per_step=found.signal * answers / len(typical),
     )
-    return Plan(config, given.folder.name, work, footprint, total / 1e6, available / 1e6, None, found)
+    return Plan(config, given.folder.name, work, memory, total / 1e6, available / 1e6, None, found)
 
 
 def describe(config: TrainingConfig, method: Method, given: Inputs) -> Work:
@@ -230,25 +230,25 @@ def _computed(batch: Sequence[Example]) -> int:
     return len(batch) * (max(len(example.tokens) for example in batch) - 1)
 
 
-def needed_mb(footprint: Footprint) -> float:
-    """With Python, and some room because the footprint is an estimate."""
-    return _SPARE * footprint.peak_mb + _PROCESS_MB
+def needed_mb(memory: MemoryEstimate) -> float:
+    """With Python, and some room because it is an estimate."""
+    return _SPARE * memory.peak_mb + _PROCESS_MB
 
 
 def _remedy(
     config: TrainingConfig,
     given: Inputs,
-    footprint: Footprint,
+    memory: MemoryEstimate,
     available: float,
     measure: Callable[[TrainingConfig], float],
 ) -> Remedy | None:
     """The first of the changes, from the smallest on, with which the run fits; None where none is enough."""
-    if _SPARE * footprint.held_mb + _PROCESS_MB < available:
+    if _SPARE * memory.static_mb + _PROCESS_MB < available:
         for change, changed in _changes(config, given):
             if (needed := measure(changed)) <= available:
                 return Remedy(change, needed)
-    share = _QUANTISED_BITS * footprint.parameters / 8e6 / footprint.weights_mb
-    needed = needed_mb(replace(footprint, weights_mb=share * footprint.weights_mb))
+    share = _QUANTISED_BITS * memory.parameters / 8e6 / memory.weights_mb
+    needed = needed_mb(replace(memory, weights_mb=share * memory.weights_mb))
     if share < 1 and needed <= available:
         return Remedy(
             f"--model with the same model in 4 bits (weights: {share:.0%}; on a CPU many times slower)", needed

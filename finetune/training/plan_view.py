@@ -27,7 +27,7 @@ def show(plan: Plan) -> None:
     ):
         for number, line in enumerate(lines):
             console.print(_wrapped(title if number == 0 else "", line, console.width))
-    for note in advice.notes(plan.config, work.rows, work.epochs, plan.footprint.thinnest):
+    for note in advice.notes(plan.config, work.rows, work.epochs, plan.memory.thinnest):
         console.print(_wrapped("Note", note, console.width), style="yellow")
 
 
@@ -66,7 +66,7 @@ def _steps(plan: Plan) -> str:
 
 
 def _model(plan: Plan) -> str:
-    found = plan.footprint
+    found = plan.memory
     return (
         f"{plan.model}: {_count(found.parameters)} parameters in {found.layers} layers;"
         f" {_count(found.trainable)} ({found.trainable / found.parameters:.1%}) are trained"
@@ -74,16 +74,16 @@ def _model(plan: Plan) -> str:
 
 
 def _memory(plan: Plan, bar: str) -> list[str]:
-    found = plan.footprint
+    found = plan.memory
     parts = {
         "weights": found.weights_mb,
         "adapters": found.adapters_mb,
         "optimizer": found.optimizer_mb,
         f"step, in {found.layers} layers": found.layers_mb,
-        "step, head and loss": found.others_mb,
+        "step, head and loss": found.head_and_loss_mb,
     }
     if not found.layers_mb:
-        parts = dict(list(parts.items())[:3]) | {"step": found.others_mb}
+        parts = dict(list(parts.items())[:3]) | {"step": found.head_and_loss_mb}
     parts["spare and Python"] = plan.needed_mb - found.peak_mb
     how = "measured" if not found.layers_mb else f"from {found.measured_layers[-1]} of {found.layers} layers"
     verdict = "it fits" if plan.fits else "it does NOT fit"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from finetune.backends.interface import Step
+from finetune.backends.interface import Step, Trainer
 from finetune.errors import UserError
 from finetune.evaluation.verdict import Difference, paired_bootstrap
 from finetune.records import files
@@ -32,7 +32,7 @@ class RunProgress:
     def __init__(
         self,
         config: TrainingConfig,
-        trainer: Any,
+        trainer: Trainer,
         adapter_file: str,
         watcher: Watcher,
         measure: Measure | None,
@@ -80,10 +80,10 @@ class RunProgress:
             raise UserError(f"{where}: the loss is not finite at step {step.step} ({remedy}{kept})", exit_code=5)
         self.seconds += step.seconds
         for name in ("rollout", "reward"):
-            self.shares[name] = self.shares.get(name, 0.0) + step.figures.get(f"{name}_seconds", 0.0)
+            self.shares[name] = self.shares.get(name, 0.0) + step.metrics.get(f"{name}_seconds", 0.0)
         bar.advance(note=_note(step))
         self._unreported.append(step)
-        self._collapse.take(step.figures)
+        self._collapse.take(step.metrics)
         if step.step % self.config.steps_per_report == 0:
             self._append(_report(self._unreported) | {"seconds": self.seconds})
             self._unreported = []
@@ -177,9 +177,9 @@ class RunProgress:
         self.best, self.shares = progress["best"], progress["shares"]
         self._values = progress.get("values", self._values)
         self.validations = progress.get("validations", 0)
-        self._collapse = CollapseWatch(**progress["collapse"])
+        self._collapse = CollapseWatch.read(progress["collapse"])
         self._validated, self._since_best = progress["validated"], progress["since_best"]
-        self._unreported = [Step(**step) for step in progress["unreported"]]
+        self._unreported = [Step.read(step) for step in progress["unreported"]]
         at = self._trainer.position
         self._saved = (at.step, at.batch, self._validated)
         if not self.leader:
@@ -229,9 +229,12 @@ class RunProgress:
 
 def _note(step: Step) -> str:
     """A step in a few words, for the bar."""
-    if "reward" in step.figures:
-        seen = step.figures
-        return f"reward {seen['reward']:.3f}, {seen['length']:.0f} tokens an answer, signal {seen['signal']:.0%}"
+    if "reward" in step.metrics:
+        seen = step.metrics
+        flat = seen["frac_reward_zero_std"]
+        return (
+            f"reward {seen['reward']:.3f}, {seen['completion_length']:.0f} tokens, {flat:.0%} of groups without signal"
+        )
     rate = step.tokens / step.seconds
     return f"loss {step.loss:.3f}, {rate:.0f} tokens/s, {step.peak_memory_mb / 1e3:.1f} GB"
 
@@ -240,8 +243,8 @@ def _report(steps: Sequence[Step]) -> dict[str, Any]:
     """The line of metrics.jsonl for the steps since the last one."""
     seconds = sum(step.seconds for step in steps)
     learned = sum(step.learned for step in steps)
-    names = {name: None for step in steps for name in step.figures}
-    figures = {name: [step.figures[name] for step in steps if name in step.figures] for name in names}
+    names = {name: None for step in steps for name in step.metrics}
+    metrics = {name: [step.metrics[name] for step in steps if name in step.metrics] for name in names}
     return {
         "step": steps[-1].step,
         "loss": sum(step.loss * step.learned for step in steps) / learned if learned else 0.0,
@@ -249,5 +252,5 @@ def _report(steps: Sequence[Step]) -> dict[str, Any]:
         "tokens_per_second": sum(step.tokens for step in steps) / seconds,
         "rows_per_second": sum(len(step.rows) for step in steps) / seconds,
         "peak_memory_mb": steps[-1].peak_memory_mb,
-        **{name: sum(values) / len(values) for name, values in figures.items()},
+        **{name: sum(values) / len(values) for name, values in metrics.items()},
     }

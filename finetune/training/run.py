@@ -5,15 +5,14 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import replace
 from functools import partial
-from types import FrameType, ModuleType
-from typing import Any
+from types import FrameType
 
 from finetune.backends import chosen_because
-from finetune.backends.interface import Step
+from finetune.backends.interface import Backend, Step, Trainer
 from finetune.errors import Stopped, UserError
-from finetune.methods import Method, epoch_steps, total_steps
+from finetune.methods import Method, RowSource, epoch_steps, total_steps
+from finetune.methods.base import BatchSource
 from finetune.methods.dpo import REFERENCE
 from finetune.models.encoder import Example
 from finetune.models.find import ModelFolder
@@ -34,14 +33,14 @@ from finetune.training.reporters import open_reporter
 from finetune.training.validation import Found, Measure, Note, Stop, Watcher, mean_reward
 
 
-def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
+def run(config: TrainingConfig, method: Method, backend: Backend) -> None:
     """Train as ``config`` says and leave the adapter folder complete; UserError before any work for whatever is wrong."""
     given = inputs.read(config, method.encode, method.columns)
     folder, encoder, train = given.folder, given.encoder, given.train
     steps = total_steps(config, method.rows(train))
     conflicts.check_warmup(config, steps)
     conflicts.check_validation(config, len(given.valid))
-    _check_memory(backend.held_mb(folder.path, config))
+    _check_memory(backend.static_mb(folder.path, config))
     record = run_record.describe_run(config, folder, encoder, given.dataset, backend.describe())
     state = config.adapter_path / files.STATE
     begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
@@ -60,18 +59,20 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
         if leader:
             _announce(config, method, backend, given, steps)
         model = backend.load(folder.path, encoder)
-        trainer = backend.Trainer(model, method, train, config, steps, record["model"]["weights"], begun)
+        source: BatchSource = RowSource(method, train, config)
+        if judge:
+            rows = [row for _, row in given.rows["train"]]
+            source = RolloutSource(method, train, rows, judge, encoder, config)
+        trainer = backend.Trainer(model, method, source, config, steps, record["model"]["weights"], begun)
         watcher = Watcher(model, task, [row for _, row in given.rows["valid"]], config)
         measure = None
         if judge:
-            rows = [row for _, row in given.rows["train"]]
-            trainer.source = RolloutSource(method, train, rows, judge, encoder, config)
-            measure = Measure("reward", partial(mean_reward, trainer, model, judge, given.rows["valid"], config), True)
+            measure = Measure("reward", partial(mean_reward, model, judge, given.rows["valid"], config), True)
         elif given.valid:
-            valid = _referenced(trainer, method, given.valid)
-            measure = Measure("loss", partial(_validation_loss, trainer, valid))
+            measure = Measure("loss", partial(_validation_loss, trainer, given.valid))
         if method.reference:
-            trainer.take(_referenced(trainer, method, train))
+            _add_references(trainer, given.valid)
+            _add_references(trainer, train)
         lines = [line for line, _ in given.rows["train"]]
         from_start = config.from_adapter is not None or method.rollouts
         progress = RunProgress(
@@ -109,7 +110,7 @@ def run(config: TrainingConfig, method: Method, backend: ModuleType) -> None:
     _conclude(config, progress, trainer.position.step, backend.FORMAT.file)
 
 
-def _announce(config: TrainingConfig, method: Method, backend: ModuleType, given: Inputs, steps: int) -> None:
+def _announce(config: TrainingConfig, method: Method, backend: Backend, given: Inputs, steps: int) -> None:
     say(f"{backend.describe()}{chosen_because(config)}")
     say(plan(config, method, given.folder, given.train, steps))
     rows = method.rows(given.train)
@@ -150,24 +151,22 @@ def _conclude(config: TrainingConfig, progress: RunProgress, step: int, file: st
         )
 
 
-def _referenced(trainer: Any, method: Method, examples: Sequence[Example]) -> list[Example]:
-    """With each answer's log-probability under the model as it starts, where the method asks for that."""
-    if not method.reference:
-        return list(examples)
+def _add_references(trainer: Trainer, examples: Sequence[Example]) -> None:
+    """Give each example its answer's log-probability under the model as it starts."""
     with Progress("Reference", len(examples), "answers") as bar:
         found = trainer.logprobs(examples, on_batch=bar.advance)
-    return [
-        replace(example, terms={**example.terms, REFERENCE: math.fsum(values)})
-        for example, values in zip(examples, found, strict=True)
-    ]
+    for example, values in zip(examples, found, strict=True):
+        example.terms[REFERENCE] = math.fsum(values)
 
 
-def _validation_loss(trainer: Any, rows: Sequence[Example], stop: Stop, note: Note) -> Found:
+def _validation_loss(trainer: Trainer, rows: Sequence[Example], stop: Stop, note: Note) -> Found:
     loss = trainer.validation_loss(rows, stop)
     return None if loss is None else (loss, [])
 
 
-def _demand_learnable(trainer: Any, judge: Judge, given: Inputs, config: TrainingConfig, received: list[int]) -> None:
+def _demand_learnable(
+    trainer: Trainer, judge: Judge, given: Inputs, config: TrainingConfig, received: list[int]
+) -> None:
     """UserError where the rewards of a few groups say that nothing would be learned."""
     say("Drawing some answers, to see whether anything can be learned from their rewards ...")
     found = probe.probe(trainer.sample, given.encoder, given.prompts, judge, config, lambda: bool(received))
@@ -178,7 +177,7 @@ def _demand_learnable(trainer: Any, judge: Judge, given: Inputs, config: Trainin
     found.check(config)
 
 
-def _train(trainer: Any, progress: RunProgress, bar: Progress, stop: Callable[[], bool]) -> None:
+def _train(trainer: Trainer, progress: RunProgress, bar: Progress, stop: Callable[[], bool]) -> None:
     """Steps, validations and states until the run has ended or ``stop`` says so; in both cases everything is saved."""
 
     def goes_on() -> bool:
@@ -194,15 +193,15 @@ def _train(trainer: Any, progress: RunProgress, bar: Progress, stop: Callable[[]
     progress.save_state()
 
 
-def _check_memory(held_mb: float) -> None:
+def _check_memory(static_mb: float) -> None:
     """UserError where the model could not even be loaded: the system would end the process, after a while, without a word."""
     try:
         total_mb = machine.memory_bytes()[0] / 1e6
     except OSError:  # then nobody can say
         return
-    if held_mb > total_mb:
+    if static_mb > total_mb:
         raise UserError(
-            f"the model takes {held_mb / 1e3:.1f} GB before the first step, and this machine has {total_mb / 1e3:.1f} GB"
+            f"the model takes {static_mb / 1e3:.1f} GB before the first step, and this machine has {total_mb / 1e3:.1f} GB"
             " (--dry-run says what would fit)"
         )
 

@@ -127,7 +127,7 @@ def _hash_of_reward(path: Path) -> str:
 def start(
     config: TrainingConfig,
     record: dict[str, Any],
-    adapter_config: dict[str, Any],
+    adapter_config: Mapping[str, object],
     model_key: str,
     save_begun: Callable[[Path], None] | None,
 ) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from finetune.backends.interface import Answer
+from finetune.backends.interface import Answer, Model
 from finetune.errors import UserError
 from finetune.evaluation.evaluate import evaluate
 from finetune.records.files import Row
@@ -40,7 +40,7 @@ class Measure:
 class Watcher:
     """Answers of the model under training to validation rows: a few to look at, and a score where one is wanted."""
 
-    def __init__(self, model: Any, task: Task, rows: Sequence[Row], config: TrainingConfig):
+    def __init__(self, model: Model, task: Task, rows: Sequence[Row], config: TrainingConfig):
         self._model, self._task = model, task
         self._scored = rows[: config.eval_samples]
         self._shown = rows[: config.show_samples]
@@ -64,8 +64,7 @@ class Watcher:
 
 
 def mean_reward(
-    trainer: Any,
-    model: Any,
+    model: Model,
     judge: Judge,
     rows: Sequence[tuple[int, Row]],
     config: TrainingConfig,
@@ -73,7 +72,6 @@ def mean_reward(
     note: Note,
 ) -> Found:
     """Of greedy answers to the validation rows that can be judged."""
-    trainer.network.eval()
     totals: dict[int, float | None] = {}
 
     def on_answer(index: int, answer: Answer) -> None:

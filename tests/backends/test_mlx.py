@@ -7,7 +7,7 @@ import pytest
 
 from finetune.backends import load_backend
 from finetune.backends.interface import OPTIMIZERS, Step
-from finetune.methods import METHODS
+from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder
 from finetune.settings.config import TrainingConfig
 
@@ -32,7 +32,8 @@ def examples(encoder: ChatEncoder) -> list:
 
 
 def trainer(folder: Path, encoder: ChatEncoder, examples: list, config: TrainingConfig = CONFIG):
-    return mlx.Trainer(mlx.load(folder, encoder), METHODS["sft"], examples, config, config.iters, "base")
+    source = RowSource(METHODS["sft"], examples, config)
+    return mlx.Trainer(mlx.load(folder, encoder), METHODS["sft"], source, config, config.iters, "base")
 
 
 def run(trainer, stop=lambda: False) -> list[Step]:

@@ -12,7 +12,7 @@ from finetune import backends
 from finetune.backends import load_backend
 from finetune.backends.interface import OPTIMIZERS, Step
 from finetune.errors import UserError
-from finetune.methods import METHODS
+from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder, Example
 from finetune.settings.config import TrainingConfig
 from finetune.training import checkpoints
@@ -52,7 +52,9 @@ def examples(encoder: ChatEncoder) -> list[Example]:
 def new(tiny_model: Path, encoder: ChatEncoder, examples: list[Example]) -> Callable:
     def make(config: TrainingConfig = CONFIG, backend=pytorch, folder: Path = tiny_model):
         model = backend.load(folder, encoder)
-        return backend.Trainer(model, METHODS["sft"], examples, config, config.iters, "base")
+        return backend.Trainer(
+            model, METHODS["sft"], RowSource(METHODS["sft"], examples, config), config, config.iters, "base"
+        )
 
     return make
 
@@ -303,8 +305,8 @@ def test_the_last_layers_and_some_modules(new: Callable) -> None:
 
 def test_memory_and_time_of_a_step_are_estimated(new: Callable, tiny_gemma: Path, examples: list[Example]) -> None:
     config = replace(CONFIG, lora_layers=3)
-    found = pytorch.footprint(tiny_gemma, METHODS["sft"], config, examples[:2], examples[-2:], 1e9)
-    whole = pytorch.footprint(tiny_gemma, METHODS["sft"], config, examples[:2], examples[-2:], 1e9, whole=True)
+    found = pytorch.estimate_memory(tiny_gemma, METHODS["sft"], config, examples[:2], examples[-2:], 1e9)
+    whole = pytorch.estimate_memory(tiny_gemma, METHODS["sft"], config, examples[:2], examples[-2:], 1e9, whole=True)
     assert found.layers == 4 and found.thinnest == 16 and found.seconds > 0
     assert found.trainable == whole.trainable == new(config, folder=tiny_gemma).trainable_parameters
     assert found.weights_mb == pytest.approx(4e-6 * found.parameters)
@@ -405,19 +407,23 @@ def test_preferences_are_learned_as_on_mlx(tiny_model: Path, tmp_path: Path) -> 
     losses, references = {}, {}
     for name in ("mlx", "torch"):
         backend = load_backend(name)
-        trainer = backend.Trainer(backend.load(tiny_model, encoder), method, examples, config, config.iters, "base")
+        source = RowSource(method, examples, config)
+        trainer = backend.Trainer(backend.load(tiny_model, encoder), method, source, config, config.iters, "base")
         references[name] = [sum(values) for values in trainer.logprobs(examples)]
-        trainer.take([replace(e, terms={"reference": r}) for e, r in zip(examples, references[name], strict=True)])
+        for example, reference in zip(examples, references[name], strict=True):
+            example.terms["reference"] = reference
         steps: list[Any] = []
         trainer.train(lambda: False, lambda step, steps=steps: steps.append(step) or True)
         losses[name] = [step.loss for step in steps]
-        assert steps[-1].figures["preferred"] == 1.0 and steps[-1].learned > 0
+        assert steps[-1].metrics["preferred"] == 1.0 and steps[-1].learned > 0
         trainer.save_adapters(tmp_path / f"{name}.safetensors")
     assert references["torch"] == pytest.approx(references["mlx"], rel=1e-4)
     assert losses["torch"][0] == pytest.approx(losses["mlx"][0], rel=1e-4)
     assert losses["torch"][-1] < losses["torch"][0] - 0.1
     backend = load_backend("torch")
     start = tmp_path / "torch.safetensors"
-    again = backend.Trainer(backend.load(tiny_model, encoder), method, examples, config, 1, "base", start)
+    again = backend.Trainer(
+        backend.load(tiny_model, encoder), method, RowSource(method, examples, config), config, 1, "base", start
+    )
     after = [sum(values) for values in again.logprobs(examples)]
     assert sum(after[::2]) - sum(after[1::2]) > sum(references["torch"][::2]) - sum(references["torch"][1::2]) + 1

@@ -13,7 +13,7 @@ from test_torch import same_lora
 
 from finetune.backends import load_backend
 from finetune.methods import METHODS
-from finetune.methods.base import Turn
+from finetune.methods.base import StepBatches
 from finetune.methods.grpo import ADVANTAGE, OLD, REFERENCE
 from finetune.models.encoder import ChatEncoder, Example
 from finetune.rollouts.groups import RolloutSource
@@ -35,9 +35,8 @@ from finetune.backends.torch.model import _Draws  # noqa: E402
 def new(folder: Path, config: TrainingConfig = CONFIG, judge: Callable = letters, backend: Any = pytorch) -> Any:
     encoder, method = ChatEncoder(folder), METHODS["grpo"]
     prompts = [example for made in method.encode(encoder, ROWS) for example in made]
-    trainer = backend.Trainer(backend.load(folder, encoder), method, prompts, config, config.iters, "base")
-    trainer.source = RolloutSource(method, prompts, ROWS, judge, encoder, config)
-    return trainer
+    source = RolloutSource(method, prompts, ROWS, judge, encoder, config)
+    return backend.Trainer(backend.load(folder, encoder), method, source, config, config.iters, "base")
 
 
 def run(trainer: Any, stop: Callable[[], bool] = lambda: False, steps: int = 10**6) -> list[Any]:
@@ -53,7 +52,7 @@ def digest(trainer: Any) -> str:
 def test_what_is_rewarded_becomes_more_frequent(tiny_model: Path) -> None:
     config = replace(CONFIG, iters=9, grpo_updates=1, grpo_kl=0.0, grpo_group_size=16, schedule="constant")
     config = replace(config, grpo_temperature=0.2, batch_size=2)  # a new model else says everything equally often
-    rewards = [step.figures["reward"] for step in run(new(tiny_model, config))]
+    rewards = [step.metrics["reward"] for step in run(new(tiny_model, config))]
     assert rewards[-1] > rewards[0] + 0.3
 
 
@@ -96,7 +95,7 @@ def test_equal_rewards_change_nothing(tiny_model: Path) -> None:
     trainer = new(tiny_model, replace(CONFIG, grpo_kl=0.0), lambda *_: Reward(0.5, {}))
     before = digest(trainer)
     steps = run(trainer)
-    assert [step.learned for step in steps] == [0] * CONFIG.iters and steps[0].figures["signal"] == 0
+    assert [step.learned for step in steps] == [0] * CONFIG.iters and steps[0].metrics["frac_reward_zero_std"] == 1
     assert digest(trainer) == before
 
 
@@ -130,9 +129,9 @@ def test_steps_are_those_of_mlx(tiny_model: Path, loss: str) -> None:
     config = replace(config, optimizer="sgd", learning_rate=0.02, max_grad_norm=1e9)
 
     class Same:
-        def turn(self, step: int, policy: Any, stop: Any) -> Turn:
+        def next_step(self, step: int, policy: Any, stop: Any) -> StepBatches:
             if step == 2:
-                return Turn([0], [], {})  # no group has anything to teach
+                return StepBatches([0], [], {})  # no group has anything to teach
             examples = [
                 Example(
                     [1, 2, 3 + number, *range(10 * step, 10 * step + number + 1)],
@@ -141,7 +140,7 @@ def test_steps_are_those_of_mlx(tiny_model: Path, loss: str) -> None:
                 )
                 for number in range(3 + step)
             ]
-            return Turn([0, 1, 2], [examples[:1], examples[1:]], {})
+            return StepBatches([0, 1, 2], [examples[:1], examples[1:]], {})
 
     pair = new(tiny_model, config, backend=mlx), new(tiny_model, config)
     same_lora(*pair)
@@ -149,6 +148,6 @@ def test_steps_are_those_of_mlx(tiny_model: Path, loss: str) -> None:
         trainer.source = Same()
     expected, found = (run(trainer) for trainer in pair)
     for ours, theirs in zip(found, expected, strict=True):
-        assert ours.figures == pytest.approx(theirs.figures, rel=1e-4) and ours.learning_rate == theirs.learning_rate
+        assert ours.metrics == pytest.approx(theirs.metrics, rel=1e-4) and ours.learning_rate == theirs.learning_rate
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
     assert found[0].loss != pytest.approx(found[-1].loss, rel=1e-2)

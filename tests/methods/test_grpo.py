@@ -46,9 +46,8 @@ def letters(row: dict[str, Any], answer: str, stopped: bool) -> Reward:
 def new(folder: Path, config: TrainingConfig = CONFIG, judge: Judge = letters) -> Any:
     encoder, method = ChatEncoder(folder), METHODS["grpo"]
     prompts = [example for made in method.encode(encoder, ROWS) for example in made]
-    trainer = mlx.Trainer(mlx.load(folder, encoder), method, prompts, config, config.iters, "base")
-    trainer.source = RolloutSource(method, prompts, ROWS, judge, encoder, config)
-    return trainer
+    source = RolloutSource(method, prompts, ROWS, judge, encoder, config)
+    return mlx.Trainer(mlx.load(folder, encoder), method, source, config, config.iters, "base")
 
 
 def finish(trainer: Any) -> str:
@@ -60,7 +59,7 @@ def finish(trainer: Any) -> str:
 def test_what_is_rewarded_becomes_more_frequent(tiny_model: Path) -> None:
     config = replace(CONFIG, iters=9, grpo_updates=1, grpo_kl=0.0, grpo_group_size=16, schedule="constant")
     config = replace(config, grpo_temperature=0.2, batch_size=2)  # a new model else says everything equally often
-    rewards = [step.figures["reward"] for step in new(tiny_model, config).run(lambda: False)]
+    rewards = [step.metrics["reward"] for step in new(tiny_model, config).run(lambda: False)]
     assert rewards[-1] > rewards[0] + 0.3
 
 
@@ -81,7 +80,7 @@ def test_from_any_place_to_the_same_bit(tiny_model: Path, whole: str, tmp_path: 
     again = new(tiny_model)
     again.restore(tmp_path, position)
     steps = list(again.run(lambda: False))
-    assert ["reward" in step.figures for step in steps] == [step.step % 2 == 1 for step in steps]  # none is lost
+    assert ["reward" in step.metrics for step in steps] == [step.step % 2 == 1 for step in steps]  # none is lost
     assert adapters.digest(adapters.trainable(again.network)) == whole
 
 
@@ -89,7 +88,7 @@ def test_equal_rewards_change_nothing(tiny_model: Path) -> None:
     trainer = new(tiny_model, replace(CONFIG, grpo_kl=0.0), lambda *_: Reward(0.5, {}))
     before = adapters.digest(adapters.trainable(trainer.network))
     steps = list(trainer.run(lambda: False))
-    assert [step.learned for step in steps] == [0] * CONFIG.iters and steps[0].figures["signal"] == 0
+    assert [step.learned for step in steps] == [0] * CONFIG.iters and steps[0].metrics["frac_reward_zero_std"] == 1
     assert adapters.digest(adapters.trainable(trainer.network)) == before
 
 
@@ -123,7 +122,7 @@ def test_answers_are_drawn_from_fused_weights_only_in_float32(tiny_model: Path, 
 
 def check_draws(trainer: Any) -> None:
     """Their log-probabilities are the model's, and what a row draws does not depend on the rows beside it."""
-    prompts = [prompt.tokens for prompt in trainer.source._prompts for _ in range(5)]
+    prompts = [prompt.tokens for prompt in trainer.source.rows for _ in range(5)]
     drawn = trainer.sample(prompts, "seed", lambda: False)
     examples = [
         Example(prompt + one.tokens, [False] * len(prompt) + [True] * len(one.tokens), {OLD: one.logprobs})

@@ -60,10 +60,10 @@ def odds_loss(chosen: float, rejected: float, weight: float) -> float:
 )
 def test_preference_losses_by_hand(method: str, settings: dict[str, Any], wanted: float) -> None:
     config = TrainingConfig(method=method, **settings)
-    total, weight, figures = METHODS[method].loss(mx, mx.array(LOGPROBS), PAIR, config)
+    total, weight, metrics = METHODS[method].loss(mx, mx.array(LOGPROBS), PAIR, config)
     assert total.item() == pytest.approx(wanted, rel=1e-5)
     assert weight == 2
-    assert figures["preferred"][0].item() / figures["preferred"][1] == (1.0 if method == "dpo" else 0.5)
+    assert metrics["preferred"][0].item() / metrics["preferred"][1] == (1.0 if method == "dpo" else 0.5)
 
 
 ANSWERS = [example(2, advantage=1.0, old=[-0.5, -1.0]), example(1, advantage=-2.0, old=[-1.0])]
@@ -81,9 +81,9 @@ RATIOS = [math.exp(0.3), math.exp(-0.1), math.exp(0.5)]  # with a clip of 0.2: a
     ],
 )
 def test_grpo_loss_by_hand(settings: dict[str, Any], wanted: float, weight: float) -> None:
-    total, found, figures = METHODS["grpo"].loss(mx, mx.array(NOW), ANSWERS, TrainingConfig(method="grpo", **settings))
+    total, found, metrics = METHODS["grpo"].loss(mx, mx.array(NOW), ANSWERS, TrainingConfig(method="grpo", **settings))
     assert (total.item(), found) == (pytest.approx(wanted, rel=1e-5), weight)
-    assert figures["clipped"][0].item() == (0 if "grpo_clip_high" in settings else 1)
+    assert metrics["clip_fraction"][0].item() == (0 if "grpo_clip_high" in settings else 1)
 
 
 def test_grpo_keeps_near_the_reference() -> None:

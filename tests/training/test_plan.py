@@ -11,7 +11,7 @@ import pytest
 
 from finetune.backends import load_backend
 from finetune.errors import UserError
-from finetune.methods import METHODS
+from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder, Example
 from finetune.records import machine
 from finetune.settings import profiles
@@ -52,11 +52,12 @@ def test_the_estimate_is_near_the_peak_of_a_run(builtin_model: Path, settings: d
     config, rows = TrainingConfig(batch_size=2, **settings), examples(4, 96)
     gc.collect()
     others = mlx.memory_mb()["active"]  # of other tests
-    found = mlx.footprint(builtin_model, METHODS["sft"], config, rows[:2], rows[:2], 8 * GB)
+    found = mlx.estimate_memory(builtin_model, METHODS["sft"], config, rows[:2], rows[:2], 8 * GB)
     assert len(found.measured_layers) == 2 and found.layers == 30
-    trainer = mlx.Trainer(mlx.load(builtin_model, ChatEncoder(builtin_model)), METHODS["sft"], rows, config, 2, "")
+    model, source = mlx.load(builtin_model, ChatEncoder(builtin_model)), RowSource(METHODS["sft"], rows, config)
+    trainer = mlx.Trainer(model, METHODS["sft"], source, config, 2, "")
     assert found.trainable == trainer.trainable_parameters
-    assert found.held_mb == pytest.approx(mlx.memory_mb()["active"] - others, rel=0.02)
+    assert found.static_mb == pytest.approx(mlx.memory_mb()["active"] - others, rel=0.02)
     mlx.reset_peak_memory()
     list(trainer.run(lambda: False))
     assert found.peak_mb == pytest.approx(mlx.peak_memory_mb() - others, rel=0.15)
@@ -65,16 +66,16 @@ def test_the_estimate_is_near_the_peak_of_a_run(builtin_model: Path, settings: d
 def test_a_folder_without_weights_is_enough(one_lane: None, tiny_gemma: Path, tmp_path: Path) -> None:
     """Layers with and without a window are measured, and both heads: tied here, and of its own."""
     mlx, config, rows = load_backend("mlx"), TrainingConfig(lora_rank=24), examples(4, 40)
-    whole = mlx.footprint(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB)
+    whole = mlx.estimate_memory(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB)
     assert whole.thinnest == 16  # one head of keys, whatever the rank
     shutil.copytree(tiny_gemma, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
-    bare = mlx.footprint(tmp_path / "bare", METHODS["sft"], config, rows, rows, 8 * GB)
+    bare = mlx.estimate_memory(tmp_path / "bare", METHODS["sft"], config, rows, rows, 8 * GB)
     assert (bare.parameters, bare.trainable, bare.layers) == (whole.parameters, whole.trainable, 4)
     assert bare.peak_mb == pytest.approx(whole.peak_mb, rel=0.05)
     with pytest.raises(UserError, match=r"4 of its 4 layers alone take 0.0 GB, and 0.0 GB are free"):
-        mlx.footprint(tmp_path / "bare", METHODS["sft"], config, rows, rows, available=1000)
+        mlx.estimate_memory(tmp_path / "bare", METHODS["sft"], config, rows, rows, available=1000)
     with pytest.raises(UserError, match=r"alone take 0.2 GB"):  # adapters and optimizer count
-        mlx.footprint(tiny_gemma, METHODS["sft"], TrainingConfig(lora_rank=4096), rows, rows, available=GB / 10)
+        mlx.estimate_memory(tiny_gemma, METHODS["sft"], TrainingConfig(lora_rank=4096), rows, rows, available=GB / 10)
 
 
 def copied(folder: Path, to: Path, weights: bool = False, **changes: Any) -> Path:
@@ -94,8 +95,8 @@ def planned(data: Path, model: Path, **settings: Any) -> planning.Plan:
 
 def test_fewer_trained_layers_than_kinds_of_layer(one_lane: None, tiny_gemma: Path) -> None:
     mlx, config, rows = load_backend("mlx"), TrainingConfig(lora_layers=1), examples(4, 40)
-    few = mlx.footprint(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB)
-    whole = mlx.footprint(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB, whole=True)
+    few = mlx.estimate_memory(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB)
+    whole = mlx.estimate_memory(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB, whole=True)
     assert few.measured_layers == (2, 4) and few.trainable == whole.trainable
     assert few.peak_mb == pytest.approx(whole.peak_mb, rel=0.05)
 
@@ -126,12 +127,12 @@ def test_weights_of_another_size_are_refused_and_half_of_them_are_none(
     with pytest.raises(UserError, match="Expected shape"):
         planned(data, copied(tiny_model, tmp_path / "other", weights=True, intermediate_size=256))
     quantised = {"quantization": {"group_size": 32, "bits": 4}, "layer_types": None}
-    bare = planned(data, copied(tiny_model, tmp_path / "bare", **quantised)).footprint
+    bare = planned(data, copied(tiny_model, tmp_path / "bare", **quantised)).memory
     half = copied(tiny_model, tmp_path / "half", weights=True, **quantised)
     (half / "model.safetensors").rename(half / "model-00001-of-00002.safetensors")
     files = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (half / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
-    assert planned(data, half).footprint.weights_mb == bare.weights_mb
+    assert planned(data, half).memory.weights_mb == bare.weights_mb
 
 
 def test_a_system_that_does_not_say_what_memory_it_has(
@@ -178,13 +179,13 @@ def test_the_smallest_change_that_fits_is_named(data: Path, tiny_model: Path, mo
     assert not tight.fits and tight.remedy
     assert tight.remedy.change.startswith("--batch-size") or "--grad-checkpoint" in tight.remedy.change
     assert tight.remedy.needed_mb <= tight.available_mb
-    hopeless = made(1.2 * roomy.footprint.weights_mb)
+    hopeless = made(1.2 * roomy.memory.weights_mb)
     assert hopeless.remedy is None or "4 bits" in hopeless.remedy.change
 
 
 def test_a_step_takes_no_longer_than_its_rows(data: Path, tiny_model: Path) -> None:
     plan = planned(data, tiny_model, batch_size=2, grad_accumulation=1000, iters=3)
-    assert plan.seconds_per_step < plan.footprint.seconds / 20  # 27 batches are there
+    assert plan.seconds_per_step < plan.memory.seconds / 20  # 27 batches are there
     assert plan.seconds == pytest.approx(3 * plan.seconds_per_step, rel=0.2)
     done = run(data, "train.py", "--validate", "--grad-accumulation", 1000)
     assert "a step is to take 4000 rows and there are 54" in done.stderr

@@ -86,7 +86,16 @@ def test_what_a_run_of_its_own_answers_says_and_keeps(folder: Path) -> None:
     assert "drawing answers" in said and "test_finetuned.py --adapter-path own --against begun" in said
     assert (folder / "own" / "start.safetensors").read_bytes() == (folder / "sft" / "adapters.safetensors").read_bytes()
     seen = metrics(folder / "own")
-    assert {"reward", "entropy", "length", "cut", "signal", "kl", "reward_function", "clipped"} <= set(seen[1])
+    assert {
+        "reward",
+        "entropy",
+        "completion_length",
+        "clipped_ratio",
+        "frac_reward_zero_std",
+        "kl",
+        "reward_function",
+        "clip_fraction",
+    } <= set(seen[1])
     assert (folder / "own" / "loss.png").stat().st_size > 1000
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from finetune.backends import load_backend
 from finetune.errors import UserError
-from finetune.methods import METHODS
+from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder, Example
 from finetune.settings.config import TrainingConfig
 from finetune.training import checkpoints
@@ -40,7 +40,14 @@ def new(tiny_model: Path, examples: list[Example]) -> Callable:
     encoder = ChatEncoder(tiny_model)
 
     def make():
-        return mlx.Trainer(mlx.load(tiny_model, encoder), METHODS["sft"], examples, CONFIG, CONFIG.iters, "base")
+        return mlx.Trainer(
+            mlx.load(tiny_model, encoder),
+            METHODS["sft"],
+            RowSource(METHODS["sft"], examples, CONFIG),
+            CONFIG,
+            CONFIG.iters,
+            "base",
+        )
 
     return make
 
@@ -138,6 +145,7 @@ def test_losses_do_not_depend_on_how_a_step_is_cut(tiny_model: Path, examples: l
     losses = []
     for batch, accumulation in ((7, 1), (2, 4)):
         config = replace(CONFIG, iters=4, batch_size=batch, grad_accumulation=accumulation, lora_dropout=0.0)
-        trainer = mlx.Trainer(mlx.load(tiny_model, encoder), METHODS["sft"], examples, config, 4, "base")
+        source = RowSource(METHODS["sft"], examples, config)
+        trainer = mlx.Trainer(mlx.load(tiny_model, encoder), METHODS["sft"], source, config, 4, "base")
         losses.append([step.loss for step in trainer.run(lambda: False)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

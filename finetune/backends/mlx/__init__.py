@@ -3,7 +3,7 @@
 from finetune.backends.mlx.runtime import describe  # isort: skip  the first import of MLX
 from finetune.backends.mlx.runtime import is_leader  # isort: skip  the first import of MLX
 from finetune.backends.mlx.adapters import FORMAT
-from finetune.backends.mlx.footprint import footprint, held_mb
+from finetune.backends.mlx.memory_estimate import estimate_memory, static_mb
 from finetune.backends.mlx.model import MlxModel, load, memory_mb, peak_memory_mb, reset_peak_memory
 from finetune.backends.mlx.training import Trainer
 
@@ -12,11 +12,11 @@ __all__ = [
     "MlxModel",
     "Trainer",
     "describe",
-    "footprint",
-    "held_mb",
+    "estimate_memory",
     "is_leader",
     "load",
     "memory_mb",
     "peak_memory_mb",
     "reset_peak_memory",
+    "static_mb",
 ]

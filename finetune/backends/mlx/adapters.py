@@ -122,16 +122,16 @@ def put(network: Any, arrays: Mapping[str, Any]) -> None:
     network.update(tree_unflatten(list(arrays.items())))
 
 
-State = Literal["attached", "plain", "fused"]
+AdapterMode = Literal["attached", "disabled", "fused"]
 
 
 class Switch:
     """The layers of a network with their adapter beside them, without it, or with it added into their weights."""
 
-    def __init__(self, network: Any, layers: Mapping[State, dict[str, Any]]):
+    def __init__(self, network: Any, layers: Mapping[AdapterMode, dict[str, Any]]):
         self._network, self._layers = network, dict(layers)
 
-    def __call__(self, state: State) -> None:
+    def __call__(self, state: AdapterMode) -> None:
         if state not in self._layers:
             self._layers[state] = _fused(self._layers["attached"])
         self._network.update_modules(tree_unflatten(list(self._layers[state].items())))
@@ -172,11 +172,11 @@ class WholeSwitch:
     def __init__(self, network: Any, trained: Mapping[str, Any], plain: Mapping[str, Any]):
         self._network, self._trained, self._plain = network, trained, plain
 
-    def __call__(self, state: State) -> None:
-        put(self._network, self._plain if state == "plain" else self._trained)
+    def __call__(self, state: AdapterMode) -> None:
+        put(self._network, self._plain if state == "disabled" else self._trained)
 
 
-def load(network: Any, folder: Path, base: str | None = None) -> Callable[[State], None]:
+def load(network: Any, folder: Path, base: str | None = None) -> Callable[[AdapterMode], None]:
     """Attach the adapter of a folder; what is returned changes its state. UserError (exit 3) where it does not fit.
 
     ``base`` is the fingerprint of the model's weights; an adapter that names another was trained on another model.
@@ -205,7 +205,7 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[State
         return WholeSwitch(network, arrays, parameters)
     adapted = _adapted(network)
     plain = {name: module.embedding if "embedding" in module else module.linear for name, module in adapted.items()}
-    return Switch(network, {"attached": adapted, "plain": plain})
+    return Switch(network, {"attached": adapted, "disabled": plain})
 
 
 def _check(network: Any, wanted: Mapping[str, Any]) -> None:

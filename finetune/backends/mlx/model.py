@@ -5,13 +5,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from finetune.backends.interface import Answer
+from finetune.backends.interface import Answer, Sample, Stop, never
 from finetune.backends.mlx import adapters, cpu_math
 from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.logprobs import collate, logprob_function, plain_head
 from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
 from finetune.errors import UserError, first_line
-from finetune.methods.base import Drawn
 from finetune.models.encoder import ChatEncoder, Example, Message
 
 _LOSS_TOKENS = 2048  # of conversations whose loss is computed at once
@@ -53,8 +52,8 @@ class MlxModel:
         self,
         network: Any,
         encoder: ChatEncoder,
-        switch: Callable[[adapters.State], None] | None = None,
-        state: adapters.State = "attached",
+        switch: Callable[[adapters.AdapterMode], None] | None = None,
+        state: adapters.AdapterMode = "attached",
     ):
         self._network = network
         self.encoder = encoder
@@ -69,7 +68,7 @@ class MlxModel:
 
     def without_adapter(self) -> "MlxModel":
         """The base model, on the same weights: no second copy, and only one of the two can be at work at a time."""
-        return MlxModel(self._network, self.encoder, self._switch, "plain")
+        return MlxModel(self._network, self.encoder, self._switch, "disabled")
 
     def fused(self) -> "MlxModel":
         """The tuned model with the adapter added into the weights: a copy of the adapted layers, made when it is first used."""
@@ -81,7 +80,7 @@ class MlxModel:
         return self._switch is not None and adapters.changes_nothing(self.network)
 
     @property
-    def together(self) -> int:
+    def batch_hint(self) -> int:
         """How many answers are best asked for in one call, by whoever wants to hear of them now and then."""
         return 64 if ON_CPU else 256
 
@@ -96,13 +95,14 @@ class MlxModel:
         *,
         max_tokens: int,
         stops: bool = True,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Stop = never,
     ) -> list[Answer]:
         """Greedy answers, decoded many at a time, in the order of the conversations; none where ``stop`` came in between.
 
         ``on_answer`` hears of each as soon as it is finished. Without ``stops`` each runs to ``max_tokens``, for
         measurements.
         """
+        self.network.eval()
         prompts = [self.encoder.prompt(messages) for messages in conversations]
         answers: dict[int, Answer] = {}
         decoder = Decoder(self.network, self._head, self.encoder.stop_tokens if stops else frozenset(), max_tokens)
@@ -121,16 +121,16 @@ class MlxModel:
         max_tokens: int,
         temperature: float,
         seed: str,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> list[Drawn] | None:
+        stop: Stop = never,
+    ) -> list[Sample] | None:
         """To each prompt, given as token ids, an answer drawn from the model. None where ``stop`` came in between."""
         sampling = Sampling(temperature, seed)
         decoder = Decoder(self.network, self._head, self.encoder.stop_tokens, max_tokens, sampling)
-        found: dict[int, Drawn] = {}
+        found: dict[int, Sample] = {}
         with adapters.fused_for_a_while(decoder.network):
             for finished in decoder.run(prompts, stop):
                 end = [] if finished.stop is None else [finished.stop]
-                found[finished.index] = Drawn([*finished.tokens, *end], finished.logprobs, finished.stopped)
+                found[finished.index] = Sample([*finished.tokens, *end], finished.logprobs, finished.stopped)
         return None if len(found) < len(prompts) else [found[index] for index in range(len(prompts))]
 
     def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None] = lambda count: None) -> list[float]:
@@ -150,7 +150,7 @@ class MlxModel:
             on_batch(len(chunk))
         return [found[i] for i in range(len(examples))]
 
-    def stream(self, prompt: Sequence[int], max_tokens: int, stops: bool = True) -> Iterator[int]:
+    def stream(self, prompt: Sequence[int], max_tokens: int, *, stops: bool = True) -> Iterator[int]:
         """Greedy tokens after the prompt's token ids, one by one, up to and without the token that stops."""
         from mlx_lm.generate import generate_step
 

@@ -3,23 +3,23 @@
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.backends.interface import Step
+from finetune.backends.interface import Model, Sample, Step, Stop, never
 from finetune.backends.mlx import adapters, shared_prompts
 from finetune.backends.mlx.distributed import Ranks
 from finetune.backends.mlx.gradient_checkpointing import checkpoint_gradients
 from finetune.backends.mlx.logprobs import collate, frozen_head, logprob_function
 from finetune.backends.mlx.lora_gradients import make_timely
-from finetune.backends.mlx.model import MlxModel, peak_memory_mb
+from finetune.backends.mlx.model import peak_memory_mb
 from finetune.backends.mlx.optimizers import optimizer
 from finetune.backends.mlx.runtime import mx
 from finetune.errors import UserError
-from finetune.methods import Method, RowSource
-from finetune.methods.base import Drawn, Source
+from finetune.methods import Method
+from finetune.methods.base import BatchSource
 from finetune.methods.schedules import SCHEDULES, learning_rate
 from finetune.models.encoder import Example
 from finetune.settings.config import TrainingConfig
@@ -43,7 +43,7 @@ class Position:
     tokens: int = 0
     learned: int = 0
     seconds: float = 0.0
-    figures: dict[str, list[float]] = field(default_factory=dict)  # of each a sum and what it is divided by
+    metrics: dict[str, list[float]] = field(default_factory=dict)  # of each a sum and what it is divided by
 
 
 class Trainer:
@@ -51,9 +51,9 @@ class Trainer:
 
     def __init__(
         self,
-        model: MlxModel,
+        model: Model,
         method: Method,
-        rows: Sequence[Example],
+        source: BatchSource,
         config: TrainingConfig,
         steps: int,
         base: str,
@@ -64,7 +64,7 @@ class Trainer:
         ``start``: a file of adapters to begin with. UserError (exit 3) where they do not fit.
         """
         self.network, self.method, self.config, self.steps = model.network, method, config, steps
-        self.take(rows)
+        self.source = source
         self._model = model
         self.ranks = Ranks()
         if method.rollouts and self.ranks.size > 1:
@@ -95,35 +95,30 @@ class Trainer:
     def trainable_parameters(self) -> int:
         return adapters.count(self.network)
 
-    def take(self, rows: Sequence[Example]) -> None:
-        """Train on these rows; other ones, once training has begun, have to be as many."""
-        self.rows = rows
-        self.source: Source = RowSource(self.method, rows, self.config)
-
-    def train(self, stop: Callable[[], bool], on_step: Callable[[Step], bool]) -> None:
-        """The same as ``run``; ``on_step`` hears of each step when it is done, and says whether to go on."""
+    def train(self, stop: Stop, on_step: Callable[[Step], bool]) -> None:
+        """``run``, with ``on_step`` called after each step; training ends early when it returns False."""
         for step in self.run(stop):
             if not on_step(step):
                 return
 
-    def run(self, stop: Callable[[], bool]) -> Iterator[Step]:
+    def run(self, stop: Stop) -> Iterator[Step]:
         """Train up to the last step; yields each step when it is done.
 
-        Ends early, between two batches, when ``stop`` says so; after a step whose loss or gradient is not finite, which
-        changes nothing.
+        Ends early between two batches when ``stop`` returns True; and after a step whose loss or gradient is not finite,
+        which changes nothing.
         """
         at = self.position
         while at.step < self.steps and not self.ranks.any(stop()):
             started = time.perf_counter()
-            turn = self.source.turn(at.step, self, stop)
-            if turn is None:
+            work = self.source.next_step(at.step, self, stop)
+            if work is None:
                 return
             at.seconds += time.perf_counter() - started
-            while at.batch < len(turn.batches):
+            while at.batch < len(work.batches):
                 started = time.perf_counter()
                 if at.batch and self.ranks.any(stop()):
                     return
-                self._add(turn.batches[at.batch])
+                self._add(work.batches[at.batch])
                 at.seconds += time.perf_counter() - started
             started = time.perf_counter()
             finite, rate = self._apply()
@@ -131,14 +126,15 @@ class Trainer:
             step = Step(
                 at.step + 1,
                 loss=at.loss / (at.weight or 1.0),
+                weight=at.weight,
                 finite=finite,
                 learning_rate=rate,
-                rows=turn.rows,
+                rows=work.rows,
                 tokens=at.tokens,
                 learned=at.learned,
                 seconds=at.seconds,
                 peak_memory_mb=peak_memory_mb(),
-                figures=turn.figures | {name: total / count for name, (total, count) in at.figures.items()},
+                metrics=work.metrics | {name: total / count for name, (total, count) in at.metrics.items()},
             )
             if finite:
                 at = self.position = Position(step.step)
@@ -147,8 +143,8 @@ class Trainer:
                 return
 
     def _loss(self, network: Any, batch: Any, examples: Sequence[Example]) -> tuple[Any, Any, Any]:
-        total, weight, figures = self.method.loss(mx, self._logprobs(network, batch), examples, self.config)
-        return total, mx.array(weight), {name: (value, mx.array(count)) for name, (value, count) in figures.items()}
+        total, weight, metrics = self.method.loss(mx, self._logprobs(network, batch), examples, self.config)
+        return total, mx.array(weight), {name: (value, mx.array(count)) for name, (value, count) in metrics.items()}
 
     def _add(self, examples: Sequence[Example]) -> None:
         """Add the loss and the gradients of a batch to those of the step."""
@@ -160,7 +156,7 @@ class Trainer:
         sums: dict[str, Any] = dict.fromkeys(("loss", "weight", "tokens", "learned"), mx.array(0.0))
         if mine:
             batch = collate(mine, self._shares_prompts)
-            (loss, weight, figures), gradients = self._loss_and_grad(self.network, batch, mine)
+            (loss, weight, metrics), gradients = self._loss_and_grad(self.network, batch, mine)
             sums = {
                 "loss": loss,
                 "weight": weight,
@@ -170,7 +166,7 @@ class Trainer:
             }
             mx.eval(sum(array.sum() for array in sums.values()))  # one scalar that needs all: see lanes()
             if self.ranks.size == 1:  # of several processes some may have none
-                self._note(figures)
+                self._note(metrics)
         elif self.ranks.size > 1:
             sums |= {name: mx.zeros_like(array) for name, array in adapters.trainable(self.network).items()}
         sums = self.ranks.total(sums)
@@ -182,11 +178,11 @@ class Trainer:
         mx.eval(self._sum)
         at.batch += 1
 
-    def _note(self, figures: dict[str, tuple[Any, Any]]) -> None:
+    def _note(self, metrics: dict[str, tuple[Any, Any]]) -> None:
         """Add what the loss says of a batch to what it said of the others of the step."""
-        for name, (value, count) in figures.items():
-            before = self.position.figures.get(name, [0.0, 0.0])
-            self.position.figures[name] = [before[0] + value.item(), before[1] + count.item()]
+        for name, (value, count) in metrics.items():
+            before = self.position.metrics.get(name, [0.0, 0.0])
+            self.position.metrics[name] = [before[0] + value.item(), before[1] + count.item()]
 
     def _share(self, examples: Sequence[Example]) -> list[Example]:
         """What of a batch is this process's; the examples of a row stay together."""
@@ -208,8 +204,8 @@ class Trainer:
             mx.eval(self.network.trainable_parameters(), self._optimizer.state)
         return finite, rate
 
-    def validation_loss(self, rows: Sequence[Example], stop: Callable[[], bool] = lambda: False) -> float | None:
-        """The method's loss over all rows, whatever their number; None where ``stop`` came."""
+    def validation_loss(self, rows: Sequence[Example], stop: Stop = never) -> float | None:
+        """The method's loss over all rows, a mean by its weight; None if ``stop`` interrupted it."""
         self.network.eval()
         total, weight = 0.0, 0.0
         for batch in self._by_length(rows, self.config.batch_size):
@@ -228,9 +224,13 @@ class Trainer:
         return [[example for row in rows[at : at + size] for example in row] for at in range(0, len(rows), size)]
 
     def logprobs(
-        self, examples: Sequence[Example], at_start: bool = False, on_batch: Callable[[int], None] = lambda count: None
+        self,
+        examples: Sequence[Example],
+        *,
+        at_start: bool = False,
+        on_batch: Callable[[int], None] = lambda count: None,
     ) -> list[list[float]]:
-        """Log-probabilities of each example's learned tokens, under the model as it is or, ``at_start``, as the run began."""
+        """Log-probabilities of each example's learned tokens; ``at_start``: under the model as the run began."""
         self.network.eval()
         now = adapters.trainable(self.network)
         if at_start:
@@ -260,8 +260,8 @@ class Trainer:
         adapters.put(self.network, now)
         return [found[index] for index in range(len(examples))]
 
-    def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Callable[[], bool]) -> list[Drawn] | None:
-        """As ``Policy`` has it, by the settings of the run."""
+    def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Stop) -> list[Sample] | None:
+        """One completion for each prompt, sampled with the settings of the run; None if ``stop`` interrupted it."""
         self.network.eval()
         config = self.config
         return self._model.sample(
@@ -271,7 +271,7 @@ class Trainer:
     def save_adapters(self, path: Path) -> None:
         adapters.save(adapters.trainable(self.network), path, self._about)
 
-    def save(self, folder: Path) -> dict[str, Any]:
+    def save(self, folder: Path) -> dict[str, object]:
         """Write what ``restore`` needs into the folder; returns the position, for the caller to keep."""
         self.save_adapters(folder / _ADAPTERS)
         adapters.save(dict(tree_flatten(self._optimizer.state)), folder / _OPTIMIZER)
@@ -279,10 +279,12 @@ class Trainer:
             adapters.save(self._sum, folder / _GRADIENTS)
         return {**asdict(self.position), "source": self.source.state()}
 
-    def restore(self, folder: Path, position: dict[str, Any]) -> None:
-        """Go on from what ``save`` wrote; UserError (exit 3) where a file is damaged."""
+    def restore(self, folder: Path, position: Mapping[str, Any]) -> None:
+        """Resume from what ``save`` wrote; UserError (exit 3) if a file is damaged."""
         adapters.put(self.network, adapters.read(folder / _ADAPTERS)[0])
         self._optimizer.state = tree_unflatten(list(adapters.read(folder / _OPTIMIZER)[0].items()))
         self._sum = adapters.read(folder / _GRADIENTS)[0] if (folder / _GRADIENTS).exists() else {}
         self.source.restore(position.get("source", {}))
-        self.position = Position(**{name: value for name, value in position.items() if name != "source"})
+        older = {"metrics": position.get("figures", {})}
+        kept = {name: value for name, value in position.items() if name not in ("source", "figures")}
+        self.position = Position(**{**older, **kept})

@@ -20,7 +20,7 @@ from finetune.records import files
 from finetune.settings.config import TrainingConfig
 
 FORMAT = AdapterFormat(files.PEFT_ADAPTERS, "base_model_name_or_path")
-State = Literal["attached", "plain", "fused"]
+AdapterMode = Literal["attached", "disabled", "fused"]
 Plain = list[tuple[Any, Any]]  # layers with their own weights
 
 
@@ -134,7 +134,7 @@ def put(model: peft.PeftModel, tensors: Mapping[str, Any], path: Path | None = N
     peft.set_peft_model_state_dict(model, dict(tensors))
 
 
-def load(network: Any, folder: Path, base: str | None = None) -> tuple[peft.PeftModel, Callable[[State], None]]:
+def load(network: Any, folder: Path, base: str | None = None) -> tuple[peft.PeftModel, Callable[[AdapterMode], None]]:
     """The model with the adapter of a folder on it, and what changes its state. UserError (exit 3) where it does not fit.
 
     ``base`` is the fingerprint of the model's weights; an adapter that names another was trained on another model.
@@ -163,15 +163,15 @@ class Switch:
 
     def __init__(self, model: peft.PeftModel):
         self._lora = model.base_model
-        self._now: State = "attached"
+        self._now: AdapterMode = "attached"
         self._plain: Plain = []  # while the weights of the fused model stand in their place
 
-    def __call__(self, state: State) -> None:
+    def __call__(self, state: AdapterMode) -> None:
         if state == self._now:
             return
         _unfuse(self._plain)
         self._plain = []
-        if state == "plain":
+        if state == "disabled":
             self._lora.disable_adapter_layers()
         else:
             self._lora.enable_adapter_layers()

@@ -16,12 +16,11 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from finetune.backends.interface import Answer
+from finetune.backends.interface import Answer, Sample, Stop, never
 from finetune.backends.torch import adapters
 from finetune.backends.torch.logprobs import collate, learned_logprobs
 from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.errors import UserError, first_line
-from finetune.methods.base import Drawn
 from finetune.models.encoder import ChatEncoder, Example, Message
 
 _LOGITS_COPIES = 6  # of a row's last logits in float32, while a token is drawn
@@ -77,8 +76,8 @@ class TorchModel:
         network: Any,
         encoder: ChatEncoder,
         peft_model: Any = None,
-        switch: Callable[[adapters.State], None] | None = None,
-        state: adapters.State = "attached",
+        switch: Callable[[adapters.AdapterMode], None] | None = None,
+        state: adapters.AdapterMode = "attached",
     ):
         self._network, self.encoder = network, encoder
         self._peft_model, self._switch, self._state = peft_model, switch, state
@@ -92,7 +91,7 @@ class TorchModel:
 
     def without_adapter(self) -> "TorchModel":
         """The base model, on the same weights: no second copy, and only one of the two can be at work at a time."""
-        return TorchModel(self._network, self.encoder, self._peft_model, self._switch, "plain")
+        return TorchModel(self._network, self.encoder, self._peft_model, self._switch, "disabled")
 
     def fused(self) -> "TorchModel":
         """The tuned model with the adapter added into a copy of the adapted weights."""
@@ -110,7 +109,7 @@ class TorchModel:
         *,
         max_tokens: int,
         stops: bool = True,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Stop = never,
     ) -> list[Answer]:
         """Greedy answers, decoded many at a time, in the order of the conversations; none where ``stop`` came in between.
 
@@ -138,10 +137,10 @@ class TorchModel:
         max_tokens: int,
         temperature: float,
         seed: str,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> list[Drawn] | None:
+        stop: Stop = never,
+    ) -> list[Sample] | None:
         """To each prompt, given as token ids, an answer drawn from the model. None where ``stop`` came in between."""
-        found: dict[int, Drawn] = {}
+        found: dict[int, Sample] = {}
         with adapters.fused_for_a_while(self.network):
             for indices in self._batches(prompts, max_tokens):
                 ends = _Ends(self.encoder.stop_tokens, len(indices), stop)
@@ -150,7 +149,7 @@ class TorchModel:
                     at = ends.at[row]
                     count = len(tokens) if at is None else at + 1  # with the token that stops it
                     logprobs = [step[row] for step in draws.logprobs[:count]]
-                    found[indices[row]] = Drawn(tokens[:count], logprobs, at is not None)
+                    found[indices[row]] = Sample(tokens[:count], logprobs, at is not None)
                 if ends.interrupted:
                     return None
         return [found[index] for index in range(len(prompts))]
@@ -172,10 +171,10 @@ class TorchModel:
             row += _LOGITS_COPIES * 4 * config.vocab_size
             # not what is free now: how many rows are computed together must be the same whenever a run goes on
             room = _CUDA_SHARE * torch.cuda.get_device_properties(device()).total_memory
-        return int(min(self.together, max(1, room // row)))
+        return int(min(self.batch_hint, max(1, room // row)))
 
     @property
-    def together(self) -> int:
+    def batch_hint(self) -> int:
         """How many answers are best asked for in one call, by whoever wants to hear of them now and then."""
         return _MOST_ROWS[device().type]
 
@@ -223,7 +222,7 @@ class TorchModel:
         return [found[i] for i in range(len(examples))]
 
     @torch.no_grad()
-    def stream(self, prompt: Sequence[int], max_tokens: int, stops: bool = True) -> Iterator[int]:
+    def stream(self, prompt: Sequence[int], max_tokens: int, *, stops: bool = True) -> Iterator[int]:
         """Greedy tokens after the prompt's token ids, one by one, up to and without the token that stops."""
         network, cache = self.network.eval(), DynamicCache(config=self._network.config)
         inputs = torch.tensor([list(prompt)], device=device())
@@ -260,7 +259,7 @@ class _Draws(LogitsProcessor):
 class _Ends(StoppingCriteria):
     """Notes at which token, and after how many seconds, each row of a batch has ended; all end where ``stop`` says so."""
 
-    def __init__(self, stop_tokens: frozenset[int], rows: int, stop: Callable[[], bool] = lambda: False):
+    def __init__(self, stop_tokens: frozenset[int], rows: int, stop: Stop = never):
         self._stop_tokens, self._started, self._steps, self._stop = stop_tokens, time.perf_counter(), 0, stop
         self.at: list[int | None] = [None] * rows
         self.seconds = [0.0] * rows

@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,14 @@ from typing import Any
 import transformers
 from transformers.optimization import Adafactor
 
-from finetune.backends.interface import Step
+from finetune.backends.interface import Model, Sample, Step, Stop, never
 from finetune.backends.torch import adapters
 from finetune.backends.torch.logprobs import collate, has_plain_head, learned_logprobs
 from finetune.backends.torch.memory import peak_memory_mb
-from finetune.backends.torch.model import TorchModel
 from finetune.backends.torch.runtime import device, processes, quiet, torch
 from finetune.errors import UserError
-from finetune.methods import Method, RowSource
-from finetune.methods.base import Drawn, Source
+from finetune.methods import Method
+from finetune.methods.base import BatchSource
 from finetune.methods.schedules import SCHEDULES, learning_rate
 from finetune.models.encoder import Example
 from finetune.records import files
@@ -50,9 +49,9 @@ class Trainer:
 
     def __init__(
         self,
-        model: TorchModel,
+        model: Model,
         method: Method,
-        rows: Sequence[Example],
+        source: BatchSource,
         config: TrainingConfig,
         steps: int,
         base: str,
@@ -68,7 +67,7 @@ class Trainer:
             raise UserError(f"--method {method.name}: in one process only (start it without accelerate launch)")
         self.method, self.config, self.steps = method, config, steps
         self._model = model
-        self.source: Source = RowSource(method, rows, config)
+        self.source = source
         lora = adapters.settings(self.network, config)
         transformers.set_seed(config.seed)  # the first LoRA weights
         self.peft_model = adapters.attach(self.network, lora)
@@ -85,16 +84,16 @@ class Trainer:
         self._resumed: Path | None = None
         chosen = optimizer(self.peft_model, config)
         rates = torch.optim.lr_scheduler.LambdaLR(chosen, _schedule(config, steps))
-        self._sft = _trl(self.peft_model, model.encoder.tokenizer, method, rows, config, steps, (chosen, rates))
+        self._sft = _trl(self.peft_model, model.encoder.tokenizer, method, source.rows, config, steps, (chosen, rates))
 
     @property
     def trainable_parameters(self) -> int:
         return adapters.count(self.peft_model)
 
-    def train(self, stop: Callable[[], bool], on_step: Callable[[Step], bool]) -> None:
-        """Train up to the last step; ``on_step`` hears of each step when it is done, and says whether to go on.
+    def train(self, stop: Stop, on_step: Callable[[Step], bool]) -> None:
+        """Train up to the last step; ``on_step`` is called after each one and returns whether to continue.
 
-        Ends early, after a step or in the middle of one, which then has changed nothing, when ``stop`` says so.
+        Ends early when ``stop`` returns True, after a step or in the middle of one, which then has changed nothing.
         """
         sft, started = self._sft, time.perf_counter()
 
@@ -104,41 +103,37 @@ class Trainer:
             seen = self._total(list(sft.seen.values()))
             sft.seen = dict.fromkeys(sft.seen, 0.0)
             loss, weight, tokens, learned = seen
-            turn = sft.taken(number - 1)
-            figures = {name: total / count for name, (total, count) in sft.figures.items()} if processes() == 1 else {}
-            sft.figures = {}
+            work = sft.taken(number - 1)
+            metrics = {name: total / count for name, (total, count) in sft.metrics.items()} if processes() == 1 else {}
+            sft.metrics = {}
             # in float16 the scale of the loss is found by trying: a step whose gradients overflow is skipped
             finite = math.isfinite(loss) and (math.isfinite(norm) or sft.accelerator.optimizer_step_was_skipped)
             step = Step(
                 number,
-                loss=loss / (weight or 1.0),  # where nothing in the step has anything to teach
+                loss=loss / (weight or 1.0),
+                weight=weight,
                 finite=finite,
                 learning_rate=rate,
-                rows=turn.rows,
+                rows=work.rows,
                 tokens=int(tokens),
                 learned=int(learned),
                 seconds=seconds,
                 peak_memory_mb=peak_memory_mb(),
-                figures=turn.figures | figures,
+                metrics=work.metrics | metrics,
             )
             self.position = Position(number)
             go_on = on_step(step)
             started = time.perf_counter()
             return go_on and not self._any(stop())
 
-        sft.listen(lambda step: self.source.turn(step, self, stop), after, lambda: self._any(stop()))
+        sft.listen(lambda step: self.source.next_step(step, self, stop), after, lambda: self._any(stop()))
         try:
             sft.train(resume_from_checkpoint=str(self._resumed) if self._resumed else None)
         finally:
             sft.let_go_of_processes()
 
-    def take(self, rows: Sequence[Example]) -> None:
-        """Train on other rows, as many as before."""
-        self.source = RowSource(self.method, rows, self.config)
-        self._sft.take(rows)
-
-    def validation_loss(self, rows: Sequence[Example], stop: Callable[[], bool] = lambda: False) -> float | None:
-        """The method's loss over all rows, whatever their number; None where ``stop`` came."""
+    def validation_loss(self, rows: Sequence[Example], stop: Stop = never) -> float | None:
+        """The method's loss over all rows, a mean by its weight; None if ``stop`` interrupted it."""
         self.network.eval()
         size = self.config.batch_size
         order = sorted(self.method.of_rows(rows), key=lambda row: max(len(example.tokens) for example in row))
@@ -156,9 +151,13 @@ class Trainer:
         return total / count
 
     def logprobs(
-        self, examples: Sequence[Example], at_start: bool = False, on_batch: Callable[[int], None] = lambda count: None
+        self,
+        examples: Sequence[Example],
+        *,
+        at_start: bool = False,
+        on_batch: Callable[[int], None] = lambda count: None,
     ) -> list[list[float]]:
-        """Log-probabilities of each example's learned tokens, under the model as it is or, ``at_start``, as the run began."""
+        """Log-probabilities of each example's learned tokens; ``at_start``: under the model as the run began."""
         self.network.eval()
         now = _copied(self.peft_model) if at_start else {}
         if at_start:
@@ -177,8 +176,8 @@ class Trainer:
             adapters.put(self.peft_model, now)
         return [found[index] for index in range(len(examples))]
 
-    def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Callable[[], bool]) -> list[Drawn] | None:
-        """As ``Policy`` has it, by the settings of the run."""
+    def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Stop) -> list[Sample] | None:
+        """One completion for each prompt, sampled with the settings of the run; None if ``stop`` interrupted it."""
         config = self.config
         return self._model.sample(
             prompts, max_tokens=config.grpo_max_tokens, temperature=config.grpo_temperature, seed=seed, stop=stop
@@ -211,7 +210,7 @@ class Trainer:
     def save_adapters(self, path: Path) -> None:
         adapters.save(adapters.trained(self.peft_model), path, self._about)
 
-    def save(self, folder: Path) -> dict[str, Any]:
+    def save(self, folder: Path) -> dict[str, object]:
         """Write what ``restore`` needs into the folder; returns the position, for the caller to keep."""
         if (
             self._resumed and self._sft.state.global_step < self.position.step
@@ -223,22 +222,21 @@ class Trainer:
             self._sft.write_state(folder)
         return {**asdict(self.position), "source": self.source.state()}
 
-    def restore(self, folder: Path, position: dict[str, Any]) -> None:
-        """Go on from what ``save`` wrote; UserError (exit 3) where a file is damaged."""
+    def restore(self, folder: Path, position: Mapping[str, Any]) -> None:
+        """Resume from what ``save`` wrote; UserError (exit 3) if a file is damaged."""
         path = folder / files.PEFT_ADAPTERS
         adapters.put(self.peft_model, adapters.read(path)[0], path)
-        position = dict(position)
-        self.source.restore(position.pop("source", {}))
-        self.position = Position(**position)
+        self.source.restore(position.get("source", {}))
+        self.position = Position(position["step"])
         self._resumed = folder if self.position.step else None
 
 
 def _trl(model: Any, tokenizer: Any, method: Method, *arguments: Any) -> Any:
     """TRL takes two seconds, and only training needs it."""
     if method.rollouts:
-        from finetune.backends.torch.trl_rollouts import TurnTrainer
+        from finetune.backends.torch.trl_rollouts import RolloutTrainer
 
-        return TurnTrainer(model, tokenizer, method, *arguments)
+        return RolloutTrainer(model, tokenizer, method, *arguments)
     from finetune.backends.torch.trl_trainer import CompletionTrainer
 
     return CompletionTrainer(model, tokenizer, method, *arguments)

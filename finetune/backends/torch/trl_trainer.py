@@ -13,11 +13,11 @@ from trl import SFTConfig, SFTTrainer
 from finetune.backends.torch.logprobs import collate, learned_logprobs
 from finetune.backends.torch.runtime import device, dtype, processes, torch
 from finetune.methods import Method
-from finetune.methods.base import Turn
+from finetune.methods.base import StepBatches
 from finetune.models.encoder import Example
 from finetune.settings.config import TrainingConfig
 
-NextTurn = Callable[[int], Turn | None]  # of a step counted from 0; None where somebody asked to stop
+NextStep = Callable[[int], StepBatches | None]  # of a step counted from 0; None where somebody asked to stop
 
 
 class CompletionTrainer(SFTTrainer):
@@ -68,7 +68,7 @@ class CompletionTrainer(SFTTrainer):
         self._method, self._rows, self._config = method, rows, config
         # of this process's batches, since it was last emptied
         self.seen = {"loss": 0.0, "weight": 0.0, "tokens": 0.0, "learned": 0.0}
-        self.figures: dict[str, list[float]] = {}  # the same: of each a sum and what it is divided by
+        self.metrics: dict[str, list[float]] = {}  # the same: of each a sum and what it is divided by
         super().__init__(
             model=model,
             args=arguments,
@@ -81,16 +81,18 @@ class CompletionTrainer(SFTTrainer):
         self.model_accepts_loss_kwargs = True  # so that the learned tokens of a step are counted, whatever the model
         _add_learned_logprobs(self.model.get_base_model(), method.temperature(config))
 
-    def listen(self, turn: NextTurn, on_step: Callable[[int, float, float], bool], stop: Callable[[], bool]) -> None:
-        """``turn`` says what a step takes. After each step ``on_step`` hears its number, the norm of the gradient and the
+    def listen(
+        self, next_step: NextStep, on_step: Callable[[int, float, float], bool], stop: Callable[[], bool]
+    ) -> None:
+        """``next_step`` says what a step takes. After each step ``on_step`` hears its number, the norm of the gradient and the
         learning rate, and says whether to go on; ``stop`` is asked between the batches of a step."""
-        self._next_turn, self._stop = turn, stop
+        self._next_step, self._stop = next_step, stop
         self.remove_callback(_Reporter)
         self.add_callback(_Reporter(on_step, stop))
 
-    def taken(self, step: int) -> Turn | None:
+    def taken(self, step: int) -> StepBatches | None:
         """What the step that is just done, counted from 0, has computed."""
-        return self._next_turn(step)
+        return self._next_step(step)
 
     def get_train_dataloader(self) -> DataLoader:
         return _Loader(
@@ -106,13 +108,13 @@ class CompletionTrainer(SFTTrainer):
         if not examples:  # of this process; the others wait for it
             return logprobs.sum() * 0.0
         with logprobs.device:  # where the loss makes its constants
-            total, weight, figures = self._method.loss(torch, logprobs, examples, self._config)
+            total, weight, metrics = self._method.loss(torch, logprobs, examples, self._config)
         self.seen["loss"] += float(total.detach())
         self.seen["weight"] += weight
         self.seen["learned"] += len(logprobs)
-        for name, (value, count) in figures.items():
-            before = self.figures.get(name, [0.0, 0.0])
-            self.figures[name] = [before[0] + float(value.detach()), before[1] + count]
+        for name, (value, count) in metrics.items():
+            before = self.metrics.get(name, [0.0, 0.0])
+            self.metrics[name] = [before[0] + float(value.detach()), before[1] + count]
         self.seen["tokens"] += inputs["input_ids"][:, 1:].numel() if weight else 0
         return total / num_items_in_batch * processes()  # their gradients are averaged afterwards
 
@@ -123,10 +125,6 @@ class CompletionTrainer(SFTTrainer):
             return samples, count
         rows = sum(self._method.rows(batch["examples"]) for batch in samples)
         return samples, self.accelerator.gather(torch.tensor([rows], device=on)).sum()
-
-    def take(self, rows: Sequence[Example]) -> None:
-        """Train on other rows, as many as before."""
-        self._rows = rows
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """To the callback alone: the metrics file is not TRL's, and its history of all steps would grow in each state."""

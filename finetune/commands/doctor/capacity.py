@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.backends.footprint import Probe, Sizes
-from finetune.backends.interface import Footprint
+from finetune.backends.interface import MemoryEstimate
+from finetune.backends.memory_estimate import Probe, Sizes
 from finetune.commands.doctor import pytorch
 from finetune.commands.doctor.finding import Finding
 from finetune.errors import UserError
@@ -167,15 +167,15 @@ def needed_gb(device: Device, kind: str) -> dict[str, float]:
         return {}
 
 
-def footprint(device: Device, shape: Shape, kind: str) -> Footprint:
-    """What ``backends.footprint`` gives for a model of this shape. UserError where the backend does not train like this."""
+def footprint(device: Device, shape: Shape, kind: str) -> MemoryEstimate:
+    """What ``backends.memory_estimate`` gives for a model of this shape. UserError if the backend does not train like this."""
     how = KINDS[kind]
     config = TrainingConfig(fine_tune_type=how.fine_tune_type, lora_rank=RANK, batch_size=ROWS)
     with tempfile.TemporaryDirectory() as folder:
         shape.write(Path(folder), how.bits)
         sizes = device.probe.sizes(Path(folder), config)
     layers, others = step_bytes(device, shape, sizes, trains_weights=how.fine_tune_type == "full")
-    return Footprint(
+    return MemoryEstimate(
         parameters=sizes.parameters,
         trainable=sizes.trainable,
         layers=sizes.layers,
@@ -185,7 +185,7 @@ def footprint(device: Device, shape: Shape, kind: str) -> Footprint:
         adapters_mb=sizes.adapters / 1e6,
         optimizer_mb=sizes.optimizer / 1e6,
         layers_mb=layers / 1e6,
-        others_mb=others / 1e6,
+        head_and_loss_mb=others / 1e6,
         seconds=0.0,
     )
 
@@ -207,7 +207,7 @@ def step_bytes(device: Device, shape: Shape, sizes: Sizes, trains_weights: bool)
 
 
 def of_mlx() -> Device:
-    from finetune.backends.mlx.footprint import Probe as MlxProbe
+    from finetune.backends.mlx.memory_estimate import Probe as MlxProbe
     from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
 
     memory = float(machine.memory_bytes()[0])
@@ -228,7 +228,7 @@ def of_mlx() -> Device:
 
 
 def of_cuda() -> Device:
-    from finetune.backends.torch.footprint import Probe as TorchProbe
+    from finetune.backends.torch.memory_estimate import Probe as TorchProbe
     from finetune.backends.torch.runtime import dtype, torch
 
     return Device(

@@ -88,7 +88,7 @@ def compare(prompts: Sequence[Sequence[int]], model: Any, network: Any, switch: 
     with model.disable_adapter():
         torch_base = _torch_logits(model, prompts)
     torch_tuned = _torch_logits(model, prompts)
-    switch("plain")
+    switch("disabled")
     mlx_base = _mlx_logits(network, prompts)
     switch("attached")
     mlx_tuned = _mlx_logits(network, prompts)

@@ -1,4 +1,4 @@
-"""What a model of PyTorch holds, and steps on its first layers: what ``backends.footprint`` concludes from.
+"""What a model of PyTorch holds, and steps on its first layers: what ``backends.memory_estimate`` concludes from.
 
 Sizes are those of a model on PyTorch's meta device, which has no memory; the short models are filled with a constant.
 """
@@ -14,15 +14,15 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from finetune.backends import footprint as scaling
-from finetune.backends.footprint import STEPS, Batches, Measured, Sizes, shortened, text_config
+from finetune.backends import memory_estimate as scaling
+from finetune.backends.memory_estimate import STEPS, Batches, Measured, Sizes, shortened, text_config
 from finetune.backends.torch import adapters
 from finetune.backends.torch.memory import memory_mb, reset_peak_memory
 from finetune.backends.torch.model import TorchModel, refuse_mlx_quantised
 from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.backends.torch.training import Trainer, optimizer
 from finetune.errors import UserError, first_line
-from finetune.methods import Method
+from finetune.methods import Method, RowSource
 from finetune.settings.config import TrainingConfig
 
 
@@ -60,7 +60,8 @@ class Probe:
             encoder: Any = SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True))
             with tempfile.TemporaryDirectory() as unused:  # Transformers makes the folder that it could write to
                 config = replace(config, adapter_path=Path(unused))
-                trainer = Trainer(TorchModel(network, encoder), method, batches.examples, config, STEPS, "")
+                source = RowSource(method, batches.examples, config)
+                trainer = Trainer(TorchModel(network, encoder), method, source, config, STEPS, "")
             gc.collect()
             reset_peak_memory()
             held = memory_mb()["active"]
@@ -103,4 +104,4 @@ def _optimizer_bytes(trained: Sequence[Any], config: TrainingConfig) -> int:
     return _bytes(value for state in chosen.state.values() for value in state.values() if torch.is_tensor(value))
 
 
-footprint, held_mb = partial(scaling.footprint, Probe()), partial(scaling.held_mb, Probe())
+estimate_memory, static_mb = partial(scaling.estimate_memory, Probe()), partial(scaling.static_mb, Probe())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from finetune.backends.interface import Footprint, Step
+from finetune.backends.interface import MemoryEstimate, Step
 from finetune.errors import UserError
 from finetune.methods import Method
 from finetune.models.encoder import Example
@@ -58,7 +58,7 @@ class Probe(Protocol):
     ) -> Measured: ...
 
 
-def footprint(
+def estimate_memory(
     probe: Probe,
     folder: Path,
     method: Method,
@@ -66,8 +66,9 @@ def footprint(
     typical: Sequence[Example],
     largest: Sequence[Example],
     available: float,
+    *,
     whole: bool = False,
-) -> Footprint:
+) -> MemoryEstimate:
     """The memory of a step with the ``largest`` batch, the time of one with the ``typical`` batch.
 
     The settings are those of ``config``; the model is that of ``folder``, which may lack its weights. ``available``: bytes
@@ -113,7 +114,7 @@ def footprint(
         like = trained - last.layers + (sizes.layers - trained) / 2
         seconds = last.seconds + like * slope(first.seconds, last.seconds)
     seconds *= config.grad_accumulation / accumulation
-    return Footprint(
+    return MemoryEstimate(
         parameters=sizes.parameters,
         trainable=sizes.trainable,
         layers=sizes.layers,
@@ -123,13 +124,13 @@ def footprint(
         adapters_mb=sizes.adapters / 1e6,
         optimizer_mb=sizes.optimizer / 1e6,
         layers_mb=layers_bytes / 1e6,
-        others_mb=others / 1e6,
+        head_and_loss_mb=others / 1e6,
         seconds=seconds,
     )
 
 
-def held_mb(probe: Probe, folder: Path, config: TrainingConfig) -> float:
-    """What is in memory between two steps: weights, adapters, the optimizer's state. Loads nothing."""
+def static_mb(probe: Probe, folder: Path, config: TrainingConfig) -> float:
+    """Memory held between two steps, in 10^6 bytes: weights, adapters, optimizer state. Loads no weights."""
     sizes = probe.sizes(folder, config)
     return (sizes.weights + sizes.adapters + sizes.optimizer) / 1e6
 

@@ -1,4 +1,4 @@
-"""What a model of MLX holds, and steps on its first layers: what ``backends.footprint`` concludes from.
+"""What a model of MLX holds, and steps on its first layers: what ``backends.memory_estimate`` concludes from.
 
 Only what a short model needs is loaded; where a folder has no weights at all, the layers are filled with a constant.
 """
@@ -8,17 +8,17 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from finetune.backends import footprint as scaling
-from finetune.backends.footprint import STEPS, Batches, Measured, Sizes, shortened, text_config
+from finetune.backends import memory_estimate as scaling
+from finetune.backends.memory_estimate import STEPS, Batches, Measured, Sizes, shortened, text_config
 from finetune.backends.mlx import adapters, cpu_math
-from finetune.backends.mlx.model import MlxModel
 from finetune.backends.mlx.optimizers import optimizer
 from finetune.backends.mlx.runtime import DTYPE, mx
 from finetune.backends.mlx.training import Trainer
 from finetune.errors import UserError, first_line
-from finetune.methods import Method
+from finetune.methods import Method, RowSource
 from finetune.settings.config import TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -56,7 +56,8 @@ class Probe:
         network = _network(folder, layers)
         network.update(tree_map(_filled, network.parameters()) if not _has_weights(folder) else {})
         try:
-            trainer = Trainer(MlxModel(network, None), method, batches.examples, config, STEPS, "")  # type: ignore[arg-type]
+            model: Any = SimpleNamespace(network=network)  # nothing is asked of it
+            trainer = Trainer(model, method, RowSource(method, batches.examples, config), config, STEPS, "")
             gc.collect()  # an earlier model that goes away meanwhile would be taken for memory that this one gives back
             held = mx.get_active_memory()
 
@@ -155,4 +156,4 @@ def _has_weights(folder: Path) -> bool:
     return any(folder.glob("model*.safetensors"))
 
 
-footprint, held_mb = partial(scaling.footprint, Probe()), partial(scaling.held_mb, Probe())
+estimate_memory, static_mb = partial(scaling.estimate_memory, Probe()), partial(scaling.static_mb, Probe())
