@@ -154,3 +154,9 @@ def test_the_test_commands_are_in_the_readme() -> None:
     for target in re.findall(r"`make ([a-z-]+)`", text):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     assert {"test", "test-torch"} <= set(re.findall(r"`make ([a-z-]+)`", text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    for path in re.findall(r"`((?:finetune|tests|benchmarks|docs)/[\w./*-]*)`", page.read_text(encoding="utf-8")):
+        assert "NAME" in path or any(ROOT.glob(path)), f"{name(page)}: {path}"
