@@ -1,5 +1,9 @@
 import json
+import os
 import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +14,37 @@ HIDDEN, LAYERS = 64, 2
 # a shell's background job ignores it, and then so would every script that a test starts and interrupts
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# make quick leaves out what uses these fixtures, or is marked itself
+SLOW = dict.fromkeys(("builtin_model", "tiny_model", "tiny_gemma"), "model") | {"run_python": "scripts"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in SLOW.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(SLOW[fixture])
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """run_python(*arguments, code=0, **environment): the ended process of ``python ARGUMENTS`` in ``tmp_path``.
+
+    It imports finetune, sees no token of the user's, and has caches of its own and a Hub that does not answer.
+    """
+
+    def run(*arguments: str, code: int | None = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        variables |= {"HF_HOME": str(tmp_path / "hf"), "FINETUNE_CACHE": str(tmp_path / "cache"), "COLUMNS": "80"}
+        path = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(Path(__file__).parents[1])]))
+        variables |= {"HF_ENDPOINT": "http://127.0.0.1:9", **environment, "PYTHONPATH": path}
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60)
+        assert code in (None, done.returncode), done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")

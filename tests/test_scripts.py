@@ -2,10 +2,10 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,28 +16,9 @@ import pytest
 from finetune.errors import UserError
 from finetune.evaluation import tuned_run
 from loopback_hub import GOOD_TOKEN, LoopbackHub
+from scripts import OFFLINE, command, refused, run, start, wait_until
 
-ROOT = Path(__file__).parents[1]
-OFFLINE = {"HF_HUB_OFFLINE": "1"}
-
-
-def run(
-    folder: Path, script: str, *arguments: object, code: int = 0, stdin: str = "", **environment: str
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    variables = os.environ | OFFLINE | environment
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, input=stdin)
-    assert done.returncode == code, done.stderr
-    if code:
-        assert "Traceback" not in done.stderr
-    return done
-
-
-def refused(folder: Path, script: str, *arguments: object, code: int = 2) -> str:
-    """The one line of an error."""
-    lines = run(folder, script, *arguments, code=code).stderr.strip().splitlines()
-    assert lines[-1].startswith("error: ")
-    return lines[-1]
+pytestmark = pytest.mark.scripts
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +107,9 @@ def test_benchmarks_are_kept_and_compared(road: Path) -> None:
 
 def test_a_benchmark_that_is_stopped_keeps_its_answers(road: Path) -> None:
     options = ["--num-samples", "2", "--max-tokens", "4", "--results-dir", "stopped"]
-    command = [sys.executable, str(ROOT / "benchmark.py"), *options, "--runs", "1000"]
-    with subprocess.Popen(command, cwd=road, env=os.environ | OFFLINE, stderr=subprocess.PIPE, text=True) as process:
+    with start(road, "benchmark.py", *options, "--runs", "1000") as process:
         log = road / "stopped" / "benchmark_answers.jsonl"
-        while not log.exists() or len(log.read_text().splitlines()) < 3:
-            assert process.poll() is None, process.stderr
-            time.sleep(0.05)
+        wait_until(process, lambda: log.exists() and len(log.read_text().splitlines()) >= 3)
         time.sleep(2)  # now it measures speed
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]
@@ -142,7 +120,7 @@ def test_a_benchmark_that_is_stopped_keeps_its_answers(road: Path) -> None:
 
 def test_a_full_disk_takes_the_files_not_the_numbers(road: Path) -> None:
     options = ["--quick", "--num-samples", "2", "--max-tokens", "4", "--results-dir", "full"]
-    limited = f"ulimit -f 20; exec {sys.executable} {ROOT / 'benchmark.py'} {' '.join(options)}"
+    limited = f"ulimit -f 20; exec {shlex.join(command('benchmark.py', *options))}"
     done = subprocess.run(["bash", "-c", limited], cwd=road, env=os.environ | OFFLINE, capture_output=True, text=True)
     assert done.returncode == 4, done.stderr
     assert done.stderr.splitlines()[-1].endswith("(the answers are kept: go on with --resume)")
@@ -150,20 +128,8 @@ def test_a_full_disk_takes_the_files_not_the_numbers(road: Path) -> None:
 
 
 def test_a_signal_ends_training_after_saving(road: Path, tiny_model: Path) -> None:
-    command = [
-        sys.executable,
-        str(ROOT / "train.py"),
-        "--model",
-        str(tiny_model),
-        "--adapter-path",
-        "stopped",
-    ]
-    process = subprocess.Popen(command, cwd=road, env=os.environ | OFFLINE, stderr=subprocess.PIPE, text=True)
-    metrics = road / "stopped" / "metrics.jsonl"
-    for _ in range(600):
-        if metrics.exists():
-            break
-        time.sleep(0.1)
+    process = start(road, "train.py", "--model", tiny_model, "--adapter-path", "stopped")
+    wait_until(process, (road / "stopped" / "metrics.jsonl").exists)
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 143 and "Traceback" not in stderr
@@ -177,19 +143,9 @@ def test_an_interrupted_evaluation_is_gone_on_with(road: Path, number: signal.Si
     if not (road / "whole").exists():
         run(road, "test_finetuned.py", *whole)
     folder = f"cut{number}"
-    command = [sys.executable, str(ROOT / "test_finetuned.py"), "--max-tokens", "8", "--results-dir", folder]
-    process = subprocess.Popen(
-        command,
-        cwd=road,
-        env=os.environ | OFFLINE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a shell starts what runs in the background with SIGINT ignored, and a program leaves that so
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = start(road, "test_finetuned.py", "--max-tokens", 8, "--results-dir", folder)
     log = road / folder / "answers.jsonl"
-    while not log.exists() or len(log.read_text().splitlines()) < 6:
-        time.sleep(0.02)
+    wait_until(process, lambda: log.exists() and len(log.read_text().splitlines()) >= 6)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == (130 if number == signal.SIGINT else -9) and "Traceback" not in stderr
@@ -247,10 +203,11 @@ def test_a_record_that_no_training_wrote_is_refused(road: Path, tmp_path: Path, 
 
 
 def test_closed_streams_are_no_trap(road: Path) -> None:
-    script = f"exec {sys.executable} {ROOT / 'test_finetuned.py'} --num-samples 1 --max-tokens 2 --no-general"
+    options = "--num-samples 1 --max-tokens 2 --no-general --results-dir closed"
+    script = f"exec {shlex.join(command('test_finetuned.py', *options.split()))}"
     for closed in ("<&-", "<&- >&-", "2>&-"):
         done = subprocess.run(
-            ["sh", "-c", f"{script} --results-dir closed {closed}"],
+            ["sh", "-c", f"{script} {closed}"],
             cwd=road,
             env=os.environ | OFFLINE,
             capture_output=True,
@@ -269,9 +226,8 @@ def test_a_look_at_a_run_whose_rows_are_gone(road: Path, tmp_path: Path) -> None
 
 
 def test_a_signal_before_the_first_step_leaves_a_run_that_goes_on(road: Path, tiny_model: Path) -> None:
-    arguments = ["--model", str(tiny_model), "--adapter-path", "early", "--iters", "3", "--batch-size", "1"]
-    command = [sys.executable, str(ROOT / "train.py"), *arguments]
-    process = subprocess.Popen(command, cwd=road, env=os.environ | OFFLINE, stderr=subprocess.PIPE, text=True)
+    arguments = ["--model", tiny_model, "--adapter-path", "early", "--iters", "3", "--batch-size", "1"]
+    process = start(road, "train.py", *arguments)
     assert process.stderr
     while "Model " not in process.stderr.readline():  # said before the weights are loaded
         pass
@@ -414,7 +370,7 @@ def test_rows_come_from_the_hub(tmp_path: Path) -> None:
         prepare("alpaca", "--keep-splits", HF_ENDPOINT=hub.url)
         assert json.loads((tmp_path / "data" / "dataset.json").read_text())["rows"]["test"] == 3
         assert (
-            "me/none: there is no such"
+            "me/none: no such repository"
             in prepare("sql", "--dataset-name", "me/none", code=2, HF_ENDPOINT=hub.url).stderr
         )
     with LoopbackHub(tmp_path / "hub", cut=cut) as hub:

@@ -1,40 +1,23 @@
 """The scripts with ``--backend torch``, run as a person would: train, kill, go on, compare, measure."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
 
+import scripts
 from finetune.records import files
 
 pytest.importorskip("trl", reason="PyTorch, PEFT and TRL are not installed (run: make setup-torch)")
 
-ROOT = Path(__file__).parents[1]
-ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+pytestmark = pytest.mark.scripts
 OPTIONS = "--iters 40 --batch-size 2 --steps-per-eval 20 --steps-per-save 5 --learning-rate 1e-2 --lora-dropout 0.1"
 
 
-def start(folder: Path, script: str, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / script), *options],
-        cwd=folder,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(folder: Path, script: str, *options: str, code: int = 0) -> str:
-    process = start(folder, script, *options)
-    said = "\n".join(process.communicate(timeout=300))
-    assert process.returncode == code and "Traceback" not in said, said
-    return said
+def run(folder: Path, script: str, *options: object, code: int = 0) -> str:
+    done = scripts.run(folder, script, *options, code=code, OMP_NUM_THREADS="1")
+    return f"{done.stdout}\n{done.stderr}"
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +35,9 @@ def train(model: Path, name: str) -> list[str]:
 
 
 def test_a_killed_run_ends_with_the_same_adapters(folder: Path, tiny_model: Path) -> None:
-    killed = start(folder, "train.py", *train(tiny_model, "killed"))
+    killed = scripts.start(folder, "train.py", *train(tiny_model, "killed"), OMP_NUM_THREADS="1")
     states = folder / "killed" / "state"
-    while not (states.exists() and any(path.name >= "0000010" for path in states.iterdir())):
-        assert killed.poll() is None
-        time.sleep(0.02)
+    scripts.wait_until(killed, lambda: any(path.name >= "0000010" for path in states.glob("*")))
     killed.kill()
     killed.communicate()
     refused = run(folder, "train.py", "--resume", "--adapter-path", "killed", "--backend", "mlx", code=3)
@@ -72,32 +53,12 @@ def test_a_killed_run_ends_with_the_same_adapters(folder: Path, tiny_model: Path
 
 
 def test_the_later_stages_take_the_backend_from_the_record(folder: Path) -> None:
-    said = run(
-        folder,
-        "test_finetuned.py",
-        "--adapter-path",
-        "whole",
-        "--num-samples",
-        "2",
-        "--max-tokens",
-        "8",
-        "--no-general",
-    )
+    options = "--adapter-path whole --num-samples 2 --max-tokens 8".split()
+    said = run(folder, "test_finetuned.py", *options, "--no-general")
     assert "PyTorch" in said and "Verdict" in said
     record = json.loads((folder / "results" / files.EVALUATION).read_text())
     assert record["tuned"]["loss_per_token"] < record["base"]["loss_per_token"] - 1
-    said = run(
-        folder,
-        "benchmark.py",
-        "--adapter-path",
-        "whole",
-        "--compare",
-        "--quick",
-        "--num-samples",
-        "2",
-        "--max-tokens",
-        "8",
-    )
+    run(folder, "benchmark.py", *options, "--compare", "--quick")
     benchmark = json.loads((folder / "results" / files.BENCHMARK).read_text())
     assert set(benchmark["speed"]) == {"base", "tuned", "fused"} and "PyTorch" in benchmark["device"]
     assert (folder / "results" / files.REPORT).stat().st_size > 10_000

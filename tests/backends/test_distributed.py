@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-LAUNCH = [str(Path(sys.executable).parent / "mlx.launch"), "-n", "2", sys.executable, str(ROOT / "train.py")]
-ALONE = [sys.executable, str(ROOT / "train.py")]
-ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1"}
+from scripts import OFFLINE, command, run
+
+ALONE = command("train.py")
+LAUNCH = [str(Path(sys.executable).parent / "mlx.launch"), "-n", "2", *ALONE]
+ENVIRONMENT = os.environ | OFFLINE
+pytestmark = pytest.mark.scripts
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    make = [sys.executable, str(ROOT / "dataset.py"), "--dataset-name", "builtin", "--sample-size", "30"]
-    subprocess.run(make, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
+    run(folder, "dataset.py", "--dataset-name", "builtin", "--sample-size", "30")
     return folder
 
 
@@ -39,16 +40,16 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_two_processes_have_the_losses_of_one(folder: Path, tiny_model: Path) -> None:
-    for name, command in (("one", ALONE), ("two", LAUNCH)):
+    for name, launch in (("one", ALONE), ("two", LAUNCH)):
         done = subprocess.run(
-            [*command, *arguments(tiny_model, name, 9)], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
+            [*launch, *arguments(tiny_model, name, 9)], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
     assert losses(folder / "two") == pytest.approx(losses(folder / "one"), rel=1e-4)
     assert losses(folder / "one")[-1] < losses(folder / "one")[0] - 1
 
 
-def two_processes(folder: Path, run: list[str]) -> list[subprocess.Popen[str]]:
+def two_processes(folder: Path, alone: list[str]) -> list[subprocess.Popen[str]]:
     """Both processes without the launcher, which would end the second before it can say anything."""
     with socket.socket() as first, socket.socket() as second:
         first.bind(("127.0.0.1", 0))
@@ -57,7 +58,7 @@ def two_processes(folder: Path, run: list[str]) -> list[subprocess.Popen[str]]:
     (folder / "hosts.json").write_text(json.dumps(hosts))
     return [
         subprocess.Popen(
-            run,
+            alone,
             cwd=folder,
             env=ENVIRONMENT | {"MLX_RANK": str(rank), "MLX_HOSTFILE": str(folder / "hosts.json")},
             stderr=subprocess.PIPE,
@@ -73,8 +74,8 @@ def wait_for_another_state(folder: Path, known: set[str]) -> None:
 
 
 def test_a_process_that_dies_ends_the_run_which_goes_on_later(folder: Path, tiny_model: Path) -> None:
-    run = [*ALONE, *arguments(tiny_model, "died", 100_000)]
-    leader, other = two_processes(folder, run)
+    given = arguments(tiny_model, "died", 100_000)
+    leader, other = two_processes(folder, [*ALONE, *given])
     states = folder / "died" / "state"
     wait_for_another_state(states, set())
     other.kill()
@@ -82,7 +83,7 @@ def test_a_process_that_dies_ends_the_run_which_goes_on_later(folder: Path, tiny
     assert leader.returncode == 1 and "another process of this run is gone" in said and "Traceback" not in said, said
     # a terminal sends Ctrl-C to the whole group
     again = subprocess.Popen(
-        [*LAUNCH, *run[2:], "--resume"], cwd=folder, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.PIPE
+        [*LAUNCH, *given, "--resume"], cwd=folder, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.PIPE
     )
     wait_for_another_state(states, {path.name for path in states.iterdir()})
     os.killpg(again.pid, signal.SIGINT)

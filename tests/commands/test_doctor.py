@@ -1,12 +1,10 @@
 """python -m finetune doctor: as a process, with the real Hub client and a Hub on loopback; single checks on real folders."""
 
 import json
-import os
 import socket
 import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +24,9 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture
-def doctor(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """doctor(*flags, **environment): the process when it has ended. It sees no token of ours."""
-
-    def run(*flags: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        variables |= {"HF_HOME": str(tmp_path / "hf"), "FINETUNE_CACHE": str(tmp_path / "cache")}
-        path = os.pathsep.join(filter(None, [environment.pop("PYTHONPATH", ""), str(ROOT)]))
-        done = subprocess.run(
-            [sys.executable, "-m", "finetune", "doctor", *flags],
-            cwd=tmp_path,
-            env={**variables, "HF_ENDPOINT": NOWHERE, **environment, "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
-
-    return run
+def doctor(run_python: Any) -> Any:
+    """doctor(*flags, **environment): the process when it has ended."""
+    return partial(run_python, "-m", "finetune", "doctor", code=None)
 
 
 def by_name(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:

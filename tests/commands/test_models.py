@@ -1,10 +1,7 @@
 """python -m finetune models: real folders, and a cache that the real Hub client has filled from a Hub on loopback."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +12,20 @@ from finetune.models import builtin, cached, conversion
 from finetune.models.cached import cached_models
 from loopback_hub import LoopbackHub
 
-ROOT = Path(__file__).parents[2]
 FETCH = "import sys; from finetune.models.hub import download_snapshot; download_snapshot(sys.argv[1], 'model')"
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Any:
-    """run(*arguments, code=0, **environment): what the process prints, on stderr where it is to fail."""
-
-    def run_command(*arguments: str, code: int = 0, **environment: str) -> str:
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        variables |= {"HF_HOME": str(tmp_path / "hf"), "FINETUNE_CACHE": str(tmp_path / "cache"), "COLUMNS": "80"}
-        variables |= {"PYTHONPATH": str(ROOT), **environment}
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == code, done.stderr
-        return done.stderr if code else done.stdout
-
-    return run_command
+def models(run_python: Any, *arguments: str, code: int = 0) -> str:
+    """What the command prints, on stderr if it is to fail."""
+    done = run_python("-m", "finetune", "models", *arguments, code=code)
+    return done.stderr if code else done.stdout
 
 
-def models(run: Any, *arguments: str, code: int = 0) -> Any:
-    return run("-m", "finetune", "models", *arguments, code=code)
-
-
-def listed(run: Any) -> dict[str, tuple[str, str]]:
-    return {model["name"]: (model["where"], model["problem"]) for model in json.loads(models(run, "--json"))["models"]}
+def listed(run_python: Any) -> dict[str, tuple[str, str]]:
+    return {
+        model["name"]: (model["where"], model["problem"])
+        for model in json.loads(models(run_python, "--json"))["models"]
+    }
 
 
 def write_conversion(folder: Path, sha256: str, version: int = conversion.VERSION) -> Path:
@@ -66,34 +50,34 @@ def converted(tmp_path: Path) -> Path:
     return folder
 
 
-def test_conversions_are_listed_with_what_is_wrong(converted: Path, run: Any) -> None:
-    assert listed(run) == {
+def test_conversions_are_listed_with_what_is_wrong(converted: Path, run_python: Any) -> None:
+    assert listed(run_python) == {
         "builtin": ("builtin", ""),
         f"mine-{'a' * 12}": ("converted", ""),
         f"old-{'b' * 12}": ("converted", "made by another version"),
         f"cut-{'c' * 12}": ("converted", "damaged"),
         f"{conversion.WORK_PREFIX}x1": ("leftover", "its conversion was killed"),
     }
-    record = json.loads(models(run, "--json"))
+    record = json.loads(models(run_python, "--json"))
     assert record["size"] == sum(model["size"] for model in record["models"]) > 4499
-    table = models(run)
+    table = models(run_python)
     assert "builtin" in table and builtin.SHA256[:8] in table and "today" in table and "Together" in table
     assert max(len(line) for line in table.splitlines()) <= 80
 
 
-def test_a_removed_model_is_gone_and_the_others_are_not(converted: Path, run: Any) -> None:
-    assert "freed" in models(run, "--remove", f"mine-{'a' * 12}")
-    assert json.loads(models(run, "--remove", f"{conversion.WORK_PREFIX}x1", "--json"))["freed"] == 500
-    assert sorted(listed(run)) == sorted(["builtin", f"old-{'b' * 12}", f"cut-{'c' * 12}"])
+def test_a_removed_model_is_gone_and_the_others_are_not(converted: Path, run_python: Any) -> None:
+    assert "freed" in models(run_python, "--remove", f"mine-{'a' * 12}")
+    assert json.loads(models(run_python, "--remove", f"{conversion.WORK_PREFIX}x1", "--json"))["freed"] == 500
+    assert sorted(listed(run_python)) == sorted(["builtin", f"old-{'b' * 12}", f"cut-{'c' * 12}"])
     assert len(list(converted.iterdir())) == 3
 
 
-def test_an_unknown_name_is_refused_with_the_nearest(converted: Path, run: Any) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest(converted: Path, run_python: Any) -> None:
     before = sorted(converted.rglob("*"))
-    error = models(run, "--remove", "built-in", code=2)
+    error = models(run_python, "--remove", "built-in", code=2)
     assert error == "error: --remove: there is no 'built-in' in the caches (did you mean builtin?)\n"
-    assert "lists what is there" in models(run, "--remove", "/", code=2)
-    assert "lists what is there" in models(run, "--remove", "..", code=2)
+    assert "lists what is there" in models(run_python, "--remove", "/", code=2)
+    assert "lists what is there" in models(run_python, "--remove", "..", code=2)
     assert sorted(converted.rglob("*")) == before
 
 
@@ -114,12 +98,12 @@ def test_what_is_being_converted_stays(converted: Path, monkeypatch: pytest.Monk
     assert not (converted / seen[0]).exists()
 
 
-def test_models_of_the_hub(tmp_path: Path, run: Any) -> None:
+def test_models_of_the_hub(tmp_path: Path, run_python: Any) -> None:
     """Copies of a repository have its revision: only the one that is named goes."""
     (tmp_path / "hub" / "owner/first").mkdir(parents=True)
     (tmp_path / "hub" / "owner/first" / "model.safetensors").write_bytes(b"w" * 2000)
     with LoopbackHub(tmp_path / "hub") as hub:
-        run("-c", FETCH, "owner/first", HF_ENDPOINT=hub.url)
+        run_python("-c", FETCH, "owner/first", HF_ENDPOINT=hub.url)
     cache = tmp_path / "hf" / "hub"
     revision = next((cache / "models--owner--first" / "snapshots").iterdir()).name
     copies = [f"owner/copy{number}" for number in range(6)]
@@ -129,22 +113,25 @@ def test_models_of_the_hub(tmp_path: Path, run: Any) -> None:
     (cache / "models--owner--cut" / "blobs" / "0.incomplete").write_bytes(b"w" * 300)
     (cache / "models--owner--broken" / "refs").mkdir(parents=True)
 
-    assert listed(run) == {
+    assert listed(run_python) == {
         "owner/first": ("hub", ""),
         **dict.fromkeys(copies, ("hub", "")),
         "owner/cut": ("hub", "a download did not end"),
         "owner/broken": ("hub", "damaged"),
     }
-    assert revision[:8] in models(run)
-    assert json.loads(models(run, "--remove", "owner/first", "--json")) == {"removed": "owner/first", "freed": 2000}
-    models(run, "--remove", "owner/cut")
-    models(run, "--remove", "owner/broken")
-    assert list(listed(run)) == copies
+    assert revision[:8] in models(run_python)
+    assert json.loads(models(run_python, "--remove", "owner/first", "--json")) == {
+        "removed": "owner/first",
+        "freed": 2000,
+    }
+    models(run_python, "--remove", "owner/cut")
+    models(run_python, "--remove", "owner/broken")
+    assert list(listed(run_python)) == copies
 
 
-def test_empty_caches_and_commands_that_are_not(run: Any) -> None:
-    assert models(run) == "No models in the caches.\n"
-    assert run("-m", "finetune", "model", code=2) == (
+def test_empty_caches_and_commands_that_are_not(run_python: Any) -> None:
+    assert models(run_python) == "No models in the caches.\n"
+    assert run_python("-m", "finetune", "model", code=2).stderr == (
         "error: there is no command 'model' (choose from doctor, models, convert-adapter, completion)\n"
     )
-    assert "--remove" in models(run, "--help")
+    assert "--remove" in models(run_python, "--help")

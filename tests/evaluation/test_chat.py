@@ -16,7 +16,7 @@ import pytest
 
 from finetune.models.encoder import ChatEncoder
 from finetune.tasks.sql.task import SQL
-from test_scripts import OFFLINE, ROOT, run
+from scripts import OFFLINE, ROOT, run
 
 TABLES = """-- of one school; its pupils
 CREATE TABLE pupils (
@@ -31,8 +31,8 @@ QUERY = "SELECT name, age AS years FROM pupils ORDER BY name"
 SCRIPTED = """
 import sys
 from pathlib import Path
-from finetune.chat import chat
-from finetune.encoding import ChatEncoder
+from finetune.evaluation.chat.loop import chat
+from finetune.models.encoder import ChatEncoder
 
 class Scripted:
     answering = False

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+import scripts
+
 KILLS = 50
 pytestmark = pytest.mark.faults
 # two batches a step, dropout, validations and states at intervals that do not divide each other
@@ -26,21 +27,15 @@ class Runs:
 
     def __init__(self, folder: Path, model: Path):
         self.folder, self.model = folder, model
-        self.say("dataset.py", "--type", "sql", "--dataset-name", "builtin", "--sample-size", "80")
+        scripts.run(folder, "dataset.py", "--type", "sql", "--dataset-name", "builtin", "--sample-size", "80")
 
     def command(self, name: str, *more: object, options: str = RUN) -> list[str]:
         arguments = ["--model", self.model, "--adapter-path", name, *options.split(), *more]
-        return [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
-
-    def say(self, script: str, *arguments: str) -> str:
-        command = [sys.executable, str(ROOT / script), *arguments]
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment, check=True, capture_output=True, text=True
-        ).stderr
+        return scripts.command("train.py", *arguments)
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"HF_HUB_OFFLINE": "1"}
+        return os.environ | scripts.OFFLINE
 
     def train(self, name: str, *more: object, options: str = RUN, **how: object) -> subprocess.CompletedProcess[str]:
         command = self.command(name, *more, options=options)

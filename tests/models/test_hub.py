@@ -1,11 +1,8 @@
 """The real Hub client and a Hub on loopback. In a process of its own: the client reads HF_ENDPOINT once."""
 
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +12,6 @@ from finetune.models import builtin, conversion
 from finetune.models.find import DEFAULT_MODEL
 from loopback_hub import EXPIRED_TOKEN, GOOD_TOKEN, LoopbackHub
 from pickled_gpt2 import write_gpt2
-
-ROOT = Path(__file__).parents[2]
 
 PROBLEMS = """
 import json, sys
@@ -61,8 +56,8 @@ def repositories(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Any:
-    """run(script, argument, endpoint, **environment): what the script prints. It sees no token of ours."""
+def run(tmp_path: Path, run_python: Any) -> Any:
+    """run(script, argument, endpoint, **environment): what the script prints."""
     # A converted builtin model that takes no time, and no wheel, to make.
     folder = tmp_path / "cache" / "models" / f"{Path(builtin.FILE).stem}-{builtin.SHA256[:12]}"
     folder.mkdir(parents=True)
@@ -70,12 +65,7 @@ def run(tmp_path: Path) -> Any:
     (folder / conversion.RECORD).write_text(json.dumps(record))
 
     def run_script(script: str, argument: Any, endpoint: str, **environment: str) -> Any:
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        variables |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), **environment}
-        variables |= {"FINETUNE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-c", script, json.dumps(argument)]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
+        done = run_python("-c", script, json.dumps(argument), HF_ENDPOINT=endpoint, **environment)
         return json.loads(done.stdout)
 
     return run_script

@@ -1,7 +1,5 @@
 """Numbers that are none, and values that were given in vain."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +8,7 @@ from bad_input_table import BAD, answer, configured, numeric_flags
 from finetune.errors import UserError
 from finetune.scripts import prepare
 from finetune.settings.fields import flag
-
-ROOT = Path(__file__).parents[2]
+from scripts import run
 
 
 @pytest.mark.parametrize("script, field", list(numeric_flags()), ids=lambda part: getattr(part, "name", part))
@@ -25,12 +22,12 @@ def test_every_numeric_flag_refuses_what_is_no_number_for_it(script: str, field)
             assert said and said.startswith(f"{flag(field.name)}: ") and "\n" not in said and len(said) < 150
 
 
+@pytest.mark.scripts
 @pytest.mark.parametrize("script", ["dataset", "train", "test_finetuned", "benchmark"])
 def test_a_bad_number_ends_the_script_at_once_and_writes_nothing(tmp_path: Path, script: str) -> None:
     for value in ("", "9" * 5000):
-        command = [sys.executable, ROOT / f"{script}.py", "--seed", value]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
-        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: --seed: ")
+        done = run(tmp_path, f"{script}.py", "--seed", value, code=2)
+        assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: --seed: ")
     assert not list(tmp_path.iterdir())
 
 

@@ -18,7 +18,7 @@ from finetune.settings import profiles
 from finetune.settings.config import TrainingConfig
 from finetune.training import plan as planning
 from finetune.training import plan_view
-from test_scripts import refused, run
+from scripts import refused, run
 
 GB = 1_000_000_000
 

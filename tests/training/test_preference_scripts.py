@@ -1,19 +1,16 @@
 """Preferences and rewards through the four scripts, as a person runs them: real processes, a small model, real signals."""
 
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1"}
+import scripts
+
+pytestmark = pytest.mark.scripts
 VOWELS = "def reward(row, answer):\n    return sum(letter in 'aeiou' for letter in answer) / (1 + len(answer))\n"
 # What a run goes on from may change under it: another run still writes there.
 REMOVE = "__import__('pathlib').Path('begun/adapters.safetensors').unlink(missing_ok=True)"
@@ -24,11 +21,8 @@ GRPO = (
 
 
 def run(folder: Path, script: str, arguments: str, code: int = 0) -> str:
-    """What it said; of a flag that is given twice the last counts."""
-    command = [sys.executable, str(ROOT / script), *arguments.split()]
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
+    """What the script prints; of a flag that is given twice the last counts."""
+    done = scripts.run(folder, script, *arguments.split(), code=code)
     return done.stderr + done.stdout
 
 
@@ -58,17 +52,13 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.faults  # of a whole run; tests/test_grpo.py stops one in process, in more places
 def test_a_run_of_its_own_answers_killed_twice_ends_with_the_same_adapters(folder: Path) -> None:
     run(folder, "train.py", f"{GRPO} --adapter-path whole")
-    command = [sys.executable, str(ROOT / "train.py"), *GRPO.split(), "--adapter-path", "killed"]
+    arguments, states = [*GRPO.split(), "--adapter-path", "killed"], folder / "killed" / "state"
     for state in ("0000002", "0000004"):
-        process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-        while not (folder / "killed" / "state").is_dir() or not any(
-            path.name >= state for path in (folder / "killed" / "state").glob("0*")
-        ):
-            assert process.poll() is None
-            time.sleep(0.005)
+        process = scripts.start(folder, "train.py", *arguments)
+        scripts.wait_until(process, lambda state=state: any(path.name >= state for path in states.glob("0*")))
         process.kill()
-        process.wait()
-        command = [sys.executable, str(ROOT / "train.py"), "--resume", "--adapter-path", "killed"]
+        process.communicate()
+        arguments = ["--resume", "--adapter-path", "killed"]
     assert "Going on after step" in run(folder, "train.py", "--resume --adapter-path killed")
     for name in ("adapters.safetensors", "0000006_adapters.safetensors"):
         assert (folder / "killed" / name).read_bytes() == (folder / "whole" / name).read_bytes()
