@@ -17,7 +17,7 @@ from finetune.settings.conflicts import QUICK_RUNS
 def main(config: BenchmarkConfig) -> None:
     from finetune.benchmark import run as benchmarking
     from finetune.evaluation import compare, tuned_run
-    from finetune.records import run as run_records
+    from finetune.records.run import read_metrics
     from finetune.terminal import say
 
     run = tuned_run.open_run(config.adapter_path)
@@ -27,7 +27,7 @@ def main(config: BenchmarkConfig) -> None:
     split = "valid" if config.use_validation else "test"
     rows = tuned_run.read_rows(run, data_dir, split, num_samples, config.seed)
     benchmarking.check_results(config.results_dir)
-    metrics = run_records.read_metrics(config.adapter_path)
+    metrics = read_metrics(config.adapter_path)
     say(run.backend.describe())
     runs = min(config.runs, QUICK_RUNS) if config.quick else config.runs
     log = config.results_dir / files.BENCHMARK_ANSWERS

@@ -7,7 +7,7 @@ python dataset.py --type preference --from-adapter sft          pairs of the mod
 """
 
 from finetune import scripts
-from finetune.records import files
+from finetune.records.dataset import write_dataset
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS
 from finetune.terminal import say
@@ -27,7 +27,7 @@ def main(config: DatasetConfig) -> None:
         return
     encoder = preview.encoder(config, say)
     dataset = prepare(config, ROW_KINDS[config.type], say, encoder)
-    files.write_dataset(config.output_dir, dataset.splits, dataset.findings.rejected, dataset.record(config))
+    write_dataset(config.output_dir, dataset.splits, dataset.findings.rejected, dataset.record(config))
     preview.print_summary(config, dataset)
     if encoder:
         preview.print_lengths(dataset.lengths, config)

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -70,7 +70,7 @@ def main(config: ParityConfig) -> None:
         with tempfile.TemporaryDirectory() as name:
             records[model] = _compared(config, model, Path(name))
     if config.json:
-        files.write_json(config.json, {"models": records, "machine": machine.describe()})
+        files.write_json(config.json, {"models": records, "machine": asdict(machine.describe())})
 
 
 def _compared(config: ParityConfig, model: str, folder: Path) -> dict[str, Any]:

@@ -101,12 +101,13 @@ def _ours(check_answers: bool, tokens: bool) -> Callable[[DataConfig, Path], int
         from finetune.dataset.prepare import prepare
         from finetune.models.encoder import ChatEncoder
         from finetune.models.find import find_model
+        from finetune.records.dataset import write_dataset
 
         settings = DatasetConfig(dataset_name=str(path), sample_size=config.rows, check_answers=check_answers)
         encoder = ChatEncoder(find_model(config.model, print).path) if tokens else None
         dataset = prepare(settings, TASKS["sql"], print, encoder)
         with tempfile.TemporaryDirectory() as folder:
-            files.write_dataset(Path(folder), dataset.splits, [], dataset.record(settings))
+            write_dataset(Path(folder), dataset.splits, [], dataset.record(settings))
         return sum(map(len, dataset.splits.values()))
 
     return work

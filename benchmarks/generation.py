@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def main(config: GenerationConfig) -> None:
     with tempfile.TemporaryDirectory() as name:
         prepare(config.model, config.rows, config.sample_size, Path(name))
         found = {who: _in_its_own_process(who, name) for who in _WHO}
-    record = {"found": found, "machine": machine.describe()}
+    record = {"found": found, "machine": asdict(machine.describe())}
     _print(found, config)
     if config.json:
         files.write_json(config.json, record)

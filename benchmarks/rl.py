@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -254,7 +254,7 @@ def main(config: RlConfig) -> None:
         trainer: {key: statistics.median(turn[key] for turn in turns) for key in _NAMES}
         for trainer, turns in found.items()
     }
-    record = {"medians": medians, "turns": found, "machine": machine.describe()}
+    record = {"medians": medians, "turns": found, "machine": asdict(machine.describe())}
     start = f" with {config.from_adapter}" if config.from_adapter else ""
     print(
         f"\n{config.model}{start}: {config.steps} steps of {config.batch_size} prompts with {config.group_size} answers of up"

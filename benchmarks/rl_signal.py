@@ -43,7 +43,7 @@ def main(config: TrainingConfig) -> None:
     begun = config.from_adapter / ADAPTERS if config.from_adapter else None
     base = fingerprint(given.folder.path)
     rows = [row for _, row in given.rows["train"]]
-    with open_judge(TASKS[given.dataset["type"]], config) as judge:
+    with open_judge(TASKS[given.dataset.type], config) as judge:
         source = RolloutSource(method, given.train, rows, judge, given.encoder, config)
         trainer = backend.Trainer(model, method, source, config, _ROLLOUTS, base, begun)
         gradients = np.stack(

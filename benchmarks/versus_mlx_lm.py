@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def _compared(config: VersusConfig, found: dict[str, list[dict[str, Any]]]) -> d
         "ours": ours,
         "mlx_lm": peer,
         "turns": found,
-        "machine": machine.describe(),
+        "machine": asdict(machine.describe()),
     }
 
 

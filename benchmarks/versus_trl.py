@@ -18,7 +18,7 @@ import os
 import statistics
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def main(config: VersusConfig) -> None:
         "batch_size": config.batch_size,
         "medians": {trainer: _medians(turns) for trainer, turns in found.items()},
         "turns": found,
-        "machine": machine.describe(),
+        "machine": asdict(machine.describe()),
     }
     _print(record)
     if config.json:

@@ -157,7 +157,7 @@ def records() -> dict[str, Any]:
         "config": {"lora_rank": 16, "patience": None},
         "origins": {"lora_rank": "flag", "patience": "default"},
         "task": "sql",
-        "model": {"name": "builtin", "source": "builtin", "revision": HASH, "path": "/models", "weights": HASH},
+        "model": {"name": "builtin", "source": "builtin", "revision": HASH, "path": "/models", "fingerprint": HASH},
         "template": None,
         "template_sha256": HASH,
         "data": {"folder": "data", "source": {"source": "builtin"}, "files": {"train.jsonl": HASH}},
@@ -186,7 +186,7 @@ def records() -> dict[str, Any]:
         "source": {"source": "a/repository", "revision": "abc"},
         "seed": 42,
         "split_rule": "no domain is in two splits",
-        "read": 2003,
+        "rows_read": 2003,
         "kept": 2000,
         "dropped": {"duplicate prompt": 3},
         "mended": {"blank answer": 2},
@@ -224,7 +224,7 @@ def older() -> dict[str, Any]:
     }
     for key in ("mended", "first_places"):
         del given["dataset"][key]
-    del given["run"]["started"], given["run"]["model"]["weights"]
+    del given["run"]["started"], given["run"]["model"]["fingerprint"]
     for record in (evaluation, benchmark, given["run"]):
         record["format"] = 1
     return given

@@ -195,11 +195,12 @@ def test_settings_that_are_not_those_of_the_training_are_refused(
         {"config": {}},
         {"config": {"backend": "abacus"}},
         {"data": None},
+        {"format": 99},
     ],
 )
 def test_a_record_that_no_training_wrote_is_refused(road: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     path = changed_run(road, tmp_path, "run.json", lambda record: record.update(change))
-    assert f"{path.relative_to(tmp_path)}: not what train.py" in refused(tmp_path, "test_finetuned.py")
+    assert refused(tmp_path, "test_finetuned.py").startswith(f"error: {path.relative_to(tmp_path)}: ")
 
 
 def test_closed_streams_are_no_trap(road: Path) -> None:
@@ -366,7 +367,7 @@ def test_rows_come_from_the_hub(tmp_path: Path) -> None:
             given = ["--dataset-name", name] if kind == "chat" else []
             prepare(kind, *given, HF_ENDPOINT=hub.url, HF_TOKEN=GOOD_TOKEN)
             record = json.loads((tmp_path / "data" / "dataset.json").read_text())
-            assert (record["source"]["source"], record["read"]) == (name, 9) and record["source"]["revision"]
+            assert (record["source"]["source"], record["rows_read"]) == (name, 9) and record["source"]["revision"]
         prepare("alpaca", "--keep-splits", HF_ENDPOINT=hub.url)
         assert json.loads((tmp_path / "data" / "dataset.json").read_text())["rows"]["test"] == 3
         assert (

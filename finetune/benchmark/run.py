@@ -16,8 +16,10 @@ from finetune.evaluation.tuned_run import TunedRun
 from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder
 from finetune.records import files, machine
+from finetune.records.dataset import read_dataset_record
 from finetune.records.files import Row
-from finetune.settings.config import TrainingConfig
+from finetune.records.record import as_json
+from finetune.settings.recorded import training_config
 from finetune.terminal import Progress
 
 FORMAT = 2
@@ -86,7 +88,7 @@ def _memory(run: TunedRun, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 def _training_step(run: TunedRun, rows: Sequence[Row]) -> Callable[[], float]:
     """One step with the settings of the run, on its longest rows; what returns the estimate of its peak in MB."""
-    config = TrainingConfig(**run.record["config"])
+    config = training_config(run.record, run.adapter_path / files.RUN_RECORD)
     encoder: ChatEncoder = run.encoder
     examples = sorted((encoder.example(row["messages"]) for row in rows), key=lambda example: -len(example.tokens))
     backend, method = (
@@ -111,9 +113,9 @@ def described(run: TunedRun, runs: int) -> Record:
     return {
         "format": FORMAT,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "machine": machine.describe(),
+        "machine": as_json(machine.describe()),
         "device": run.backend.describe(),
-        "model": run.record["model"]["name"],
+        "model": run.record.model.name,
         "adapter_path": str(run.adapter_path),
         "runs": runs,
     }
@@ -145,7 +147,9 @@ def write(
             record["history"] = history.since(folder, record, FORMAT)
         files.write_json(folder / files.BENCHMARK, record)
         files.write_text(folder / files.BENCHMARK_TABLE, tables.as_csv(record))
-        page = report.render(record["quality"], record, run.record, metrics, files.read_dataset_record(data_dir))
+        page = report.render(
+            record["quality"], record, as_json(run.record), metrics, as_json(read_dataset_record(data_dir))
+        )
         files.write_text(folder / files.REPORT, page)
     except UserError as error:
         raise UserError(f"{error} (the answers are kept: go on with --resume)", error.exit_code) from None

@@ -16,7 +16,7 @@ from finetune.errors import UserError
 from finetune.models.find import ModelFolder, find_model
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files
-from finetune.records import run as run_records
+from finetune.records.run import ConvertedFrom, RunRecord, read_run
 from finetune.settings.fields import option
 from finetune.terminal import say
 
@@ -51,7 +51,7 @@ def main(config: Config) -> None:
         raise UserError(f"{' and '.join(missing)} not installed, which the check needs (run: make setup-torch)")
     source, target = (FORMATS["mlx" if config.to == "peft" else "peft"], FORMATS[config.to])
     settings, trained_on = _read(config.source, source, target)
-    record = _read_record(config.source)
+    record = read_run(config.source) if (config.source / files.RUN_RECORD).exists() else None
     if config.output.exists() and (not config.output.is_dir() or any(config.output.iterdir())):
         raise UserError(f"--output: {config.output} is there already (give a new or an empty folder)")
     model = _base_model(config, source, settings, record)
@@ -63,7 +63,7 @@ def main(config: Config) -> None:
         folder.mkdir()
         said = _convert(config.source, target, folder, settings, model)
         if record is not None:
-            files.write_json(folder / files.RUN_RECORD, _converted(record, config.source, source, target))
+            _converted(record, config.source, source, target).write(folder / files.RUN_RECORD)
         try:
             folder.rename(config.output)
             files.fsync_folder(config.output.parent)
@@ -96,29 +96,18 @@ def _read(folder: Path, source: Format, target: Format) -> tuple[dict[str, Any],
     return settings, metadata.get("base")
 
 
-def _read_record(folder: Path) -> dict[str, Any] | None:
-    if not (path := folder / files.RUN_RECORD).exists():
-        return None
-    record = run_records.read(folder)
-    if not all(isinstance(record[key], dict) for key in ("model", "config")):
-        raise UserError(f"{path}: not what train.py wrote (without it the folder is converted as anybody's adapter)")
-    return record
-
-
 def _other(one: Format) -> str:
     return next(name for name, format in FORMATS.items() if format is not one)
 
 
-def _base_model(
-    config: Config, source: Format, settings: Mapping[str, Any], record: Mapping[str, Any] | None
-) -> ModelFolder:
+def _base_model(config: Config, source: Format, settings: Mapping[str, Any], record: RunRecord | None) -> ModelFolder:
     """The model of --model, of the record of the run, or of the adapter's settings; a Hub name is kept as the name."""
     if config.model is not None:
         return find_model(config.model, say)
     path, said, name = config.source / files.ADAPTER_CONFIG, settings.get(source.base), None
     if record is not None:
-        path, model = config.source / files.RUN_RECORD, record["model"]
-        said, name = model.get("path"), model.get("name") if model.get("source") == "hub" else None
+        path, said = config.source / files.RUN_RECORD, record.model.path
+        name = record.model.name if record.model.source == "hub" else None
     if not isinstance(said, str) or not said:
         raise UserError(f"{path}: does not say which model the adapter is for (--model names it)")
     try:
@@ -168,14 +157,10 @@ def _name(model: ModelFolder) -> str:
     return model.name if model.source == "hub" else str(model.path.resolve())
 
 
-def _converted(record: Mapping[str, Any], folder: Path, source: Format, target: Format) -> dict[str, Any]:
+def _converted(record: RunRecord, folder: Path, source: Format, target: Format) -> RunRecord:
     """The record of the run that made the source, for the backend that reads the result."""
-    origin = {
-        "folder": str(folder.resolve()),
-        "format": source.title,
-        "sha256": files.file_hash(folder / source.weights),
-    }
-    return {**record, "config": {**record["config"], "backend": target.backend}, "converted_from": origin}
+    origin = ConvertedFrom(str(folder.resolve()), source.title, files.file_hash(folder / source.weights))
+    return replace(record, config={**record.config, "backend": target.backend}, converted_from=origin)
 
 
 def _use(folder: Path, target: Format, model: ModelFolder, recorded: bool) -> str:

@@ -4,7 +4,6 @@ each that is right stands beside one that is not."""
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from finetune.backends.interface import Model
 from finetune.errors import UserError
@@ -13,6 +12,7 @@ from finetune.methods.base import Sample
 from finetune.methods.pairs import REJECTED
 from finetune.models.encoder import Example
 from finetune.records import files
+from finetune.records.dataset import DatasetRecord, OwnAnswers, Source, read_dataset_record, read_split, write_dataset
 from finetune.records.files import Row
 from finetune.rollouts.groups import Group, draw
 from finetune.rollouts.rewards import RewardWeights, weighted_judge
@@ -27,13 +27,11 @@ def make(config: DatasetConfig) -> None:
     folder = config.data_dir or run.data_dir
     if folder.resolve() == config.output_dir.resolve():
         raise UserError(f"--output-dir: {config.output_dir} holds the rows themselves (give the pairs another folder)")
-    dataset = files.read_dataset_record(folder)
-    if dataset["type"] != run.task.name:
-        raise UserError(
-            f"{folder}: {dataset['type']} rows, but {config.from_adapter} was trained on {run.task.name} rows"
-        )
+    dataset = read_dataset_record(folder)
+    if dataset.type != run.task.name:
+        raise UserError(f"{folder}: {dataset.type} rows, but {config.from_adapter} was trained on {run.task.name} rows")
     rows = {
-        split: [row for _, row in files.read_split(folder, split, dataset, may_be_empty=split != "train")]
+        split: [row for _, row in read_split(folder, split, dataset, may_be_empty=split != "train")]
         for split in files.SPLITS
     }
     files.make_folder(config.output_dir)
@@ -117,32 +115,35 @@ def pairs(row: Row, group: Group, reference_chosen: bool) -> list[Row] | str:
 def _write(
     config: DatasetConfig,
     folder: Path,
-    dataset: dict[str, Any],
+    dataset: DatasetRecord,
     kept: dict[str, list[Row]],
     read: int,
     why: Counter[str],
 ) -> None:
     counts = {split: len(rows) for split, rows in kept.items()}
-    record = {
-        "type": dataset["type"],
-        "source": {
-            "source": f"answers of {config.from_adapter}",
-            "adapter": str(config.from_adapter),
-            "rows": str(folder.resolve()),
-            "rows_source": dataset["source"],
-            "answers": config.answers,
-            "temperature": config.temperature,
-            "max_tokens": config.max_tokens,
-        },
-        "seed": config.seed,
-        "split_rule": "that of the rows answered; test holds them as they are",
-        "read": read,
-        "kept": counts["train"] + counts["valid"],
-        "dropped": dict(why.most_common()),
-        "rows": counts,
-    }
-    files.write_dataset(config.output_dir, kept, [], record)
-    print(f"{read} rows answered {config.answers} times each: {record['kept']} pairs of a right and a wrong answer")
+    record = DatasetRecord(
+        type=dataset.type,
+        source=Source(
+            f"answers of {config.from_adapter}",
+            own_answers=OwnAnswers(
+                adapter=str(config.from_adapter),
+                rows=str(folder.resolve()),
+                rows_source=dataset.source,
+                answers=config.answers,
+                temperature=config.temperature,
+                max_tokens=config.max_tokens,
+            ),
+        ),
+        seed=config.seed,
+        split_rule="that of the rows answered; test holds them as they are",
+        rows_read=read,
+        kept=counts["train"] + counts["valid"],
+        rows=counts,
+        files={},
+        dropped=dict(why.most_common()),
+    )
+    write_dataset(config.output_dir, kept, [], record)
+    print(f"{read} rows answered {config.answers} times each: {record.kept} pairs of a right and a wrong answer")
     for reason, number in why.most_common():
         print(f"  {number:>6} without one: {reason}")
     for split, count in counts.items():

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import repeat
-from typing import Any
 
 from finetune.dataset import preflight, splits
 from finetune.dataset.candidates import Candidate, distinct, read_candidates
@@ -14,6 +13,7 @@ from finetune.dataset.sources import looks_local, read_hub, read_local
 from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder, Example
 from finetune.models.hub import hub_problem
+from finetune.records.dataset import DatasetRecord, Source
 from finetune.records.files import REJECTED, SPLITS, Row, split_file
 from finetune.settings.config import DatasetConfig
 from finetune.settings.fields import flag
@@ -27,7 +27,7 @@ _FIRST_CHOICE = ("test", "valid", "train")
 @dataclass(frozen=True)
 class Dataset:
     splits: dict[str, list[Row]]  # each row: messages, and the task's own fields
-    source: dict[str, Any]
+    source: Source
     split_rule: str
     read: int
     task: str  # whose score holds for the rows
@@ -35,24 +35,25 @@ class Dataset:
     notes: list[str] = field(default_factory=list)  # what was recognised
     lengths: list[int] = field(default_factory=list)  # of the kept rows in tokens, where the tokenizer is at hand
 
-    def record(self, config: DatasetConfig) -> dict[str, Any]:
-        """What dataset.json says of the rows; read = kept + dropped."""
+    def record(self, config: DatasetConfig) -> DatasetRecord:
+        """The record of the rows, without the hashes of the files."""
         dropped = self.findings.dropped + Counter({"cannot be trained on (rejected.jsonl)": len(self.findings.errors)})
         rows = {split: len(rows) for split, rows in self.splits.items()}
-        return {
-            "type": self.task,
-            "source": self.source,
-            "seed": config.seed,
-            "split_rule": self.split_rule,
-            "read": self.read,
-            "kept": sum(rows.values()),
-            "dropped": dict(dropped.most_common()),
-            "mended": dict(self.findings.mended.most_common()),
-            "blank_lines": self.findings.blank_lines,
-            "first_places": self.findings.places,
-            "recognised": self.notes,
-            "rows": rows,
-        }
+        return DatasetRecord(
+            type=self.task,
+            source=self.source,
+            seed=config.seed,
+            split_rule=self.split_rule,
+            rows_read=self.read,
+            kept=sum(rows.values()),
+            rows=rows,
+            files={},
+            dropped=dict(dropped.most_common()),
+            mended=dict(self.findings.mended.most_common()),
+            blank_lines=self.findings.blank_lines,
+            first_places={reason: tuple(places) for reason, places in self.findings.places.items()},
+            recognised=tuple(self.notes),
+        )
 
 
 def prepare(
@@ -158,7 +159,7 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
     divided = {split: [candidate.row for candidate in made if candidate.split == split] for split in SPLITS}
     _demand_rows("builtin", divided, config, findings)
     rule = task.split_rule or "drawn by seed"
-    return Dataset(divided, {"source": "builtin"}, rule, sum(counts.values()), task.name, findings, lengths=lengths)
+    return Dataset(divided, Source("builtin"), rule, sum(counts.values()), task.name, findings, lengths=lengths)
 
 
 def _refuse(config: DatasetConfig, names: Iterable[str], source: str) -> None:

@@ -40,16 +40,16 @@ def print_types(tasks: Mapping[str, RowKind]) -> None:
 
 def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
     record = dataset.record(config)
-    print(f"{config.type} rows from {dataset.source['source']}: {record['read']} read, {record['kept']} kept")
+    print(f"{config.type} rows from {dataset.source.source}: {record.rows_read} read, {record.kept} kept")
     for note in dataset.notes:
         print(f"  {note}")
-    for title, counts in (("dropped", record["dropped"]), ("handled", record["mended"])):
+    for title, counts in (("dropped", record.dropped), ("handled", record.mended)):
         for reason, count in counts.items():
             places = _short(dataset.findings.places.get(reason, []))
             print(f"  {count:>6} {title}: {reason}{f'  ({places})' if places else ''}")
-    if record["blank_lines"]:
-        print(f"  {record['blank_lines']:>6} blank lines passed over")
-    for split, count in record["rows"].items():
+    if record.blank_lines:
+        print(f"  {record.blank_lines:>6} blank lines passed over")
+    for split, count in record.rows.items():
         print(f"  {files.split_file(config.output_dir, split)}  {count} row{'s' if count != 1 else ''}")
 
 

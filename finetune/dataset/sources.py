@@ -12,6 +12,7 @@ from typing import Any
 
 from finetune.errors import UserError, first_line, path_of, shortened
 from finetune.models.hub import download_snapshot
+from finetune.records.dataset import Source
 from finetune.records.files import DATASET_RECORD, REJECTED, SPLITS, Row, file_hash, json_lines
 from finetune.tasks.conversations import FORMATS
 
@@ -44,7 +45,7 @@ def looks_local(name: str) -> bool:
     )
 
 
-def read_local(name: str, written: Sequence[Path]) -> tuple[Iterator[SourcedRow], dict[str, Any]]:
+def read_local(name: str, written: Sequence[Path]) -> tuple[Iterator[SourcedRow], Source]:
     """The rows of a file, a folder or a glob, and what identifies them.
 
     UserError where there is no such file, or where one is among the files that will be ``written``.
@@ -63,11 +64,10 @@ def read_local(name: str, written: Sequence[Path]) -> tuple[Iterator[SourcedRow]
                     raise UserError(f"{path}: UTF-16 text (save the file as UTF-8)")
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    source: dict[str, Any] = {"source": name}
     if len(paths) == 1:
-        source["sha256"] = file_hash(paths[0])
+        source = Source(name, sha256=file_hash(paths[0]))
     else:
-        source["files"] = {str(path): file_hash(path) for path in paths}
+        source = Source(name, files={str(path): file_hash(path) for path in paths})
     return (row for path in paths for row in _READERS.get(path.suffix.lower(), _json_lines)(path)), source
 
 
@@ -194,7 +194,7 @@ _READERS: dict[str, Callable[[Path], Iterator[SourcedRow]]] = {
 }
 
 
-def read_hub(name: str, revision: str | None, keep_splits: bool) -> tuple[Iterator[SourcedRow], dict[str, Any]]:
+def read_hub(name: str, revision: str | None, keep_splits: bool) -> tuple[Iterator[SourcedRow], Source]:
     """The train split of a Hub dataset, or all its splits, and its commit. UserError where the Hub does not give it."""
     import datasets
 
@@ -221,7 +221,7 @@ def read_hub(name: str, revision: str | None, keep_splits: bool) -> tuple[Iterat
             for number, row in enumerate(table.select_columns(plain)):
                 yield SourcedRow(f"{name} {split} row {number}", dict(row), split=split)
 
-    return rows(), {"source": name, "revision": folder.name}
+    return rows(), Source(name, revision=folder.name)
 
 
 def _is_plain(feature: object) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 from finetune.backends.interface import Answer, Model
 from finetune.errors import UserError
 from finetune.evaluation.verdict import (
-    Difference,
     Verdict,
     judge,
     judge_means,
@@ -18,6 +17,7 @@ from finetune.evaluation.verdict import (
     wilson_interval,
 )
 from finetune.models.examples import last_answer
+from finetune.records.difference import Difference
 from finetune.records.files import Row
 from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.text_overlap import repetition

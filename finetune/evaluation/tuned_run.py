@@ -3,16 +3,17 @@
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from finetune.backends import load_backend
+from finetune.backends import BACKENDS, load_backend
 from finetune.backends.interface import Backend, Model
-from finetune.errors import UserError
+from finetune.errors import UserError, path_of, shortened
 from finetune.models.encoder import ChatEncoder
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files
-from finetune.records import run as run_records
+from finetune.records.dataset import read_dataset_record, read_split
 from finetune.records.files import Row
+from finetune.records.run import RunRecord, read_run
+from finetune.settings.recorded import training_config
 from finetune.tasks import TASKS, Task
 from finetune.terminal import say
 
@@ -22,18 +23,18 @@ class TunedRun:
     """A run as train.py recorded it; a later stage takes from here what it is not told."""
 
     adapter_path: Path
-    record: dict[str, Any]
+    record: RunRecord
     backend: Backend
     encoder: ChatEncoder
     task: Task
 
     @property
     def model_path(self) -> Path:
-        return Path(self.record["model"]["path"])
+        return Path(self.record.model.path)
 
     @property
     def data_dir(self) -> Path:
-        return Path(self.record["data"]["folder"])
+        return Path(self.record.data.folder)
 
     def load(self, tuned: bool = True) -> Model:
         """The tuned model, which can also answer without its adapter; or the base model alone."""
@@ -43,25 +44,24 @@ class TunedRun:
 
 def open_run(adapter_path: Path) -> TunedRun:
     """The run of an adapter folder; UserError where a part is missing or no longer what was trained with."""
-    record = run_records.read(adapter_path)
-    try:
-        model_path, task = Path(record["model"]["path"]), TASKS[record["task"]]
-        backend = record["config"]["backend"]
-        _ = record["model"]["name"], record["model"]["weights"], Path(record["data"]["folder"]), record["data"]["files"]
-        gone = not model_path.is_dir()
-        backend = load_backend(backend)
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        path = adapter_path / files.RUN_RECORD
-        raise UserError(f"{path}: not what train.py of this version wrote: {error!r} (run: python train.py)") from None
+    record, path = read_run(adapter_path), adapter_path / files.RUN_RECORD
+    if record.task not in TASKS:
+        raise UserError(f"{path}: unknown task {shortened(record.task)!r} (run again: {record.MADE_BY})")
+    model_path = path_of(record.model.path, f"{path}: model.path")
+    path_of(record.data.folder, f"{path}: data.folder")
+    name = training_config(record, path).backend
+    if name not in BACKENDS:
+        raise UserError(f"{path}: unknown backend {shortened(name)!r} (run again: {record.MADE_BY})")
+    backend = load_backend(name)
     for name in (backend.FORMAT.file, files.ADAPTER_CONFIG):
         if not (adapter_path / name).is_file():
             raise UserError(f"{adapter_path / name}: not found (run: python train.py)")
-    if gone:
-        raise UserError(f"{model_path}: the model of this run is gone (run: {record['command']})")
-    encoder = ChatEncoder(model_path, record.get("template"))
-    if files.text_hash(encoder.template) != record["template_sha256"]:
+    if not model_path.is_dir():
+        raise UserError(f"{model_path}: the model of this run is gone (run: {record.command})")
+    encoder = ChatEncoder(model_path, record.template)
+    if files.text_hash(encoder.template) != record.template_sha256:
         raise UserError(f"{model_path}: the chat template is not the one of the training", exit_code=3)
-    return TunedRun(adapter_path, record, backend, encoder, task)
+    return TunedRun(adapter_path, record, backend, encoder, TASKS[record.task])
 
 
 def open_other(adapter_path: Path, run: TunedRun) -> TunedRun:
@@ -73,18 +73,18 @@ def open_other(adapter_path: Path, run: TunedRun) -> TunedRun:
         raise UserError(
             f"{adapter_path}: trained on {other.task.name} rows, {run.adapter_path} on {run.task.name} rows"
         )
-    if other.record["model"]["weights"] != run.record["model"]["weights"]:
+    if other.record.model.fingerprint != run.record.model.fingerprint:
         raise UserError(f"{adapter_path}: trained on another model than {run.adapter_path}")
     return other
 
 
 def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None, seed: int) -> list[Row]:
     """The rows of a split, or a draw of them by seed, in the order of the file."""
-    data = files.read_dataset_record(data_dir)
-    if data["type"] != run.task.name:
-        raise UserError(f"{data_dir}: {data['type']} rows, but {run.adapter_path} was trained on {run.task.name} rows")
-    rows = [row for _, row in files.read_split(data_dir, split, data)]
-    if data["files"] != run.record["data"]["files"]:
+    data = read_dataset_record(data_dir)
+    if data.type != run.task.name:
+        raise UserError(f"{data_dir}: {data.type} rows, but {run.adapter_path} was trained on {run.task.name} rows")
+    rows = [row for _, row in read_split(data_dir, split, data)]
+    if data.files != run.record.data.files:
         say(f"Note: {data_dir} is not the data that {run.adapter_path} was trained on.")
     if num_samples is not None and num_samples > len(rows):
         path = files.split_file(data_dir, split)

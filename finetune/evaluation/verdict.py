@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import ceil, comb, sqrt
 from statistics import NormalDist
 
+from finetune.records.difference import Difference
+
 _SIGNIFICANT = 0.05
 _Z, _Z_POWER = 1.959964, 0.841621  # of 95 % confidence, and of finding a difference that is there in 80 % of the cases
 _RESAMPLES = 10_000
@@ -21,17 +23,6 @@ class Verdict:
     needed: (
         int | None
     )  # rows that would show a difference as large as the one seen; None where one was shown or none seen
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Of a measure between tuned and base on the same rows, with its 95 % interval."""
-
-    base: float
-    tuned: float
-    difference: float
-    low: float | None  # None: too few rows
-    high: float | None
 
 
 def judge(base: Sequence[bool], tuned: Sequence[bool]) -> Verdict:

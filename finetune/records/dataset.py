@@ -10,8 +10,6 @@ from finetune.records import files
 from finetune.records.files import Row
 from finetune.records.record import Record
 
-SPLITS = ("train", "valid", "test")
-
 
 @dataclass(frozen=True)
 class OwnAnswers:
@@ -45,12 +43,12 @@ class DatasetRecord(Record):
 
     type: str  # task whose score holds for the rows: sql, alpaca, riscv, chat
     source: Source  # where the rows came from
-    seed: int  # random seed of the sample and the splits
-    split_rule: str  # how the rows were divided, in words
-    rows_read: int  # rows in the source: those kept and those dropped
-    kept: int  # rows in the three files
-    rows: Mapping[str, int]  # split -> rows in it
     files: Mapping[str, str]  # file name -> its SHA-256
+    seed: int | None = None  # random seed of the sample and the splits
+    split_rule: str = ""  # how the rows were divided, in words
+    rows_read: int = 0  # rows in the source: those kept and those dropped; for pairs of own answers, rows answered
+    kept: int = 0  # rows that were kept; for pairs of own answers, pairs
+    rows: Mapping[str, int] = field(default_factory=dict)  # split -> rows in it
     dropped: Mapping[str, int] = field(default_factory=dict)  # reason -> rows that were dropped
     mended: Mapping[str, int] = field(default_factory=dict)  # repair -> rows that were kept with it
     blank_lines: int = 0  # blank lines that were skipped
@@ -60,19 +58,19 @@ class DatasetRecord(Record):
     @classmethod
     def upgrade(cls, value: dict[str, Any], written: int) -> None:
         """Format 1 called the rows read ``read``, and had the settings of own answers beside the name of the source."""
-        value["rows_read"] = value["read"]
+        value["rows_read"] = value.get("read", 0)
         source = value["source"]
         names = ("adapter", "rows", "rows_source", "answers", "temperature", "max_tokens")
         if "adapter" in source:
             value["source"] = {**source, "own_answers": {name: source[name] for name in names}}
 
 
-def read_record(folder: Path) -> DatasetRecord:
+def read_dataset_record(folder: Path) -> DatasetRecord:
     """The record of the rows in ``folder``; UserError if it is missing or damaged."""
     return DatasetRecord.read(folder / files.DATASET_RECORD)
 
 
-def write(
+def write_dataset(
     folder: Path, splits: Mapping[str, Sequence[Row]], rejected: Sequence[Row], record: DatasetRecord
 ) -> DatasetRecord:
     """Write the rows and, last, the record that vouches for them, with the hashes of the files.
@@ -80,7 +78,7 @@ def write(
     UserError (exit 4) if the folder cannot be written.
     """
     files.make_folder(folder)
-    paths = {split: files.split_file(folder, split) for split in SPLITS}
+    paths = {split: files.split_file(folder, split) for split in files.SPLITS}
     for split, path in paths.items():
         files.write_jsonl(path, splits[split])
     if rejected:

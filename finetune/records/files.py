@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,42 +131,6 @@ def read_json(path: Path, made_by: str, keys: Sequence[str] = ()) -> dict[str, A
     if missing := [key for key in keys if key not in value]:
         raise UserError(f"{path}: no {', '.join(missing)} in it (run again: {made_by})")
     return value
-
-
-def write_dataset(
-    folder: Path, splits: Mapping[str, Sequence[Row]], rejected: Sequence[Row], record: dict[str, Any]
-) -> None:
-    """The rows and, last, the record that vouches for them."""
-    make_folder(folder)
-    files = {split: split_file(folder, split) for split in SPLITS}
-    for split, path in files.items():
-        write_jsonl(path, splits[split])
-    if rejected:
-        write_jsonl(folder / REJECTED, rejected)
-    else:
-        try:
-            (folder / REJECTED).unlink(missing_ok=True)
-        except OSError as error:
-            raise UserError(f"{folder / REJECTED}: cannot be removed: {error.strerror}", exit_code=4) from None
-    hashes = {path.name: file_hash(path) for path in files.values()}
-    write_json(folder / DATASET_RECORD, {"format": 1, **record, "files": hashes})
-
-
-def read_dataset_record(folder: Path) -> dict[str, Any]:
-    return read_json(folder / DATASET_RECORD, "python dataset.py", ("type", "source", "files"))
-
-
-def read_split(folder: Path, split: str, record: dict[str, Any], may_be_empty: bool = False) -> list[tuple[int, Row]]:
-    """The rows of a split with their line numbers; UserError where the file is not the one that dataset.py checked."""
-    path = split_file(folder, split)
-    rows = read_jsonl(path)
-    if not rows and not may_be_empty:
-        raise UserError(f"{path}: no rows (run: python dataset.py)")
-    if file_hash(path) != record["files"].get(path.name):
-        raise UserError(
-            f"{path}: changed since dataset.py checked it (python dataset.py --dataset-name reads your own rows)"
-        )
-    return rows
 
 
 _RAW = 10_000  # bytes kept of a line that is no row

@@ -4,10 +4,11 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 _PACKAGES = {
     "mlx.core": ("mlx", "mlx-lm"),
@@ -16,21 +17,38 @@ _PACKAGES = {
 }
 
 
-def describe() -> dict[str, Any]:
-    """Chip, cores, memory, versions and, on a Mac, where the power comes from: on a battery it may run slower."""
-    return {
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "chip": _chip(),
-        "memory_gb": _memory_gb(),
-        "power": _power(),
-        "python": sys.version.split()[0],
-        "versions": {
-            name: version(name)
-            for module, names in _PACKAGES.items()
-            if not module or module in sys.modules  # what computes here
-            for name in names
-        },
-    }
+@dataclass(frozen=True)
+class Machine:
+    """The machine that computed, and the software that decides the last digits."""
+
+    machine: str  # system, processor and cores
+    python: str  # version of Python
+    versions: Mapping[str, str]  # package -> version, of those that computed
+    chip: str | None = None  # name of the processor
+    memory_gb: float | None = None  # memory of the machine, in 10^9 bytes
+    power: str | None = None  # a Mac's power source: on battery it can be slower
+
+
+def describe() -> Machine:
+    """This machine, with the versions of those packages that are loaded."""
+    return Machine(
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        python=sys.version.split()[0],
+        versions=_versions(),
+        chip=_chip(),
+        memory_gb=_memory_gb(),
+        power=_power(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for module, names in _PACKAGES.items():
+        if not module or module in sys.modules:  # only a backend that is loaded computes
+            for name in names:
+                with suppress(PackageNotFoundError):  # PyTorch alone converts pickled weights, without trl and peft
+                    found[name] = version(name)
+    return found
 
 
 def _chip() -> str | None:

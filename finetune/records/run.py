@@ -1,23 +1,104 @@
-"""The record of a training run, run.json, and its lines in metrics.jsonl."""
+"""run.json, which says what made the adapters, and metrics.jsonl beside it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from finetune.records import files
+from finetune.records.dataset import Source
+from finetune.records.difference import Difference
+from finetune.records.machine import Machine
+from finetune.records.record import Record
 
 # what older versions called the metrics that TRL has other names for
 _RENAMED = {"length": "completion_length", "cut": "clipped_ratio", "clipped": "clip_fraction"}
-_KEYS = ("config", "task", "model", "template_sha256", "data", "command")
 
 
-def finish(adapter_path: Path, result: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Model:
+    """The model that was trained."""
+
+    name: str  # Hub name, folder, GGUF file or builtin
+    source: str  # hub, folder, gguf or builtin
+    revision: str | None  # commit, for a model of the Hub
+    path: str  # folder with its files
+    fingerprint: str  # SHA-256 over blocks of its weights
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows that were trained on."""
+
+    folder: str  # folder of dataset.json
+    source: Source  # where dataset.py had them from
+    files: Mapping[str, str]  # file name -> its SHA-256
+
+
+@dataclass(frozen=True)
+class Result:
+    """How far the run came."""
+
+    steps: int  # optimizer steps done
+    best_step: int | None = None  # step of the best adapters; 0 is the start
+    best_valid_loss: float | None = None  # their validation loss, in nats per token or per pair
+    best_valid_reward: float | None = None  # their mean validation reward, for a method with rollouts
+    seconds: float = 0.0  # time in optimizer steps
+    seconds_on: Mapping[str, float] = field(default_factory=dict)  # of it, seconds on rollout and on reward
+    stopped_early: bool = False  # true if --patience ended the run
+    validations: int = 0  # validations, apart from the one at the start
+    trainable_parameters: int | None = None  # parameters that were trained
+    against_start: Difference | None = None  # best adapters against those at the start, on the validation rows
+
+
+@dataclass(frozen=True)
+class ConvertedFrom:
+    """The adapter that `convert-adapter` made this one from."""
+
+    folder: str  # its folder
+    format: str  # MLX or PEFT
+    sha256: str  # hash of its weights
+
+
+@dataclass(frozen=True)
+class RunRecord(Record):
+    """What made the adapters of a folder: written before the first step, completed after the last."""
+
+    FORMAT: ClassVar[int] = 3
+    MADE_BY: ClassVar[str] = "python train.py"
+
+    config: Mapping[str, object]  # setting -> value, by the names of the flags
+    task: str  # task of the rows
+    model: Model  # the model that was trained
+    template_sha256: str  # hash of the chat template
+    data: Data  # the rows that were trained on
+    command: str  # the command line
+    origins: Mapping[str, str] = field(default_factory=dict)  # setting -> where its value came from
+    template: str | None = None  # text of the chat template; null for the model's own
+    reward_sha256: str | None = None  # hash of the file of --grpo-reward
+    started: str | None = None  # ISO 8601
+    device: str | None = None  # what the backend computed on
+    machine: Machine | None = None  # the machine and its software
+    result: Result | None = None  # null until the run ended or was stopped
+    converted_from: ConvertedFrom | None = None  # set by convert-adapter
+
+    @classmethod
+    def upgrade(cls, value: dict[str, Any], written: int) -> None:
+        """Format 2 called the fingerprint ``weights``; format 1 had none. Before --backend there was MLX alone."""
+        value["config"] = {"backend": "mlx", **value["config"]}
+        model = value["model"]
+        if "weights" in model:
+            value["model"] = {**model, "fingerprint": model["weights"]}
+
+
+def read_run(adapter_path: Path) -> RunRecord:
+    """The record of the run in ``adapter_path``; UserError if it is missing or damaged."""
+    return RunRecord.read(adapter_path / files.RUN_RECORD)
+
+
+def finish_run(adapter_path: Path, result: Result) -> None:
     """Add how far the run came."""
-    files.write_json(adapter_path / files.RUN_RECORD, {**read(adapter_path), "result": result})
-
-
-def read(adapter_path: Path) -> dict[str, Any]:
-    return files.read_json(adapter_path / files.RUN_RECORD, "python train.py", _KEYS)
+    replace(read_run(adapter_path), result=result).write(adapter_path / files.RUN_RECORD)
 
 
 def keep_metrics(adapter_path: Path, step: int, validated: int) -> None:
@@ -26,8 +107,8 @@ def keep_metrics(adapter_path: Path, step: int, validated: int) -> None:
     files.write_jsonl(adapter_path / files.METRICS, kept)
 
 
-def read_metrics(adapter_path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; none where the run ended before its first report."""
+def read_metrics(adapter_path: Path) -> list[files.Row]:
+    """The lines of metrics.jsonl; none if the run ended before its first report."""
     path = adapter_path / files.METRICS
     return [renamed_metrics(row) for _, row in files.read_jsonl(path)] if path.exists() else []
 

@@ -17,7 +17,7 @@ def run(config: TrainingConfig) -> None:
     conflicts.check_warmup(config, steps)
     conflicts.check_validation(config, valid)
     epochs = steps / epoch_steps(config, train)
-    print(f"Rows: {train} to train on, {valid} to validate, as dataset.py checked them ({dataset['type']})")
+    print(f"Rows: {train} to train on, {valid} to validate, as dataset.py checked them ({dataset.type})")
     print(f"Settings: {steps} steps = {epochs:.1f} epochs")
     for note in advice.notes(config, train, epochs):
         say(f"Note: {note}")

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder, Example
@@ -12,6 +11,7 @@ from finetune.models.examples import Encode, encode_rows, whole_conversations
 from finetune.models.find import ModelFolder, find_model
 from finetune.models.templates import find_template
 from finetune.records import files
+from finetune.records.dataset import DatasetRecord, read_dataset_record, read_split
 from finetune.settings.config import TrainingConfig
 from finetune.terminal import say
 
@@ -20,7 +20,7 @@ Rows = dict[str, list[tuple[int, files.Row]]]  # of each split, with their line 
 
 @dataclass(frozen=True)
 class Inputs:
-    dataset: dict[str, Any]  # the record that dataset.py wrote
+    dataset: DatasetRecord  # the record that dataset.py wrote
     rows: Rows  # those that are not too long
     folder: ModelFolder
     encoder: ChatEncoder
@@ -35,14 +35,14 @@ class Inputs:
         return [(index, prompt, row) for index, (prompt, row) in enumerate(zip(self.train, rows, strict=True))]
 
 
-def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[dict[str, Any], Rows]:
+def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[DatasetRecord, Rows]:
     """The record of the rows, and those of train and valid; UserError where they are not what dataset.py checked, or lack one
     of the ``columns`` that the method needs."""
-    dataset = files.read_dataset_record(config.data_dir)
-    if config.dataset_type not in (None, dataset["type"]):
-        raise UserError(f"--dataset-type: {config.data_dir} holds {dataset['type']} rows, not {config.dataset_type}")
+    dataset = read_dataset_record(config.data_dir)
+    if config.dataset_type not in (None, dataset.type):
+        raise UserError(f"--dataset-type: {config.data_dir} holds {dataset.type} rows, not {config.dataset_type}")
     rows = {
-        split: files.read_split(config.data_dir, split, dataset, may_be_empty=split == "valid")
+        split: read_split(config.data_dir, split, dataset, may_be_empty=split == "valid")
         for split in ("train", "valid")
     }
     for split, of_split in rows.items():

@@ -8,6 +8,7 @@ from finetune.errors import UserError
 from finetune.methods import total_steps
 from finetune.models.find import ModelFolder, find_model
 from finetune.records import files
+from finetune.records.dataset import read_dataset_record, read_split
 from finetune.settings.config import TrainingConfig
 from finetune.settings.mlx_lm import BATCHES, LORA, NO_CLIPPING, SAME
 from finetune.settings.save import scalar
@@ -25,8 +26,8 @@ def export(config: TrainingConfig, path: Path) -> None:
     if path.is_dir():
         raise UserError(f"{path}: cannot be written: it is a folder", exit_code=4)
     rows = {
-        split: len(files.read_split(config.data_dir, split, data, may_be_empty=split != "train"))
-        for data in [files.read_dataset_record(config.data_dir)]
+        split: len(read_split(config.data_dir, split, data, may_be_empty=split != "train"))
+        for data in [read_dataset_record(config.data_dir)]
         for split in files.SPLITS
     }
     folder = find_model(config.model, say)

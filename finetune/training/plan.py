@@ -152,7 +152,7 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given
     conflicts.check_warmup(config, steps)
     conflicts.check_validation(config, len(given.valid))
     total, available = _machine_memory()
-    with open_judge(TASKS[given.dataset["type"]], config) as judge:
+    with open_judge(TASKS[given.dataset.type], config) as judge:
         model = backend.load(given.folder.path, given.encoder)
         begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
         source = RowSource(method, given.train, config)

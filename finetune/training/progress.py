@@ -8,9 +8,10 @@ from typing import Any
 
 from finetune.backends.interface import Step, Trainer
 from finetune.errors import UserError
-from finetune.evaluation.verdict import Difference, paired_bootstrap
+from finetune.evaluation.verdict import paired_bootstrap
 from finetune.records import files
-from finetune.records import run as run_records
+from finetune.records.difference import Difference
+from finetune.records.run import Result, keep_metrics, read_metrics
 from finetune.rollouts.collapse import CollapseWatch
 from finetune.settings.config import TrainingConfig
 from finetune.terminal import Progress
@@ -187,7 +188,7 @@ class RunProgress:
         if self.best_step is not None:
             with files.atomic(self.config.adapter_path / self._file) as temporary:
                 temporary.write_bytes((folder / _BEST).read_bytes())
-        run_records.keep_metrics(self.config.adapter_path, at.step, self._validated)
+        keep_metrics(self.config.adapter_path, at.step, self._validated)
 
     @property
     def against_start(self) -> Difference | None:
@@ -200,23 +201,27 @@ class RunProgress:
         start, best = ([values[side] for values in both] for side in (0, 1))
         return paired_bootstrap(start, best, [1.0] * len(both), self.validations)
 
-    def result(self) -> dict[str, Any]:
-        return {
-            "steps": self._trainer.position.step,
-            "best_step": self.best_step,
-            f"best_{self.measure.key if self.measure else 'valid_loss'}": self.best,
-            "seconds": self.seconds,
-            "seconds_on": self.shares,
-            "stopped_early": self.stopped_early,
-            "validations": self.validations,
-            **({"against_start": asdict(found)} if (found := self.against_start) else {}),
-        }
+    def result(self) -> Result:
+        """How far the run has come, for its record."""
+        reward = self.measure is not None and self.measure.key == "valid_reward"
+        return Result(
+            steps=self._trainer.position.step,
+            best_step=self.best_step,
+            best_valid_loss=None if reward else self.best,
+            best_valid_reward=self.best if reward else None,
+            seconds=self.seconds,
+            seconds_on=self.shares,
+            stopped_early=self.stopped_early,
+            validations=self.validations,
+            trainable_parameters=self._trainer.trainable_parameters,
+            against_start=self.against_start,
+        )
 
     def draw(self) -> None:
         """The curve of the run as a picture beside the adapters."""
         from finetune.report.charts import curve_picture
 
-        picture = curve_picture(run_records.read_metrics(self.config.adapter_path))
+        picture = curve_picture(read_metrics(self.config.adapter_path))
         if picture is not None:
             with files.atomic(self.config.adapter_path / files.CURVE) as temporary:
                 temporary.write_bytes(picture)

@@ -17,7 +17,7 @@ from finetune.methods.dpo import REFERENCE
 from finetune.models.encoder import Example
 from finetune.models.find import ModelFolder
 from finetune.records import files, machine
-from finetune.records import run as run_records
+from finetune.records.run import finish_run
 from finetune.rollouts import probe
 from finetune.rollouts.groups import RolloutSource
 from finetune.rollouts.rewards import Judge, open_judge
@@ -53,9 +53,9 @@ def run(config: TrainingConfig, method: Method, backend: Backend) -> None:
     with ExitStack() as stack:
         stack.enter_context(checkpoints.only_run(config.adapter_path) if leader else nullcontext())
         received = stack.enter_context(stop_signals())
-        task = TASKS[given.dataset["type"]]
+        task = TASKS[given.dataset.type]
         judge = stack.enter_context(open_judge(task, config)) if method.rollouts else None
-        report = open_reporter(config.report_to if leader else None, config.adapter_path, record["config"])
+        report = open_reporter(config.report_to if leader else None, config.adapter_path, record.config)
         if leader:
             _announce(config, method, backend, given, steps)
         model = backend.load(folder.path, encoder)
@@ -63,7 +63,7 @@ def run(config: TrainingConfig, method: Method, backend: Backend) -> None:
         if judge:
             rows = [row for _, row in given.rows["train"]]
             source = RolloutSource(method, train, rows, judge, encoder, config)
-        trainer = backend.Trainer(model, method, source, config, steps, record["model"]["weights"], begun)
+        trainer = backend.Trainer(model, method, source, config, steps, record.model.fingerprint, begun)
         watcher = Watcher(model, task, [row for _, row in given.rows["valid"]], config)
         measure = None
         if judge:
@@ -99,8 +99,7 @@ def run(config: TrainingConfig, method: Method, backend: Backend) -> None:
                 _train(trainer, progress, bar, lambda: bool(received))
             finally:
                 if leader:
-                    result = progress.result() | {"trainable_parameters": trainer.trainable_parameters}
-                    run_records.finish(config.adapter_path, result)
+                    finish_run(config.adapter_path, progress.result())
     if not leader:
         return
     if not progress.ended:

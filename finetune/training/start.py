@@ -15,9 +15,11 @@ from finetune.models.encoder import ChatEncoder
 from finetune.models.find import ModelFolder
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files, machine
-from finetune.records.run import read
+from finetune.records.dataset import DatasetRecord
+from finetune.records.run import Data, Model, RunRecord, read_run
 from finetune.settings.config import TrainingConfig, describe, file_layers, strongest, training_layers
 from finetune.settings.fields import Layer, flag, flags_of
+from finetune.settings.recorded import recorded_layer, training_config, unknown_settings
 from finetune.terminal import say
 
 _PREVIOUS = "previous"
@@ -36,9 +38,9 @@ def layers(explicit: Mapping[str, Any]) -> list[Layer]:
         return [*weaker[: len(given)], *_of_start([("flag", explicit), *given]), *weaker[len(given) :]]
     # what is given is compared with the record
     adapter_path = Path(strongest([("flag", explicit), *given], "adapter_path") or TrainingConfig.adapter_path)
-    recorded = read(adapter_path)["config"]
+    place, recorded = recorded_layer(read_run(adapter_path), adapter_path / files.RUN_RECORD)
     kept = {field.name for field in flags_of(TrainingConfig) if field.metadata["in_file"]}
-    return [*given, (str(adapter_path / files.RUN_RECORD), {k: v for k, v in recorded.items() if k in kept})]
+    return [*given, (place, {name: value for name, value in recorded.items() if name in kept})]
 
 
 # what the adapters that a run goes on from decide
@@ -55,11 +57,11 @@ def _of_start(given: list[Layer]) -> list[Layer]:
     if folder is None:
         return []
     path = path_of(str(folder), "--from-adapter")
-    record = read(path)
-    recorded = {name: record["config"][name] for name in _OF_START if name in record["config"]}
+    record = read_run(path)
+    recorded = {name: record.config[name] for name in _OF_START if name in record.config}
     method = METHODS.get(strongest(given, "method") or "sft")
     if method and not method.columns:
-        recorded["data_dir"] = record["data"]["folder"]
+        recorded["data_dir"] = record.data.folder
     return [(str(path / files.RUN_RECORD), recorded)]
 
 
@@ -72,7 +74,7 @@ def check_start(config: TrainingConfig) -> None:
         raise UserError(
             f"--from-adapter: {config.from_adapter} is where the new adapters would go (give another --adapter-path)"
         )
-    recorded = read(config.from_adapter)["config"]
+    recorded = read_run(config.from_adapter).config
     different = [
         f"{flag(name)} {_short(recorded[name])}, now {_short(getattr(config, name))}"
         for name in _OF_START
@@ -87,34 +89,23 @@ def check_start(config: TrainingConfig) -> None:
 
 
 def describe_run(
-    config: TrainingConfig, folder: ModelFolder, encoder: ChatEncoder, dataset: dict[str, Any], device: str
-) -> dict[str, Any]:
-    """All that decides what a run does, and where it does it."""
-    return {
-        "format": 2,
-        "config": {name: getattr(config, name) for name in config.origins},
-        "origins": config.origins,
-        "task": dataset["type"],
-        "model": {
-            "name": folder.name,
-            "source": folder.source,
-            "revision": folder.revision,
-            "path": str(folder.path.resolve()),
-            "weights": fingerprint(folder.path),
-        },
-        "template": None if encoder.own_template else encoder.template,  # the text; None: the model's own
-        "template_sha256": files.text_hash(encoder.template),
-        "data": {
-            "folder": str(config.data_dir.resolve()),
-            "source": dataset["source"],
-            "files": dataset["files"],
-        },
-        "reward_sha256": _hash_of_reward(config.grpo_reward) if config.grpo_reward else None,
-        "command": "python " + shlex.join(sys.argv),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "device": device,
-        "machine": machine.describe(),
-    }
+    config: TrainingConfig, folder: ModelFolder, encoder: ChatEncoder, dataset: DatasetRecord, device: str
+) -> RunRecord:
+    """All that decides what a run does, and where it does it. UserError if the file of --grpo-reward cannot be read."""
+    return RunRecord(
+        config={name: getattr(config, name) for name in config.origins},
+        origins=config.origins,
+        task=dataset.type,
+        model=Model(folder.name, folder.source, folder.revision, str(folder.path.resolve()), fingerprint(folder.path)),
+        template=None if encoder.own_template else encoder.template,
+        template_sha256=files.text_hash(encoder.template),
+        data=Data(str(config.data_dir.resolve()), dataset.source, dataset.files),
+        reward_sha256=_hash_of_reward(config.grpo_reward) if config.grpo_reward else None,
+        command="python " + shlex.join(sys.argv),
+        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        device=device,
+        machine=machine.describe(),
+    )
 
 
 def _hash_of_reward(path: Path) -> str:
@@ -126,7 +117,7 @@ def _hash_of_reward(path: Path) -> str:
 
 def start(
     config: TrainingConfig,
-    record: dict[str, Any],
+    record: RunRecord,
     adapter_config: Mapping[str, object],
     model_key: str,
     save_begun: Callable[[Path], None] | None,
@@ -139,24 +130,24 @@ def start(
     _set_aside(config.adapter_path)
     if save_begun:
         save_begun(config.adapter_path / files.START)
-    adapter_config = {**adapter_config, model_key: record["model"]["path"]}
+    adapter_config = {**adapter_config, model_key: record.model.path}
     files.write_json(config.adapter_path / files.ADAPTER_CONFIG, adapter_config)
     files.write_text(config.adapter_path / files.TRAINING_CONFIG, describe(config) + "\n")
-    files.write_json(config.adapter_path / files.RUN_RECORD, record)
+    record.write(config.adapter_path / files.RUN_RECORD)
 
 
-def check_same(adapter_path: Path, now: dict[str, Any]) -> None:
-    """UserError (exit 3) that lists every difference between the recorded run and the one that would go on with it."""
-    then = read(adapter_path)
-    compared = _settings(then, now["config"])
-    compared += [
-        (f"rows in {name}", then["data"]["files"].get(name), value) for name, value in now["data"]["files"].items()
-    ]
-    compared.append(("the weights of the model", then["model"].get("weights"), now["model"]["weights"]))
-    compared.append(("the function of --grpo-reward", then.get("reward_sha256"), now["reward_sha256"]))
-    compared.append(("the chat template", then["template_sha256"], now["template_sha256"]))
+def check_same(adapter_path: Path, now: RunRecord) -> None:
+    """UserError (exit 3) that lists every difference between the recorded run and the one that would resume it."""
+    then = read_run(adapter_path)
+    compared = _settings(adapter_path, then, now.config)
+    compared += [(f"rows in {name}", then.data.files.get(name), sha256) for name, sha256 in now.data.files.items()]
+    compared.append(("the weights of the model", then.model.fingerprint, now.model.fingerprint))
+    compared.append(("the function of --grpo-reward", then.reward_sha256, now.reward_sha256))
+    compared.append(("the chat template", then.template_sha256, now.template_sha256))
     _demand_same(adapter_path, compared)
-    if then["machine"] != now["machine"]:
+    if unknown := unknown_settings(then):
+        say(f"Note: this version does not know {', '.join(unknown)} of {adapter_path / files.RUN_RECORD}; ignored.")
+    if then.machine != now.machine:
         say(
             "Note: another machine or other versions than the run began with; the result may differ in the last digits."
         )
@@ -165,17 +156,17 @@ def check_same(adapter_path: Path, now: dict[str, Any]) -> None:
 def check_settings(config: TrainingConfig) -> None:
     """The same of the settings alone, before anything is loaded."""
     settings = {name: getattr(config, name) for name in config.origins}
-    _demand_same(config.adapter_path, _settings(read(config.adapter_path), settings))
+    _demand_same(config.adapter_path, _settings(config.adapter_path, read_run(config.adapter_path), settings))
 
 
-def _settings(then: dict[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    return [(flag(name), then["config"].get(name), value) for name, value in now.items() if name not in _FREE]
+def _settings(adapter_path: Path, then: RunRecord, now: Mapping[str, object]) -> list[tuple[str, object, object]]:
+    """Each setting that decides what a run does, as recorded (or, in a run of an older version, its default) and now."""
+    recorded = training_config(then, adapter_path / files.RUN_RECORD)
+    return [(flag(name), getattr(recorded, name), value) for name, value in now.items() if name not in _FREE]
 
 
-def _demand_same(adapter_path: Path, compared: list[tuple[str, Any, Any]]) -> None:
-    different = [
-        f"{what} {_short(old)}, now {_short(new)}" for what, old, new in compared if _plain(old) != _plain(new)
-    ]
+def _demand_same(adapter_path: Path, compared: list[tuple[str, object, object]]) -> None:
+    different = [f"{what} {_short(old)}, now {_short(new)}" for what, old, new in compared if old != new]
     if different:
         raise UserError(
             f"{adapter_path}: not the run that was started: {'; '.join(different)}"

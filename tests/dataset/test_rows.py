@@ -8,7 +8,8 @@ import pytest
 from finetune.dataset.prepare import Dataset, prepare
 from finetune.errors import UserError
 from finetune.models.hub import HubProblem
-from finetune.records.files import Row, write_dataset
+from finetune.records.dataset import Source, write_dataset
+from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import TASKS
 
@@ -76,7 +77,7 @@ def test_bad_rows_are_listed_and_fix_leaves_them_out(tmp_path: Path) -> None:
         prepared(tmp_path, numbered(10) + bad)
     dataset = prepared(tmp_path, numbered(10) + bad, fix=True)
     assert [(row["place"][-2:], row["row"]) for row in dataset.findings.rejected] == [("11", bad[0]), ("12", bad[1])]
-    assert dataset.record(DatasetConfig())["kept"] == 10
+    assert dataset.record(DatasetConfig()).kept == 10
 
 
 def test_a_latin_1_row_of_a_csv_can_be_rejected(tmp_path: Path) -> None:
@@ -280,7 +281,7 @@ def test_default_rows_fall_back_with_one_warning_and_a_given_name_never(
     )
     said: list[str] = []
     dataset = prepare(DatasetConfig(sample_size=50), TASKS["sql"], said.append)
-    assert dataset.source == {"source": "builtin"}
+    assert dataset.source == Source("builtin")
     assert len(said) == 1 and "the Hub cannot be reached" in said[0]
     with pytest.raises(UserError, match="gretelai/synthetic_text_to_sql: the Hub cannot be reached"):
         prepare(DatasetConfig(dataset_name="gretelai/synthetic_text_to_sql"), TASKS["sql"], said.append)

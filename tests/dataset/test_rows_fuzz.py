@@ -9,7 +9,7 @@ from typing import Any
 
 from finetune.dataset.prepare import prepare
 from finetune.errors import UserError
-from finetune.records.files import write_dataset
+from finetune.records.dataset import write_dataset
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import TASKS
 
@@ -109,7 +109,7 @@ def test_a_thousand_damaged_files(tmp_path: Path) -> None:
             dataset = prepare(config, TASKS[kind], print)
             write_dataset(tmp_path / "data", dataset.splits, dataset.findings.rejected, dataset.record(config))
             record = dataset.record(config)
-            assert record["read"] == record["kept"] + sum(record["dropped"].values())
+            assert record.rows_read == record.kept + sum(record.dropped.values())
             found[mutation.__name__, "read"] += 1
         except UserError as error:
             assert error.exit_code == 2 and str(path) in str(error), error

@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from finetune.errors import UserError
 from finetune.export.adapters import mlx_side, peft_side
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files
+from finetune.records.dataset import Source
+from finetune.records.run import Data, Model, RunRecord, read_run
 from finetune.settings.config import TrainingConfig
 
 torch = pytest.importorskip("torch")
@@ -268,18 +271,20 @@ def test_what_else_is_wrong_with_a_source(tiny_model: Path, tiny_gemma: Path, tm
 
 def test_a_run_of_ours_stays_one(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = mlx_adapter(tiny_model, tmp_path / "source")
-    record = {"config": {"backend": "mlx", "seed": 7}, "task": "sql", "template": "text", "template_sha256": "0"}
-    record |= {"model": {"path": str(tiny_model), "name": "builtin", "source": "builtin"}, "data": {}, "command": "x"}
-    files.write_json(source / files.RUN_RECORD, record)
+    model = Model("builtin", "builtin", None, str(tiny_model), "0")
+    record = RunRecord(
+        {"backend": "mlx", "seed": 7}, "sql", model, "0", Data("data", Source("x"), {}), "x", template="text"
+    )
+    record.write(source / files.RUN_RECORD)
     (tmp_path / "peft").mkdir()  # an empty folder is as good as none
     main(Config(source, "peft", tmp_path / "peft"))
     assert f"python test_finetuned.py --adapter-path {tmp_path / 'peft'}" in capsys.readouterr().out
-    now = json.loads((tmp_path / "peft" / files.RUN_RECORD).read_text())
-    origin = now.pop("converted_from")
-    assert now == {**record, "config": {"backend": "torch", "seed": 7}}
-    assert origin["sha256"] == files.file_hash(source / files.ADAPTERS)
+    now = read_run(tmp_path / "peft")
+    origin = now.converted_from
+    assert replace(now, converted_from=None) == replace(record, config={"backend": "torch", "seed": 7})
+    assert origin and origin.sha256 == files.file_hash(source / files.ADAPTERS)
     main(Config(tmp_path / "peft", "mlx", tmp_path / "mlx"))
-    assert json.loads((tmp_path / "mlx" / files.RUN_RECORD).read_text())["config"]["backend"] == "mlx"
+    assert read_run(tmp_path / "mlx").config["backend"] == "mlx"
     assert "is there already" in refused(source, "peft", tmp_path / "peft")
 
 

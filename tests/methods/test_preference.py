@@ -37,7 +37,7 @@ def read(path: Path, rows: list[dict[str, Any]]) -> Any:
 def test_every_shape_becomes_the_same_row(tmp_path: Path, row: dict[str, Any]) -> None:
     dataset = read(tmp_path / "pairs.jsonl", [row])
     assert dataset.splits["train"] == [{"messages": [USER, ANSWERS[0]], "rejected": "Go away."}]
-    assert dataset.record(DatasetConfig(type="preference"))["type"] == "chat"  # which is how answers are scored
+    assert dataset.record(DatasetConfig(type="preference")).type == "chat"  # which is how answers are scored
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_a_file_that_would_learn_prompts_or_be_ignored_is_refused(tmp_path: Path
 def test_what_is_exported_runs_and_reads_back_the_same(
     tmp_path: Path, tiny_model: Path, flags: str, runs: bool
 ) -> None:
-    from finetune.records.files import write_dataset
+    from finetune.records.dataset import DatasetRecord, Source, write_dataset
 
     messages = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "SELECT 1"}]
     rows = {
@@ -134,7 +134,7 @@ def test_what_is_exported_runs_and_reads_back_the_same(
         "valid": [{"messages": messages}] * 2,
         "test": [{"messages": messages}],
     }
-    write_dataset(tmp_path / "rows", rows, [], {"type": "chat", "source": "own"})
+    write_dataset(tmp_path / "rows", rows, [], DatasetRecord("chat", Source("own"), {}))
     places = ["--data-dir", tmp_path / "rows", "--adapter-path", tmp_path / "adapters", "--model", tiny_model]
     config = configured("train", *places, "--batch-size", 2, *flags.split())
     path = tmp_path / "lora.yaml"
@@ -171,11 +171,11 @@ def test_what_is_exported_runs_and_reads_back_the_same(
 
 
 def test_what_mlx_lm_cannot_do_is_said(tmp_path: Path, tiny_model: Path) -> None:
-    from finetune.records.files import write_dataset
+    from finetune.records.dataset import DatasetRecord, Source, write_dataset
 
     messages = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "SELECT 1"}]
     rows = {"train": [{"messages": messages}] * 2, "valid": [], "test": []}
-    write_dataset(tmp_path, rows, [], {"type": "chat", "source": "own"})
+    write_dataset(tmp_path, rows, [], DatasetRecord("chat", Source("own"), {}))
     places = ["--data-dir", tmp_path, "--model", tiny_model]
     export(configured("train", *places, "--conservative", "--template", "gemma", "--rslora"), tmp_path / "lora.yaml")
     comments = [line for line in (tmp_path / "lora.yaml").read_text().splitlines() if line.startswith("#")]
