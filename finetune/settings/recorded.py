@@ -11,7 +11,7 @@ def training_config(record: RunRecord, path: Path) -> TrainingConfig:
     """The settings of ``record``, which was read from ``path``: a run of another version can lack some, and have others.
 
     A setting that the record lacks has the default of this version; one that this version does not know is ignored (see
-    ``unknown_settings``). UserError, with path and key, if a value is not of its setting's type or out of range; its choices are
+    ``unknown_settings``). UserError, with path and key, if a value does not fit its setting or is out of range; its choices are
     not checked.
     """
     return build(TrainingConfig, [recorded_layer(record, path)], {})
