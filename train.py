@@ -29,8 +29,8 @@ def main(config: TrainingConfig) -> None:
         print(describe(config, dict(conflicts.without_effect(config))), flush=True)
         if plan := planning.make(config, method, backend):
             plan_view.show(plan)
-            if plan.learnable:
-                plan.learnable.check(config)
+            if plan.reward_probe:
+                plan.reward_probe.check(config)
         return
     if config.export_mlx_lm:
         from finetune.training import mlx_lm_export

@@ -74,7 +74,8 @@ def main(config: ParityConfig) -> None:
 
 
 def _compared(config: ParityConfig, model: str, folder: Path) -> dict[str, Any]:
-    from finetune.methods import METHODS, plan
+    from finetune.methods import METHODS, RowSource
+    from finetune.models.examples import as_rows
 
     share = min(0.5, max(0.05, config.accuracy / config.sample_size))
     prepare(model, config.rows, config.sample_size, folder, "--test-fraction", str(share))
@@ -88,7 +89,7 @@ def _compared(config: ParityConfig, model: str, folder: Path) -> dict[str, Any]:
         lora_scale=LORA["scale"],
         seed=config.seed,
     )
-    first = next(plan(METHODS["sft"], train, config.batch_size, 1, config.seed))[0]
+    first = next(RowSource(METHODS["sft"], as_rows(train), settings).steps())[0]
     step = first_step.compared(folder / "model", encoder, [train[row] for row in first], settings)
     _print_step(step)
     curves = {name: _curve(name, folder / "model", encoder, train, valid, settings) for name in _BACKENDS}
@@ -113,9 +114,10 @@ def _curve(
     """The loss of each step from the first LoRA weights of ``settings.seed``, and the validation loss after the last."""
     from finetune.backends import load_backend
     from finetune.methods import METHODS, RowSource
+    from finetune.models.examples import as_rows
 
     backend = load_backend(name)
-    source = RowSource(METHODS["sft"], train, settings)
+    source = RowSource(METHODS["sft"], as_rows(train), settings)
     trainer = backend.Trainer(backend.load(model, encoder), METHODS["sft"], source, settings, settings.iters, "")
     lora_weights.begin(name, trainer, settings.seed)
     losses: list[float] = []
@@ -125,7 +127,7 @@ def _curve(
         return True
 
     trainer.train(lambda: False, after)
-    return {"loss": losses, "validation_loss": trainer.validation_loss(valid)}
+    return {"loss": losses, "validation_loss": trainer.validation_loss(as_rows(valid))}
 
 
 def _apart(curves: dict[str, dict[str, Any]]) -> dict[str, float]:

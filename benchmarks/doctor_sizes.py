@@ -35,6 +35,7 @@ def main(config: SizesConfig) -> None:
     from finetune.backends import mlx
     from finetune.methods import METHODS
     from finetune.models.encoder import Example
+    from finetune.models.examples import as_rows
 
     device, draw = capacity.of_mlx(), random.Random(0)
     rows = [
@@ -51,7 +52,7 @@ def main(config: SizesConfig) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 shape.write(Path(folder), how.bits)
                 free = machine.memory_bytes()[1]
-                real = mlx.estimate_memory(Path(folder), METHODS["sft"], settings, rows, rows, free)
+                real = mlx.estimate_memory(Path(folder), METHODS["sft"], settings, as_rows(rows), as_rows(rows), free)
             assert guess.static_mb == real.static_mb
             layers = guess.layers_mb / real.layers_mb - 1
             above = (guess.peak_mb - guess.static_mb) / (real.peak_mb - real.static_mb) - 1

@@ -58,8 +58,8 @@ def _on_mlx(folder: Path, encoder: Any, rows: Sequence[Any], settings: TrainingC
     logprobs = logprob_function(network)
 
     def loss(network: Any, batch: Any) -> Any:
-        total, weight, _ = METHODS["sft"].loss(mx, logprobs(network, batch), rows, settings)
-        return total / weight
+        found = METHODS["sft"].loss(mx, logprobs(network, batch), rows, settings)
+        return found.total / found.weight
 
     value, gradients = nn.value_and_grad(network, loss)(network, collate(rows))
     return value.item(), lora_weights.to_peft(dict(tree_flatten(gradients)))
@@ -80,8 +80,8 @@ def _on_torch(
     adapters.put(adapted, {name: torch.from_numpy(array) for name, array in weights.items()}, folder)
     with _in_float64(torch, adapted) if double else nullcontext():
         batch = {name: tensor.to(device()) for name, tensor in collate(rows).items()}
-        total, weight, _ = METHODS["sft"].loss(torch, learned_logprobs(model.network, batch), rows, settings)
-        loss = total / weight
+        found = METHODS["sft"].loss(torch, learned_logprobs(model.network, batch), rows, settings)
+        loss = found.total / found.weight
         loss.backward()
     gradients = {
         name.replace(".default", ""): parameter.grad.double().cpu().numpy()

@@ -85,6 +85,7 @@ def _measure(case: dict[str, Any]) -> dict[str, float]:
     from finetune.backends.mlx.runtime import mx
     from finetune.methods import METHODS, RowSource
     from finetune.models.encoder import ChatEncoder, Example
+    from finetune.models.examples import as_rows
     from finetune.models.find import find_model
 
     folder = find_model(case["model"], lambda line: None).path
@@ -96,11 +97,13 @@ def _measure(case: dict[str, Any]) -> dict[str, float]:
     ]
     config = TrainingConfig(batch_size=case["batch"], **case["settings"])
     if not case["whole"]:
-        found = mlx.estimate_memory(folder, METHODS["sft"], config, rows, rows, machine.memory_bytes()[1])
+        found = mlx.estimate_memory(
+            folder, METHODS["sft"], config, as_rows(rows), as_rows(rows), machine.memory_bytes()[1]
+        )
         return {"peak": found.peak_mb, "above": found.peak_mb - found.weights_mb}
     model = mlx.load(folder, ChatEncoder(folder))
     weights = mx.get_active_memory() / 1e6
-    trainer: Any = mlx.Trainer(model, METHODS["sft"], RowSource(METHODS["sft"], rows, config), config, 3, "")
+    trainer: Any = mlx.Trainer(model, METHODS["sft"], RowSource(METHODS["sft"], as_rows(rows), config), config, 3, "")
     mx.reset_peak_memory()
     assert all(step.finite for step in trainer.run(lambda: False))
     peak = mx.get_peak_memory() / 1e6

@@ -31,10 +31,11 @@ def _ours(config: TurnConfig) -> dict[str, Any]:
     from finetune.backends import mlx
     from finetune.backends.mlx.runtime import mx
     from finetune.methods import METHODS, RowSource
+    from finetune.models.examples import as_rows
 
     encoder, train, valid = examples(config.folder)
     model = mlx.load(config.folder / "model", encoder)
-    source = RowSource(METHODS["sft"], train, settings(config))
+    source = RowSource(METHODS["sft"], as_rows(train), settings(config))
     trainer = mlx.Trainer(model, METHODS["sft"], source, settings(config), config.steps, "")
     weights = mx.get_active_memory()
     mx.reset_peak_memory()
@@ -45,7 +46,7 @@ def _ours(config: TurnConfig) -> dict[str, Any]:
         steps.append(step)
         if len(steps) * _POINTS // config.steps > len(curve) or len(steps) == config.steps:
             peak = max(peak, mx.get_peak_memory())
-            curve.append((sum(step.seconds for step in steps), trainer.validation_loss(valid)))
+            curve.append((sum(step.seconds for step in steps), trainer.validation_loss(as_rows(valid))))
             mx.reset_peak_memory()
     counted = steps[WARM:]
     seconds = sum(step.seconds for step in counted)
@@ -163,13 +164,14 @@ def _validation_loss(config: TurnConfig, adapter: Path) -> float:
     from finetune.backends import mlx
     from finetune.backends.mlx import adapters
     from finetune.methods import METHODS, RowSource
+    from finetune.models.examples import as_rows
 
     encoder, train, valid = examples(config.folder)
     model = mlx.load(config.folder / "model", encoder)
-    source = RowSource(METHODS["sft"], train, settings(config))
+    source = RowSource(METHODS["sft"], as_rows(train), settings(config))
     trainer = mlx.Trainer(model, METHODS["sft"], source, settings(config), 1, "")
     adapters.put(model.network, adapters.read(adapter / files.ADAPTERS)[0])
-    loss = trainer.validation_loss(valid)
+    loss = trainer.validation_loss(as_rows(valid))
     assert loss is not None  # nobody stops it
     return loss
 

@@ -100,8 +100,8 @@ def _ours(config: RlConfig) -> Clock:
     from finetune.methods import METHODS
     from finetune.models.encoder import ChatEncoder
     from finetune.models.examples import encode_rows
-    from finetune.rollouts.groups import RolloutSource
     from finetune.rollouts.rewards import Reward
+    from finetune.rollouts.source import RolloutSource
 
     encoder, method, path = (
         ChatEncoder(config.folder / "model"),
@@ -129,8 +129,7 @@ def _ours(config: RlConfig) -> Clock:
     source = RolloutSource(
         method,
         prompts,
-        [row for _, row in rows],
-        lambda row, text, stopped: Reward(vowels(text), {}),
+        lambda row, text, *, stopped: Reward(vowels(text), {}),
         encoder,
         settings,
     )

@@ -23,8 +23,8 @@ from finetune.backends import load_backend  # noqa: E402
 from finetune.methods import METHODS  # noqa: E402
 from finetune.models.fingerprint import fingerprint  # noqa: E402
 from finetune.records.files import ADAPTERS  # noqa: E402
-from finetune.rollouts.groups import RolloutSource  # noqa: E402
 from finetune.rollouts.rewards import open_judge  # noqa: E402
+from finetune.rollouts.source import RolloutSource  # noqa: E402
 from finetune.settings.config import TrainingConfig  # noqa: E402
 from finetune.tasks import TASKS  # noqa: E402
 from finetune.terminal import Progress  # noqa: E402
@@ -42,9 +42,8 @@ def main(config: TrainingConfig) -> None:
     model = backend.load(given.folder.path, given.encoder)
     begun = config.from_adapter / ADAPTERS if config.from_adapter else None
     base = fingerprint(given.folder.path)
-    rows = [row for _, row in given.rows["train"]]
     with open_judge(TASKS[given.dataset.type], config) as judge:
-        source = RolloutSource(method, given.train, rows, judge, given.encoder, config)
+        source = RolloutSource(method, given.train, judge, given.encoder, config)
         trainer = backend.Trainer(model, method, source, config, _ROLLOUTS, base, begun)
         gradients = np.stack(
             [_gradient(trainer, source.next_step(number, trainer, lambda: False)) for number in _numbers()]
@@ -61,11 +60,11 @@ def main(config: TrainingConfig) -> None:
         start = _flat(trainer)
 
         def reward() -> float:
-            found = mean_reward(model, judge, given.rows["valid"], config, lambda: False, lambda note: None)
+            found = mean_reward(model, judge, given.valid, config, lambda: False, lambda note: None)
             assert found is not None
             return found[0]
 
-        print(f"{'start':<24}reward of {len(given.rows['valid'])} greedy answers {reward():.3f}", flush=True)
+        print(f"{'start':<24}reward of {len(given.valid)} greedy answers {reward():.3f}", flush=True)
         for name, length in _MOVES:
             _move(trainer, start - length * directions[name] / np.linalg.norm(directions[name]))
             print(f"{name} direction, {length:+.1f}   reward {reward():.3f}", flush=True)

@@ -75,6 +75,7 @@ def _peak_mb(config: MemoryConfig, length: int, batch: int, learned: int, rows: 
     from finetune.backends.mlx.runtime import mx
     from finetune.methods import METHODS, RowSource
     from finetune.models.encoder import ChatEncoder, Example
+    from finetune.models.examples import as_rows
     from finetune.models.find import find_model
 
     folder = find_model(config.model, lambda line: None).path
@@ -85,7 +86,9 @@ def _peak_mb(config: MemoryConfig, length: int, batch: int, learned: int, rows: 
         for _ in range(rows)
     ]
     settings = TrainingConfig(batch_size=batch, grad_checkpoint=config.grad_checkpoint)
-    trainer: Any = mlx.Trainer(model, METHODS["sft"], RowSource(METHODS["sft"], examples, settings), settings, 2, "")
+    trainer: Any = mlx.Trainer(
+        model, METHODS["sft"], RowSource(METHODS["sft"], as_rows(examples), settings), settings, 2, ""
+    )
     weights = mx.get_active_memory()
     mx.reset_peak_memory()
     assert all(step.finite for step in trainer.run(lambda: False))

@@ -49,11 +49,12 @@ class Turn:
 def _ours(name: str, config: TurnConfig) -> dict[str, Any]:
     from finetune.backends import load_backend
     from finetune.methods import METHODS, RowSource
+    from finetune.models.examples import as_rows
 
     backend = load_backend(name)
     encoder, train, valid = examples(config.folder)
     model = backend.load(config.folder / "model", encoder)
-    source = RowSource(METHODS["sft"], train, settings(config))
+    source = RowSource(METHODS["sft"], as_rows(train), settings(config))
     trainer = backend.Trainer(model, METHODS["sft"], source, settings(config), config.steps, "")
     turn = Turn()
 

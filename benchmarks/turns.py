@@ -69,9 +69,9 @@ def examples(folder: Path) -> tuple[Any, list[Any], list[Any]]:
 
 def encoded(folder: Path, split: str, encoder: Any) -> tuple[list[Any], list[list[dict[str, str]]]]:
     """The rows of a split as the model sees them, but for those that are too long, and their messages."""
-    from finetune.models.examples import encode_rows
+    from finetune.models.examples import encode_rows, examples_of
 
     path = folder / "data" / f"{split}.jsonl"
     rows = files.read_jsonl(path)
-    found, too_long = encode_rows(encoder, rows, path, _MOST_TOKENS)
-    return found, [row["messages"] for line, row in rows if line not in too_long]
+    found, _ = encode_rows(encoder, rows, path, _MOST_TOKENS)
+    return examples_of(found), [row.fields["messages"] for row in found]

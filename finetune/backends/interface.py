@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from finetune.methods import Method
-from finetune.methods.base import BatchSource, Policy, Sample, Stop, never
+from finetune.methods.base import Sample, Stop, never
+from finetune.methods.batches import BatchSource, Policy
 from finetune.models.encoder import ChatEncoder, Example, Message
+from finetune.models.examples import TrainingRow
 from finetune.records.run import renamed_metrics
 from finetune.settings.config import TrainingConfig
 
@@ -214,7 +216,7 @@ class Trainer(Policy, Protocol):
         is not finite, which changes nothing.
         """
 
-    def validation_loss(self, rows: Sequence[Example], stop: Stop = never) -> float | None:
+    def validation_loss(self, rows: Sequence[TrainingRow], stop: Stop = never) -> float | None:
         """The method's loss over all rows, a mean by its weight; None if ``stop`` interrupted it."""
 
     def logprobs(
@@ -277,8 +279,8 @@ class Backend(Protocol):
         folder: Path,
         method: Method,
         config: TrainingConfig,
-        typical: Sequence[Example],
-        largest: Sequence[Example],
+        typical: Sequence[TrainingRow],
+        largest: Sequence[TrainingRow],
         available: float,
         *,
         whole: bool = False,

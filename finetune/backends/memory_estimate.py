@@ -1,7 +1,7 @@
-"""Memory and time of a training step, without training: the step is run on the first layers of the model alone.
+"""Memory and time of a training step, estimated from steps on the first layers of the model alone.
 
-What layers take grows with their number, so two short models tell the slope and what comes on top of it, the output head and
-the loss. Each backend says what a model holds and runs the steps.
+What layers take grows with their number. So two short models give the slope, and what comes on top of it: the output head and
+the loss. Each backend counts what a model holds, and runs the steps.
 """
 
 import gc
@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 from finetune.backends.interface import MemoryEstimate, Step
 from finetune.errors import UserError
-from finetune.methods import Method
-from finetune.models.encoder import Example
+from finetune.methods import Method, RowSource
+from finetune.methods.batches import BatchSource
+from finetune.models.examples import TrainingRow
 from finetune.settings.config import TrainingConfig
 
-# steps never meet in memory in quite the same way: the farther apart the two models, the less that counts
+# the peak varies a little from run to run: the farther apart the two models, the less that counts
 _MORE_LAYERS = (6, 4, 2)
 _SHARE = 0.2  # of the free memory that the weights of such a model may take
 _SLOW_STEP = 5  # seconds
@@ -26,7 +27,7 @@ STEPS = 4  # of a measurement, at most
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a model and its optimizer hold, without having any of it in memory."""
+    """What a model and its optimizer hold, counted without any of it in memory."""
 
     layers: int
     thinnest: int | None
@@ -35,27 +36,40 @@ class Sizes:
     weights: int  # bytes
     adapters: int
     optimizer: int
-    period: int  # layers until every kind of layer has come
+    period: int  # layers, from the first, in which every kind of layer occurs
 
 
 @dataclass(frozen=True)
 class Measured:
+    """Steps on the first ``layers`` layers of a model."""
+
     layers: int
-    peak: float  # bytes above the weights
+    peak: float  # bytes above the weights, of the largest batch
+    seconds: float  # of the typical batch
+
+
+@dataclass(frozen=True)
+class StepEstimate:
+    """A step on all layers."""
+
+    layers: float  # bytes of activations and gradients in the layers; 0 if the step was measured as a whole
+    head_and_loss: float  # bytes of the rest
     seconds: float
 
 
 class Probe(Protocol):
-    """What a backend knows of its models."""
+    """What a backend can find out about a model without training it."""
 
-    def sizes(self, folder: Path, config: TrainingConfig) -> Sizes: ...
+    def sizes(self, folder: Path, config: TrainingConfig) -> Sizes:
+        """Counted, not measured: no weights are loaded. UserError if the backend cannot train the model so."""
 
     def weights(self, folder: Path, layers: int) -> int:
-        """Bytes of the first layers, embeddings and head."""
+        """Bytes of the first ``layers`` layers, the embeddings and the head."""
 
     def measured(
-        self, folder: Path, method: Method, config: TrainingConfig, layers: int, batches: "Batches"
-    ) -> Measured: ...
+        self, folder: Path, method: Method, config: TrainingConfig, layers: int, source: BatchSource
+    ) -> Measured:
+        """Train the first ``layers`` layers for ``STEPS`` steps of ``source``, by ``measure_steps``."""
 
 
 def estimate_memory(
@@ -63,57 +77,36 @@ def estimate_memory(
     folder: Path,
     method: Method,
     config: TrainingConfig,
-    typical: Sequence[Example],
-    largest: Sequence[Example],
+    typical: Sequence[TrainingRow],
+    largest: Sequence[TrainingRow],
     available: float,
     *,
     whole: bool = False,
 ) -> MemoryEstimate:
-    """The memory of a step with the ``largest`` batch, the time of one with the ``typical`` batch.
+    """The memory of a step on the ``largest`` batch, and the time of one on the ``typical`` batch.
 
-    The settings are those of ``config``; the model is that of ``folder``, which may lack its weights. ``available``: bytes
-    that may be used for it.
-
-    ``whole`` runs both on all layers instead of concluding from a few. UserError where the backend does not know the model,
-    where it has no such layers to adapt, or where not even these few fit.
+    The model is that of ``folder``, whose weights can be missing. ``available``: bytes of memory that may be used.
+    ``whole`` runs both steps on all layers instead of extrapolating from a few. UserError if the backend does not know the
+    model, if it has no such layers to adapt, or if not even a few layers fit.
     """
     sizes = probe.sizes(folder, config)
     trained = min(config.lora_layers or sizes.layers, sizes.layers)
-    few = min(sizes.period, sizes.layers)  # fewer would be another model, or none that runs
-    most = sizes.layers if trained <= few else trained
-    more = [min(few + n, most) for n in _MORE_LAYERS]
-    last_count = next((count for count in more if probe.weights(folder, count) < _SHARE * available), more[-1])
-    counts = [sizes.layers] if whole else sorted({few, last_count})
+    counts = choose_layers(sizes, trained, lambda count: probe.weights(folder, count), available, whole=whole)
     smallest = probe.weights(folder, counts[-1])
     smallest += round((sizes.adapters + sizes.optimizer) * min(1.0, counts[-1] / trained))
     if smallest > available:
         raise UserError(
             f"{folder}: {counts[-1]} of its {sizes.layers} layers alone take {smallest / 1e9:.1f} GB,"
-            f" and {available / 1e9:.1f} GB are free (take a smaller model)"
+            f" and {available / 1e9:.1f} GB are free (use a smaller model)"
         )
-    batches = Batches(typical, largest)
     accumulation = min(config.grad_accumulation, 2)  # more of them hold no more memory
     runs = []
     for layers in counts:
         adapted = config.lora_layers and min(config.lora_layers, layers)
-        less = replace(config, lora_layers=adapted, grad_accumulation=accumulation)
-        runs.append(probe.measured(folder, batches.method(method, accumulation), less, layers, batches))
+        fewer = replace(config, lora_layers=adapted, grad_accumulation=accumulation)
+        runs.append(probe.measured(folder, method, fewer, layers, MeasuredSteps(method, typical, largest, fewer)))
     gc.collect()  # what comes next has the memory to itself
-    first, last = runs[0], runs[-1]
-
-    def slope(smaller: float, larger: float) -> float:
-        return max(0.0, larger - smaller) / max(1, last.layers - first.layers)
-
-    if whole or trained <= few:  # all that is trained was there each time
-        layers_bytes, others = 0.0, max(run.peak for run in runs)
-        seconds = last.seconds + (sizes.layers - last.layers) * slope(first.seconds, last.seconds)
-    else:
-        per_layer = slope(first.peak, last.peak)
-        layers_bytes, others = per_layer * trained, max(0.0, last.peak - per_layer * last.layers)
-        # a layer that is not trained has no way back below it: about half the work
-        like = trained - last.layers + (sizes.layers - trained) / 2
-        seconds = last.seconds + like * slope(first.seconds, last.seconds)
-    seconds *= config.grad_accumulation / accumulation
+    step = extrapolate(runs, sizes, trained, whole=whole)
     return MemoryEstimate(
         parameters=sizes.parameters,
         trainable=sizes.trainable,
@@ -123,10 +116,55 @@ def estimate_memory(
         weights_mb=sizes.weights / 1e6,
         adapters_mb=sizes.adapters / 1e6,
         optimizer_mb=sizes.optimizer / 1e6,
-        layers_mb=layers_bytes / 1e6,
-        head_and_loss_mb=others / 1e6,
-        seconds=seconds,
+        layers_mb=step.layers / 1e6,
+        head_and_loss_mb=step.head_and_loss / 1e6,
+        seconds=step.seconds * config.grad_accumulation / accumulation,
     )
+
+
+def choose_layers(
+    sizes: Sizes, trained: int, weights: Callable[[int], int], available: float, *, whole: bool = False
+) -> list[int]:
+    """Numbers of layers to measure steps on, in rising order: two, or one if the model is small or ``whole`` is asked for.
+
+    The smaller has every kind of layer once. The larger has as many more as fit: ``weights`` (bytes, by number of layers)
+    may take a share of ``available`` bytes. No more than the ``trained`` layers, as long as these are more than the smaller.
+    """
+    if whole:
+        return [sizes.layers]
+    few = _fewest(sizes)
+    most = sizes.layers if trained <= few else trained
+    more = [min(few + count, most) for count in _MORE_LAYERS]
+    return sorted({few, next((count for count in more if weights(count) < _SHARE * available), more[-1])})
+
+
+def extrapolate(runs: Sequence[Measured], sizes: Sizes, trained: int, *, whole: bool = False) -> StepEstimate:
+    """A step on all layers, of which the last ``trained`` are trained, from steps on the first layers alone.
+
+    ``whole``: the only run was on all layers.
+    """
+    first, last = runs[0], runs[-1]
+
+    def per_layer(smaller: float, larger: float) -> float:
+        return max(0.0, larger - smaller) / max(1, last.layers - first.layers)
+
+    seconds = per_layer(first.seconds, last.seconds)
+    if whole or trained <= _fewest(sizes):  # everything that is trained was in each run
+        missing = sizes.layers - last.layers
+        return StepEstimate(0.0, max(run.peak for run in runs), last.seconds + missing * seconds)
+    peak = per_layer(first.peak, last.peak)
+    # a layer that is not trained has no backward pass: about half the work
+    missing_trained = trained - last.layers + (sizes.layers - trained) / 2
+    return StepEstimate(
+        layers=peak * trained,
+        head_and_loss=max(0.0, last.peak - peak * last.layers),
+        seconds=last.seconds + missing_trained * seconds,
+    )
+
+
+def _fewest(sizes: Sizes) -> int:
+    """Fewer layers would be another model, or none that runs."""
+    return min(sizes.period, sizes.layers)
 
 
 def static_mb(probe: Probe, folder: Path, config: TrainingConfig) -> float:
@@ -135,37 +173,42 @@ def static_mb(probe: Probe, folder: Path, config: TrainingConfig) -> float:
     return (sizes.weights + sizes.adapters + sizes.optimizer) / 1e6
 
 
-class Batches:
-    """The steps of a measurement: a typical batch, the largest, and both once more where steps are not slow."""
+class MeasuredSteps(RowSource):
+    """The steps of a measurement: a typical batch, the largest, and both again, each as often as a step has batches."""
 
-    def __init__(self, typical: Sequence[Example], largest: Sequence[Example]):
-        self.examples = [*typical, *largest]
-        self._typical, self._largest = list(range(len(typical))), list(range(len(typical), len(self.examples)))
-
-    def method(self, method: Method, accumulation: int) -> Method:
-        """``method`` with these batches as its epoch, each as often as a step has batches."""
-        batches = [rows for rows in (self._typical, self._largest) * 2 for _ in range(accumulation)]
-        return replace(method, fixed=batches)
-
-    def measured(
+    def __init__(
         self,
-        layers: int,
-        train: Callable[[Callable[[Step], bool]], None],
-        peak: Callable[[], float],
-    ) -> Measured:
-        """``train`` runs the steps and tells of each; ``peak`` says the bytes above the weights since it was last asked."""
-        seconds: list[float] = []
-        peaks: list[float] = []
+        method: Method,
+        typical: Sequence[TrainingRow],
+        largest: Sequence[TrainingRow],
+        config: TrainingConfig,
+    ):
+        super().__init__(method, [*typical, *largest], config)
+        batches = list(range(len(typical))), list(range(len(typical), len(self.rows)))
+        self._epoch = [batch for batch in batches * 2 for _ in range(config.grad_accumulation)]
 
-        def on_step(step: Step) -> bool:
-            seconds.append(step.seconds)
-            peaks.append(peak())
-            return len(seconds) != STEPS and not (len(seconds) == 2 and seconds[0] > _SLOW_STEP)
+    def epoch(self, number: int) -> list[list[int]]:
+        """The same in every epoch."""
+        return self._epoch
 
-        train(on_step)
-        typical = seconds[::2][-1]  # a first step has to find its memory; beside many seconds that is nothing
-        largest = peaks[1::2]
-        return Measured(layers, sum(largest) / len(largest), typical)
+
+def measure_steps(layers: int, train: Callable[[Callable[[Step], bool]], None], peak: Callable[[], float]) -> Measured:
+    """``train`` runs ``MeasuredSteps`` and reports each step; ``peak`` returns the bytes above the weights since its last call.
+
+    Slow steps are run once only.
+    """
+    seconds: list[float] = []
+    peaks: list[float] = []
+
+    def on_step(step: Step) -> bool:
+        seconds.append(step.seconds)
+        peaks.append(peak())
+        return len(seconds) != STEPS and not (len(seconds) == 2 and seconds[0] > _SLOW_STEP)
+
+    train(on_step)
+    typical = seconds[::2][-1]  # a first step has to find its memory; beside many seconds that is nothing
+    largest = peaks[1::2]
+    return Measured(layers, sum(largest) / len(largest), typical)
 
 
 def text_config(folder: Path) -> Mapping[str, Any]:
@@ -174,10 +217,10 @@ def text_config(folder: Path) -> Mapping[str, Any]:
     return dict(config.get("text_config") or config)
 
 
-def shortened(folder: Path, layers: int) -> dict[str, Any]:
-    """What config.json would say of the first layers alone."""
+def first_layers(folder: Path, layers: int) -> dict[str, object]:
+    """The values of config.json that make a model of its first layers alone."""
     text = text_config(folder)
-    fewer: dict[str, Any] = {"num_hidden_layers": layers}
+    fewer: dict[str, object] = {"num_hidden_layers": layers}
     if text.get("layer_types"):
         fewer["layer_types"] = text["layer_types"][:layers]
     return fewer

@@ -15,6 +15,7 @@ from finetune.evaluation import scorecard
 from finetune.evaluation.tuned_run import TunedRun
 from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder
+from finetune.models.examples import as_rows
 from finetune.records import files, machine
 from finetune.records.dataset import read_dataset_record
 from finetune.records.files import Row
@@ -90,18 +91,20 @@ def _training_step(run: TunedRun, rows: Sequence[Row]) -> Callable[[], float]:
     """One step with the settings of the run, on its longest rows; what returns the estimate of its peak in MB."""
     config = training_config(run.record, run.adapter_path / files.RUN_RECORD)
     encoder: ChatEncoder = run.encoder
-    examples = sorted((encoder.example(row["messages"]) for row in rows), key=lambda example: -len(example.tokens))
+    longest = as_rows(
+        sorted((encoder.example(row["messages"]) for row in rows), key=lambda example: -len(example.tokens))
+    )
     backend, method = (
         load_backend(config.backend),
         METHODS["sft"],
     )  # whatever the run's: the rows to compare on are whole
     count = config.batch_size * config.grad_accumulation
-    source = RowSource(method, examples[:count], config)
+    source = RowSource(method, longest[:count], config)
     trainer = backend.Trainer(run.load(tuned=False), method, source, config, 1, "")
     trainer.train(lambda: False, lambda step: True)
 
     def estimate() -> float:
-        batch, free = examples[: config.batch_size], machine.memory_bytes()[1]
+        batch, free = longest[: config.batch_size], machine.memory_bytes()[1]
         found = backend.estimate_memory(run.model_path, method, config, batch, batch, free)
         return float(found.peak_mb)
 

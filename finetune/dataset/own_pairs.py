@@ -8,13 +8,14 @@ from pathlib import Path
 from finetune.backends.interface import Model
 from finetune.errors import UserError
 from finetune.evaluation.tuned_run import TunedRun, open_run
-from finetune.methods.base import Sample
+from finetune.methods.base import Sample, never
 from finetune.methods.pairs import REJECTED
 from finetune.models.encoder import Example
+from finetune.models.examples import TrainingRow
 from finetune.records import files
 from finetune.records.dataset import DatasetRecord, OwnAnswers, Source, read_dataset_record, read_split, write_dataset
 from finetune.records.files import Row
-from finetune.rollouts.groups import Group, draw
+from finetune.rollouts.groups import Group, sample_groups
 from finetune.rollouts.rewards import RewardWeights, weighted_judge
 from finetune.settings.config import DatasetConfig
 from finetune.terminal import Progress, say
@@ -74,17 +75,17 @@ def _answered(
     together = max(1, model.batch_hint // config.answers)
     with weighted_judge(run.task, RewardWeights()) as judge:
         for at in range(0, len(rows), together):
-            prompts = []
+            prompts: list[TrainingRow] = []
             for index, row in enumerate(rows[at : at + together]):
                 try:
                     tokens = run.encoder.prompt(row["messages"][:-1])
                 except ValueError as error:
                     raise UserError(f"{path}: {error}") from None
-                prompts.append((index, Example(tokens, [False] * len(tokens)), row))
+                prompts.append(TrainingRow(index + 1, row, (Example(tokens, [False] * len(tokens)),)))
             seed = f"{config.seed} pairs {path.stem} {at}"
-            drawn = draw(sample, run.encoder, judge, prompts, config.answers, seed, lambda: False)
-            assert drawn is not None
-            yield from zip(rows[at : at + together], drawn[0], strict=True)
+            found = sample_groups(sample, run.encoder, judge, prompts, config.answers, seed, never)
+            assert found is not None
+            yield from zip(rows[at : at + together], found.groups, strict=True)
 
 
 def pairs(row: Row, group: Group, reference_chosen: bool) -> list[Row] | str:
@@ -97,7 +98,7 @@ def pairs(row: Row, group: Group, reference_chosen: bool) -> list[Row] | str:
     """
     if group.totals is None:
         return "cannot be judged"
-    whole = [at for at, answer in enumerate(group.answers) if answer.stopped]
+    whole = [at for at, answer in enumerate(group.samples) if answer.stopped]
     right = [group.texts[at] for at in whole if group.totals[at] == 1]
     wrong = [group.texts[at] for at in whole if group.totals[at] < 1 and group.texts[at].strip()]
     if not wrong:

@@ -14,18 +14,17 @@ likely. The log-probabilities under q do not change, so they are computed once, 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from finetune.methods import pairs
-from finetune.methods.base import Loss, Method
+from finetune.methods.base import BatchLoss, Method, MetricSum
 from finetune.models.encoder import Example
 from finetune.settings.config import TrainingConfig
 
 REFERENCE = "reference"  # the term: log-probability of the answer under q, summed
 
 
-def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingConfig) -> Loss:
+def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingConfig) -> BatchLoss:
     """Summed over the pairs; the weight is their number."""
     chosen, rejected = pairs.sums(xp, logprobs, examples)
     tokens_chosen, tokens_rejected = pairs.lengths(xp, examples)
@@ -44,15 +43,11 @@ def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingCo
     losses = losses - config.dpo_sft_weight * chosen / tokens_chosen
     count = len(examples) / 2
     metrics = {
-        "margin": ((beta * margin).sum(), count),
-        "preferred": ((margin > 0).sum(), count),
-        "chosen_moved": (moved_chosen.sum(), count),
+        "margin": MetricSum((beta * margin).sum(), count),
+        "preferred": MetricSum((margin > 0).sum(), count),
+        "chosen_moved": MetricSum(moved_chosen.sum(), count),
     }
-    return losses.sum(), count, metrics
-
-
-def rehearse(examples: Sequence[Example], config: TrainingConfig) -> list[Example]:
-    return [replace(example, terms={REFERENCE: -float(example.learned)}) for example in examples]
+    return BatchLoss(losses.sum(), count, metrics)
 
 
 DPO = Method(
@@ -61,7 +56,6 @@ DPO = Method(
     loss=loss,
     encode=pairs.encode,
     columns=(pairs.REJECTED,),
-    width=2,
+    pairs=True,
     reference=True,
-    rehearse=rehearse,
 )

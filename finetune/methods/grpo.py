@@ -17,16 +17,17 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from finetune.methods.base import Loss, Method
+from finetune.methods.base import BatchLoss, Method, MetricSum
 from finetune.models.encoder import ChatEncoder, Example
 from finetune.models.examples import Encoded
+from finetune.records.files import Row
 from finetune.settings.config import TrainingConfig
 
 ADVANTAGE, OLD, REFERENCE = "advantage", "old", "reference"  # the terms; the last two lists of one a learned token
 _LEAST_DEVIATION = 1e-4
 
 
-def encode(encoder: ChatEncoder, rows: Sequence[dict[str, Any]]) -> Iterator[Encoded]:
+def encode(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
     """Of each row its prompt."""
     for row in rows:
         try:
@@ -37,7 +38,7 @@ def encode(encoder: ChatEncoder, rows: Sequence[dict[str, Any]]) -> Iterator[Enc
             yield [Example(tokens, [False] * len(tokens))]
 
 
-def advantages(rewards: Sequence[float], scale: bool) -> list[float]:
+def advantages(rewards: Sequence[float], *, scale: bool) -> list[float]:
     """Of each answer of a group: its reward above the mean, over the standard deviation where ``scale``."""
     mean = fmean(rewards)
     deviation = stdev(rewards)
@@ -46,7 +47,7 @@ def advantages(rewards: Sequence[float], scale: bool) -> list[float]:
     return [(reward - mean) / (deviation + _LEAST_DEVIATION if scale else 1.0) for reward in rewards]
 
 
-def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingConfig) -> Loss:
+def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingConfig) -> BatchLoss:
     """Summed over the tokens. Without OLD the answers are the model's own of this moment, and r is 1 with p's gradient."""
     spread = [example.learned for example in examples]
 
@@ -63,29 +64,20 @@ def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingCo
     clipped = xp.clip(ratio, 1 - config.grpo_clip, 1 + high)
     losses = -xp.minimum(ratio * advantage, clipped * advantage)
     tokens = float(sum(spread))
-    metrics = {"clip_fraction": ((clipped * advantage < ratio * advantage).sum(), tokens)}
+    metrics = {"clip_fraction": MetricSum((clipped * advantage < ratio * advantage).sum(), tokens)}
     if REFERENCE in examples[0].terms:
         ahead = listed(REFERENCE) - logprobs
         divergence = xp.exp(ahead) - ahead - 1
         losses = losses + config.grpo_kl * divergence
-        metrics["kl"] = (divergence.sum(), tokens)
+        metrics["kl"] = MetricSum(divergence.sum(), tokens)
     if config.grpo_loss == "dapo":
-        return losses.sum(), tokens, metrics
+        return BatchLoss(losses.sum(), tokens, metrics)
     weights = [1.0 / (count if config.grpo_loss == "grpo" else config.grpo_max_tokens) for count in spread]
-    return (losses * each(weights)).sum(), float(len(examples)), metrics
+    return BatchLoss((losses * each(weights)).sum(), float(len(examples)), metrics)
 
 
 def _constant(xp: Any, array: Any) -> Any:
     return xp.stop_gradient(array) if hasattr(xp, "stop_gradient") else array.detach()
-
-
-def rehearse(examples: Sequence[Example], config: TrainingConfig) -> list[Example]:
-    """Each prompt with the longest answer that may come."""
-    answer = config.grpo_max_tokens
-    return [
-        Example([*example.tokens, *[0] * answer], [*example.loss_mask, *[True] * answer], {ADVANTAGE: 1.0})
-        for example in examples
-    ]
 
 
 GRPO = Method(
@@ -94,5 +86,4 @@ GRPO = Method(
     loss=loss,
     encode=encode,
     rollouts=True,
-    rehearse=rehearse,
 )

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune.methods import pairs
-from finetune.methods.base import Loss, Method
+from finetune.methods.base import BatchLoss, Method, MetricSum
 from finetune.models.encoder import Example
 from finetune.settings.config import TrainingConfig
 
 _CERTAIN = -1e-6  # the highest log P: of one that is certain the odds are without bound
 
 
-def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingConfig) -> Loss:
+def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingConfig) -> BatchLoss:
     """Summed over the pairs; the weight is their number."""
     chosen, rejected = (
         total / tokens
@@ -30,7 +30,8 @@ def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingCo
     ratio = log_odds(chosen) - log_odds(rejected)
     losses = -chosen - config.orpo_weight * pairs.log_sigmoid(xp, ratio)
     count = len(examples) / 2
-    return losses.sum(), count, {"margin": (ratio.sum(), count), "preferred": ((ratio > 0).sum(), count)}
+    metrics = {"margin": MetricSum(ratio.sum(), count), "preferred": MetricSum((ratio > 0).sum(), count)}
+    return BatchLoss(losses.sum(), count, metrics)
 
 
 ORPO = Method(
@@ -39,5 +40,5 @@ ORPO = Method(
     loss=loss,
     encode=pairs.encode,
     columns=(pairs.REJECTED,),
-    width=2,
+    pairs=True,
 )

@@ -5,11 +5,12 @@ from typing import Any
 
 from finetune.models.encoder import ChatEncoder, Example
 from finetune.models.examples import Encoded, last_answer
+from finetune.records.files import Row
 
 REJECTED = "rejected"  # the field; the better answer is the last of the messages
 
 
-def encode(encoder: ChatEncoder, rows: Sequence[dict[str, Any]]) -> Iterator[Encoded]:
+def encode(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
     """Of each row two examples, chosen and rejected, in which the answer alone is learned."""
     conversations = []
     for row in rows:

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from finetune.methods.base import Loss, Method
+from finetune.methods.base import BatchLoss, Method
 from finetune.models.encoder import Example
 from finetune.settings.config import TrainingConfig
 
 
-def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingConfig) -> Loss:
-    return -logprobs.sum(), float(len(logprobs)), {}
+def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingConfig) -> BatchLoss:
+    """Summed over the learned tokens; the weight is their number."""
+    return BatchLoss(-logprobs.sum(), float(len(logprobs)))
 
 
 SFT = Method(name="sft", about="learn the rows' answers", loss=loss)

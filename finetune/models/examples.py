@@ -1,60 +1,92 @@
-"""Rows to examples, each row to one or to several, with the line of what cannot be trained on."""
+"""Rows as a model is trained on them: each with its line, its fields and the token ids and loss masks made of it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder, Example
+from finetune.records.files import Row
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """A row of train.jsonl or valid.jsonl, from the file to the loss."""
+
+    line: int  # in its file, counted from 1
+    fields: Row  # for scores and rewards
+    examples: tuple[
+        Example, ...
+    ]  # the conversation; or chosen and rejected answer; or the prompt, later its completions
+
+    @property
+    def tokens(self) -> int:
+        """Token ids of its longest example."""
+        return max(len(example.tokens) for example in self.examples)
+
+
+def examples_of(rows: Iterable[TrainingRow]) -> list[Example]:
+    """The examples of all rows, in order."""
+    return [example for row in rows for example in row.examples]
+
+
+def as_rows(examples: Iterable[Example], each: int = 1) -> list[TrainingRow]:
+    """Rows without a file, of ``each`` neighbouring examples: for measurements."""
+    rest = iter(examples)
+    groups = iter(lambda: tuple(islice(rest, each)), ())
+    return [TrainingRow(line, {}, group) for line, group in enumerate(groups, 1)]
 
 
 def last_answer(example: Example) -> Example:
-    """Only the last of the assistant's turns is learned."""
+    """The same conversation with a loss mask that covers the last turn of the assistant only."""
     start = len(example.loss_mask)
     while start and example.loss_mask[start - 1]:
         start -= 1
     return Example(example.tokens, [False] * start + example.loss_mask[start:], example.terms)
 
 
-Encoded = list[Example] | ValueError  # of a row, or why it cannot be trained on
-Encode = Callable[[ChatEncoder, Sequence[dict[str, Any]]], Iterator[Encoded]]
+Encoded = list[Example] | ValueError  # the examples of a row, or why it cannot be trained on
+Encode = Callable[[ChatEncoder, Sequence[Row]], Iterator[Encoded]]
 
 
-def whole_conversations(encoder: ChatEncoder, rows: Sequence[dict[str, Any]]) -> Iterator[Encoded]:
-    """Every turn of the assistant is learned."""
+def whole_conversations(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
+    """One example for each row, with every turn of the assistant in the loss."""
     for example in encoder.examples(row["messages"] for row in rows):
         if isinstance(example, ValueError):
             yield example
         elif any(example.loss_mask):
             yield [example]
         else:
-            yield ValueError("nothing to learn (the row needs an assistant message with text)")
+            yield ValueError("nothing to train on (the row needs an assistant message with text)")
 
 
 def encode_rows(
     encoder: ChatEncoder,
-    rows: Sequence[tuple[int, dict[str, Any]]],
+    rows: Sequence[tuple[int, Row]],
     path: Path,
     max_tokens: int,
     encode: Encode = whole_conversations,
-) -> tuple[list[Example], list[int]]:
-    """The examples of the rows of ``path``, given with their line numbers, and the lines of those left out as too long.
+) -> tuple[list[TrainingRow], list[int]]:
+    """The rows of ``path``, given with their line numbers, as training rows; and the lines of those that are too long.
 
-    ``encode`` makes of each row one example or several, which stay together. Raises one UserError that counts every row that
-    cannot be trained on and names the first by its line; also where every row is too long.
+    ``encode`` makes one example or several of each row. Raises one UserError that counts all rows that cannot be trained on
+    and names the first by its line; also if every row is longer than ``max_tokens``.
     """
-    examples: list[Example] = []
+    found: list[TrainingRow] = []
     too_long, problems = [], []
-    for (line, _), made in zip(rows, encode(encoder, [row for _, row in rows]), strict=True):
+    for (line, row), made in zip(rows, encode(encoder, [row for _, row in rows]), strict=True):
         if isinstance(made, ValueError):
             problems.append(f"{path}:{line}: {made}")
-        elif max(len(example.tokens) for example in made) > max_tokens:
+            continue
+        training_row = TrainingRow(line, row, tuple(made))
+        if training_row.tokens > max_tokens:
             too_long.append(line)
         else:
-            examples += made
+            found.append(training_row)
     if problems:
         more = f" ... and {len(problems) - 1} more rows like it" if len(problems) > 1 else ""
         raise UserError(problems[0] + more)
-    if too_long and not examples:
+    if too_long and not found:
         raise UserError(f"{path}: every row has more than {max_tokens} tokens (raise --max-seq-length)")
-    return examples, too_long
+    return found, too_long

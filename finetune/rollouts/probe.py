@@ -1,122 +1,131 @@
-"""Can a reward teach anything? A model learns from the differences within a group of its answers; where there are none, hours
-of training change nothing. So a few groups are drawn first."""
+"""A probe of the reward before training: sampled groups of completions show whether their rewards differ.
+
+The model learns from differences of reward within a group. If there are none, training changes nothing.
+"""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from finetune.errors import UserError
-from finetune.models.encoder import ChatEncoder, Example
-from finetune.records.files import Row
-from finetune.rollouts.groups import Group, Sampler, draw
+from finetune.methods.base import Stop
+from finetune.models.encoder import ChatEncoder
+from finetune.models.examples import TrainingRow
+from finetune.rollouts.groups import Group, SampleFunction, sample_groups
 from finetune.rollouts.rewards import Judge
 from finetune.settings.config import TrainingConfig
 
-_LITTLE = 0.1  # of the prompts; below, most of a run is spent on groups that teach nothing
-_SHOWN = 3  # answers of the group that is shown
+_WEAK = 0.1  # share of the prompts; below, most of a run is spent on groups without a training signal
+_SHOWN = 3  # completions of the group that is shown
 
 
-def probe(
-    sample: Sampler,
+def probe_rewards(
+    sample: SampleFunction,
     encoder: ChatEncoder,
-    prompts: Sequence[tuple[int, Example, Row]],
+    rows: Sequence[TrainingRow],
     judge: Judge,
     config: TrainingConfig,
-    stop: Callable[[], bool],
-) -> "Learnable | None":
-    """Groups to ``--grpo-probe`` training prompts, drawn by the seed; None where ``stop`` came."""
-    count = min(config.grpo_probe, len(prompts))
-    chosen = sorted(random.Random(f"{config.seed} probe").sample(range(len(prompts)), count))
-    drawn = draw(
-        sample,
-        encoder,
-        judge,
-        [prompts[index] for index in chosen],
-        config.grpo_group_size,
-        f"{config.seed} probe",
-        stop,
-    )
-    return None if drawn is None else Learnable(drawn[0], config.grpo_group_size, sum(drawn[1].values()))
+    stop: Stop,
+) -> "RewardProbe | None":
+    """Sample groups of completions for ``--grpo-probe`` rows, chosen by the random seed; None if ``stop`` interrupted it."""
+    count, seed = min(config.grpo_probe, len(rows)), f"{config.seed} probe"
+    chosen = [rows[index] for index in sorted(random.Random(seed).sample(range(len(rows)), count))]
+    found = sample_groups(sample, encoder, judge, chosen, config.grpo_group_size, seed, stop)
+    if found is None:
+        return None
+    return RewardProbe(found.groups, config.grpo_group_size, found.rollout_seconds + found.reward_seconds)
 
 
 @dataclass(frozen=True)
-class Learnable:
+class RewardProbe:
+    """Some groups of completions with their rewards, and the seconds that they took."""
+
     groups: Sequence[Group]
-    size: int
+    size: int  # completions in a group
     seconds: float
 
     @property
     def judged(self) -> list[list[float]]:
+        """The rewards of each group whose row can be judged."""
         return [group.totals for group in self.groups if group.totals is not None]
 
     @property
     def signal(self) -> float:
-        """Share of the prompts whose answers differ in reward."""
+        """Share of the prompts whose completions differ in reward."""
         return sum(group.has_signal for group in self.groups) / len(self.groups)
 
     @property
     def mean(self) -> float:
+        """Mean reward of a completion."""
         return fmean(value for totals in self.judged for value in totals)
 
     @property
     def best(self) -> float:
+        """Mean reward of the best completion of a group."""
         return fmean(max(totals) for totals in self.judged)
 
     @property
-    def cut(self) -> float:
-        return fmean(not answer.stopped for group in self.groups for answer in group.answers)
+    def clipped_ratio(self) -> float:
+        """Share of the completions that were cut off at the token limit."""
+        return fmean(not sample.stopped for group in self.groups for sample in group.samples)
 
     @property
-    def tokens_an_answer(self) -> float:
-        return fmean(len(answer.tokens) for group in self.groups for answer in group.answers)
+    def completion_length(self) -> float:
+        """Mean tokens of a completion."""
+        return fmean(len(sample.tokens) for group in self.groups for sample in group.samples)
 
     @property
-    def seconds_an_answer(self) -> float:
-        """To draw and to judge it, beside the others."""
+    def seconds_per_completion(self) -> float:
+        """To sample and to judge one, beside others."""
         return self.seconds / (self.size * len(self.groups))
 
     def lines(self) -> list[str]:
-        """What was found, for people."""
+        """What was found, for the terminal."""
         if not self.judged:
             return ["no row can be judged"]
         lines = [
-            f"rewards differ among the {self.size} answers to {self.signal:.0%} of {len(self.groups)} prompts;"
-            f" mean {self.mean:.3f}, best of {self.size} {self.best:.3f}; {self.cut:.0%} of the answers are cut off"
+            f"{self.size} completions of each of {len(self.groups)} prompts: rewards differ for {self.signal:.0%} of the"
+            f" prompts; mean reward {self.mean:.3f}, best of {self.size} {self.best:.3f};"
+            f" {self.clipped_ratio:.0%} of the completions are cut off at the token limit"
         ]
         if not self.signal:
-            lines.append("nothing can be learned: no group teaches anything")
-        elif self.signal < _LITTLE:
-            lines.append("little can be learned: most groups teach nothing")
+            lines.append("no training signal: within each group all rewards are equal")
+        elif self.signal < _WEAK:
+            lines.append("weak training signal: within most groups all rewards are equal")
         return lines
 
     def check(self, config: TrainingConfig) -> None:
-        """UserError where nothing can be learned, with what to do about it."""
+        """UserError if there is no training signal, with the likely cause and what to do."""
         if not self.judged:
-            remedy = "--grpo-task-weight 0 leaves out the task's own" if config.grpo_reward else "--grpo-reward FILE"
-            raise UserError(f"--method grpo: none of the rows tried can be judged (other rows, or {remedy})")
+            remedy = "--grpo-task-weight 0 drops the task's own reward" if config.grpo_reward else "--grpo-reward FILE"
+            raise UserError(f"--method grpo: none of the rows tried can be judged (use other rows, or {remedy})")
         if self.signal:
             return
         values = {value for totals in self.judged for value in totals}
         if len(values) == 1 and values != {0.0}:
-            remedy = (
-                "every answer to every prompt gets the same: such a reward teaches nothing, whatever the model does"
-            )
-        elif self.cut > 0.9:
-            remedy = f"the answers do not end within {config.grpo_max_tokens} tokens: --grpo-max-tokens, or sft first"
-        elif self.mean <= 0.05:
-            remedy = "no answer is worth anything yet: more sft first (--from-adapter), or easier rows"
+            found = f"all {self.size} completions of each of {len(self.groups)} prompts got the same reward, {self.mean:.3f}"
+            remedy = "the reward is constant; use one that distinguishes answers"
         else:
-            remedy = (
-                "the answers are all alike: a higher --grpo-temperature, a larger --grpo-group-size, or harder rows"
+            found = (
+                f"within each of {len(self.groups)} groups of {self.size} completions all rewards are equal,"
+                f" {self.mean:.3f} on average"
             )
-        raise UserError(
-            f"--method grpo: nothing can be learned: the {self.size} answers to each of {len(self.groups)} prompts get the"
-            f" same reward, {self.mean:.3f} on average ({remedy})"
-        )
+            if self.clipped_ratio > 0.9:
+                remedy = (
+                    f"the completions do not end within {config.grpo_max_tokens} tokens; raise --grpo-max-tokens,"
+                    " or train with --method sft first"
+                )
+            elif self.mean <= 0.05:
+                remedy = "no completion is good enough yet; train with --method sft first (--from-adapter), or use easier rows"
+            else:
+                remedy = (
+                    "the completions are too alike; raise --grpo-temperature or --grpo-group-size, or use harder rows"
+                )
+        raise UserError(f"--method grpo: no training signal: {found} ({remedy})")
 
     def examples(self) -> list[str]:
-        """Of the group whose rewards differ most, the best answers and the worst, a line each."""
+        """One line for each of the best and the worst completions of the group whose rewards differ most."""
         groups = [(totals, group) for group in self.groups if (totals := group.totals)]
         if not groups:
             return []

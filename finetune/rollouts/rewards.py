@@ -1,9 +1,10 @@
 """The parts of a reward, weighted and added."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from finetune.errors import UserError
 from finetune.records.files import Row
@@ -21,7 +22,11 @@ class Reward:
     reason: str = ""  # of the task's part
 
 
-Judge = Callable[[Row, str, bool], Reward]  # of a row, the text of an answer, and whether that ended by itself
+class Judge(Protocol):
+    """Rewards an answer to a row."""
+
+    def __call__(self, row: Row, answer: str, *, stopped: bool) -> Reward:
+        """``stopped``: the answer finished with an end-of-sequence token; False if it was cut off."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ def weighted_judge(
             score = stack.enter_context(task.open_scorer())
         function = stack.enter_context(RewardFunction(file, seconds)) if file else None
 
-        def judge(row: Row, answer: str, stopped: bool) -> Reward:
+        def judge(row: Row, answer: str, *, stopped: bool) -> Reward:
             parts: dict[str, float | None] = {}
             reason = ""
             if score:

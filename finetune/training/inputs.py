@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder, Example
-from finetune.models.examples import Encode, encode_rows, whole_conversations
+from finetune.models.examples import Encode, TrainingRow, encode_rows, examples_of, whole_conversations
 from finetune.models.find import ModelFolder, find_model
 from finetune.models.templates import find_template
 from finetune.records import files
@@ -21,18 +21,11 @@ Rows = dict[str, list[tuple[int, files.Row]]]  # of each split, with their line 
 @dataclass(frozen=True)
 class Inputs:
     dataset: DatasetRecord  # the record that dataset.py wrote
-    rows: Rows  # those that are not too long
     folder: ModelFolder
     encoder: ChatEncoder
-    train: list[Example]
-    valid: list[Example]
-    left_out: int  # training rows that are too long
-
-    @property
-    def prompts(self) -> list[tuple[int, Example, files.Row]]:
-        """Of a method that draws its own answers: each training row with its index and its prompt."""
-        rows = [row for _, row in self.rows["train"]]
-        return [(index, prompt, row) for index, (prompt, row) in enumerate(zip(self.train, rows, strict=True))]
+    train: list[TrainingRow]
+    valid: list[TrainingRow]
+    too_long: int  # training rows that were skipped
 
 
 def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[DatasetRecord, Rows]:
@@ -66,13 +59,12 @@ def read(
     """All that ``config`` names; ``encode`` makes examples of rows. Without ``weights`` the model's may be missing, and are not
     downloaded."""
     dataset, rows = read_rows(config, columns)
-    count = len(rows["train"])
     template = find_template(config.template)
     folder = find_model(config.model, say, weights=weights)
     encoder = ChatEncoder(folder.path, template)
-    train, valid = (_encoded(encoder, rows, split, config, encode) for split in ("train", "valid"))
-    _check_vocabulary(folder, [*train, *valid])
-    return Inputs(dataset, rows, folder, encoder, train, valid, count - len(rows["train"]))
+    train, valid = (_encoded(encoder, rows[split], split, config, encode) for split in ("train", "valid"))
+    _check_vocabulary(folder, examples_of([*train, *valid]))
+    return Inputs(dataset, folder, encoder, train, valid, len(rows["train"]) - len(train))
 
 
 def _check_vocabulary(folder: ModelFolder, examples: list[Example]) -> None:
@@ -87,14 +79,15 @@ def _check_vocabulary(folder: ModelFolder, examples: list[Example]) -> None:
         )
 
 
-def _encoded(encoder: ChatEncoder, rows: Rows, split: str, config: TrainingConfig, encode: Encode) -> list[Example]:
-    """The examples of a split; the rows that are too long are said and taken out of ``rows`` as well."""
+def _encoded(
+    encoder: ChatEncoder, rows: Sequence[tuple[int, files.Row]], split: str, config: TrainingConfig, encode: Encode
+) -> list[TrainingRow]:
+    """The rows of a split that are not too long; how many are skipped is printed."""
     path = files.split_file(config.data_dir, split)
-    examples, too_long = encode_rows(encoder, rows[split], path, config.max_seq_length, encode)
+    found, too_long = encode_rows(encoder, rows, path, config.max_seq_length, encode)
     if too_long:
         say(
-            f"Left out: {len(too_long)} of {len(rows[split])} rows of {path} with more than {config.max_seq_length} tokens"
+            f"Skipped: {len(too_long)} of {len(rows)} rows of {path} with more than {config.max_seq_length} tokens"
             f" (the first in line {too_long[0]}; --max-seq-length)"
         )
-        rows[split] = [(line, row) for line, row in rows[split] if line not in set(too_long)]
-    return examples
+    return found

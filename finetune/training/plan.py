@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from finetune.backends.interface import Backend, MemoryEstimate
-from finetune.methods import Method, RowSource, epoch_steps, plan, total_steps
-from finetune.models.encoder import Example
+from finetune.methods import Method, RowSource, epoch_steps, total_steps
+from finetune.methods.base import never
+from finetune.methods.dummies import dummy_rows
+from finetune.models.examples import TrainingRow, examples_of
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files, machine
-from finetune.rollouts import probe
-from finetune.rollouts.groups import packed
-from finetune.rollouts.probe import Learnable
+from finetune.rollouts.probe import RewardProbe, probe_rewards
 from finetune.rollouts.rewards import open_judge
+from finetune.rollouts.source import packed
 from finetune.settings import conflicts
 from finetune.settings.config import TrainingConfig
 from finetune.tasks import TASKS
@@ -43,8 +44,8 @@ class Work:
     steps_per_epoch: int
     tokens_per_step: float  # as they are computed, with the padding
     padding: float  # share of what is computed
-    typical: list[Example]  # a batch
-    largest: list[Example]
+    typical: list[TrainingRow]  # a batch
+    largest: list[TrainingRow]
     batches_per_step: float = 1.0  # of such a size
 
     @property
@@ -69,7 +70,7 @@ class Plan:
     total_mb: float  # memory that this process may have; infinite where the system does not say
     available_mb: float
     remedy: Remedy | None
-    learnable: Learnable | None = None  # what a few groups of the model's own answers say, where it learns from those
+    reward_probe: RewardProbe | None = None  # with --method grpo
 
     @property
     def needed_mb(self) -> float:
@@ -87,10 +88,10 @@ class Plan:
     def seconds(self) -> float:
         """Of the whole run, but for the answers it shows."""
         work = self.work
-        if self.learnable:
+        if self.reward_probe:
             return (
                 self.seconds_per_step * work.steps
-                + self.validations * work.valid_rows * self.learnable.seconds_an_answer
+                + self.validations * work.valid_rows * self.reward_probe.seconds_per_completion
             )
         validated = self.validations * work.valid_rows * work.tokens / work.rows
         return self.seconds_per_step * (work.steps + _FORWARD * validated / work.tokens_per_step)
@@ -98,10 +99,10 @@ class Plan:
     @property
     def seconds_per_step(self) -> float:
         """Of one with the batches that the rows are enough for; with the answers that are drawn for it."""
-        if self.learnable:
+        if self.reward_probe:
             config = self.config
             answers = config.batch_size * config.grad_accumulation * config.grpo_group_size
-            drawn = answers * self.learnable.seconds_an_answer / config.grpo_updates
+            drawn = answers * self.reward_probe.seconds_per_completion / config.grpo_updates
             return drawn + self.memory.seconds * self.work.batches_per_step
         tokens = _computed(self.work.typical) * self.config.grad_accumulation
         return self.memory.seconds * self.work.tokens_per_step / tokens
@@ -157,16 +158,15 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given
         begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
         source = RowSource(method, given.train, config)
         trainer = backend.Trainer(model, method, source, config, 1, fingerprint(given.folder.path), begun)
-        found = probe.probe(trainer.sample, given.encoder, given.prompts, judge, config, lambda: False)
+        found = probe_rewards(trainer.sample, given.encoder, given.train, judge, config, never)
         assert found is not None
         del model, trainer
-    prompts = sorted(given.train, key=_length)
-    lengths = [_length(prompt) for prompt in prompts]
-    size, answer = config.grpo_group_size, round(found.tokens_an_answer)
+    prompts = sorted(given.train, key=lambda row: row.tokens)
+    lengths = [prompt.tokens for prompt in prompts]
+    size, answer = config.grpo_group_size, round(found.completion_length)
 
-    def batches(prompts: Sequence[Example], tokens: int) -> list[list[Example]]:
-        longest = replace(config, grpo_max_tokens=tokens)
-        return list(packed([one for prompt in prompts for one in method.rehearse([prompt] * size, longest)], size))
+    def batches(prompts: Sequence[TrainingRow], tokens: int) -> list[list[TrainingRow]]:
+        return list(packed(dummy_rows(method, prompts, replace(config, grpo_max_tokens=tokens))))
 
     middle = len(prompts) // 2
     typical = batches(prompts[middle : middle + 64], answer)[0]
@@ -177,7 +177,7 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given
     memory = backend.estimate_memory(given.folder.path, method, one, typical, largest, available, whole=config.probe)
     work = Work(
         rows=len(given.train),
-        left_out=given.left_out,
+        left_out=given.too_long,
         valid_rows=len(given.valid),
         tokens=sum(lengths),
         learned=answer * size * len(prompts),
@@ -188,29 +188,30 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given
         padding=0.0,
         typical=typical,
         largest=largest,
-        batches_per_step=found.signal * answers / len(typical),
+        batches_per_step=found.signal * answers / len(examples_of(typical)),
     )
     return Plan(config, given.folder.name, work, memory, total / 1e6, available / 1e6, None, found)
 
 
 def describe(config: TrainingConfig, method: Method, given: Inputs) -> Work:
-    fitting = [row for row in method.of_rows(given.train) if max(map(_length, row)) <= config.max_seq_length]
-    rows = method.rehearse([example for row in fitting for example in row], config)
-    lengths = sorted(map(_length, rows))
+    fitting = [row for row in given.train if row.tokens <= config.max_seq_length]
+    rows = dummy_rows(method, fitting, config)
+    examples = examples_of(rows)
+    lengths = sorted(len(example.tokens) for example in examples)
     steps = total_steps(config, len(fitting))
     per_epoch = epoch_steps(config, len(fitting))
     looked_at = min(steps, _LOOKED_AT * per_epoch)
-    order = plan(method, rows, config.batch_size, config.grad_accumulation, config.seed)
+    order = RowSource(method, rows, config).steps()
     batches = [[rows[at] for at in batch] for step in islice(order, looked_at) for batch in step]
     batches.sort(key=_computed)
     computed = sum(_computed(batch) for batch in batches)
-    real = sum(len(example.tokens) - 1 for batch in batches for example in batch)
+    real = sum(len(example.tokens) - 1 for batch in batches for example in examples_of(batch))
     return Work(
         rows=len(fitting),
-        left_out=given.left_out + method.rows(given.train) - len(fitting),
-        valid_rows=method.rows(given.valid),
+        left_out=given.too_long + len(given.train) - len(fitting),
+        valid_rows=len(given.valid),
         tokens=sum(lengths),
-        learned=sum(sum(example.loss_mask) for example in rows),
+        learned=sum(sum(example.loss_mask) for example in examples),
         lengths=(lengths[0], lengths[len(lengths) // 2], lengths[-1]),
         steps=steps,
         steps_per_epoch=per_epoch,
@@ -221,13 +222,9 @@ def describe(config: TrainingConfig, method: Method, given: Inputs) -> Work:
     )
 
 
-def _length(example: Example) -> int:
-    return len(example.tokens)
-
-
-def _computed(batch: Sequence[Example]) -> int:
-    """Tokens, with the padding up to the longest row."""
-    return len(batch) * (max(len(example.tokens) for example in batch) - 1)
+def _computed(batch: Sequence[TrainingRow]) -> int:
+    """Tokens, with the padding up to the longest example."""
+    return len(examples_of(batch)) * (max(row.tokens for row in batch) - 1)
 
 
 def needed_mb(memory: MemoryEstimate) -> float:
@@ -270,7 +267,7 @@ def _changes(config: TrainingConfig, given: Inputs) -> Iterator[tuple[str, Train
             yield " ".join([*flags, "--grad-checkpoint"]), replace(changed, grad_checkpoint=True)
     least = replace(smaller[-1], grad_checkpoint=True)
     for length in _SHORT_ROWS:
-        longer = sum(len(example.tokens) > length for example in given.train)
+        longer = sum(row.tokens > length for row in given.train)
         if longer < len(given.train) / 2 and length < config.max_seq_length:
             change = f"{_batches(least)} --grad-checkpoint --max-seq-length {length} (leaves out {longer} rows)"
             yield change, replace(least, max_seq_length=length)

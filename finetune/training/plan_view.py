@@ -23,7 +23,7 @@ def show(plan: Plan) -> None:
         ("Model", [_model(plan)]),
         ("Memory", _memory(plan, block * min(_BAR, console.width - 44))),
         ("Time", [_time(plan)]),
-        ("Reward", [*plan.learnable.lines(), *plan.learnable.examples()] if plan.learnable else []),
+        ("Reward", [*plan.reward_probe.lines(), *plan.reward_probe.examples()] if plan.reward_probe else []),
     ):
         for number, line in enumerate(lines):
             console.print(_wrapped(title if number == 0 else "", line, console.width))
@@ -39,10 +39,10 @@ def _rows(plan: Plan) -> str:
     work = plan.work
     shortest, median, longest = work.lengths
     left_out = f", {work.left_out} left out as too long" if work.left_out else ""
-    if plan.learnable:
+    if plan.reward_probe:
         return (
             f"{work.rows:,} prompts{left_out}, {work.valid_rows:,} to validate; {shortest} to {longest} tokens,"
-            f" half have at most {median}; answers of {plan.learnable.tokens_an_answer:.0f} tokens"
+            f" half have at most {median}; answers of {plan.reward_probe.completion_length:.0f} tokens"
         )
     return (
         f"{work.rows:,} to train on{left_out}, {work.valid_rows:,} to validate; {work.tokens:,} tokens,"
@@ -53,7 +53,7 @@ def _rows(plan: Plan) -> str:
 def _steps(plan: Plan) -> str:
     config, work = plan.config, plan.work
     batches = "" if config.grad_accumulation == 1 else f"{config.grad_accumulation} x "
-    if plan.learnable:
+    if plan.reward_probe:
         return (
             f"{work.steps:,} of {batches}{config.batch_size} prompts with {config.grpo_group_size} answers each"
             f" = {work.epochs:.1f} epochs; the first {warmup_steps(config.warmup, work.steps)} warm up"

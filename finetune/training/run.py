@@ -12,15 +12,16 @@ from finetune.backends import chosen_because
 from finetune.backends.interface import Backend, Step, Trainer
 from finetune.errors import Stopped, UserError
 from finetune.methods import Method, RowSource, epoch_steps, total_steps
-from finetune.methods.base import BatchSource
+from finetune.methods.batches import BatchSource
 from finetune.methods.dpo import REFERENCE
 from finetune.models.encoder import Example
+from finetune.models.examples import TrainingRow, examples_of
 from finetune.models.find import ModelFolder
 from finetune.records import files, machine
 from finetune.records.run import finish_run
-from finetune.rollouts import probe
-from finetune.rollouts.groups import RolloutSource
+from finetune.rollouts.probe import probe_rewards
 from finetune.rollouts.rewards import Judge, open_judge
+from finetune.rollouts.source import RolloutSource
 from finetune.settings import advice, conflicts
 from finetune.settings.config import TrainingConfig
 from finetune.tasks import TASKS
@@ -37,7 +38,7 @@ def run(config: TrainingConfig, method: Method, backend: Backend) -> None:
     """Train as ``config`` says and leave the adapter folder complete; UserError before any work for whatever is wrong."""
     given = inputs.read(config, method.encode, method.columns)
     folder, encoder, train = given.folder, given.encoder, given.train
-    steps = total_steps(config, method.rows(train))
+    steps = total_steps(config, len(train))
     conflicts.check_warmup(config, steps)
     conflicts.check_validation(config, len(given.valid))
     _check_memory(backend.static_mb(folder.path, config))
@@ -61,19 +62,18 @@ def run(config: TrainingConfig, method: Method, backend: Backend) -> None:
         model = backend.load(folder.path, encoder)
         source: BatchSource = RowSource(method, train, config)
         if judge:
-            rows = [row for _, row in given.rows["train"]]
-            source = RolloutSource(method, train, rows, judge, encoder, config)
+            source = RolloutSource(method, train, judge, encoder, config)
         trainer = backend.Trainer(model, method, source, config, steps, record.model.fingerprint, begun)
-        watcher = Watcher(model, task, [row for _, row in given.rows["valid"]], config)
+        watcher = Watcher(model, task, [row.fields for row in given.valid], config)
         measure = None
         if judge:
-            measure = Measure("reward", partial(mean_reward, model, judge, given.rows["valid"], config), True)
+            measure = Measure("reward", partial(mean_reward, model, judge, given.valid, config), True)
         elif given.valid:
             measure = Measure("loss", partial(_validation_loss, trainer, given.valid))
         if method.reference:
-            _add_references(trainer, given.valid)
-            _add_references(trainer, train)
-        lines = [line for line, _ in given.rows["train"]]
+            _add_references(trainer, examples_of(given.valid))
+            _add_references(trainer, examples_of(train))
+        lines = [row.line for row in train]
         from_start = config.from_adapter is not None or method.rollouts
         progress = RunProgress(
             config, trainer, backend.FORMAT.file, watcher, measure, lines, report, leader, from_start
@@ -89,7 +89,7 @@ def run(config: TrainingConfig, method: Method, backend: Backend) -> None:
                 say(f"Going on after step {trainer.position.step} of {steps}.")
         else:
             if judge:
-                _demand_learnable(trainer, judge, given, config, received)
+                _demand_signal(trainer, judge, given, config, received)
             if leader:
                 save_begun = trainer.save_adapters if begun else None
                 run_record.start(config, record, trainer.adapter_config, backend.FORMAT.model_key, save_begun)
@@ -112,7 +112,7 @@ def run(config: TrainingConfig, method: Method, backend: Backend) -> None:
 def _announce(config: TrainingConfig, method: Method, backend: Backend, given: Inputs, steps: int) -> None:
     say(f"{backend.describe()}{chosen_because(config)}")
     say(plan(config, method, given.folder, given.train, steps))
-    rows = method.rows(given.train)
+    rows = len(given.train)
     for note in advice.notes(config, rows, steps / epoch_steps(config, rows)):
         say(f"Note: {note}")
 
@@ -158,17 +158,15 @@ def _add_references(trainer: Trainer, examples: Sequence[Example]) -> None:
         example.terms[REFERENCE] = math.fsum(values)
 
 
-def _validation_loss(trainer: Trainer, rows: Sequence[Example], stop: Stop, note: Note) -> Found:
+def _validation_loss(trainer: Trainer, rows: Sequence[TrainingRow], stop: Stop, note: Note) -> Found:
     loss = trainer.validation_loss(rows, stop)
     return None if loss is None else (loss, [])
 
 
-def _demand_learnable(
-    trainer: Trainer, judge: Judge, given: Inputs, config: TrainingConfig, received: list[int]
-) -> None:
-    """UserError where the rewards of a few groups say that nothing would be learned."""
-    say("Drawing some answers, to see whether anything can be learned from their rewards ...")
-    found = probe.probe(trainer.sample, given.encoder, given.prompts, judge, config, lambda: bool(received))
+def _demand_signal(trainer: Trainer, judge: Judge, given: Inputs, config: TrainingConfig, received: list[int]) -> None:
+    """UserError if the rewards of a few groups show no training signal."""
+    say("Sampling some completions to see whether their rewards differ ...")
+    found = probe_rewards(trainer.sample, given.encoder, given.train, judge, config, lambda: bool(received))
     if found is None:
         raise Stopped("Stopped before the first step.", received[0])
     for line in found.lines():
@@ -205,10 +203,10 @@ def _check_memory(static_mb: float) -> None:
         )
 
 
-def plan(config: TrainingConfig, method: Method, folder: ModelFolder, examples: list[Example], steps: int) -> str:
+def plan(config: TrainingConfig, method: Method, folder: ModelFolder, train: list[TrainingRow], steps: int) -> str:
+    examples, rows = examples_of(train), len(train)
     tokens = sum(len(example.tokens) for example in examples)
     learned = sum(sum(example.loss_mask) for example in examples)
-    rows = method.rows(examples)
     epochs = steps / epoch_steps(config, rows)
     taken = (
         f"{config.batch_size} rows"
@@ -218,7 +216,7 @@ def plan(config: TrainingConfig, method: Method, folder: ModelFolder, examples: 
     if method.rollouts:
         what = f"prompts of {tokens / rows:.0f} tokens, {config.grpo_group_size} answers to each"
     else:
-        kind = "training rows" if method.width == 1 else "pairs of answers"
+        kind = "training rows" if not method.pairs else "pairs of answers"
         what = f"{kind} of {tokens / rows:.0f} tokens ({learned / tokens:.0%} learned)"
     start = f" with {config.from_adapter}" if config.from_adapter else ""
     return f"Model {folder.name}{start}, {rows} {what}, {steps} steps of {taken} = {epochs:.1f} epochs"

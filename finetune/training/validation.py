@@ -8,6 +8,7 @@ from typing import Any
 from finetune.backends.interface import Answer, Model
 from finetune.errors import UserError
 from finetune.evaluation.evaluate import evaluate
+from finetune.models.examples import TrainingRow
 from finetune.records.files import Row
 from finetune.rollouts.rewards import Judge
 from finetune.settings.config import TrainingConfig
@@ -66,7 +67,7 @@ class Watcher:
 def mean_reward(
     model: Model,
     judge: Judge,
-    rows: Sequence[tuple[int, Row]],
+    rows: Sequence[TrainingRow],
     config: TrainingConfig,
     stop: Stop,
     note: Note,
@@ -75,11 +76,11 @@ def mean_reward(
     totals: dict[int, float | None] = {}
 
     def on_answer(index: int, answer: Answer) -> None:
-        totals[index] = judge(rows[index][1], answer.text, answer.stopped).total
+        totals[index] = judge(rows[index].fields, answer.text, stopped=answer.stopped).total
         note(f"validation {len(totals)}/{len(rows)}")
 
     note(f"validation 0/{len(rows)}")  # the first answer takes a while
-    conversations = [row["messages"][:-1] for _, row in rows]
+    conversations = [row.fields["messages"][:-1] for row in rows]
     answers = model.answers(conversations, on_answer, max_tokens=config.grpo_max_tokens, stop=stop)
     note("")  # what comes next may take a while before it has something to say
     if not answers:

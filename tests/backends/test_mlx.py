@@ -9,6 +9,7 @@ from finetune.backends import load_backend
 from finetune.backends.interface import OPTIMIZERS, Step
 from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder
+from finetune.models.examples import as_rows
 from finetune.settings.config import TrainingConfig
 
 mlx = load_backend("mlx")
@@ -32,7 +33,7 @@ def examples(encoder: ChatEncoder) -> list:
 
 
 def trainer(folder: Path, encoder: ChatEncoder, examples: list, config: TrainingConfig = CONFIG):
-    source = RowSource(METHODS["sft"], examples, config)
+    source = RowSource(METHODS["sft"], as_rows(examples), config)
     return mlx.Trainer(mlx.load(folder, encoder), METHODS["sft"], source, config, config.iters, "base")
 
 
@@ -75,8 +76,8 @@ def test_loss_and_gradients_equal_full_logits(
         return losses / learned
 
     wanted, wanted_gradients = nn.value_and_grad(network, reference)(network)
-    for batch in METHODS["sft"].epoch(examples, config.batch_size, 0, 0):
-        made._add([examples[row] for row in batch])
+    for batch in made.source.epoch(0):
+        made._add([made.source.rows[row] for row in batch])
     at = made.position
     assert at.loss / at.weight == pytest.approx(wanted.item(), rel=1e-5)
     for name, want in tree_flatten(wanted_gradients):
@@ -152,10 +153,10 @@ def test_training_learns_saves_and_loads_again(
     import json
 
     made = trainer(tiny_model, encoder, examples)
-    before = made.validation_loss(examples)
+    before = made.validation_loss(as_rows(examples))
     steps = run(made)
     assert [step.step for step in steps] == list(range(1, 31))
-    assert made.validation_loss(examples) < before - 1
+    assert made.validation_loss(as_rows(examples)) < before - 1
 
     made.save_adapters(tmp_path / "adapters.safetensors")
     (tmp_path / "adapter_config.json").write_text(json.dumps(made.adapter_config))
@@ -169,9 +170,11 @@ def test_training_learns_saves_and_loads_again(
     assert mx.array_equal(base.network(probe), plain.network(probe)) and not again.changes_nothing
     assert mx.array_equal(again.network(probe), made.network(probe))
     learned = [sum(example.loss_mask) for example in examples]
-    assert sum(again.losses(examples)) / sum(learned) == pytest.approx(made.validation_loss(examples), rel=1e-5)
+    assert sum(again.losses(examples)) / sum(learned) == pytest.approx(
+        made.validation_loss(as_rows(examples)), rel=1e-5
+    )
     for example, loss in zip(examples, again.losses(examples), strict=True):
-        assert loss / sum(example.loss_mask) == pytest.approx(made.validation_loss([example]), rel=1e-5)
+        assert loss / sum(example.loss_mask) == pytest.approx(made.validation_loss(as_rows([example])), rel=1e-5)
 
 
 def test_the_update_of_lora_has_its_own_gradients_right() -> None:
@@ -194,7 +197,7 @@ def test_validation_changes_nothing(tiny_model: Path, encoder: ChatEncoder, exam
     second = []
     for step in watched.run(lambda: False):
         second.append(step.loss)
-        watched.validation_loss(examples)
+        watched.validation_loss(as_rows(examples))
     assert first == second
 
 

@@ -14,8 +14,10 @@ from finetune.backends.interface import OPTIMIZERS, Step
 from finetune.errors import UserError
 from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.examples import as_rows
 from finetune.settings.config import TrainingConfig
 from finetune.training import checkpoints
+from same_lora import same_lora
 
 pytest.importorskip("trl", reason="PyTorch, PEFT and TRL are not installed (run: make setup-torch)")
 mlx = load_backend("mlx")
@@ -25,7 +27,6 @@ import torch  # noqa: E402
 
 torch.set_num_threads(1)  # beside the threads of the BLAS that MLX has loaded, its own take several times as long
 
-from finetune.backends.mlx.runtime import mx  # noqa: E402
 from finetune.backends.torch import adapters, runtime  # noqa: E402
 from finetune.backends.torch.logprobs import collate, has_plain_head, learned_logprobs  # noqa: E402
 
@@ -53,7 +54,7 @@ def new(tiny_model: Path, encoder: ChatEncoder, examples: list[Example]) -> Call
     def make(config: TrainingConfig = CONFIG, backend=pytorch, folder: Path = tiny_model):
         model = backend.load(folder, encoder)
         return backend.Trainer(
-            model, METHODS["sft"], RowSource(METHODS["sft"], examples, config), config, config.iters, "base"
+            model, METHODS["sft"], RowSource(METHODS["sft"], as_rows(examples), config), config, config.iters, "base"
         )
 
     return make
@@ -69,21 +70,6 @@ def digest(trainer) -> str:
     return adapters.digest(adapters.trained(trainer.peft_model))
 
 
-def same_lora(on_mlx, on_torch) -> None:
-    """The same random LoRA weights for both, none of them 0: else lora_A would have no gradient."""
-    from mlx.utils import tree_flatten, tree_unflatten
-
-    generator = torch.Generator().manual_seed(0)
-    weights, arrays = {}, []
-    for name, array in tree_flatten(on_mlx.network.trainable_parameters()):
-        values = 0.05 * torch.randn(tuple(array.shape), generator=generator)
-        arrays.append((name, mx.array(values.numpy())))
-        peft_name = f"base_model.model.{name.replace('lora_a', 'lora_A.weight').replace('lora_b', 'lora_B.weight')}"
-        weights[peft_name] = values.T.contiguous()
-    on_mlx.network.update(tree_unflatten(arrays))
-    adapters.put(on_torch.peft_model, weights, Path("made here"))
-
-
 @pytest.mark.parametrize("shape", ["tiny_model", "tiny_gemma"])
 def test_steps_are_those_of_mlx(request: pytest.FixtureRequest, new: Callable, shape: str) -> None:
     """The loss of each step, the rows it took, the learning rate, and what is learned in it."""
@@ -96,7 +82,7 @@ def test_steps_are_those_of_mlx(request: pytest.FixtureRequest, new: Callable, s
     assert [step.learned for step in found] == [step.learned for step in expected]
     assert [step.learning_rate for step in found] == pytest.approx([step.learning_rate for step in expected], rel=1e-6)
     assert [step.loss for step in found] == pytest.approx([step.loss for step in expected], rel=1e-4)
-    rows = list(pair[0].rows)
+    rows = list(pair[0].source.rows)
     assert pair[1].validation_loss(rows) == pytest.approx(pair[0].validation_loss(rows), rel=1e-4)
 
 
@@ -304,9 +290,9 @@ def test_the_last_layers_and_some_modules(new: Callable) -> None:
 
 
 def test_memory_and_time_of_a_step_are_estimated(new: Callable, tiny_gemma: Path, examples: list[Example]) -> None:
-    config = replace(CONFIG, lora_layers=3)
-    found = pytorch.estimate_memory(tiny_gemma, METHODS["sft"], config, examples[:2], examples[-2:], 1e9)
-    whole = pytorch.estimate_memory(tiny_gemma, METHODS["sft"], config, examples[:2], examples[-2:], 1e9, whole=True)
+    config, rows = replace(CONFIG, lora_layers=3), as_rows(examples)
+    found = pytorch.estimate_memory(tiny_gemma, METHODS["sft"], config, rows[:2], rows[-2:], 1e9)
+    whole = pytorch.estimate_memory(tiny_gemma, METHODS["sft"], config, rows[:2], rows[-2:], 1e9, whole=True)
     assert found.layers == 4 and found.thinnest == 16 and found.seconds > 0
     assert found.trainable == whole.trainable == new(config, folder=tiny_gemma).trainable_parameters
     assert found.weights_mb == pytest.approx(4e-6 * found.parameters)
@@ -362,11 +348,11 @@ def test_processes_share_each_batch(examples: list[Example], monkeypatch: pytest
     from finetune.backends.torch import trl_trainer
 
     monkeypatch.setattr(trl_trainer, "processes", lambda: 2)
-    shares = []
+    shares, source = [], RowSource(METHODS["sft"], as_rows(examples), CONFIG)
     for rank in range(2):
         monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
-        shares.append(list(trl_trainer._Batches(METHODS["sft"], examples, CONFIG)))
-    whole = METHODS["sft"].epoch(examples, CONFIG.batch_size, CONFIG.seed, 0)
+        shares.append(list(trl_trainer._Batches(source)))
+    whole = source.epoch(0)
     assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(batch) for batch in whole]
 
 
@@ -407,7 +393,7 @@ def test_preferences_are_learned_as_on_mlx(tiny_model: Path, tmp_path: Path) -> 
     losses, references = {}, {}
     for name in ("mlx", "torch"):
         backend = load_backend(name)
-        source = RowSource(method, examples, config)
+        source = RowSource(method, as_rows(examples, 2), config)
         trainer = backend.Trainer(backend.load(tiny_model, encoder), method, source, config, config.iters, "base")
         references[name] = [sum(values) for values in trainer.logprobs(examples)]
         for example, reference in zip(examples, references[name], strict=True):
@@ -423,7 +409,13 @@ def test_preferences_are_learned_as_on_mlx(tiny_model: Path, tmp_path: Path) -> 
     backend = load_backend("torch")
     start = tmp_path / "torch.safetensors"
     again = backend.Trainer(
-        backend.load(tiny_model, encoder), method, RowSource(method, examples, config), config, 1, "base", start
+        backend.load(tiny_model, encoder),
+        method,
+        RowSource(method, as_rows(examples, 2), config),
+        config,
+        1,
+        "base",
+        start,
     )
     after = [sum(values) for values in again.logprobs(examples)]
     assert sum(after[::2]) - sum(after[1::2]) > sum(references["torch"][::2]) - sum(references["torch"][1::2]) + 1

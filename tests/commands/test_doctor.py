@@ -270,13 +270,14 @@ def test_what_a_step_takes_is_near_what_is_measured(tmp_path: Path) -> None:
     from finetune.backends import mlx
     from finetune.methods import METHODS
     from finetune.models.encoder import Example
+    from finetune.models.examples import as_rows
     from finetune.settings.config import TrainingConfig
 
     shape = capacity.Shape(256, 8, 4, 2, 64, 768, 2000, True)
     shape.write(tmp_path, bits=None)
     guess = capacity.footprint(capacity.of_mlx(), shape, "LoRA")
     learned = [at > capacity.TOKENS / 2 for at in range(capacity.TOKENS + 1)]
-    rows = [Example([1 + at % 1000 for at in range(len(learned))], learned)] * capacity.ROWS
+    rows = as_rows([Example([1 + at % 1000 for at in range(len(learned))], learned)] * capacity.ROWS)
     config = TrainingConfig(batch_size=capacity.ROWS, lora_rank=capacity.RANK)
     real = mlx.estimate_memory(tmp_path, METHODS["sft"], config, rows, rows, 8e9)
     assert guess.static_mb == real.static_mb

@@ -1,7 +1,6 @@
 """A model that learns from its own answers: it does learn, exactly so again after a stop, and only where rewards differ."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,9 @@ from typing import Any
 import pytest
 
 from finetune.backends import load_backend
-from finetune.methods import METHODS
-from finetune.methods.grpo import OLD
-from finetune.models.encoder import ChatEncoder, Example
-from finetune.rollouts.groups import RolloutSource
-from finetune.rollouts.rewards import Reward
+from finetune.rollouts.rewards import Judge, Reward
 from finetune.settings.config import TrainingConfig
+from tiny_grpo import CONFIG, check_draws, letters, new_trainer
 
 mlx = load_backend("mlx")
 
@@ -22,32 +18,9 @@ from finetune.backends.mlx import adapters  # noqa: E402
 from finetune.backends.mlx.model import load_network  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 
-CONFIG = TrainingConfig(
-    method="grpo",
-    iters=6,
-    batch_size=3,
-    learning_rate=1e-2,
-    lora_rank=4,
-    warmup=1,
-    grpo_group_size=4,
-    grpo_max_tokens=6,
-    grpo_updates=2,
-    grpo_kl=0.01,
-)
-ROWS = [{"messages": [{"role": "user", "content": "x" * i}, {"role": "assistant", "content": "y"}]} for i in range(7)]
-Judge = Callable[[dict[str, Any], str, bool], Reward]
-
-
-def letters(row: dict[str, Any], answer: str, stopped: bool) -> Reward:
-    """The share of capital letters in an answer."""
-    return Reward(sum("A" <= character <= "Z" for character in answer) / max(1, len(answer)), {})
-
 
 def new(folder: Path, config: TrainingConfig = CONFIG, judge: Judge = letters) -> Any:
-    encoder, method = ChatEncoder(folder), METHODS["grpo"]
-    prompts = [example for made in method.encode(encoder, ROWS) for example in made]
-    source = RolloutSource(method, prompts, ROWS, judge, encoder, config)
-    return mlx.Trainer(mlx.load(folder, encoder), method, source, config, config.iters, "base")
+    return new_trainer(mlx, folder, config, judge)
 
 
 def finish(trainer: Any) -> str:
@@ -85,7 +58,7 @@ def test_from_any_place_to_the_same_bit(tiny_model: Path, whole: str, tmp_path: 
 
 
 def test_equal_rewards_change_nothing(tiny_model: Path) -> None:
-    trainer = new(tiny_model, replace(CONFIG, grpo_kl=0.0), lambda *_: Reward(0.5, {}))
+    trainer = new(tiny_model, replace(CONFIG, grpo_kl=0.0), lambda *_, **__: Reward(0.5, {}))
     before = adapters.digest(adapters.trainable(trainer.network))
     steps = list(trainer.run(lambda: False))
     assert [step.learned for step in steps] == [0] * CONFIG.iters and steps[0].metrics["frac_reward_zero_std"] == 1
@@ -93,8 +66,8 @@ def test_equal_rewards_change_nothing(tiny_model: Path) -> None:
 
 
 def test_rows_that_cannot_be_judged_teach_nothing(tiny_model: Path) -> None:
-    def judge(row: dict[str, Any], answer: str, stopped: bool) -> Reward:
-        return Reward(None, {}) if len(row["messages"][0]["content"]) > 2 else letters(row, answer, stopped)
+    def judge(row: dict[str, Any], answer: str, *, stopped: bool) -> Reward:
+        return Reward(None, {}) if len(row["messages"][0]["content"]) > 2 else letters(row, answer, stopped=stopped)
 
     trainer = new(tiny_model, replace(CONFIG, batch_size=7), judge)
     step = next(trainer.run(lambda: False))
@@ -118,22 +91,6 @@ def test_answers_are_drawn_from_fused_weights_only_in_float32(tiny_model: Path, 
     with adapters.fused_for_a_while(network):
         assert any("lora_b" in module for module in network.modules()) is not precise
     assert [type(module) for module in network.modules()] == before
-
-
-def check_draws(trainer: Any) -> None:
-    """Their log-probabilities are the model's, and what a row draws does not depend on the rows beside it."""
-    prompts = [prompt.tokens for prompt in trainer.source.rows for _ in range(5)]
-    drawn = trainer.sample(prompts, "seed", lambda: False)
-    examples = [
-        Example(prompt + one.tokens, [False] * len(prompt) + [True] * len(one.tokens), {OLD: one.logprobs})
-        for prompt, one in zip(prompts, drawn, strict=True)
-    ]
-    for example, found in zip(examples, trainer.logprobs(examples), strict=True):
-        assert found == pytest.approx(example.terms[OLD], rel=1e-4, abs=1e-5)
-    for some in (prompts, prompts[:1]):
-        again = trainer.sample(some, "seed", lambda: False)
-        assert [one.tokens for one in again] == [one.tokens for one in drawn[: len(some)]]
-    assert len({tuple(one.tokens) for one in drawn}) > len(prompts) / 2
 
 
 def test_draws_follow_the_softmax() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from finetune.backends.mlx.runtime import mx  # isort: skip  the first import of MLX
-from finetune.methods import METHODS
+from finetune.methods import METHODS, RowSource
+from finetune.methods.base import never
 from finetune.methods.grpo import advantages
 from finetune.models.encoder import Example
+from finetune.models.examples import as_rows
 from finetune.settings.config import TrainingConfig
 
 
@@ -60,10 +62,11 @@ def odds_loss(chosen: float, rejected: float, weight: float) -> float:
 )
 def test_preference_losses_by_hand(method: str, settings: dict[str, Any], wanted: float) -> None:
     config = TrainingConfig(method=method, **settings)
-    total, weight, metrics = METHODS[method].loss(mx, mx.array(LOGPROBS), PAIR, config)
-    assert total.item() == pytest.approx(wanted, rel=1e-5)
-    assert weight == 2
-    assert metrics["preferred"][0].item() / metrics["preferred"][1] == (1.0 if method == "dpo" else 0.5)
+    found = METHODS[method].loss(mx, mx.array(LOGPROBS), PAIR, config)
+    assert found.total.item() == pytest.approx(wanted, rel=1e-5)
+    assert found.weight == 2
+    preferred = found.metrics["preferred"]
+    assert preferred.total.item() / preferred.count == (1.0 if method == "dpo" else 0.5)
 
 
 ANSWERS = [example(2, advantage=1.0, old=[-0.5, -1.0]), example(1, advantage=-2.0, old=[-1.0])]
@@ -81,15 +84,15 @@ RATIOS = [math.exp(0.3), math.exp(-0.1), math.exp(0.5)]  # with a clip of 0.2: a
     ],
 )
 def test_grpo_loss_by_hand(settings: dict[str, Any], wanted: float, weight: float) -> None:
-    total, found, metrics = METHODS["grpo"].loss(mx, mx.array(NOW), ANSWERS, TrainingConfig(method="grpo", **settings))
-    assert (total.item(), found) == (pytest.approx(wanted, rel=1e-5), weight)
-    assert metrics["clip_fraction"][0].item() == (0 if "grpo_clip_high" in settings else 1)
+    found = METHODS["grpo"].loss(mx, mx.array(NOW), ANSWERS, TrainingConfig(method="grpo", **settings))
+    assert (found.total.item(), found.weight) == (pytest.approx(wanted, rel=1e-5), weight)
+    assert found.metrics["clip_fraction"].total.item() == (0 if "grpo_clip_high" in settings else 1)
 
 
 def test_grpo_keeps_near_the_reference() -> None:
     answers = [replace(one, terms={**one.terms, "reference": [-0.3] * one.learned}) for one in ANSWERS]
     plain, kept = (
-        METHODS["grpo"].loss(mx, mx.array(NOW), answers, TrainingConfig(method="grpo", grpo_kl=kl))[0].item()
+        METHODS["grpo"].loss(mx, mx.array(NOW), answers, TrainingConfig(method="grpo", grpo_kl=kl)).total.item()
         for kl in (0.0, 0.5)
     )
     ahead = [-0.3 - now for now in NOW]
@@ -101,7 +104,7 @@ def test_own_answers_of_this_moment_have_the_gradient_of_their_advantage() -> No
     answers = [replace(one, terms={"advantage": one.terms["advantage"]}) for one in ANSWERS]
     config = TrainingConfig(method="grpo")
     loss = METHODS["grpo"].loss
-    gradient = mx.grad(lambda logprobs: loss(mx, logprobs, answers, config)[0])(mx.array(NOW))
+    gradient = mx.grad(lambda logprobs: loss(mx, logprobs, answers, config).total)(mx.array(NOW))
     assert gradient.tolist() == pytest.approx([-1.0, -1.0, 2.0])
 
 
@@ -116,7 +119,7 @@ def test_gradients_by_differences(method: str) -> None:
     config = TrainingConfig(method=method, grpo_kl=0.3, grpo_clip=0.4, dpo_sft_weight=0.2)
 
     def loss(logprobs: Any) -> Any:
-        return METHODS[method].loss(mx, logprobs, examples, config)[0]
+        return METHODS[method].loss(mx, logprobs, examples, config).total
 
     found = mx.grad(loss)(mx.array(at)).tolist()
     step = 1e-2
@@ -134,11 +137,9 @@ def test_advantages() -> None:
 
 def test_a_pair_stays_together() -> None:
     """In every batch, whatever its size, each chosen answer is followed by its own rejected one."""
-    rows = [Example([0] * length, [False] * length) for length in (3, 9, 4, 4, 8, 2, 5, 5, 1, 7)]
-    batches = METHODS["dpo"].epoch(rows, 2, seed=1, number=0)
-    assert sorted(index for batch in batches for index in batch) == list(range(10))
-    assert [len(batch) for batch in batches].count(2) == 1  # five pairs in batches of two
-    for batch in batches:
-        assert all(
-            first % 2 == 0 and second == first + 1 for first, second in zip(batch[::2], batch[1::2], strict=True)
-        )
+    pairs = as_rows([Example([0] * length, [False] * length) for length in (3, 9, 4, 4, 8, 2, 5, 5, 1, 7)], 2)
+    source = RowSource(METHODS["dpo"], pairs, TrainingConfig(batch_size=2, method="dpo"))
+    assert sorted(row for batch in source.epoch(0) for row in batch) == list(range(5))
+    assert [len(batch) for batch in source.epoch(0)].count(1) == 1  # five pairs in batches of two
+    taken = [row for step in range(3) for row in source.next_step(step, None, never).batches[0]]
+    assert all(row in pairs and len(row.examples) == 2 for row in taken)

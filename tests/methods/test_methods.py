@@ -2,20 +2,26 @@ from itertools import islice
 
 import pytest
 
-from finetune.methods import METHODS, plan, steps_per_epoch
+from finetune.methods import METHODS, RowSource, steps_per_epoch
 from finetune.methods.schedules import SCHEDULES, learning_rate
 from finetune.models.encoder import Example
+from finetune.models.examples import as_rows
+from finetune.settings.config import TrainingConfig
 
-EXAMPLES = [Example([0] * (5 + i % 37), [True] * (5 + i % 37)) for i in range(103)]
+ROWS = as_rows(Example([0] * (5 + i % 37), [True] * (5 + i % 37)) for i in range(103))
 
 
-def epoch(number: int, batch_size: int = 4) -> list[list[int]]:
-    return METHODS["sft"].epoch(EXAMPLES, batch_size, 1, number)
+def source(accumulation: int = 1) -> RowSource:
+    return RowSource(METHODS["sft"], ROWS, TrainingConfig(batch_size=4, grad_accumulation=accumulation, seed=1))
+
+
+def epoch(number: int) -> list[list[int]]:
+    return source().epoch(number)
 
 
 def test_every_row_once_per_epoch_with_the_partial_batch() -> None:
     for number in (0, 1):
-        assert sorted(row for batch in epoch(number) for row in batch) == list(range(len(EXAMPLES)))
+        assert sorted(row for batch in epoch(number) for row in batch) == list(range(len(ROWS)))
     assert sorted(len(batch) for batch in epoch(0))[0] == 103 % 4
 
 
@@ -25,20 +31,20 @@ def test_each_epoch_is_drawn_anew_and_repeats_by_seed() -> None:
 
 
 def test_buckets_keep_padding_small() -> None:
-    lengths = [[len(EXAMPLES[row].tokens) for row in batch] for batch in epoch(0)]
+    lengths = [[ROWS[row].tokens for row in batch] for batch in epoch(0)]
     padded = sum(max(batch) * len(batch) for batch in lengths)
     assert padded < 1.15 * sum(sum(batch) for batch in lengths)
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
 def test_a_run_goes_on_from_any_step(accumulation: int) -> None:
-    per_epoch = steps_per_epoch(len(EXAMPLES), 4, accumulation)
-    whole = list(islice(plan(METHODS["sft"], EXAMPLES, 4, accumulation, 1), 2 * per_epoch + 3))
+    per_epoch = steps_per_epoch(len(ROWS), 4, accumulation)
+    whole = list(islice(source(accumulation).steps(), 2 * per_epoch + 3))
     for first in (1, per_epoch - 1, per_epoch, 2 * per_epoch + 1):
-        rest = plan(METHODS["sft"], EXAMPLES, 4, accumulation, 1, first)
+        rest = source(accumulation).steps(first)
         assert list(islice(rest, len(whole) - first)) == whole[first:]
     first_epoch = [row for step in whole[:per_epoch] for batch in step for row in batch]
-    assert sorted(first_epoch) == list(range(len(EXAMPLES)))  # the last step of an epoch may have fewer batches
+    assert sorted(first_epoch) == list(range(len(ROWS)))  # the last step of an epoch may have fewer batches
 
 
 def test_learning_rate_warms_up_and_ends_low() -> None:

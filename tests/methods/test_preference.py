@@ -11,7 +11,8 @@ from finetune.dataset.prepare import prepare
 from finetune.errors import UserError
 from finetune.methods.base import Sample
 from finetune.models.encoder import Example
-from finetune.rollouts.groups import Group, metrics
+from finetune.models.examples import TrainingRow
+from finetune.rollouts.groups import Group, rollout_metrics
 from finetune.rollouts.rewards import Reward
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS
@@ -63,7 +64,7 @@ def test_what_is_no_pair_is_named(tmp_path: Path, row: dict[str, Any], message: 
 def group(*answers: tuple[str, float | None, bool, float]) -> Group:
     """Of (text, reward, ended by itself, log-probability)."""
     return Group(
-        0,
+        TrainingRow(1, ROW, ()),
         [Sample([0] * len(text), [logprob / len(text)] * len(text), stopped) for text, _, stopped, logprob in answers],
         [text for text, *_ in answers],
         [Reward(reward, {}) for _, reward, *_ in answers],
@@ -98,7 +99,7 @@ def test_rows_without_a_pair_are_counted_by_reason() -> None:
     wrong, right = ("wrong", 0.0, True, -1.0), ("right", 1.0, True, -1.0)
     assert pairs(ROW, group(wrong, wrong), False) == "no answer is right"
     assert pairs(ROW, group(right, right), False) == "no answer is wrong"
-    assert pairs(ROW, group(("clipped_ratio", 0.0, False, -1.0)), False) == "every answer is cut off"
+    assert pairs(ROW, group(("cut", 0.0, False, -1.0)), False) == "every answer is cut off"
     assert pairs(ROW, group(("unjudged", None, True, -1.0), right), False) == "cannot be judged"
     made = pairs(ROW, group(wrong, wrong), True)
     assert made == [{**ROW, "rejected": "wrong"}]
@@ -116,7 +117,7 @@ def test_adapters_inside_the_new_folder_are_no_start() -> None:
 def test_what_is_watched() -> None:
     flat = group(("aa", 0.5, True, -1), ("aaaa", 0.5, False, -2))
     mixed = group(("aa", 0.0, True, -1), ("aa", 1.0, True, -1))
-    found = metrics([flat, mixed])
+    found = rollout_metrics([flat, mixed])
     assert found == {
         "frac_reward_zero_std": 0.5,
         "completion_length": 2.5,

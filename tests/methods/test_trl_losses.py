@@ -81,9 +81,10 @@ def test_dpo(tiny: tuple[Any, Any], tmp_path: Path, theirs: dict[str, Any], ours
     expected.backward()
     logprobs = VALUES.clone().requires_grad_()
     config = TrainingConfig(method="dpo", **ours)
-    total, weight, _ = METHODS["dpo"].loss(torch, logprobs, examples(reference=REFERENCES), config)
-    (total / weight).backward()
-    assert (total / weight).item() == pytest.approx(expected.item(), rel=1e-6)
+    loss = METHODS["dpo"].loss(torch, logprobs, examples(reference=REFERENCES), config)
+    mean = loss.total / loss.weight
+    mean.backward()
+    assert mean.item() == pytest.approx(expected.item(), rel=1e-6)
     assert torch.allclose(table(logprobs.grad)[order], found.grad * MASK[order], rtol=1e-5)
 
 
@@ -130,9 +131,10 @@ def test_grpo(tiny: tuple[Any, Any], tmp_path: Path, loss_type: str, kl: float) 
     terms = {"advantage": ADVANTAGES, "old": [part.tolist() for part in old.split(LENGTHS)]}
     if kl:
         terms["reference"] = [part.tolist() for part in reference.split(LENGTHS)]
-    total, weight, _ = METHODS["grpo"].loss(torch, logprobs, examples(**terms), config)
-    (total / weight).backward()
-    assert (total / weight).item() == pytest.approx(expected.item(), rel=1e-6)
+    loss = METHODS["grpo"].loss(torch, logprobs, examples(**terms), config)
+    mean = loss.total / loss.weight
+    mean.backward()
+    assert mean.item() == pytest.approx(expected.item(), rel=1e-6)
     assert torch.allclose(table(logprobs.grad), found.grad * MASK, rtol=1e-5)
 
 

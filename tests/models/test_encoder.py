@@ -108,7 +108,7 @@ def test_the_end_of_turn_stops(encoder: ChatEncoder) -> None:
 
 def test_rows_that_are_too_long_are_left_out_by_line(encoder: ChatEncoder) -> None:
     long = (7, {"messages": [{"role": "user", "content": "word " * 100}, SAY]})
-    examples, left_out = encode_rows(encoder, [(1, {"messages": [ASK, SAY]}), long], Path("rows.jsonl"), 64)
-    assert (len(examples), left_out) == (1, [7])
+    rows, too_long = encode_rows(encoder, [(1, {"messages": [ASK, SAY]}), long], Path("rows.jsonl"), 64)
+    assert ([row.line for row in rows], too_long) == ([1], [7])
     with pytest.raises(UserError, match=r"rows\.jsonl: every row.*--max-seq-length"):
         encode_rows(encoder, [long], Path("rows.jsonl"), 64)

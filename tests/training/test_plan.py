@@ -13,6 +13,7 @@ from finetune.backends import load_backend
 from finetune.errors import UserError
 from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.examples import TrainingRow, as_rows
 from finetune.records import machine
 from finetune.settings import profiles
 from finetune.settings.config import TrainingConfig
@@ -36,10 +37,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def examples(count: int, length: int) -> list[Example]:
+def examples(count: int, length: int) -> list[TrainingRow]:
     draw = random.Random(0)
     learned = [at > length * 3 // 4 for at in range(length)]
-    return [Example([draw.randrange(1000, 40000) for _ in range(length)], learned) for _ in range(count)]
+    return as_rows(Example([draw.randrange(1000, 40000) for _ in range(length)], learned) for _ in range(count))
 
 
 @pytest.mark.parametrize(

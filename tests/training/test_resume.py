@@ -12,6 +12,7 @@ from finetune.backends import load_backend
 from finetune.errors import UserError
 from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.examples import as_rows
 from finetune.settings.config import TrainingConfig
 from finetune.training import checkpoints
 
@@ -43,7 +44,7 @@ def new(tiny_model: Path, examples: list[Example]) -> Callable:
         return mlx.Trainer(
             mlx.load(tiny_model, encoder),
             METHODS["sft"],
-            RowSource(METHODS["sft"], examples, CONFIG),
+            RowSource(METHODS["sft"], as_rows(examples), CONFIG),
             CONFIG,
             CONFIG.iters,
             "base",
@@ -145,7 +146,7 @@ def test_losses_do_not_depend_on_how_a_step_is_cut(tiny_model: Path, examples: l
     losses = []
     for batch, accumulation in ((7, 1), (2, 4)):
         config = replace(CONFIG, iters=4, batch_size=batch, grad_accumulation=accumulation, lora_dropout=0.0)
-        source = RowSource(METHODS["sft"], examples, config)
+        source = RowSource(METHODS["sft"], as_rows(examples), config)
         trainer = mlx.Trainer(mlx.load(tiny_model, encoder), METHODS["sft"], source, config, 4, "base")
         losses.append([step.loss for step in trainer.run(lambda: False)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -12,13 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from finetune.backends import memory_estimate as scaling
-from finetune.backends.memory_estimate import STEPS, Batches, Measured, Sizes, shortened, text_config
+from finetune.backends.memory_estimate import STEPS, Measured, Sizes, first_layers, measure_steps, text_config
 from finetune.backends.mlx import adapters, cpu_math
 from finetune.backends.mlx.optimizers import optimizer
 from finetune.backends.mlx.runtime import DTYPE, mx
 from finetune.backends.mlx.training import Trainer
 from finetune.errors import UserError, first_line
-from finetune.methods import Method, RowSource
+from finetune.methods import Method
+from finetune.methods.base import never
+from finetune.methods.batches import BatchSource
 from finetune.settings.config import TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -50,14 +52,16 @@ class Probe:
     def weights(self, folder: Path, layers: int) -> int:
         return _bytes(_network(folder, layers).parameters())
 
-    def measured(self, folder: Path, method: Method, config: TrainingConfig, layers: int, batches: Batches) -> Measured:
+    def measured(
+        self, folder: Path, method: Method, config: TrainingConfig, layers: int, source: BatchSource
+    ) -> Measured:
         """Steps on the first ``layers`` layers, trained as far as the settings say."""
         cpu_math.install()
         network = _network(folder, layers)
         network.update(tree_map(_filled, network.parameters()) if not _has_weights(folder) else {})
         try:
             model: Any = SimpleNamespace(network=network)  # nothing is asked of it
-            trainer = Trainer(model, method, RowSource(method, batches.examples, config), config, STEPS, "")
+            trainer = Trainer(model, method, source, config, STEPS, "")
             gc.collect()  # an earlier model that goes away meanwhile would be taken for memory that this one gives back
             held = mx.get_active_memory()
 
@@ -67,7 +71,7 @@ class Probe:
                 return float(found)
 
             mx.reset_peak_memory()
-            return batches.measured(layers, lambda on_step: trainer.train(lambda: False, on_step), peak)
+            return measure_steps(layers, lambda on_step: trainer.train(never, on_step), peak)
         except (IndexError, ValueError) as error:  # sizes that contradict each other show only where they meet
             raise UserError(f"{folder}: MLX cannot run this model: {first_line(error)}") from None
         finally:
@@ -104,7 +108,7 @@ def _network(folder: Path, layers: int | None = None) -> Any:
     """The model of the folder, or its first layers, with nothing in memory yet."""
     from mlx_lm.utils import load_model
 
-    fewer: dict[str, Any] = {} if layers is None else shortened(folder, layers)
+    fewer: dict[str, object] = {} if layers is None else first_layers(folder, layers)
     if fewer and "text_config" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
         fewer = {"text_config": {**text_config(folder), **fewer}}
     try:

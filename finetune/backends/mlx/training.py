@@ -19,9 +19,10 @@ from finetune.backends.mlx.optimizers import optimizer
 from finetune.backends.mlx.runtime import mx
 from finetune.errors import UserError
 from finetune.methods import Method
-from finetune.methods.base import BatchSource
+from finetune.methods.batches import BatchSource
 from finetune.methods.schedules import SCHEDULES, learning_rate
 from finetune.models.encoder import Example
+from finetune.models.examples import TrainingRow, examples_of
 from finetune.settings.config import TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -84,7 +85,9 @@ class Trainer:
         self.full_logits = frozen_head(self.network) is None
         self._logprobs = logprob_function(self.network, method.temperature(config))
         # blocks that are computed again have no gradients for what another pass gave them
-        self._shares_prompts = method.several and not config.grad_checkpoint and shared_prompts.possible(self.network)
+        self._shares_prompts = (
+            method.shares_prompts and not config.grad_checkpoint and shared_prompts.possible(self.network)
+        )
         self._loss_and_grad = nn.value_and_grad(self.network, self._loss)
         self._optimizer = optimizer(config)
         self._optimizer.init(self.network.trainable_parameters())
@@ -143,12 +146,13 @@ class Trainer:
                 return
 
     def _loss(self, network: Any, batch: Any, examples: Sequence[Example]) -> tuple[Any, Any, Any]:
-        total, weight, metrics = self.method.loss(mx, self._logprobs(network, batch), examples, self.config)
-        return total, mx.array(weight), {name: (value, mx.array(count)) for name, (value, count) in metrics.items()}
+        loss = self.method.loss(mx, self._logprobs(network, batch), examples, self.config)
+        metrics = {name: (metric.total, mx.array(metric.count)) for name, metric in loss.metrics.items()}
+        return loss.total, mx.array(loss.weight), metrics
 
-    def _add(self, examples: Sequence[Example]) -> None:
+    def _add(self, rows: Sequence[TrainingRow]) -> None:
         """Add the loss and the gradients of a batch to those of the step."""
-        at, mine = self.position, self._share(examples)
+        at, mine = self.position, examples_of(self.ranks.share(rows))
         self.network.train()
         # what dropout drops depends on the place in the run alone, not on what ran before
         place = f"{self.config.seed} {at.step} {at.batch} {self.ranks.rank}"
@@ -184,10 +188,6 @@ class Trainer:
             before = self.position.metrics.get(name, [0.0, 0.0])
             self.position.metrics[name] = [before[0] + value.item(), before[1] + count.item()]
 
-    def _share(self, examples: Sequence[Example]) -> list[Example]:
-        """What of a batch is this process's; the examples of a row stay together."""
-        return [example for row in self.ranks.share(self.method.of_rows(examples)) for example in row]
-
     def _apply(self) -> tuple[bool, float]:
         """Change the weights by the gradients of the step; whether they were finite, and the learning rate."""
         at, config = self.position, self.config
@@ -204,24 +204,20 @@ class Trainer:
             mx.eval(self.network.trainable_parameters(), self._optimizer.state)
         return finite, rate
 
-    def validation_loss(self, rows: Sequence[Example], stop: Stop = never) -> float | None:
+    def validation_loss(self, rows: Sequence[TrainingRow], stop: Stop = never) -> float | None:
         """The method's loss over all rows, a mean by its weight; None if ``stop`` interrupted it."""
         self.network.eval()
         total, weight = 0.0, 0.0
-        for batch in self._by_length(rows, self.config.batch_size):
+        order, size = sorted(rows, key=lambda row: row.tokens), self.config.batch_size
+        for batch in (order[at : at + size] for at in range(0, len(order), size)):
             if self.ranks.any(stop()):
                 return None
-            if mine := self._share(batch):
+            if mine := examples_of(self.ranks.share(batch)):
                 found, of_batch, _ = self._loss(self.network, collate(mine, self._shares_prompts), mine)
                 total += found.item()
                 weight += of_batch.item()
         both = self.ranks.total({"total": mx.array(total), "weight": mx.array(weight)})
         return float(both["total"].item() / both["weight"].item())
-
-    def _by_length(self, examples: Sequence[Example], size: int) -> list[list[Example]]:
-        """All examples in batches of ``size`` rows that are about as long."""
-        rows = sorted(self.method.of_rows(examples), key=lambda row: max(len(example.tokens) for example in row))
-        return [[example for row in rows[at : at + size] for example in row] for at in range(0, len(rows), size)]
 
     def logprobs(
         self,

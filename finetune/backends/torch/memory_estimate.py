@@ -15,14 +15,16 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from finetune.backends import memory_estimate as scaling
-from finetune.backends.memory_estimate import STEPS, Batches, Measured, Sizes, shortened, text_config
+from finetune.backends.memory_estimate import STEPS, Measured, Sizes, first_layers, measure_steps, text_config
 from finetune.backends.torch import adapters
 from finetune.backends.torch.memory import memory_mb, reset_peak_memory
 from finetune.backends.torch.model import TorchModel, refuse_mlx_quantised
 from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.backends.torch.training import Trainer, optimizer
 from finetune.errors import UserError, first_line
-from finetune.methods import Method, RowSource
+from finetune.methods import Method
+from finetune.methods.base import never
+from finetune.methods.batches import BatchSource
 from finetune.settings.config import TrainingConfig
 
 
@@ -50,7 +52,9 @@ class Probe:
     def weights(self, folder: Path, layers: int) -> int:
         return _bytes(_network(folder, "meta", layers).parameters())
 
-    def measured(self, folder: Path, method: Method, config: TrainingConfig, layers: int, batches: Batches) -> Measured:
+    def measured(
+        self, folder: Path, method: Method, config: TrainingConfig, layers: int, source: BatchSource
+    ) -> Measured:
         """Steps on the first ``layers`` layers, trained as far as the settings say."""
         try:
             network = _network(folder, device(), layers)
@@ -60,7 +64,6 @@ class Probe:
             encoder: Any = SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True))
             with tempfile.TemporaryDirectory() as unused:  # Transformers makes the folder that it could write to
                 config = replace(config, adapter_path=Path(unused))
-                source = RowSource(method, batches.examples, config)
                 trainer = Trainer(TorchModel(network, encoder), method, source, config, STEPS, "")
             gc.collect()
             reset_peak_memory()
@@ -71,7 +74,7 @@ class Probe:
                 reset_peak_memory()
                 return found * 1e6
 
-            return batches.measured(layers, lambda on_step: trainer.train(lambda: False, on_step), peak)
+            return measure_steps(layers, lambda on_step: trainer.train(never, on_step), peak)
         except (IndexError, ValueError, RuntimeError) as error:  # sizes that contradict each other show where they meet
             raise UserError(f"{folder}: PyTorch cannot run this model: {first_line(error)}") from None
 
@@ -82,7 +85,7 @@ def _network(folder: Path, where: Any, layers: int | None = None) -> Any:
     refuse_mlx_quantised(folder)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        for name, value in (shortened(folder, layers) if layers is not None else {}).items():
+        for name, value in (first_layers(folder, layers) if layers is not None else {}).items():
             setattr(config.get_text_config(), name, value)
         with torch.device(where):
             return AutoModelForCausalLM.from_config(config, dtype=dtype()).requires_grad_(False)

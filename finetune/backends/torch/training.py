@@ -19,9 +19,10 @@ from finetune.backends.torch.memory import peak_memory_mb
 from finetune.backends.torch.runtime import device, processes, quiet, torch
 from finetune.errors import UserError
 from finetune.methods import Method
-from finetune.methods.base import BatchSource
+from finetune.methods.batches import BatchSource
 from finetune.methods.schedules import SCHEDULES, learning_rate
 from finetune.models.encoder import Example
+from finetune.models.examples import TrainingRow, examples_of
 from finetune.records import files
 from finetune.settings.config import TrainingConfig
 
@@ -84,7 +85,7 @@ class Trainer:
         self._resumed: Path | None = None
         chosen = optimizer(self.peft_model, config)
         rates = torch.optim.lr_scheduler.LambdaLR(chosen, _schedule(config, steps))
-        self._sft = _trl(self.peft_model, model.encoder.tokenizer, method, source.rows, config, steps, (chosen, rates))
+        self._sft = _trl(self.peft_model, model.encoder.tokenizer, method, source, config, steps, (chosen, rates))
 
     @property
     def trainable_parameters(self) -> int:
@@ -132,21 +133,21 @@ class Trainer:
         finally:
             sft.let_go_of_processes()
 
-    def validation_loss(self, rows: Sequence[Example], stop: Stop = never) -> float | None:
+    def validation_loss(self, rows: Sequence[TrainingRow], stop: Stop = never) -> float | None:
         """The method's loss over all rows, a mean by its weight; None if ``stop`` interrupted it."""
         self.network.eval()
         size = self.config.batch_size
-        order = sorted(self.method.of_rows(rows), key=lambda row: max(len(example.tokens) for example in row))
+        order = sorted(rows, key=lambda row: row.tokens)
         total, weight = 0.0, 0.0
         rank = torch.distributed.get_rank() if processes() > 1 else 0
         for at in range(0, len(order), size):
             if self._any(stop()):
                 return None
-            if mine := [example for row in order[at : at + size][rank :: processes()] for example in row]:
+            if mine := examples_of(order[at : at + size][rank :: processes()]):
                 with device():  # where the loss makes its constants
-                    found, of_batch, _ = self.method.loss(torch, self._learned(mine), mine, self.config)
-                total += found.item()
-                weight += of_batch
+                    loss = self.method.loss(torch, self._learned(mine), mine, self.config)
+                total += loss.total.item()
+                weight += loss.weight
         total, count = self._total([total, weight])
         return total / count
 

@@ -6,7 +6,8 @@ from torch.utils.data import DataLoader
 
 from finetune.backends.torch.runtime import torch
 from finetune.backends.torch.trl_trainer import CompletionTrainer, with_examples
-from finetune.methods.base import StepBatches
+from finetune.methods.batches import StepBatches
+from finetune.models.examples import examples_of
 
 
 class RolloutTrainer(CompletionTrainer):
@@ -38,7 +39,7 @@ class RolloutTrainer(CompletionTrainer):
             raise _Interrupted
         self._work = work
         total = torch.zeros((), device=self.args.device)
-        learned = sum(example.learned for part in work.batches for example in part)
+        learned = sum(example.learned for part in work.batches for example in examples_of(part))
         for number, part in enumerate(work.batches):
             if number and self._stop():
                 raise _Interrupted

@@ -13,8 +13,8 @@ from trl import SFTConfig, SFTTrainer
 from finetune.backends.torch.logprobs import collate, learned_logprobs
 from finetune.backends.torch.runtime import device, dtype, processes, torch
 from finetune.methods import Method
-from finetune.methods.base import StepBatches
-from finetune.models.encoder import Example
+from finetune.methods.batches import BatchSource, StepBatches
+from finetune.models.examples import TrainingRow, examples_of
 from finetune.settings.config import TrainingConfig
 
 NextStep = Callable[[int], StepBatches | None]  # of a step counted from 0; None where somebody asked to stop
@@ -31,7 +31,7 @@ class CompletionTrainer(SFTTrainer):
         model: Any,
         tokenizer: Any,
         method: Method,
-        rows: Sequence[Example],
+        source: BatchSource,
         config: TrainingConfig,
         steps: int,
         optimizers: tuple[Any, Any],
@@ -65,14 +65,16 @@ class CompletionTrainer(SFTTrainer):
         )
         if arguments.n_gpu > 1:  # several GPUs need a process each (accelerate launch); one process takes the first
             arguments._n_gpu = 1
-        self._method, self._rows, self._config = method, rows, config
+        self._method, self._source, self._config = method, source, config
         # of this process's batches, since it was last emptied
         self.seen = {"loss": 0.0, "weight": 0.0, "tokens": 0.0, "learned": 0.0}
         self.metrics: dict[str, list[float]] = {}  # the same: of each a sum and what it is divided by
         super().__init__(
             model=model,
             args=arguments,
-            train_dataset=Dataset.from_dict({"labels": [0] * len(rows)}),  # the loader below has the rows themselves
+            train_dataset=Dataset.from_dict(
+                {"labels": [0] * len(source.rows)}
+            ),  # the loader below has the rows themselves
             data_collator=collate,
             processing_class=tokenizer,
             optimizers=optimizers,
@@ -95,9 +97,7 @@ class CompletionTrainer(SFTTrainer):
         return self._next_step(step)
 
     def get_train_dataloader(self) -> DataLoader:
-        return _Loader(
-            self._rows, batch_sampler=_Batches(self._method, self._rows, self._config), collate_fn=with_examples
-        )
+        return _Loader(self._source.rows, batch_sampler=_Batches(self._source), collate_fn=with_examples)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -108,22 +108,22 @@ class CompletionTrainer(SFTTrainer):
         if not examples:  # of this process; the others wait for it
             return logprobs.sum() * 0.0
         with logprobs.device:  # where the loss makes its constants
-            total, weight, metrics = self._method.loss(torch, logprobs, examples, self._config)
-        self.seen["loss"] += float(total.detach())
-        self.seen["weight"] += weight
+            loss = self._method.loss(torch, logprobs, examples, self._config)
+        self.seen["loss"] += float(loss.total.detach())
+        self.seen["weight"] += loss.weight
         self.seen["learned"] += len(logprobs)
-        for name, (value, count) in metrics.items():
+        for name, metric in loss.metrics.items():
             before = self.metrics.get(name, [0.0, 0.0])
-            self.metrics[name] = [before[0] + float(value.detach()), before[1] + count]
-        self.seen["tokens"] += inputs["input_ids"][:, 1:].numel() if weight else 0
-        return total / num_items_in_batch * processes()  # their gradients are averaged afterwards
+            self.metrics[name] = [before[0] + float(metric.total.detach()), before[1] + metric.count]
+        self.seen["tokens"] += inputs["input_ids"][:, 1:].numel() if loss.weight else 0
+        return loss.total / num_items_in_batch * processes()  # their gradients are averaged afterwards
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, on: Any) -> tuple[list[Any], Any]:
         """The batches of a step, and the weight of its loss in all processes: for TRL always its learned tokens."""
         samples, count = super().get_batch_samples(epoch_iterator, num_batches, on)
-        if self._method.width == 1:
+        if not self._method.pairs:
             return samples, count
-        rows = sum(self._method.rows(batch["examples"]) for batch in samples)
+        rows = sum(len(batch["examples"]) for batch in samples) // 2
         return samples, self.accelerator.gather(torch.tensor([rows], device=on)).sum()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -169,31 +169,29 @@ def _add_learned_logprobs(network: Any, temperature: float) -> None:
     network.forward = forward
 
 
-def with_examples(examples: Sequence[Example]) -> dict[str, Any]:
+def with_examples(rows: Sequence[TrainingRow]) -> dict[str, Any]:
+    """A batch as TRL passes it around: tensors for the model, and the examples for the loss."""
+    examples = examples_of(rows)
     return {**collate(examples), "examples": examples}
 
 
 class _Batches(Sampler):
     """The rows of each batch that fall to this process; anew in each epoch, which depends on the seed alone."""
 
-    def __init__(self, method: Method, rows: Sequence[Example], config: TrainingConfig):
-        self._method, self._rows, self._config, self._epoch = method, rows, config, 0
-        self._count = len(self._of_epoch(0))
+    def __init__(self, source: BatchSource):
+        self._source, self._epoch = source, 0
+        self._count = len(source.epoch(0))
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
-
-    def _of_epoch(self, epoch: int) -> list[list[int]]:
-        return self._method.epoch(self._rows, self._config.batch_size, self._config.seed, epoch)
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[list[int]]:
         rank = torch.distributed.get_rank() if processes() > 1 else 0
-        for batch in self._of_epoch(self._epoch):
-            rows = self._method.of_rows(batch)[rank :: processes()]
-            yield [index for row in rows for index in row]
+        for batch in self._source.epoch(self._epoch):
+            yield batch[rank :: processes()]
 
 
 class _Loader(DataLoader):

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_grpo import CONFIG, ROWS, check_draws, letters
-from test_torch import same_lora
 
 from finetune.backends import load_backend
-from finetune.methods import METHODS
-from finetune.methods.base import StepBatches
+from finetune.methods.batches import StepBatches
 from finetune.methods.grpo import ADVANTAGE, OLD, REFERENCE
 from finetune.models.encoder import ChatEncoder, Example
-from finetune.rollouts.groups import RolloutSource
-from finetune.rollouts.rewards import Reward
+from finetune.models.examples import as_rows
+from finetune.rollouts.rewards import Judge, Reward
 from finetune.settings.config import TrainingConfig
+from same_lora import same_lora
+from tiny_grpo import CONFIG, ROWS, check_draws, letters, new_trainer
 
 pytest.importorskip("trl", reason="PyTorch, PEFT and TRL are not installed (run: make setup-torch)")
 mlx = load_backend("mlx")
@@ -32,11 +31,8 @@ from finetune.backends.torch import adapters  # noqa: E402
 from finetune.backends.torch.model import _Draws  # noqa: E402
 
 
-def new(folder: Path, config: TrainingConfig = CONFIG, judge: Callable = letters, backend: Any = pytorch) -> Any:
-    encoder, method = ChatEncoder(folder), METHODS["grpo"]
-    prompts = [example for made in method.encode(encoder, ROWS) for example in made]
-    source = RolloutSource(method, prompts, ROWS, judge, encoder, config)
-    return backend.Trainer(backend.load(folder, encoder), method, source, config, config.iters, "base")
+def new(folder: Path, config: TrainingConfig = CONFIG, judge: Judge = letters, backend: Any = pytorch) -> Any:
+    return new_trainer(backend, folder, config, judge)
 
 
 def run(trainer: Any, stop: Callable[[], bool] = lambda: False, steps: int = 10**6) -> list[Any]:
@@ -92,7 +88,7 @@ def test_answers_stop_between_two_tokens(tiny_model: Path) -> None:
 
 
 def test_equal_rewards_change_nothing(tiny_model: Path) -> None:
-    trainer = new(tiny_model, replace(CONFIG, grpo_kl=0.0), lambda *_: Reward(0.5, {}))
+    trainer = new(tiny_model, replace(CONFIG, grpo_kl=0.0), lambda *_, **__: Reward(0.5, {}))
     before = digest(trainer)
     steps = run(trainer)
     assert [step.learned for step in steps] == [0] * CONFIG.iters and steps[0].metrics["frac_reward_zero_std"] == 1
@@ -140,7 +136,7 @@ def test_steps_are_those_of_mlx(tiny_model: Path, loss: str) -> None:
                 )
                 for number in range(3 + step)
             ]
-            return StepBatches([0, 1, 2], [examples[:1], examples[1:]], {})
+            return StepBatches([0, 1, 2], [as_rows(examples[:1]), as_rows(examples[1:])], {})
 
     pair = new(tiny_model, config, backend=mlx), new(tiny_model, config)
     same_lora(*pair)
