@@ -33,7 +33,7 @@ def test_executed_sql_is_worth_more_the_nearer_it_comes() -> None:
         "SELECT name FROM item WHERE price >= 11",
     ]
     with open_judge(TASKS["sql"], TrainingConfig(method="grpo")) as judge:
-        rewards = [judge(ROW, answer, True).total for answer in answers]
+        rewards = [judge(ROW, answer, stopped=True).total for answer in answers]
     assert rewards == [0.0, 0.0, 0.05, 0.1, 0.15, 1.0]
 
 
@@ -42,7 +42,7 @@ def test_parts_are_weighted_and_logged(tmp_path: Path) -> None:
     config = TrainingConfig(method="grpo", grpo_reward=path, grpo_reward_weight=0.01, grpo_format_weight=0.5)
     answer = "SELECT name FROM item"
     with open_judge(TASKS["sql"], config) as judge:
-        ended, cut = judge(ROW, answer, True), judge(ROW, answer, False)
+        ended, cut = judge(ROW, answer, stopped=True), judge(ROW, answer, stopped=False)
     assert ended.parts == {"task": 0.15, "format": 1.0, "function": -21.0}
     assert ended.total == pytest.approx(0.15 + 0.5 - 0.21)
     assert cut.total == pytest.approx(0.15 - 0.21)
@@ -53,9 +53,9 @@ def test_the_final_number_decides_where_the_answer_is_one() -> None:
     row = {"messages": messages, "answer": "2 + 40 is\n#### 42"}
     with open_judge(TASKS["chat"], TrainingConfig(method="grpo")) as judge:
         answers = ["It is 2 + 40, so 42.", "#### 1,042", "41", "no idea", "42.0"]
-        assert [judge(row, answer, True).total for answer in answers] == [1.0, 0.0, 0.0, 0.0, 1.0]
+        assert [judge(row, answer, stopped=True).total for answer in answers] == [1.0, 0.0, 0.0, 0.0, 1.0]
         heading = {"messages": messages, "answer": "#### Step 3: add"}  # asks for no number
-        assert judge(heading, "2 + 40 is #### 42", True).total == 1.0
+        assert judge(heading, "2 + 40 is #### 42", stopped=True).total == 1.0
 
 
 @pytest.mark.parametrize(
