@@ -1,9 +1,9 @@
-"""Quality, speed and memory of the tuned model, against the base model with --compare; and one page worth sending.
+"""Measure quality, speed and memory of the tuned model, with --compare also of the base model, and write a report.
 
-python benchmark.py --compare             results/benchmark.json, benchmark.csv, report.html
-python benchmark.py --against other/      one adapter against another
-python benchmark.py --history             and what changed since the last time
-"""
+python benchmark.py --compare             writes results/benchmark.json, benchmark.csv and report.html
+python benchmark.py --against other/      compares two adapters
+python benchmark.py --history             compares with earlier benchmarks
+"""  # PYTHON_ARGCOMPLETE_OK
 
 from signal import SIGINT
 

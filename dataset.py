@@ -1,10 +1,10 @@
 """Prepare rows: read them, check each one, and write data/train.jsonl, valid.jsonl and test.jsonl.
 
-python dataset.py --type sql                                    the task's own rows
-python dataset.py --type sql --dataset-name my_rows.csv         yours
-python dataset.py --type chat --dataset-name chats/ --show 3    what the model will see
-python dataset.py --type preference --from-adapter sft          pairs of the model's own answers
-"""
+python dataset.py --type sql                                    the default rows of a task
+python dataset.py --type sql --dataset-name my_rows.csv         your own rows
+python dataset.py --type chat --dataset-name chats/ --show 3    also print rows as the model sees them
+python dataset.py --type preference --from-adapter sft          pairs from a model's own answers
+"""  # PYTHON_ARGCOMPLETE_OK
 
 from finetune import scripts
 from finetune.records.dataset import write_dataset
@@ -17,7 +17,7 @@ def main(config: DatasetConfig) -> None:
     from finetune.dataset import preview
     from finetune.dataset.prepare import prepare
 
-    if config.list:
+    if config.list_:
         preview.print_types(ROW_KINDS)
         return
     if config.from_adapter:
@@ -26,7 +26,7 @@ def main(config: DatasetConfig) -> None:
         own_pairs.make(config)
         return
     encoder = preview.encoder(config, say)
-    dataset = prepare(config, ROW_KINDS[config.type], say, encoder)
+    dataset = prepare(config, ROW_KINDS[config.type_], say, encoder)
     write_dataset(config.output_dir, dataset.splits, dataset.findings.rejected, dataset.record(config))
     preview.print_summary(config, dataset)
     if encoder:

@@ -1,9 +1,9 @@
-"""Is the tuned model better than the base model? Both answer the same held-out rows; answers are judged, not admired.
+"""Compare the tuned model with the base model: both answer the same held-out rows, and the answers are scored.
 
 python test_finetuned.py --adapter-path checkpoints
 python test_finetuned.py --adapter-path rl --against checkpoints
-python test_finetuned.py --interactive --show-base      talk to both
-"""
+python test_finetuned.py --interactive --show-base      chat with both models
+"""  # PYTHON_ARGCOMPLETE_OK
 
 from finetune import scripts
 from finetune.records import files

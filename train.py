@@ -1,10 +1,10 @@
 """Fine-tune a model with LoRA on the rows that dataset.py wrote; the adapters go to checkpoints/.
 
-python train.py --quick-test        100 steps of 2 rows, to see that everything works
-python train.py                     standard: 2000 steps of 4 rows
-python train.py --conservative      800 steps, gentle, with early stopping
-python train.py --resume            go on with a run that was stopped or killed
-"""
+python train.py --quick-test        100 steps with batch size 2, to check that everything works
+python train.py                     standard: 2000 steps with batch size 4
+python train.py --conservative      800 steps, low learning rate, dropout, early stopping
+python train.py --resume            resume a run that was stopped or killed
+"""  # PYTHON_ARGCOMPLETE_OK
 
 from finetune import scripts
 from finetune.backends import load_backend, resolved

@@ -13,8 +13,9 @@ from finetune.errors import UserError, first_line
 from finetune.methods import METHODS
 from finetune.methods.schedules import SCHEDULES
 from finetune.settings import command_line, conflicts, save
-from finetune.settings.config import FINE_TUNE_TYPES, FileConfig, TrainingConfig, file_layers
+from finetune.settings.config import FINE_TUNE_TYPES, FileConfig, TrainingConfig
 from finetune.settings.fields import Layer
+from finetune.settings.layers import file_layers
 from finetune.settings.method_flags import DPO_LOSSES, GRPO_LOSSES
 from finetune.settings.profiles import PROFILES
 from finetune.tasks import ROW_KINDS, TASKS

@@ -1,9 +1,13 @@
 """What the scripts say of themselves: help, version, completion, and the page that shows the flags."""
 
 import os
+import pty
+import re
+import select
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +31,7 @@ def test_help_fits_and_has_headings(script: str) -> None:
 
 
 def test_names_of_flags_are_not_cut_at_the_end_of_a_line() -> None:
-    assert "--lora-scale: the factor" in " ".join(said("train", "--help", 60).split())
+    assert "--lora-scale: the scale" in " ".join(said("train", "--help", 60).split())
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100])
@@ -52,35 +56,64 @@ def test_version_is_said_once(script: str) -> None:
     assert finetune.__version__ == project["version"]
 
 
+@pytest.fixture(scope="module")
+def completed() -> Iterator[Callable[[str], list[str]]]:
+    """completed(line): the words of a command line after completion, in an interactive bash with our script."""
+    main, terminal = pty.openpty()
+    variables = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TERM": "dumb", "INPUTRC": "/dev/null"}
+    command = ["bash", "--norc", "--noprofile", "-i"]
+    shell = subprocess.Popen(
+        command, cwd=ROOT, env=variables, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+    )
+    os.close(terminal)
+
+    def answer(typed: str) -> str:
+        os.write(main, f"{typed}\n".encode())
+        said = b""
+        while b"<end>" not in said:
+            assert select.select([main], [], [], 20)[0], said.decode()
+            said += os.read(main, 4096)
+        return said.decode()
+
+    def completed(line: str) -> list[str]:
+        # escape * is readline's insert-completions; then control-a, and the line becomes the arguments of printf
+        said = answer(f"{line}\x1b*\x01printf '<%s>' \x05 end")
+        return re.findall(r"<([^<>]*)>", said.splitlines()[-1])[:-1]
+
+    answer('stty columns 500; eval "$(python -m finetune completion bash)"; printf "<%s>" end')
+    yield completed
+    os.close(main)  # hangs up
+    shell.wait(10)
+
+
 @pytest.mark.parametrize(
     "line, expected",
     [
         ("python train.py --lora-ra", ["--lora-rank"]),
-        ("./train.py --qui", ["--quick-test"]),
-        ("/usr/bin/python3 some/where/train.py --no-rs", ["--no-rslora"]),
+        ("python3 ./train.py --qui", ["--quick-test"]),
         ("python train.py --optimizer ada", ["adamw", "adam", "adafactor"]),
         ("python dataset.py --type ", ["sql", "alpaca", "riscv", "chat", "preference"]),
+        ("python dataset.py --no-", ["--no-check-answers"]),
         ("python test_finetuned.py --show", ["--show-base"]),
-        ("python train.py --config ", []),  # files, by the shell's own completion
-        ("python train.py --iters ", []),
-        ("python other.py --lora-ra", []),
-        ("python tra", []),
+        ("python benchmark.py --quick --hist", ["--history"]),
+        ("python train.py --config Make", ["Makefile"]),  # files, by the shell's own completion
+        ("python none.py --lora-ra", ["--lora-ra"]),  # no script of ours: nothing to complete
+        ("python tra", ["train.py"]),
     ],
 )
-def test_bash_completes(tmp_path: Path, line: str, expected: list[str]) -> None:
-    path = tmp_path / "completion.bash"
-    path.write_text(completion.script("bash"))
-    words = line.split(" ")
-    array = " ".join(f"'{word}'" for word in words)
-    asked = (
-        f'. {path}; COMP_WORDS=({array}); COMP_CWORD={len(words) - 1}; _finetune; printf "%s\\n" "${{COMPREPLY[@]}}"'
-    )
-    done = subprocess.run(["bash", "--norc", "-c", asked], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == expected and not done.stderr
+def test_bash_completes(completed: Callable[[str], list[str]], line: str, expected: list[str]) -> None:
+    *before, _ = line.split(" ")
+    assert sorted(completed(line)) == sorted([*before, *expected])
 
 
 def test_an_unknown_shell_is_refused() -> None:
-    with pytest.raises(UserError, match="there is no 'csh'"):
+    with pytest.raises(UserError, match="unknown shell 'csh'"):
         completion.script("csh")
     with pytest.raises(UserError, match=r"which shell\? \(choose from bash, zsh\)"):
         completion.script("")
+
+
+def test_completion_leaves_other_commands_alone() -> None:
+    for shell in completion.SHELLS:
+        assert "_python_argcomplete_global python python3" in completion.script(shell)
+        assert " -D " not in completion.script("bash") and "global -default-\n" not in completion.script("zsh")

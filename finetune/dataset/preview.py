@@ -40,7 +40,7 @@ def print_types(tasks: Mapping[str, RowKind]) -> None:
 
 def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
     record = dataset.record(config)
-    print(f"{config.type} rows from {dataset.source.source}: {record.rows_read} read, {record.kept} kept")
+    print(f"{config.type_} rows from {dataset.source.source}: {record.rows_read} read, {record.kept} kept")
     for note in dataset.notes:
         print(f"  {note}")
     for title, counts in (("dropped", record.dropped), ("handled", record.mended)):
@@ -88,7 +88,7 @@ def _draw(lengths: Sequence[int], config: DatasetConfig) -> None:
     axes.hist(lengths, bins=40, color="#3b6ea5")
     if max(lengths) > 0.7 * config.max_seq_length:
         axes.axvline(config.max_seq_length, color="#b03a2e", linestyle="--")
-    axes.set(xlabel="tokens of a row", ylabel="rows", title=f"{config.type}: {len(lengths)} rows")
+    axes.set(xlabel="tokens of a row", ylabel="rows", title=f"{config.type_}: {len(lengths)} rows")
     with files.atomic(config.output_dir / files.LENGTHS) as path:
         figure.savefig(path, dpi=120)
     pyplot.close(figure)

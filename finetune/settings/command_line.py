@@ -6,6 +6,7 @@ and ranges stand with the field, in ``option(...)``.
 """
 
 import argparse
+import dataclasses
 import errno
 import io
 import os
@@ -16,35 +17,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from finetune.errors import Stopped, UserError, first_line, path_of, shortened, visible
-from finetune.settings.fields import Given, Layer, build, check_value, flag, flags_of, kind_of, option
-
-__all__ = [
-    "Given",
-    "Layer",
-    "Stopped",
-    "UserError",
-    "build",
-    "check_value",
-    "first_line",
-    "fitted",
-    "flag",
-    "flags_of",
-    "option",
-    "parse",
-    "path_of",
-    "run",
-    "shortened",
-    "visible",
-]
+from finetune.errors import Stopped, UserError, visible
+from finetune.settings.fields import Choices, Layer, build, flag, flags_of, kind_of
 
 
 def run(
     main: Callable[[Any], None],
     config_class: type,
     *,
-    choices: Mapping[str, Mapping[str, Any]] | None = None,
-    layers: Callable[[Mapping[str, Any]], Sequence[Layer]] = lambda explicit: [],
+    choices: Choices | None = None,
+    layers: Callable[[Mapping[str, object]], Sequence[Layer]] = lambda explicit: [],
     prepare: Callable[[Any], None] = lambda config: None,
     version: str = "",
     argv: Sequence[str] | None = None,
@@ -55,10 +37,7 @@ def run(
     further sources of values, strongest first; they stand below the flags and above the defaults. The help begins with the
     docstring of the script.
     """
-    _open_standard_streams()
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows another in its place
-            stream.reconfigure(errors="replace")
+    _prepare_streams()
     about = sys.modules[main.__module__].__doc__ or ""
     try:
         explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about, version)
@@ -74,21 +53,24 @@ def run(
         print(stop, file=sys.stderr)
         sys.exit(stop.exit_code)
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left unwritten would be tried again
+        _discard_output()
         print(f"error: standard output: {error.strerror}", file=sys.stderr)
         sys.exit(4)
     sys.exit(0)
 
 
-def _open_standard_streams() -> None:
-    """Whatever is closed leads to nowhere: else the first file that is opened would take its number."""
+def _prepare_streams() -> None:
+    """Open closed standard streams on the null device: else the first file that is opened would take their number.
+
+    A character that the terminal lacks is replaced, not refused.
+    """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
@@ -96,21 +78,31 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _discard_output() -> None:
+    """Send what is left in the buffer nowhere: Python would try to write it again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _METAVAR = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 
 def parse(
-    config_class: type, choices: Mapping[str, Mapping[str, Any]], argv: Sequence[str], about: str, version: str = ""
-) -> dict[str, Any]:
+    config_class: type, choices: Choices, argv: Sequence[str], about: str, version: str = ""
+) -> dict[str, object]:
     """The flags that were given, by field name; nothing for those that were not."""
-    return vars(_parser(config_class, choices, about, version).parse_args(argv))
+    parser = _parser(config_class, choices, about, version)
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    return vars(parser.parse_args(argv))
 
 
-def _parser(
-    config_class: type, choices: Mapping[str, Mapping[str, Any]], about: str, version: str
-) -> argparse.ArgumentParser:
+def _parser(config_class: type, choices: Choices, about: str, version: str) -> argparse.ArgumentParser:
     fields = flags_of(config_class)
     named = [field.name.upper() for field in fields if field.metadata["positional"]]
     parser = _Parser(
@@ -127,17 +119,45 @@ def _parser(
         if title := field.metadata["group"]:
             group = parser.add_argument_group(title)
         kind, _ = kind_of(config_class, field)
-        help_text = field.metadata["help"] + ("" if field.default is None else f" (default: {field.default})")
         if field.metadata["positional"]:
-            parser.add_argument(field.name, metavar=field.name.upper(), help=help_text)
+            parser.add_argument(field.name, metavar=field.name.upper(), help=_help(field))
         elif kind is bool:
-            group.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=field.metadata["help"])
+            _add_switch(group, field)
         else:
             names = choices.get(field.metadata["choices"] or "")
-            metavar = "{" + ",".join(names) + "}" if names else _METAVAR[kind]
-            required = field.metadata["required"]
-            group.add_argument(flag(field.name), metavar=metavar, help=help_text, required=required)
+            action = group.add_argument(
+                flag(field.name),
+                dest=field.name,
+                metavar="{" + ",".join(names) + "}" if names else _METAVAR[kind],
+                help=_help(field),
+                required=field.metadata["required"],
+            )
+            if names:
+                action.completer = lambda names=tuple(names), **_: names  # for argcomplete
     return parser
+
+
+def _help(field: dataclasses.Field[Any]) -> str:
+    text = str(field.metadata["help"])
+    if field.default is None:
+        return text
+    return f"{text[:-1]}; default: {field.default})" if text.endswith(")") else f"{text} (default: {field.default})"
+
+
+def _add_switch(group: Any, field: dataclasses.Field[Any]) -> None:
+    """``--x`` and ``--no-x``. The help shows the second only if the default is on; it always overrides a file."""
+    if field.default:
+        action = argparse.BooleanOptionalAction
+        group.add_argument(flag(field.name), dest=field.name, action=action, help=field.metadata["help"])
+        return
+    group.add_argument(flag(field.name), dest=field.name, action="store_true", help=field.metadata["help"])
+    group.add_argument(
+        flag(f"no_{field.name}"),
+        dest=field.name,
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -152,7 +172,7 @@ class _Formatter(argparse.HelpFormatter):
 
 
 def fitted(text: str, width: int) -> str:
-    """Lines stay lines; of an example that is too long, what it is for goes below the command."""
+    """Lines stay lines; if an example is too long, its explanation goes below the command."""
     lines = []
     for line in text.strip().splitlines():
         command, *about = re.split(" {2,}", line, maxsplit=1)

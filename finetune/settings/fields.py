@@ -4,20 +4,25 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from finetune.errors import UserError, path_of, shortened
+from finetune.errors import UserError, closest, path_of, shortened
 
-Layer = tuple[str, Mapping[str, Any]]  # where values come from ("--flag", "quick mode"), and the values
+Layer = tuple[str, Mapping[str, object]]  # where values come from ("flag", "quick mode"), and the values by field name
+Choices = Mapping[str, Collection[str]]  # registry -> the names that a flag may take
 
 
 class Given(NamedTuple):
     """A value of a file, and the place that an error about it names: "run.yml:3: batch_size"."""
 
-    value: Any
+    value: object
     place: str
+
+
+def plain(value: object) -> object:
+    return value.value if isinstance(value, Given) else value
 
 
 def option(
@@ -35,24 +40,34 @@ def option(
 ) -> Any:
     """A field of a configuration. ``choices`` names the registry whose keys are allowed; the script hands it to ``run``.
 
-    ``in_file``: whether a file may hold it too. ``group``: the heading in the help, of this field and those that follow.
-    ``required``: the command line must say it, and the default is never seen; ``positional``: it is given without a flag.
+    ``in_file``: whether a file can hold it too. ``group``: the heading in the help, of this field and those that follow.
+    ``required``: the command line must give it, and the default is never seen; ``positional``: it is given without a flag.
     """
     limits = {"choices": choices, "at_least": at_least, "at_most": at_most, "above": above}
     where = {"in_file": in_file, "group": group, "required": required or positional, "positional": positional}
     return dataclasses.field(default=default, metadata={"help": help, **limits, **where})
 
 
+def switch(help: str, *, default: bool = False, in_file: bool = True, group: str = "") -> Any:
+    """A field that is true or false: a flag without a value, and its ``--no-`` form."""
+    return option(default, help, in_file=in_file, group=group)
+
+
+def key(name: str) -> str:
+    """A field's name in a file. A field that would hide a builtin ends in _, which only Python sees: ``type_``."""
+    return name.rstrip("_")
+
+
 def flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + key(name).replace("_", "-")
 
 
-def build(config_class: type, layers: Sequence[Layer], choices: Mapping[str, Mapping[str, Any]]) -> Any:
+def build(config_class: type, layers: Sequence[Layer], choices: Choices) -> Any:
     """The configuration: of each value the strongest layer that has it, else the default.
 
-    The result's ``origins`` field, where the class has one, maps each field to the name of the layer it came from.
+    The result's ``origins`` field, if the class has one, maps each field to the name of the layer it came from.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     origins: dict[str, str] = {}
     for field in flags_of(config_class):
         values[field.name], origins[field.name] = field.default, "default"
@@ -84,7 +99,7 @@ _LARGEST = {int: 2**53, float: 1e300}
 
 
 def kind_of(config_class: type, field: dataclasses.Field[Any]) -> tuple[type, bool]:
-    """The field's plain type, and whether it may be None."""
+    """The field's plain type, and whether it can be None."""
     hint = typing.get_type_hints(config_class)[field.name]
     if isinstance(hint, types.UnionType):
         plain = [part for part in typing.get_args(hint) if part is not types.NoneType]
@@ -92,10 +107,10 @@ def kind_of(config_class: type, field: dataclasses.Field[Any]) -> tuple[type, bo
     return hint, False
 
 
-def check_value(config_class: type, name: str, raw: Any, choices: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
+def check_value(config_class: type, name: str, raw: object, choices: Choices | None = None) -> object:
     """``raw`` (text from a flag or a file, a value from a mode or a record) as the field's type, within its range and choices.
 
-    Choices whose registry is not given are not checked.
+    Choices whose registry is not given are not checked. UserError names the flag, or the place in the file.
     """
     field = next(field for field in dataclasses.fields(config_class) if field.name == name)
     (kind, optional), limits = kind_of(config_class, field), field.metadata
@@ -104,39 +119,56 @@ def check_value(config_class: type, name: str, raw: Any, choices: Mapping[str, M
         raw, place = raw
     if raw is None and optional:
         return None
-    wrong = UserError(f"{place}: {_shown(raw)} is not {_WANTED[kind]}")
-    if isinstance(raw, bool) or kind is bool:
-        if isinstance(raw, bool) and kind is bool:
-            return raw
-        raise wrong
-    if raw is None or isinstance(raw, (list, dict)):
-        raise wrong
-    if raw == "":
-        raise UserError(f"{place}: the value is empty")
-    if kind in _NUMBER and isinstance(raw, str) and not _NUMBER[kind].fullmatch(raw):
-        raise wrong
-    read = float if kind is int and len(str(raw)) > 400 else kind  # Python reads no more than 4300 digits
-    try:
-        value: Any = path_of(str(raw), place) if kind is Path else read(raw)
-    except (TypeError, ValueError, OverflowError):
-        raise wrong from None
-    if kind in _NUMBER:
-        if value != value or (not isinstance(raw, str) and value != raw):
-            raise wrong
-        shown, least = shortened(str(raw)), limits["at_least"] if limits["above"] is None else limits["above"]
-        most = _LARGEST[kind] if limits["at_most"] is None else limits["at_most"]
-        if least is not None and (value < least or (value == least and limits["above"] is not None)):
-            bound = "at least" if limits["above"] is None else "more than"
-            raise UserError(f"{place}: {shown} is too small ({bound} {least})")
-        if not abs(value) <= most:
-            raise UserError(f"{place}: {shown} is too large (at most {most})")
+    value = converted(kind, raw, place)
+    if isinstance(value, int | float) and kind is not bool:
+        _demand_in_range(value, limits, _LARGEST[kind], f"{place}: {shortened(str(raw))}")
     registry = (choices or {}).get(limits["choices"] or "")
     if registry is not None and value not in registry:
-        raise UserError(f"{place}: there is no {_shown(value)} (choose from {', '.join(registry)})")
+        near = closest(str(value), registry)
+        hint = f"choose from {', '.join(registry)}" if near is None else f"did you mean {near}?"
+        raise UserError(f"{place}: unknown value {_shown(raw)} ({hint})")
     return value
 
 
-def _shown(raw: Any) -> str:
+def converted(kind: type, raw: object, place: str) -> object:
+    """``raw`` as a value of type ``kind``: int, float, str, Path or bool. UserError, which begins with ``place``."""
+
+    def wrong() -> UserError:
+        return UserError(f"{place}: {_shown(raw)} is not {_WANTED[kind]}")
+
+    if isinstance(raw, bool) and kind is bool:
+        return raw
+    if isinstance(raw, bool | list | dict) or kind is bool or raw is None:
+        raise wrong()
+    if raw == "":
+        raise UserError(f"{place}: the value is empty")
+    if kind is Path:
+        return path_of(str(raw), place)
+    if kind not in _NUMBER:
+        return kind(raw)
+    if isinstance(raw, str) and not _NUMBER[kind].fullmatch(raw):
+        raise wrong()
+    read = float if kind is int and len(str(raw)) > 400 else kind  # Python reads no more than 4300 digits
+    try:
+        value = read(raw)
+    except (TypeError, ValueError, OverflowError):
+        raise wrong() from None
+    if value != value or (not isinstance(raw, str) and value != raw):
+        raise wrong()
+    return value
+
+
+def _demand_in_range(value: float, limits: Mapping[str, Any], largest: float, place: str) -> None:
+    least = limits["at_least"] if limits["above"] is None else limits["above"]
+    most = largest if limits["at_most"] is None else limits["at_most"]
+    if least is not None and (value < least or (value == least and limits["above"] is not None)):
+        bound = "at least" if limits["above"] is None else "more than"
+        raise UserError(f"{place} is too small ({bound} {least})")
+    if not abs(value) <= most:
+        raise UserError(f"{place} is too large (at most {most})")
+
+
+def _shown(raw: object) -> str:
     if isinstance(raw, (list, dict)):
         return "a list" if isinstance(raw, list) else "a mapping"
     if raw is None or isinstance(raw, bool):

@@ -7,11 +7,10 @@ here, and rows that are too long are left out, not cut.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from finetune.errors import UserError, path_of, shortened
 from finetune.settings.config_file import unknown
-from finetune.settings.fields import Given, Layer
+from finetune.settings.fields import Given, Layer, converted, plain
 from finetune.settings.yaml_file import Entry
 
 SAME = {  # name of mlx-lm -> ours, where the values mean the same
@@ -32,7 +31,7 @@ BATCHES = {  # mlx-lm counts batches, we count optimizer steps
 }
 LORA = {"rank": "lora_rank", "scale": "lora_scale", "dropout": "lora_dropout"}
 NO_CLIPPING = 1e6  # mlx-lm does not clip gradients
-_DEFAULTS: dict[str, Any] = {  # of mlx-lm 0.32
+_DEFAULTS: dict[str, object] = {  # of mlx-lm 0.32
     "model": "Qwen/Qwen3-0.6b",
     "fine_tune_type": "lora",
     "optimizer": "adam",
@@ -58,8 +57,14 @@ _WEIGHT_DECAY = {"adamw": 0.01, "muon": 0.01, "sgd": 0.0, "adafactor": 0.0}  # o
 _OURS = {"adafactor": {"relative_step": False, "scale_parameter": False}}
 _MAY = {"adam": {"bias_correction": True}, "adamw": {"bias_correction": True}, **_OURS}
 
+_SCHEDULES = {  # mlx-lm's name -> ours, and its arguments
+    "cosine_decay": ("cosine", "[peak, steps, end]"),
+    "linear_schedule": ("linear", "[peak, end, steps]"),
+}
 _IDLE = {"train", "test_batches", "clear_cache_threshold", "project_name"}  # change nothing here
-_ALLOWED: dict[str, tuple[Any, str]] = {  # what else may stand there, and what to do where another value does
+_ALLOWED: dict[
+    str, tuple[tuple[object, ...], str]
+] = {  # what else may stand there, and what to do where another value does
     "test": ((False,), "test_finetuned.py evaluates"),
     "val_batches": (("25", "-1"), "every validation takes all rows here"),
     "resume_adapter_file": ((), "--resume goes on with a run"),
@@ -81,7 +86,7 @@ def recognised(document: Entry) -> bool:
     return bool(_MARKS & document.value.keys()) or any(isinstance(value, bool) for value in switches)
 
 
-def layers(path: Path, document: Entry, explicit: Mapping[str, Any]) -> list[Layer]:
+def layers(path: Path, document: Entry, explicit: Mapping[str, object]) -> list[Layer]:
     """What the file says, and below it mlx-lm's defaults. UserError, with the line, for what has no counterpart here.
 
     ``explicit`` are the flags: --data-dir stands in for rows of the Hub.
@@ -90,7 +95,7 @@ def layers(path: Path, document: Entry, explicit: Mapping[str, Any]) -> list[Lay
         if explicit.get(unheard):
             name = "--" + unheard.replace("_", "-")
             raise UserError(f"{name} has no effect with {path}, a file of mlx-lm (leave one out)")
-    values = _File(path, document).values("data_dir" in explicit)
+    values = _File(path, document).values(has_rows="data_dir" in explicit)
     said = {name: value for name, value in values.items() if isinstance(value, Given)}
     unsaid = {name: value for name, value in values.items() if name not in said}
     return [(f"{path} (mlx-lm)", said), ("mlx-lm's default", unsaid)]
@@ -104,24 +109,28 @@ class _File:
                 raise unknown(path, key, entry.line, _KNOWN, "mlx-lm has no such setting, and this is a file of mlx-lm")
             if key in _ALLOWED and entry.value is not None and entry.value not in _ALLOWED[key][0]:
                 raise self._refusal(key, f"not that here ({_ALLOWED[key][1]})")
-        if "mask_prompt" not in self._entries:
-            raise UserError(f"{path}: without mask_prompt mlx-lm learns the prompts too (add mask_prompt: true)")
+        said = self._entries.get("mask_prompt")
+        if said is None or said.value is None:
+            place = f"{path}:{said.line}: mask_prompt" if said else path
+            raise UserError(f"{place}: without mask_prompt mlx-lm learns the prompts too (add mask_prompt: true)")
 
-    def values(self, has_rows: bool) -> dict[str, Any]:
+    def values(self, *, has_rows: bool) -> dict[str, object]:
         """By our names; ``Given`` where the file says it, bare where mlx-lm's default does."""
         values = {ours: self._get(name) for name, ours in SAME.items()}
-        optimizer = str(_bare(values["optimizer"])).lower()
+        optimizer = str(plain(values["optimizer"])).lower()
         values["optimizer"] = _with(values["optimizer"], optimizer)
         accumulation = self._whole("grad_accumulation_steps")
+        if accumulation < 1:
+            raise self._refusal("grad_accumulation_steps", "too small (at least 1)")
         values["grad_accumulation"] = self._get("grad_accumulation_steps")
         for name, ours in BATCHES.items():
-            steps = self._whole(name) // max(accumulation, 1)
+            steps = self._whole(name) // accumulation
             values[ours] = _with(self._get(name), str(steps if name == "iters" else max(steps, 1)))
         layers = self._whole("num_layers")
         values["lora_layers"] = _with(self._get("num_layers"), str(layers) if layers > 0 else None)
         values |= {"max_grad_norm": NO_CLIPPING, **self._optimizer_config(optimizer)}
-        values |= self._learning_rate(int(_bare(values["iters"])))
-        if _bare(values["fine_tune_type"]) != "full":
+        values |= self._learning_rate(self._whole("iters") // accumulation)
+        if plain(values["fine_tune_type"]) != "full":
             values |= self._lora()
         if "report_to" in self._entries:
             values["report_to"] = self._get("report_to")
@@ -129,7 +138,7 @@ class _File:
             values["data_dir"] = self._rows()
         return values
 
-    def _get(self, name: str) -> Any:
+    def _get(self, name: str) -> object:
         if name not in self._entries or (entry := self._entries[name]).value is None:
             return _DEFAULTS.get(name)
         if isinstance(entry.value, list | dict):
@@ -137,10 +146,15 @@ class _File:
         return Given(entry.value, f"{self._path}:{entry.line}: {name}")
 
     def _whole(self, name: str) -> int:
-        try:
-            return int(str(_bare(self._get(name))))
-        except ValueError:
-            raise self._refusal(name, "not a whole number") from None
+        value = self._get(name)
+        whole = converted(int, plain(value), value.place if isinstance(value, Given) else name)
+        assert isinstance(whole, int)
+        return whole
+
+    def _number(self, name: str, entry: Entry) -> float:
+        number = converted(float, entry.value, f"{self._path}:{entry.line}: {name}")
+        assert isinstance(number, float)
+        return number
 
     def _refusal(self, name: str, why: str) -> UserError:
         entry = self._entries[name]
@@ -150,13 +164,13 @@ class _File:
 
     def _rows(self) -> Given:
         rows = self._get("data")
-        where = rows.place if isinstance(rows, Given) else f"{self._path}: data"
-        if not path_of(str(_bare(rows)), where).is_dir():
+        given = rows if isinstance(rows, Given) else Given(rows, f"{self._path}: data")
+        if not path_of(str(given.value), given.place).is_dir():
             raise UserError(
-                f"{where}: {shortened(str(_bare(rows)))} is no folder"
+                f"{given.place}: {shortened(str(given.value))} is not a folder"
                 " (rows of the Hub: python dataset.py --dataset-name NAME, then --data-dir data)"
             )
-        return rows
+        return given
 
     def _part(self, name: str) -> dict[str, Entry]:
         """A mapping in the file, whose keys are checked; empty where it is missing."""
@@ -170,9 +184,9 @@ class _File:
                 raise unknown(self._path, f"{name}.{key}", inner.line, [f"{name}.{known}" for known in _NESTED[name]])
         return dict(entry.value)
 
-    def _lora(self) -> dict[str, Any]:
+    def _lora(self) -> dict[str, object]:
         part = self._part("lora_parameters")
-        values: dict[str, Any] = {"lora_modules": "all"}
+        values: dict[str, object] = {"lora_modules": "all"}
         for name, ours in LORA.items():
             if part and name not in part:
                 raise self._refusal("lora_parameters", f"no {name} in it, which mlx-lm wants")
@@ -186,9 +200,11 @@ class _File:
             values["lora_modules"] = Given(modules, f"{self._path}:{keys.line}: lora_parameters.keys")
         return values
 
-    def _optimizer_config(self, optimizer: str) -> dict[str, Any]:
+    def _optimizer_config(self, optimizer: str) -> dict[str, object]:
         part = self._part("optimizer_config").get(optimizer)
-        said: dict[str, Entry] = part.value if part and isinstance(part.value, dict) else {}
+        if part and not isinstance(part.value, dict | None):
+            raise self._refusal("optimizer_config", f"{optimizer} is not a mapping")
+        said: dict[str, Entry] = part.value or {} if part else {}
         for name, entry in said.items():
             allowed = _MAY.get(optimizer, {})
             if not (name == "weight_decay" and optimizer in _WEIGHT_DECAY) and entry.value is not allowed.get(name, ""):
@@ -205,26 +221,28 @@ class _File:
             return {"weight_decay": Given(decay.value, place)}
         return {"weight_decay": _WEIGHT_DECAY[optimizer]}
 
-    def _learning_rate(self, steps: int) -> dict[str, Any]:
+    def _learning_rate(self, steps: int) -> dict[str, object]:
         """Peak, warm-up and schedule; mlx-lm takes ``learning_rate`` only where there is no ``lr_schedule``."""
         part = self._part("lr_schedule")
         if not part:
             return {"learning_rate": self._get("learning_rate"), "schedule": "constant", "warmup": 0}
-        try:
-            name = part["name"].value
-            peak, *rest = [float(argument.value) for argument in part["arguments"].value]
-            warmup = int(part["warmup"].value) if "warmup" in part else 0
-            start = float(part["warmup_init"].value) if "warmup_init" in part else 0.0
-            end, length = (rest[1] if len(rest) > 1 else 0.0, rest[0]) if name == "cosine_decay" else (rest[0], rest[1])
-        except (KeyError, ValueError, TypeError, IndexError):
-            raise self._refusal("lr_schedule", "not name and arguments as mlx-lm wants them") from None
-        schedule = {"cosine_decay": "cosine", "linear_schedule": "linear"}.get(name)
-        if schedule == "linear" and end == peak:
-            schedule, end, length = "constant", 0.0, steps
-        if schedule is None:
-            raise self._refusal(
-                "lr_schedule", f"there is no {shortened(str(name))} here (cosine_decay, linear_schedule)"
-            )
+        name = part["name"].value if "name" in part else None
+        if not isinstance(name, str) or name not in _SCHEDULES:
+            shown = f"unknown schedule {shortened(name)!r}" if isinstance(name, str) else "no name"
+            raise self._refusal("lr_schedule", f"{shown} (choose from {', '.join(_SCHEDULES)})")
+        schedule, wanted = _SCHEDULES[name]
+        arguments = part["arguments"].value if "arguments" in part else None
+        if not isinstance(arguments, list) or not (2 if schedule == "cosine" else 3) <= len(arguments) <= 3:
+            raise self._refusal("lr_schedule", f"arguments of {name} must be a list: {wanted}")
+        peak, *rest = [self._number("lr_schedule.arguments", argument) for argument in arguments]
+        if schedule == "cosine":
+            length, end = rest[0], rest[1] if len(rest) > 1 else 0.0
+        else:
+            end, length = rest
+            if end == peak:
+                schedule, end = "constant", 0.0
+        warmup = self._number("lr_schedule.warmup", part["warmup"]) if "warmup" in part else 0
+        start = self._number("lr_schedule.warmup_init", part["warmup_init"]) if "warmup_init" in part else 0.0
         if end != 0:
             raise self._refusal("lr_schedule", f"ends at {end:g}; here the learning rate falls to 0")
         # the whole run, or what the warm-up leaves of it
@@ -237,10 +255,6 @@ class _File:
         return {name: Given(value, place) for name, value in rate.items()}
 
 
-def _bare(value: Any) -> Any:
-    return value.value if isinstance(value, Given) else value
-
-
-def _with(value: Any, other: Any) -> Any:
-    """``other`` with the place of ``value``, where it has one."""
+def _with(value: object, other: object) -> object:
+    """``other`` with the place of ``value``, if it has one."""
     return Given(other, value.place) if isinstance(value, Given) else other

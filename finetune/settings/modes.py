@@ -1,14 +1,15 @@
 """What quick, standard and conservative stand for, and what a method changes of that."""
 
-from typing import Any
+from collections.abc import Mapping
 
-MODES: dict[str, dict[str, Any]] = {
+Values = Mapping[str, object]  # of settings, by field name
+MODES: Mapping[str, Values] = {
     "quick": {"iters": 100, "batch_size": 2, "steps_per_eval": 50},
     "standard": {},
     "conservative": {"iters": 800, "learning_rate": 5e-5, "lora_dropout": 0.05, "patience": 3},
 }
 # what a method changes in each mode: fewer and smaller steps, because each takes longer and goes further from the model
-METHOD_MODES: dict[str, dict[str, dict[str, Any]]] = {
+METHOD_MODES: Mapping[str, Mapping[str, Values]] = {
     name: {
         "quick": {"iters": 20, "steps_per_eval": 10, "warmup": 2, **values},
         "standard": {"iters": 200, "steps_per_eval": 50, **values},

@@ -3,32 +3,42 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from finetune.errors import UserError
 from finetune.records import files
 from finetune.settings.config import FileConfig
-from finetune.settings.conflicts import without_effect
-from finetune.settings.fields import flags_of
+from finetune.settings.config_file import INHERITED, ORIGIN
+from finetune.settings.conflicts import given, without_effect
+from finetune.settings.fields import flags_of, key
 
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 _NO_TEXT = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}  # to YAML, in any case
 
 
 def save(config: FileConfig, path: Path, command: str) -> None:
-    """Write every value that has an effect, and where it came from. UserError (exit 4) where that cannot be written."""
+    """Write every value that has an effect: those that were given, and, by their origin, those that nobody gave.
+
+    UserError (exit 4) if the file cannot be written.
+    """
     if path.is_dir():
         raise UserError(f"{path}: cannot be written: it is a folder", exit_code=4)
-    lines = [f"# {command}".translate(_ONE_LINE)]
     idle = {name for name, _ in without_effect(config)}
+    own, inherited = [], dict[str, list[str]]()
     for field in flags_of(type(config)):
-        value = getattr(config, field.name)
-        if field.metadata["in_file"] and field.name not in idle and value is not None:
-            lines.append(f"{field.name}: {scalar(value)}  # {config.origins[field.name]}".translate(_ONE_LINE))
-    files.write_text(path, "\n".join(lines) + "\n")
+        name, value = field.name, getattr(config, field.name)
+        if field.metadata["in_file"] and name not in idle and value is not None:
+            line, origin = f"{key(name)}: {scalar(value)}", config.origins[name]
+            if given(config, name):
+                own.append(f"{line}  # {origin}")
+            else:
+                inherited.setdefault(origin, []).append(f"  {line}")
+    lines = [f"# {command}", *own, f"{INHERITED}:  # nobody gave these; a value above this line or a flag is stronger"]
+    for origin, values in inherited.items():
+        lines += [f"- {ORIGIN}: {scalar(origin)}", *values]
+    files.write_text(path, "\n".join(line.translate(_ONE_LINE) for line in lines) + "\n")
 
 
-def scalar(value: Any) -> str:
+def scalar(value: object) -> str:
     """A text, path, number or bool as YAML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"

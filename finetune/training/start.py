@@ -4,7 +4,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from finetune.models.fingerprint import fingerprint
 from finetune.records import files, machine
 from finetune.records.dataset import DatasetRecord
 from finetune.records.run import Data, Model, RunRecord, read_run
-from finetune.settings.config import TrainingConfig, describe, file_layers, strongest, training_layers
+from finetune.settings.config import TrainingConfig, describe
 from finetune.settings.fields import Layer, flag, flags_of
+from finetune.settings.layers import file_layers, strongest, training_layers
 from finetune.settings.recorded import recorded_layer, training_config, unknown_settings
 from finetune.terminal import say
 
@@ -30,14 +31,13 @@ _FREE = {"adapter_path", "report_to", "show_samples", "steps_per_save", "dataset
 _FREE |= {field.name for field in flags_of(TrainingConfig) if not field.metadata["in_file"]}
 
 
-def layers(explicit: Mapping[str, Any]) -> list[Layer]:
+def layers(explicit: Mapping[str, object]) -> list[Layer]:
     """Where train.py takes what no flag says: from the modes, or, of a run that is resumed, from its own record."""
-    given = file_layers(TrainingConfig, explicit)
     if not explicit.get("resume"):
-        weaker = training_layers(explicit)
-        return [*weaker[: len(given)], *_of_start([("flag", explicit), *given]), *weaker[len(given) :]]
+        return training_layers(explicit, _of_start)
+    given = file_layers(TrainingConfig, explicit)
     # what is given is compared with the record
-    adapter_path = Path(strongest([("flag", explicit), *given], "adapter_path") or TrainingConfig.adapter_path)
+    adapter_path = Path(str(strongest([("flag", explicit), *given], "adapter_path") or TrainingConfig.adapter_path))
     place, recorded = recorded_layer(read_run(adapter_path), adapter_path / files.RUN_RECORD)
     kept = {field.name for field in flags_of(TrainingConfig) if field.metadata["in_file"]}
     return [*given, (place, {name: value for name, value in recorded.items() if name in kept})]
@@ -50,7 +50,7 @@ _OF_START = (
 )
 
 
-def _of_start(given: list[Layer]) -> list[Layer]:
+def _of_start(given: Sequence[Layer]) -> list[Layer]:
     """What ``--from-adapter`` brings with it: the model, the shape of the adapters and, for a method that takes the same rows,
     where those are."""
     folder = strongest(given, "from_adapter")
@@ -59,7 +59,7 @@ def _of_start(given: list[Layer]) -> list[Layer]:
     path = path_of(str(folder), "--from-adapter")
     record = read_run(path)
     recorded = {name: record.config[name] for name in _OF_START if name in record.config}
-    method = METHODS.get(strongest(given, "method") or "sft")
+    method = METHODS.get(str(strongest(given, "method") or "sft"))
     if method and not method.columns:
         recorded["data_dir"] = record.data.folder
     return [(str(path / files.RUN_RECORD), recorded)]

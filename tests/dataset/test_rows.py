@@ -23,7 +23,7 @@ SQL_ROW = {
 def prepared(tmp_path: Path, rows: list[Row], kind: str = "sql", **options: object) -> Dataset:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return prepare(DatasetConfig(type=kind, dataset_name=str(path), **options), TASKS[kind], print)
+    return prepare(DatasetConfig(type_=kind, dataset_name=str(path), **options), TASKS[kind], print)
 
 
 def numbered(count: int) -> list[Row]:
@@ -83,7 +83,7 @@ def test_bad_rows_are_listed_and_fix_leaves_them_out(tmp_path: Path) -> None:
 def test_a_latin_1_row_of_a_csv_can_be_rejected(tmp_path: Path) -> None:
     lines = [b"prompt,completion\n", *(b"q%d,a\n" % i for i in range(5)), b"caf\xe9,a\n"]
     (tmp_path / "rows.csv").write_bytes(b"".join(lines))
-    config = DatasetConfig(type="chat", dataset_name=str(tmp_path / "rows.csv"), fix=True)
+    config = DatasetConfig(type_="chat", dataset_name=str(tmp_path / "rows.csv"), fix=True)
     dataset = prepare(config, TASKS["chat"], print)
     write_dataset(tmp_path / "data", dataset.splits, dataset.findings.rejected, dataset.record(config))
     rejected = json.loads((tmp_path / "data" / "rejected.jsonl").read_text())
@@ -228,10 +228,10 @@ def test_what_no_file_could_hold_is_refused(tmp_path: Path) -> None:
     for value in ("NaN", '"\\ud800"', "1e999"):
         (tmp_path / "rows.json").write_text(f'[{{"prompt": "p", "completion": "c", "more": [{value}]}}]')
         with pytest.raises(UserError, match="not UTF-8 text, half a character, or a number"):
-            prepare(DatasetConfig(type="chat", dataset_name=str(tmp_path / "rows.json")), TASKS["chat"], print)
+            prepare(DatasetConfig(type_="chat", dataset_name=str(tmp_path / "rows.json")), TASKS["chat"], print)
     (tmp_path / "rows.csv").write_text('prompt,completion\np,c\n"x"y,c\n' + "p,c\n" * 50)
     with pytest.raises(UserError, match=r"rows\.csv:3: not CSV"):  # the rows after it would be lost
-        prepare(DatasetConfig(type="chat", dataset_name=str(tmp_path / "rows.csv"), fix=True), TASKS["chat"], print)
+        prepare(DatasetConfig(type_="chat", dataset_name=str(tmp_path / "rows.csv"), fix=True), TASKS["chat"], print)
 
 
 def test_texts_without_a_prompt_are_all_kept_and_the_system_message_counts(tmp_path: Path) -> None:
@@ -299,4 +299,4 @@ def test_what_a_source_cannot_have_is_refused(tmp_path: Path, settings: dict, wo
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(f'{{"prompt": "p{n}", "completion": "c{n}"}}\n' for n in range(9)))
     with pytest.raises(UserError, match=words):
-        prepare(DatasetConfig(type="chat", dataset_name=str(path), **settings), TASKS["chat"], print)
+        prepare(DatasetConfig(type_="chat", dataset_name=str(path), **settings), TASKS["chat"], print)

@@ -104,7 +104,7 @@ def test_a_thousand_damaged_files(tmp_path: Path) -> None:
         data = "".join(json.dumps(row) + "\n" for row in ROWS[kind]).encode()
         path = tmp_path / f"rows{suffix}"
         path.write_bytes(mutation(data, draw))
-        config = DatasetConfig(type=kind, dataset_name=str(path), check_answers=kind != "sql", fix=draw.random() < 0.3)
+        config = DatasetConfig(type_=kind, dataset_name=str(path), check_answers=kind != "sql", fix=draw.random() < 0.3)
         try:
             dataset = prepare(config, TASKS[kind], print)
             write_dataset(tmp_path / "data", dataset.splits, dataset.findings.rejected, dataset.record(config))

@@ -30,7 +30,7 @@ SHAPES: list[dict[str, Any]] = [
 
 def read(path: Path, rows: list[dict[str, Any]]) -> Any:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = DatasetConfig(type="preference", dataset_name=str(path), valid_fraction=0, test_fraction=0)
+    config = DatasetConfig(type_="preference", dataset_name=str(path), valid_fraction=0, test_fraction=0)
     return prepare(config, ROW_KINDS["preference"], print)
 
 
@@ -38,7 +38,7 @@ def read(path: Path, rows: list[dict[str, Any]]) -> Any:
 def test_every_shape_becomes_the_same_row(tmp_path: Path, row: dict[str, Any]) -> None:
     dataset = read(tmp_path / "pairs.jsonl", [row])
     assert dataset.splits["train"] == [{"messages": [USER, ANSWERS[0]], "rejected": "Go away."}]
-    assert dataset.record(DatasetConfig(type="preference")).type == "chat"  # which is how answers are scored
+    assert dataset.record(DatasetConfig(type_="preference")).type == "chat"  # which is how answers are scored
 
 
 @pytest.mark.parametrize(

@@ -88,14 +88,29 @@ def test_what_has_an_effect_is_taken(script: str, flags: str) -> None:
     prepare(configured(script, *flags.split()))
 
 
-def test_a_resumed_run_takes_no_other_settings(tmp_path: Path) -> None:
+def write_record(folder: Path, config: dict[str, object]) -> None:
+    """A run.json of train.py with these settings and nothing else of use."""
     from finetune.records import files
-    from finetune.training import start
 
+    files.write_json(
+        folder / files.RUN_RECORD,
+        {
+            "format": 2,
+            "config": config,
+            "origins": dict.fromkeys(config, "default"),
+            "task": "sql",
+            "model": {"name": "builtin", "source": "builtin", "revision": None, "path": "/none", "weights": "0"},
+            "template": None,
+            "template_sha256": "0",
+            "data": {"folder": str(folder), "source": "builtin", "files": {}},
+            "command": "python train.py",
+        },
+    )
+
+
+def test_a_resumed_run_takes_no_other_settings(tmp_path: Path) -> None:
     config = configured("train", "--adapter-path", tmp_path, "--lora-rank", 8)
-    settings = {name: getattr(config, name) for name in config.origins}
-    rest = dict.fromkeys(start._KEYS, "")
-    files.write_json(tmp_path / files.RUN_RECORD, {**rest, "config": settings})
+    write_record(tmp_path, {name: getattr(config, name) for name in config.origins})
     (tmp_path / "run.yml").write_text("lora_rank: 16")
     same = ["--adapter-path", tmp_path, "--resume", "--dry-run"]
     prepare(configured("train", *same, "--lora-rank", 8))
@@ -106,3 +121,20 @@ def test_a_resumed_run_takes_no_other_settings(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=words):
             prepare(configured("train", *same, *flags))
+
+
+@pytest.mark.parametrize(
+    "flags, rate, origin",
+    [
+        ("--profile code", 1e-3, "code profile, 135M"),
+        ("--profile chat", 3e-4, "chat profile, 135M"),
+        ("--profile code --learning-rate 3e-5", 3e-5, "flag"),
+    ],
+)
+def test_a_profile_is_for_the_model_of_the_adapters_to_go_on_from(
+    tmp_path: Path, flags: str, rate: float, origin: str
+) -> None:
+    write_record(tmp_path, {"model": "builtin", "lora_rank": 4, "method": "sft"})
+    config = configured("train", "--from-adapter", tmp_path, *flags.split())
+    assert (config.learning_rate, config.origins["learning_rate"]) == (rate, origin)
+    assert (config.model, config.lora_rank) == ("builtin", 4)  # the adapters decide, not the profile

@@ -7,8 +7,9 @@ from finetune import scripts
 from finetune.errors import Stopped, UserError
 from finetune.settings import command_line
 from finetune.settings.command_line import parse
-from finetune.settings.config import TrainingConfig, training_layers
-from finetune.settings.fields import build, option
+from finetune.settings.config import TrainingConfig
+from finetune.settings.fields import build, option, switch
+from finetune.settings.layers import training_layers
 from finetune.settings.modes import MODES
 
 COLOURS = {"colours": {"red": 1, "blue": 2}}
@@ -20,7 +21,7 @@ class Config:
     rate: float = option(0.5, "rate", above=0)
     colour: str = option("red", "colour", choices="colours")
     folder: Path | None = option(None, "folder")
-    shuffle: bool = option(True, "shuffle")
+    shuffle: bool = switch("shuffle", default=True)
     origins: dict[str, str] = field(default_factory=dict)
 
 

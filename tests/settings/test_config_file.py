@@ -7,8 +7,8 @@ import pytest
 import bad_input_table
 from finetune.errors import UserError
 from finetune.scripts import prepare
-from finetune.settings.config import SECTIONS, FileConfig
-from finetune.settings.conflicts import without_effect
+from finetune.settings.config import SECTIONS, FileConfig, TrainingConfig
+from finetune.settings.conflicts import check_validation, check_warmup, without_effect
 from finetune.settings.fields import flags_of
 
 
@@ -44,7 +44,7 @@ def test_values_are_what_they_would_be_on_the_command_line(tmp_path: Path) -> No
 def test_each_script_takes_its_section(tmp_path: Path) -> None:
     path = tmp_path / "run.yml"
     path.write_text("dataset: {type: chat, seed: 1}\ntrain:\n  iters: 7\ntest_finetuned: {max_tokens: 9}\nbenchmark:\n")
-    assert configured("dataset", "--config", path).type == "chat"
+    assert configured("dataset", "--config", path).type_ == "chat"
     assert configured("train", "--config", path).iters == 7
     assert configured("test", "--config", path).max_tokens == 9
     assert configured("benchmark", "--config", path).max_tokens == 160
@@ -56,7 +56,7 @@ def test_each_script_takes_its_section(tmp_path: Path) -> None:
         ("\n\nlearning_rat: 1e-5", "run.yml:3: unknown key 'learning_rat' (did you mean learning_rate?)"),
         ("seed: 1\nbatch_size: many", "run.yml:2: batch_size: 'many' is not a whole number"),
         ("batch_size: 0", "run.yml:1: batch_size: 0 is too small (at least 1)"),
-        ("schedule: slow", "run.yml:1: schedule: there is no 'slow' (choose from constant, linear, cosine)"),
+        ("schedule: slow", "run.yml:1: schedule: unknown value 'slow' (choose from constant, linear, cosine)"),
         ("iters: 010", "run.yml:1: iters: '010' is not a whole number"),
         ("iters: [1, 2]", "run.yml:1: iters: a list is not a whole number"),
         ("iters: null", "run.yml:1: iters: null is not a whole number"),
@@ -151,3 +151,27 @@ def test_settings_that_cannot_be_saved_end_with_exit_4(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             configured("train", "--save-config", path)
         assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--profile code", "--profile code --quick-test", "--method grpo --quick-test", "--method dpo --conservative", ""],
+)
+def test_saved_values_keep_their_origin(tmp_path: Path, flags: str) -> None:
+    """What a profile or a mode gave is nobody's choice, in a saved file too: it is never refused as given in vain."""
+    path = tmp_path / "saved.yml"
+    first = configured("train", "--iters", 300, *flags.split(), "--save-config", path)
+    second = configured("train", "--config", path)
+    idle = {name for name, _ in without_effect(first)}
+    for field in flags_of(TrainingConfig):
+        name, was = field.name, first.origins[field.name]
+        if field.metadata["in_file"] and name not in idle and getattr(first, name) is not None:
+            assert second.origins[name] == (str(path) if was == "flag" else was), name
+    if first.method != "grpo":
+        check_validation(second, 0)
+    check_warmup(second, 3)
+    configured("train", "--config", path, "--iters", 60)  # shorter than the patience of the profile or mode
+    given = configured("train", "--patience", 2, "--profile", "code", "--save-config", path)
+    with pytest.raises(UserError, match=r"patience in .*saved\.yml has no effect without validation rows"):
+        check_validation(configured("train", "--config", path), 0)
+    assert given.patience == 2

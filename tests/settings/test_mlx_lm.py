@@ -72,19 +72,28 @@ def test_mlx_lms_defaults_are_what_is_assumed() -> None:
         ("report_to: swanlab", "report_to: swanlab: not that here"),
         ("lora_rank: 8", "unknown key 'lora_rank'"),
         ("num_layer: 8", "unknown key 'num_layer' (did you mean num_layers?)"),
-        ("num_layers: some", "num_layers: some: not a whole number"),
+        ("num_layers: some", "num_layers: 'some' is not a whole number"),
         ("batch_size: some", "batch_size: 'some' is not a whole number"),
-        ("data: mlx-community/WikiSQL", "data: mlx-community/WikiSQL is no folder (rows of the Hub: python dataset.py"),
+        (
+            "data: mlx-community/WikiSQL",
+            "data: mlx-community/WikiSQL is not a folder (rows of the Hub: python dataset.py",
+        ),
         ("lora_parameters: {rank: 8, alpha: 16}", "unknown key 'lora_parameters.alpha'"),
         ("lora_parameters: {rank: 8, scale: 2.0}", "lora_parameters: no dropout in it"),
         ("lora_parameters: {rank: x, scale: 2.0, dropout: 0}", "lora_parameters.rank: 'x' is not a whole number"),
         ("optimizer_config: {adamw: {betas: [0.9, 0.99]}}", "optimizer_config.adamw.betas: cannot be set here"),
         ("optimizer_config: {adamw: {bias_correction: false}}", "bias_correction: cannot be set here to that"),
         ("optimizer: adafactor", "optimizer adafactor has another relative_step here"),
-        ("lr_schedule: {name: step_decay, arguments: [1e-5, 0.1, 10]}", "there is no step_decay here"),
+        (
+            "lr_schedule: {name: step_decay, arguments: [1e-5, 0.1, 10]}",
+            "lr_schedule: unknown schedule 'step_decay' (choose from cosine_decay, linear_schedule)",
+        ),
         ("lr_schedule: {name: cosine_decay, arguments: [1e-5, 90]}", "ends after 90 steps; here it ends with the run"),
         ("lr_schedule: {name: cosine_decay, arguments: [1e-5, 250, 1e-6]}", "ends at 1e-06"),
-        ("lr_schedule: {name: cosine_decay}", "not name and arguments"),
+        (
+            "lr_schedule: {name: cosine_decay}",
+            "lr_schedule: arguments of cosine_decay must be a list: [peak, steps, end]",
+        ),
         ("model: {a: 1}", "model: not a plain value"),
         ('val_batches: "a\\nb"', "val_batches: a b: not that here"),
         ("lr_schedule: 5", "lr_schedule: 5: not a mapping"),
@@ -99,6 +108,66 @@ def test_what_has_no_counterpart_is_refused_by_name(tmp_path: Path, change: str,
     with pytest.raises(UserError) as caught:
         configured("train", "--config", path)
     assert words in str(caught.value) and str(caught.value).startswith(f"{path}:") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "lr_schedule: {name: cosine_decay, arguments: 1e-5}",
+        "lr_schedule: {name: [a], arguments: [1e-5, 250]}",
+        "lr_schedule: {name: [a], arguments: [1e-5, 250, 0]}",
+        "lr_schedule: {name: {a: b}, arguments: [1e-5, 250]}",
+        "lr_schedule: {name: true, arguments: [1e-5, 250]}",
+        "lr_schedule: {name: null, arguments: [1e-5, 250]}",
+        "lr_schedule: {arguments: [1e-5, 250]}",
+        "lr_schedule: {name: cosine_decay, arguments: {a: 1}}",
+        "lr_schedule: {name: cosine_decay, arguments: []}",
+        "lr_schedule: {name: cosine_decay, arguments: null}",
+        "lr_schedule: {name: cosine_decay, arguments: true}",
+        "lr_schedule: {name: cosine_decay, arguments: [[1e-5], 250]}",
+        "lr_schedule: {name: cosine_decay, arguments: [{a: 1}, 250]}",
+        "lr_schedule: {name: cosine_decay, arguments: [true, 250]}",
+        "lr_schedule: {name: cosine_decay, arguments: [1e-5, .inf]}",
+        "lr_schedule: {name: cosine_decay, arguments: [1e-5, .nan]}",
+        "lr_schedule: {name: cosine_decay, arguments: [nan, 250]}",
+        "lr_schedule: {name: cosine_decay, arguments: [1e-5, 250, 0, 7, 8]}",
+        "lr_schedule: {name: linear_schedule, arguments: [1e-5, 0]}",
+        "lr_schedule: {name: cosine_decay, arguments: [1e-5, 250], warmup: [20]}",
+        "lr_schedule: {name: cosine_decay, arguments: [1e-5, 250], warmup: 1.5}",
+        "lr_schedule: {name: cosine_decay, arguments: [1e-5, 250], warmup: 2, warmup_init: {a: 1}}",
+        "lr_schedule: {name: cosine_decay, arguments: [1e-5, 250], warmup: 2, warmup_init: nan}",
+        "lr_schedule: [cosine_decay]",
+        "optimizer_config: {adamw: 5}",
+        "optimizer_config: {adamw: [0.1]}",
+        "optimizer_config: {adamw: {weight_decay: [0.1]}}",
+        "optimizer_config: [adamw]",
+        "optimizer: [adamw]",
+        "mask_prompt: null",
+        "mask_prompt: [true]",
+        "lora_parameters: [8]",
+        "lora_parameters: {rank: [8], scale: 2.0, dropout: 0}",
+        "lora_parameters: {rank: 8, scale: 2.0, dropout: 0, keys: q_proj}",
+        "lora_parameters: {rank: 8, scale: 2.0, dropout: 0, keys: [[q_proj]]}",
+        "lora_parameters: {rank: 8, scale: 2.0, dropout: 0, keys: []}",
+        "iters: [10]",
+        "iters: 1_000",
+        "num_layers: {a: 1}",
+        "grad_accumulation_steps: 0",
+        "grad_accumulation_steps: -2",
+        "report_to: [wandb]",
+        "data: [a]",
+    ],
+)
+def test_malformed_values_are_one_line(tmp_path: Path, change: str) -> None:
+    key = change.split(":")[0]
+    lines = EXAMPLE.format(rows=tmp_path).replace("\n  ", " ").replace("lora_parameters: ", "lora_parameters: {")
+    kept = [line for line in lines.splitlines() if not line.startswith((f"{key}:", "lora_parameters:"))]
+    path = tmp_path / "lora.yaml"
+    path.write_text("\n".join([*kept, change]))
+    with pytest.raises(UserError) as caught:
+        configured("train", "--config", path)
+    assert str(caught.value).startswith(f"{path}:{len(kept) + 1}: {key}") and "\n" not in str(caught.value)
+    assert "Entry(" not in str(caught.value)
 
 
 def test_a_file_that_would_learn_prompts_or_be_ignored_is_refused(tmp_path: Path) -> None:
