@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from finetune.errors import UserError, closest, path_of, shortened
+from finetune.errors import UserError, path_of, shortened
 
 Layer = tuple[str, Mapping[str, object]]  # where values come from ("flag", "quick mode"), and the values by field name
 Choices = Mapping[str, Collection[str]]  # registry -> the names that a flag may take
@@ -124,9 +124,7 @@ def check_value(config_class: type, name: str, raw: object, choices: Choices | N
         _demand_in_range(value, limits, _LARGEST[kind], f"{place}: {shortened(str(raw))}")
     registry = (choices or {}).get(limits["choices"] or "")
     if registry is not None and value not in registry:
-        near = closest(str(value), registry)
-        hint = f"choose from {', '.join(registry)}" if near is None else f"did you mean {near}?"
-        raise UserError(f"{place}: unknown value {_shown(raw)} ({hint})")
+        raise UserError(f"{place}: unknown value {_shown(raw)} (choose from {', '.join(registry)})")
     return value
 
 

@@ -170,7 +170,7 @@ def test_pairs_that_the_model_makes_are_learned(short: Path) -> None:
         ("--grpo-group-size 4", "--grpo-group-size has no effect with --method sft"),
         ("--method grpo --dpo-beta 0.2", "--dpo-beta has no effect with --method grpo"),
         ("--method grpo --grpo-reward-weight 2", "--grpo-reward-weight has no effect without --grpo-reward"),
-        ("--method grpo --grpo-loss ppo", "there is no 'ppo' (choose from dapo, grpo, dr_grpo)"),
+        ("--method grpo --grpo-loss ppo", "unknown value 'ppo' (choose from dapo, grpo, dr_grpo)"),
         ("--method grpo --from-adapter sft --adapter-path new --grpo-reward nothing.py", "nothing.py: no such file"),
     ],
 )
