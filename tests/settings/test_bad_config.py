@@ -102,7 +102,7 @@ def write_record(folder: Path, config: dict[str, object]) -> None:
             "model": {"name": "builtin", "source": "builtin", "revision": None, "path": "/none", "weights": "0"},
             "template": None,
             "template_sha256": "0",
-            "data": {"folder": str(folder), "source": "builtin", "files": {}},
+            "data": {"folder": str(folder), "source": {"source": "builtin"}, "files": {}},
             "command": "python train.py",
         },
     )
