@@ -67,7 +67,8 @@ test: setup ## run the tests
 
 # Separate, because with PyTorch installed every process that uses transformers takes two seconds longer to start.
 test-torch: setup-torch ## run the tests that need PyTorch
-	@$(RUN) -m pytest tests/test_torch*.py tests/backends/test_torch*.py tests/methods/test_trl_losses.py tests/export tests/models/test_pytorch_bin.py \
+	@$(RUN) -m pytest tests/test_torch*.py tests/*/test_torch*.py tests/backends/test_interface.py tests/methods/test_trl_losses.py \
+		tests/export/test_adapters.py tests/models/test_pytorch_bin.py \
 		tests/models/test_hub.py::test_a_repository_of_pickles_is_fetched_and_converted_once \
 		tests/commands/test_doctor.py::test_every_check_is_there_and_each_problem_has_a_remedy
 

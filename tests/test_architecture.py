@@ -1,6 +1,7 @@
 """The layout holds: rooms, the order of their imports, sizes; scripts stay short and --help imports nothing heavy."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,15 @@ def test_few_rooms_and_few_arrows_between_them() -> None:
     assert len(arrows) <= 45, sorted(arrows)
 
 
+def test_make_test_torch_runs_every_test_that_needs_pytorch() -> None:
+    target = re.search(r"^test-torch:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert target
+    run = [path for word in re.findall(r"tests/[^\s:]+", target[1]) for path in ROOT.glob(word)]
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        if re.search(r'(importorskip|== "torch" and find_spec)\("(torch|trl)"', path.read_text(encoding="utf-8")):
+            assert path in run, f"make test-torch does not run {path.relative_to(ROOT)}"
+
+
 @pytest.mark.scripts
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_script_is_short_and_help_is_light(script: str) -> None:
@@ -116,5 +126,6 @@ def test_pytest_does_not_collect_the_script() -> None:
         capture_output=True,
         text=True,
     )
+    assert done.returncode == 0, done.stdout  # every test module can be imported
     assert "test_architecture.py" in done.stdout
     assert not any(line.startswith("test_finetuned.py") for line in done.stdout.splitlines())
