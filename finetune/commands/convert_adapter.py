@@ -66,7 +66,7 @@ def main(config: Config) -> None:
             _converted(record, config.source, source, target).write(folder / files.RUN_RECORD)
         try:
             folder.rename(config.output)
-            files.fsync_folder(config.output.parent)
+            files.fsync(config.output.parent)
         except OSError as error:
             raise UserError(f"{config.output}: cannot be written: {error.strerror}", exit_code=4) from None
     for line in [*said, _use(config.output, target, model, record is not None)]:

@@ -14,6 +14,7 @@ from finetune.errors import UserError
 from finetune.models import builtin, conversion
 from finetune.models.find import converted_dir
 from finetune.models.hub import read_dotenv
+from finetune.records.lock import held
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def remove(model: CachedModel) -> int:
         if model.where == "hub":
             return _remove_from_hub(model)
         if model.where == "leftover":
-            with conversion.held(model.path) as is_ours:
+            with held(model.path) as is_ours:
                 if not is_ours:
                     raise UserError(f"{model.name}: it is being converted (try again when that is done)")
                 shutil.rmtree(model.path)
@@ -111,7 +112,7 @@ def _converted() -> Iterator[CachedModel]:
     for path in models.iterdir() if models.is_dir() else ():
         with contextlib.suppress(FileNotFoundError):  # a conversion has just ended
             if path.name.startswith(conversion.WORK_PREFIX):
-                with conversion.held(path) as is_free:
+                with held(path) as is_free:
                     problem = "its conversion was killed" if is_free else "is being converted"
                 yield CachedModel(path.name, "leftover", "", *_size_and_use(path), problem, path)
             elif path == conversion.folder_of(models, builtin.FILE, builtin.SHA256):

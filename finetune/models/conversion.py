@@ -8,14 +8,14 @@ works in is held by it: what nobody holds is what a killed one has left.
 """
 
 import contextlib
-import fcntl
 import json
-import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from finetune.errors import UserError
+from finetune.records import files
+from finetune.records.lock import held
 
 RECORD = "conversion.json"
 REVISION = "sha256"  # the key in the record, of a commit too: the folders in people's caches have it
@@ -40,11 +40,11 @@ def convert_once(
             draft = Path(work) / "model"
             draft.mkdir()
             convert(draft)
-            files = {file.name: file.stat().st_size for file in draft.iterdir()}
-            record = {"from": name, REVISION: revision, "version": VERSION, "files": files}
+            sizes = {file.name: file.stat().st_size for file in draft.iterdir()}
+            record = {"from": name, REVISION: revision, "version": VERSION, "files": sizes}
             (draft / RECORD).write_text(json.dumps(record, indent=2) + "\n")
             for path in [*draft.iterdir(), draft]:
-                _fsync(path)
+                files.fsync(path)
             return _publish(draft, models, name, revision)
     except OSError as error:
         raise UserError(
@@ -63,21 +63,6 @@ def converted_folder(models: Path, name: str, revision: str) -> Path | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return folder if is_whole else None
-
-
-@contextlib.contextmanager
-def held(folder: Path) -> Iterator[bool]:
-    """Hold the folder during the block; False where another process holds it. A killed process holds nothing."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_ours = True
-        except OSError:
-            is_ours = False
-        yield is_ours
-    finally:
-        os.close(descriptor)
 
 
 def folder_of(models: Path, name: str, revision: str) -> Path:
@@ -99,13 +84,5 @@ def _publish(draft: Path, models: Path, name: str, revision: str) -> Path:
         with contextlib.suppress(FileNotFoundError):
             folder.rename(draft.with_name("replaced"))
         draft.rename(folder)
-    _fsync(models)
+    files.fsync(models)
     return folder
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,22 +1,23 @@
-"""The files between the stages: every name, every read and write. Writes are atomic; what is written says what made it."""
+"""The files between the stages: their names, atomic writes, JSON lines, hashes."""
 
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from finetune.errors import UserError
+from finetune.records import leftovers
 
 SPLITS = ("train", "valid", "test")
 DATASET_RECORD = "dataset.json"
 ADAPTERS = "adapters.safetensors"
 PEFT_ADAPTERS = "adapter_model.safetensors"  # as PEFT names them
 ADAPTER_CONFIG = "adapter_config.json"
-START = "start.safetensors"  # the adapters that the run went on from
+START = "start.safetensors"  # the adapters that --from-adapter named
 RUN_RECORD = "run.json"
 TRAINING_CONFIG = "training_config.txt"
 METRICS = "metrics.jsonl"
@@ -26,14 +27,14 @@ STATE_RECORD = "state.json"
 REJECTED = "rejected.jsonl"
 LENGTHS = "lengths.png"
 EVALUATION = "evaluation.json"
-ANSWERS = "answers.jsonl"  # of an evaluation that is under way
+ANSWERS = "answers.jsonl"  # of a running evaluation
 BENCHMARK_ANSWERS = "benchmark_answers.jsonl"
 BENCHMARK = "benchmark.json"
 BENCHMARK_TABLE = "benchmark.csv"
 HISTORY = "history"  # earlier benchmark.json files
 REPORT = "report.html"
 
-Row = dict[str, Any]
+Row = dict[str, Any]  # one line of a JSON lines file
 
 
 def split_file(folder: Path, split: str) -> Path:
@@ -41,47 +42,47 @@ def split_file(folder: Path, split: str) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Create the folder, or say that it cannot be written (exit 4) before any work is done."""
+    """Create the folder; UserError (exit 4), before any work is done, if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except FileExistsError:
-        raise UserError(f"{folder}: cannot be written: it is a file", exit_code=4) from None
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}", exit_code=4) from None
+        problem = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise UserError(f"{folder}: cannot be written: {problem}", exit_code=4) from None
 
 
 def check_targets(folder: Path, names: Iterable[str]) -> None:
-    """UserError (exit 4), before any work is done, where something that is no file has the name of one to be written."""
+    """UserError (exit 4), before any work is done, if one of these files of ``folder`` cannot be written."""
     make_folder(folder)
     for name in names:
-        if (folder / name).is_dir():
-            raise UserError(f"{folder / name}: cannot be written: it is a folder", exit_code=4)
+        if (path := folder / name).is_dir():
+            raise UserError(f"{path}: cannot be written: it is a folder", exit_code=4)
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
+    """A temporary path that replaces ``path`` when the block ends, and is removed if the block raises.
 
-    After a crash at any moment ``path`` is the old file or the new one, never half of one.
+    After a crash at any moment ``path`` is the old file or the new one, whole. UserError (exit 4) if it cannot be written.
     """
-    # the suffix stays last: writers such as mx.save_safetensors choose the format by it
+    leftovers.remove(path.parent)
+    # the suffix stays last: mx.save_safetensors and others choose the format by it
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        fsync(temporary)
         temporary.replace(path)
-        fsync_folder(path.parent)
+        fsync(path.parent)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}", exit_code=4) from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def fsync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -90,7 +91,7 @@ def fsync_folder(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary:
-        # the name of a file may hold bytes that are no text
+        # file names can hold bytes that are not text
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
@@ -99,14 +100,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
-    """A row a line. Half a character, which only a rejected row may hold, becomes its escape in JSON."""
+    """One row a line. Half of a surrogate pair, which only a rejected row can hold, becomes its escape in JSON."""
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def append_jsonl(path: Path, row: Row) -> None:
-    """Add a row at the end of the file; a last line that lacks its end gets it first."""
+    """Add a row at the end of the file, after the line end that a last line may lack."""
     try:
         with path.open("ab+") as file:
             if file.tell():
@@ -118,8 +119,8 @@ def append_jsonl(path: Path, row: Row) -> None:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}", exit_code=4) from None
 
 
-def read_json(path: Path, made_by: str, keys: Sequence[str] = ()) -> dict[str, Any]:
-    """A record that an earlier stage wrote, with these keys; ``made_by`` is the command that would make it."""
+def read_json(path: Path, made_by: str) -> dict[str, Any]:
+    """The JSON object in ``path``; ``made_by`` is the command that writes it, for the UserError if it is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -127,31 +128,28 @@ def read_json(path: Path, made_by: str, keys: Sequence[str] = ()) -> dict[str, A
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read: {error} (run again: {made_by})") from None
     if not isinstance(value, dict):
-        raise UserError(f"{path}: not a record (run again: {made_by})")
-    if missing := [key for key in keys if key not in value]:
-        raise UserError(f"{path}: no {', '.join(missing)} in it (run again: {made_by})")
+        raise UserError(f"{path}: not a JSON object (run again: {made_by})")
     return value
 
 
-_RAW = 10_000  # bytes kept of a line that is no row
+_RAW = 10_000  # bytes kept of a line with a problem
 
 
 class Line(NamedTuple):
     number: int  # from 1
-    row: Row | None  # None for a blank line too
+    row: Row | None  # None for a blank line and for a line with a problem
     problem: str = ""
-    text: str = ""  # of a line with a problem, its beginning
+    text: str = ""  # the beginning of a line with a problem
 
 
 def json_lines(path: Path) -> Iterator[Line]:
-    """Each line of the file with its row, or with what is wrong with it. UserError where the file cannot be read."""
+    """Each line of the file with its row, or with its problem. UserError if the file cannot be read."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 read = _line(number, line)
-                yield (
-                    read._replace(text=line[:_RAW].decode(errors="backslashreplace").rstrip()) if read.problem else read
-                )
+                text = line[:_RAW].decode(errors="backslashreplace").rstrip() if read.problem else ""
+                yield read._replace(text=text)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
@@ -167,7 +165,7 @@ def _line(number: int, line: bytes) -> Line:
         if b"\\u" in line:
             json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return Line(number, None, "half a character (a \\ud800 to \\udfff without its other half)")
+        return Line(number, None, "half of a surrogate pair (\\ud800 to \\udfff without its other half)")
     except UnicodeDecodeError:
         return Line(number, None, "not UTF-8 text (save the file as UTF-8)")
     except (ValueError, RecursionError) as error:
@@ -178,12 +176,12 @@ def _line(number: int, line: bytes) -> Line:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def read_jsonl(path: Path) -> list[tuple[int, Row]]:
-    """The file's rows with their line numbers from 1; blank lines are passed over. UserError names the first bad line."""
-    rows: list[tuple[int, Row]] = []
+    """The file's rows with their line numbers from 1, without blank lines. UserError names the first bad line."""
+    rows = []
     for line in json_lines(path):
         if line.problem:
             raise UserError(f"{path}:{line.number}: {line.problem}")

@@ -1,4 +1,4 @@
-"""What this machine is, for records that are compared later."""
+"""The machine and its software, for records that are compared later; and its memory."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -26,7 +26,11 @@ class Machine:
     versions: Mapping[str, str]  # package -> version, of those that computed
     chip: str | None = None  # name of the processor
     memory_gb: float | None = None  # memory of the machine, in 10^9 bytes
-    power: str | None = None  # a Mac's power source: on battery it can be slower
+    power: str | None = None  # a Mac's power source, "AC Power" or "Battery Power": on battery it can be slower
+
+    def computes_as(self, other: "Machine | None") -> bool:
+        """Whether both give the same last digits, whatever the power source."""
+        return other is not None and replace(self, power=None) == replace(other, power=None)
 
 
 def describe() -> Machine:
@@ -56,7 +60,11 @@ def _chip() -> str | None:
     if cpuinfo.exists():
         lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
         return next((value.strip() for name, _, value in lines if name.strip() in ("model name", "Model")), None)
-    return _said("sysctl", "-n", "machdep.cpu.brand_string")
+    try:
+        command = ("sysctl", "-n", "machdep.cpu.brand_string")
+        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None
 
 
 def _memory_gb() -> float | None:
@@ -67,33 +75,32 @@ def _memory_gb() -> float | None:
 
 
 def _power() -> str | None:
-    said = _said("pmset", "-g", "batt") if sys.platform == "darwin" else None
-    return said.splitlines()[0].partition("'")[2].rstrip("'") if said else None
-
-
-def _said(*command: str) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
+    if sys.platform != "darwin":
         return None
-    return done.stdout.strip() or None
+    import psutil
+
+    battery = psutil.sensors_battery()
+    return None if battery is None else "AC Power" if battery.power_plugged else "Battery Power"
 
 
 def memory_bytes(root: Path = Path("/")) -> tuple[int, int]:
-    """What this process may have, and what of it is free: of the machine, or of its control group where that has less.
+    """Bytes that this process can use in all, and bytes of them that are free: of the machine, or of its control group if less.
 
-    OSError where it cannot be found out. ``root`` is where proc/ and sys/ lie.
+    OSError if the system does not report them. ``root`` is the folder of proc/ and sys/.
     """
+    if sys.platform == "darwin":
+        import psutil
+
+        memory = psutil.virtual_memory()
+        return memory.total, memory.available
     try:
-        if sys.platform == "darwin":
-            return _memory_of_mac()
         lines = (line.split() for line in (root / "proc/meminfo").read_text().splitlines())
         kilobytes = {words[0]: int(words[1]) for words in lines}
         total, available = kilobytes["MemTotal:"] * 1024, kilobytes["MemAvailable:"] * 1024
         for limit, used in _control_groups(root):
             total, available = min(total, limit), min(available, max(0, limit - used))
-    except (LookupError, ValueError, subprocess.TimeoutExpired) as error:
-        raise OSError(f"the system does not say how much memory there is: {error}") from None
+    except (LookupError, ValueError) as error:
+        raise OSError(f"the system does not report its memory: {error}") from None
     return total, available
 
 
@@ -115,22 +122,12 @@ def _control_groups(root: Path) -> Iterator[tuple[int, int]]:
             limit, used = _read(folder / limit_file), _read(folder / use_file)
             if limit.isdigit() and used.isdigit():
                 stat = dict(line.split() for line in _read(folder / "memory.stat").splitlines())
-                yield int(limit), int(used) - int(stat.get(cache, 0))  # what is only kept of files can be given up
+                yield int(limit), int(used) - int(stat.get(cache, 0))  # cached files can be dropped
 
 
 def _read(path: Path) -> str:
-    """The file's text; nothing where there is none: inside a container the outer groups cannot be seen."""
+    """The file's text; empty if it cannot be read: inside a container the outer groups cannot be seen."""
     try:
         return path.read_text().strip()
     except OSError:
         return ""
-
-
-def _memory_of_mac() -> tuple[int, int]:
-    def said(*command: str) -> str:
-        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout
-
-    pages = dict(line.split(":", 1) for line in said("vm_stat").splitlines() if ":" in line)
-    kinds = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
-    free = sum(int(pages.get(kind, "0").strip(" .")) for kind in kinds)
-    return int(said("sysctl", "-n", "hw.memsize")), free * int(said("sysctl", "-n", "hw.pagesize"))

@@ -1,16 +1,14 @@
 """The states from which a run can go on: each complete in a folder of its own, hashed, or not there at all."""
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from finetune.errors import UserError
-from finetune.records import files
+from finetune.records import files, lock
 
 _KEEP = 2
 
@@ -31,7 +29,7 @@ def write(folder: Path, name: str, fill: Callable[[Path], dict[str, Any]]) -> No
         files.write_json(temporary / files.STATE_RECORD, {**manifest, "sha256": _hash(manifest)})
         shutil.rmtree(folder / name, ignore_errors=True)  # the same step once more, after a state that was refused
         temporary.rename(folder / name)
-        files.fsync_folder(folder)
+        files.fsync(folder)
         for old in _states(folder)[:-_KEEP]:
             shutil.rmtree(old)
     except OSError as error:
@@ -56,34 +54,27 @@ def newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, An
 
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process, and make it if need be; UserError where another run holds it. A killed process holds
-    nothing. If nothing was written, it is afterwards as it was before.
+    """Hold the folder for this process, and make it if need be; UserError if another run holds it.
+
+    A killed process holds nothing. If nothing was written, the folder is afterwards as it was before.
     """
     path, made = folder / ".lock", not folder.exists()
     files.make_folder(folder)
     try:
-        file = path.open("a+")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}", exit_code=4) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise UserError(
-                f"{folder}: another run writes here, process {file.read().strip()} (give another --adapter-path)"
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        try:
+        with ExitStack() as stack:
+            try:
+                is_ours = stack.enter_context(lock.held(path))
+            except OSError as error:
+                raise UserError(f"{path}: cannot be locked: {error.strerror}", exit_code=4) from None
+            if not is_ours:
+                raise UserError(
+                    f"{folder}: another run writes here, process {lock.holder(path)} (use another --adapter-path)"
+                )
             yield
-        finally:
-            with suppress(OSError):  # somebody may have removed the folder
-                if list(folder.iterdir()) == [path]:  # a run refused before it wrote anything
-                    path.unlink()
-                    if made:
-                        folder.rmdir()
+    finally:
+        if made:
+            with suppress(OSError):  # not empty, or somebody has removed it
+                folder.rmdir()
 
 
 def _states(folder: Path) -> list[Path]:

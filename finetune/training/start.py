@@ -147,7 +147,7 @@ def check_same(adapter_path: Path, now: RunRecord) -> None:
     _demand_same(adapter_path, compared)
     if unknown := unknown_settings(then):
         say(f"Note: this version does not know {', '.join(unknown)} of {adapter_path / files.RUN_RECORD}; ignored.")
-    if then.machine != now.machine:
+    if now.machine and not now.machine.computes_as(then.machine):
         say(
             "Note: another machine or other versions than the run began with; the result may differ in the last digits."
         )

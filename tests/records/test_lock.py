@@ -1,0 +1,72 @@
+"""One lock: held by one at a time, whatever happens to its file, and by nobody after a kill."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from finetune.records import leftovers, lock
+
+HOLD = """
+import sys
+from pathlib import Path
+from finetune.records.lock import held
+with held(Path(sys.argv[1])) as is_ours:
+    print(is_ours, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_holds_it_at_a_time(tmp_path: Path) -> None:
+    for path in (tmp_path / ".lock", tmp_path):
+        with lock.held(path) as first, lock.held(path) as second:
+            assert (first, second) == (True, False)
+        with lock.held(path) as again:
+            assert again
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_names_its_process_and_ends_with_it(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    process = subprocess.Popen([sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin and process.stdout and process.stdout.readline() == b"True\n"
+    with lock.held(path) as is_ours:
+        assert not is_ours and lock.holder(path) == str(process.pid)
+    process.kill()
+    process.communicate()
+    with lock.held(path) as is_ours:
+        assert is_ours and lock.holder(path) == str(os.getpid())
+
+
+def test_file_that_is_removed_between_opening_and_locking_counts_for_nothing(tmp_path: Path, monkeypatch) -> None:
+    path, opened = tmp_path / ".lock", []
+    system_open = os.open
+
+    def open_then_lose(name, *arguments):
+        opened.append(system_open(name, *arguments))
+        if len(opened) == 1:  # its holder ends here, and another process begins
+            path.unlink()
+            path.write_text("")
+        return opened[-1]
+
+    monkeypatch.setattr(os, "open", open_then_lose)
+    with lock.held(path) as is_ours:
+        assert is_ours and os.path.samestat(os.fstat(opened[-1]), path.stat()) and len(opened) == 2
+
+
+def test_leftovers_of_killed_writers_go_and_nothing_else_does(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    old = [
+        f".adapters.{gone.pid}.tmp.safetensors",
+        f".0000012_adapters.{gone.pid}.tmp.safetensors",
+        f".a.{gone.pid}.tmp",
+    ]
+    kept = [f".a.{os.getpid()}.tmp.json", f"a.{gone.pid}.tmp.json", ".a.x.tmp.json", f".a.{gone.pid}.json", ".lock"]
+    for name in [*old, *kept, "fresh"]:
+        path = tmp_path / (f".b.{gone.pid}.tmp.json" if name == "fresh" else name)
+        path.touch()
+        if name != "fresh":  # another machine may be writing it
+            os.utime(path, (0, 0))
+    leftovers.remove(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, f".b.{gone.pid}.tmp.json"}
