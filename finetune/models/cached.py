@@ -1,4 +1,4 @@
-"""What lies in the caches: models of the Hub, converted models, and what interrupted conversions have left."""
+"""What the caches hold: models from the Hub, converted models, and leftovers of interrupted conversions."""
 
 import contextlib
 import dataclasses
@@ -16,20 +16,29 @@ from finetune.models.find import converted_dir
 from finetune.models.hub import read_dotenv
 from finetune.records.lock import held
 
+IN_PROGRESS = "conversion in progress"
+
 
 @dataclass(frozen=True)
 class CachedModel:
-    name: str  # no other in the caches has it
+    """A folder in one of the caches.
+
+    ``name`` is unique. ``revision`` is the newest commit from the Hub, or the SHA-256 of what was converted, "" if unknown.
+    ``size`` is in bytes. ``last_used`` is in seconds since 1970, as far as the file system records reads. ``problem`` is one
+    clause, "" if the model is usable.
+    """
+
+    name: str
     where: Literal["hub", "builtin", "converted", "leftover"]
-    revision: str  # commit on the Hub, the newest of several, or SHA-256 of what was converted; "" where nothing says
-    size: int  # bytes
-    last_used: float  # seconds since 1970, as well as the file system knows
-    problem: str  # "" where nothing is wrong, else one clause
+    revision: str
+    size: int
+    last_used: float
+    problem: str
     path: Path
 
 
 def cached_models() -> list[CachedModel]:
-    """All that is there, largest first. UserError (exit 2) where a cache cannot be read."""
+    """Everything in the caches, largest first. UserError if a cache cannot be read."""
     try:
         models = [*_of_the_hub(), *_converted()]
     except (OSError, ValueError) as error:
@@ -38,9 +47,9 @@ def cached_models() -> list[CachedModel]:
 
 
 def remove(model: CachedModel) -> int:
-    """Remove it, and give the bytes that were freed.
+    """Remove a model from its cache; returns the bytes that were freed.
 
-    UserError: exit 2 where it is just being converted or already gone, 4 where it cannot be removed.
+    UserError (exit 2) if it is being converted or already gone, (exit 4) if it cannot be removed.
     """
     try:
         if model.where == "hub":
@@ -48,21 +57,21 @@ def remove(model: CachedModel) -> int:
         if model.where == "leftover":
             with held(model.path) as is_ours:
                 if not is_ours:
-                    raise UserError(f"{model.name}: it is being converted (try again when that is done)")
+                    raise UserError(f"{model.name}: a conversion is in progress (try again when it has finished)")
                 shutil.rmtree(model.path)
         else:
-            # First out of the way by one rename, as it came: nobody finds half of it, and a kill leaves a leftover.
+            # One rename first: nobody can find half of it, and a kill leaves only a leftover.
             with tempfile.TemporaryDirectory(prefix=conversion.WORK_PREFIX, dir=model.path.parent) as work:
                 model.path.rename(Path(work) / "removed")
     except FileNotFoundError:
-        raise UserError(f"{model.name}: it is no longer there") from None
+        raise UserError(f"{model.name}: already removed") from None
     except OSError as error:
         raise UserError(f"{model.path}: cannot be removed: {error.strerror}", exit_code=4) from None
     return model.size
 
 
 def _scan() -> Any:
-    """What huggingface_hub finds in its cache; None where there is none."""
+    """The scan of the Hub client's cache, with its models; None if there is no cache."""
     read_dotenv()  # before the client is imported: it reads some variables only then
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
@@ -83,12 +92,12 @@ def _of_the_hub() -> Iterator[CachedModel]:
         if repo := repos.get(path):
             newest = max(repo.revisions, key=lambda revision: revision.last_modified, default=None)
             size = repo.size_on_disk + sum(file.size_on_disk for file in unfinished)
-            problem = "a download did not end" if unfinished else ""
+            problem = "incomplete download" if unfinished else ""
             yield CachedModel(
                 name, "hub", newest.commit_hash if newest else "", size, repo.last_accessed, problem, path
             )
         elif path.is_dir():
-            problem = "a download did not end" if unfinished else "damaged"
+            problem = "incomplete download" if unfinished else "damaged"
             yield CachedModel(name, "hub", "", *_size_and_use(path), problem, path)
 
 
@@ -100,7 +109,7 @@ def _remove_from_hub(model: CachedModel) -> int:
         # Only this repository: a copy of it under another name has the same commits.
         only = dataclasses.replace(found, repos=frozenset({repo}))
         only.delete_revisions(*(revision.commit_hash for revision in repo.revisions)).execute()
-    else:  # the Hub's client plans nothing for what is damaged
+    else:  # the Hub's client does not remove damaged repositories
         shutil.rmtree(model.path)
     if model.path.exists():  # the client only warns
         raise UserError(f"{model.path}: cannot be removed", exit_code=4)
@@ -113,7 +122,7 @@ def _converted() -> Iterator[CachedModel]:
         with contextlib.suppress(FileNotFoundError):  # a conversion has just ended
             if path.name.startswith(conversion.WORK_PREFIX):
                 with held(path) as is_free:
-                    problem = "its conversion was killed" if is_free else "is being converted"
+                    problem = "leftover of a killed conversion" if is_free else IN_PROGRESS
                 yield CachedModel(path.name, "leftover", "", *_size_and_use(path), problem, path)
             elif path == conversion.folder_of(models, builtin.FILE, builtin.SHA256):
                 yield CachedModel("builtin", "builtin", *_record(path), path)
@@ -122,7 +131,7 @@ def _converted() -> Iterator[CachedModel]:
 
 
 def _record(folder: Path) -> tuple[str, int, float, str]:
-    """Of a converted folder: the revision it was made from, bytes, last use, and what is wrong with it."""
+    """The revision that a converted folder was made from, its bytes, its last use, and what is wrong with it."""
     size, last_used = _size_and_use(folder)
     try:
         record = json.loads((folder / conversion.RECORD).read_text(encoding="utf-8"))
@@ -130,11 +139,11 @@ def _record(folder: Path) -> tuple[str, int, float, str]:
         is_whole = conversion.converted_folder(folder.parent, name, revision) == folder
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "", size, last_used, "damaged"
-    of_another = "damaged" if version == conversion.VERSION else "made by another version"
+    of_another = "damaged" if version == conversion.VERSION else "converted by another version"
     return revision, size, last_used, "" if is_whole else of_another
 
 
 def _size_and_use(folder: Path) -> tuple[int, float]:
-    """Bytes of all files below the folder, and when one of them was last read."""
+    """The bytes of all files below the folder, and when one of them was last read."""
     files = [path.lstat() for path in folder.rglob("*") if path.is_file()] or [folder.lstat()]
     return sum(file.st_size for file in files), max(file.st_atime for file in files)

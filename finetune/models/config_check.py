@@ -1,15 +1,14 @@
-"""What config.json must say before anything is made from it: MLX divides by a size of 0 in C++, which ends the process."""
+"""Checks of config.json before a model is built from it: MLX divides by a size of 0 in C++, which ends the process."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 _MOST = {"num_hidden_layers": 1000, "hidden_size": 10**6, "num_attention_heads": 10**5, "vocab_size": 10**8}
 _BITS = (1, 2, 3, 4, 5, 6, 8)
 _GROUPS = (16, 32, 64, 128)
 
 
-def problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """Each thing that no model has, as a clause for people. What only some models have is left to whoever builds them."""
+def problems(config: Mapping[str, object]) -> Iterator[str]:
+    """One clause for each value that no model can have. What is wrong for one architecture only is left to its loader."""
     if not isinstance(config.get("model_type"), str):
         yield "config.json has no model_type"
     text = config.get("text_config") or config

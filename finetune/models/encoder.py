@@ -1,9 +1,9 @@
-"""Rows to token ids and loss mask: the one place where text becomes tokens, for training, evaluation and chat."""
+"""Conversations to token ids and loss mask: the one place where text becomes tokens, for training, evaluation and chat."""
 
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
@@ -13,18 +13,19 @@ from typing import Any
 from finetune.errors import UserError, first_line
 from finetune.models.templates import Template
 
-_TOGETHER = 256  # conversations that are split into tokens at once
-_SEAM = 4  # tokens at the end of a prompt that may become others once the answer follows
+_TOGETHER = 256  # conversations that are tokenised at once
+_SEAM = 4  # tokens at the end of a prompt that can change once the answer follows
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation as the model sees it: ``tokens`` and ``loss_mask`` have the same length.
+    """One conversation as the model sees it.
 
-    ``loss_mask[i]`` is True where ``tokens[i]`` is to be learned: every assistant turn with its end-of-turn token.
-    ``terms`` is what a loss needs to know beside the log-probabilities of those tokens: numbers, or lists of one a token.
+    ``tokens`` are the token ids, and ``loss_mask``, of the same length, is True for those that the loss counts: the
+    assistant's turns, each with its end-of-turn token. ``terms`` are the further inputs of a loss, by name: a number for the
+    whole example (DPO's log-probability under the reference), or a list with a number per learned token (GRPO's).
     """
 
     tokens: list[int]
@@ -33,14 +34,26 @@ class Example:
 
     @property
     def learned(self) -> int:
-        """Tokens that are learned; of the first none is, because nothing stands before it."""
+        """How many tokens the loss counts. The first is never among them: nothing precedes it, so it is not predicted."""
         return sum(self.loss_mask[1:])
 
 
 class ChatEncoder:
-    """A model's tokenizer, with its own chat template or another."""
+    """A model's tokenizer together with a chat template: conversations become token ids, and token ids text.
+
+    A conversation is a list of ``{"role": "system" | "user" | "assistant", "content": text}``. Control tokens that somebody
+    typed into a message stay text. The system message goes into the first user turn if the template has no such role.
+
+    ``tokenizer`` is the one of transformers. ``special_tokens`` are its special token ids, and ``stop_tokens`` are those
+    at which an answer ends: the tokenizer's end-of-sequence token, those of generation_config.json and the template's
+    end-of-turn token. ``own_template`` is True if the template is the model's own.
+    """
 
     def __init__(self, folder: Path, template: Template | str | None = None):
+        """Load the tokenizer in ``folder``. ``template`` is one of ``TEMPLATES``, a Jinja text, or None for the model's own.
+
+        UserError (exit 2) if the tokenizer cannot be loaded, or the template is missing or does not work.
+        """
         # a tokenizer needs no PyTorch; without this transformers tells the user that it is missing
         os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
         from huggingface_hub.errors import StrictDataclassError
@@ -63,7 +76,7 @@ class ChatEncoder:
         if template is not None:
             self.tokenizer.chat_template = template
         if not self.tokenizer.chat_template:
-            raise UserError(f"{folder}: the model has no chat template (--template chatml gives it one)")
+            raise UserError(f"{folder}: the model has no chat template (choose one with --template, such as chatml)")
         self._knows_system = self._keeps_system()
         self.special_tokens = frozenset(token_id for token_id, token in added.items() if token.special)
         self._controls = _Controls(added.values(), self.tokenizer.chat_template)
@@ -75,24 +88,31 @@ class ChatEncoder:
         self.stop_tokens = frozenset(token for token in ends if token is not None)
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids up to the place where the assistant's answer begins. ValueError where the chat template refuses."""
+        """The token ids of a conversation up to the point where the assistant's next answer begins: ``[tokens]``.
+
+        ValueError, with the reason, if the chat template refuses the conversation.
+        """
         try:
             return self._encode([self._render(messages, prompt=True)])[0]
         except _template_errors() as error:
             raise ValueError(f"the chat template refuses it: {first_line(error)}") from error
 
     def example(self, messages: Sequence[Message]) -> Example:
-        """Token ids and loss mask of a whole conversation. ValueError where the chat template refuses it."""
+        """The example of a whole conversation: its token ids, and True in the mask for every assistant turn.
+
+        ValueError, with the reason, if the chat template refuses the conversation.
+        """
         example = next(self.examples([messages]))
         if isinstance(example, ValueError):
             raise example
         return example
 
     def examples(self, conversations: Iterable[Sequence[Message]]) -> Iterator[Example | ValueError]:
-        """The example of each conversation, or why there is none; many at once, on all cores.
+        """The example of each conversation, in their order; a ValueError with the reason in place of one that is refused.
 
-        The template decides where each assistant turn begins: where the text up to that turn, with the generation prompt,
-        ends. It is learned up to the last special token before the next turn, so that the model learns to stop.
+        Much faster than ``example`` for many: they are tokenised together, on all cores. An assistant turn begins where the
+        text before it, rendered with the generation prompt, ends. It is learned up to the last special token before the
+        next turn, so that the model learns to stop.
         """
         conversations = iter(conversations)
         while chunk := list(islice(conversations, _TOGETHER)):
@@ -100,7 +120,7 @@ class ChatEncoder:
             ranges: list[range | ValueError] = []
             for messages in chunk:
                 try:
-                    parts = [self._render(part, prompt) for part, prompt in _parts(messages)]
+                    parts = [self._render(part, prompt=prompt) for part, prompt in _parts(messages)]
                     ranges.append(range(len(asked), len(asked) + len(parts)))
                     asked += parts
                 except _template_errors() as error:
@@ -113,54 +133,60 @@ class ChatEncoder:
                     yield error
 
     def _example(self, parts: Sequence[list[int]]) -> Example:
-        """From the tokens of what ``_parts`` gives: the whole, then beginning and end of each assistant turn."""
+        """The example, from the tokens of ``_parts``: the whole, then up to the start and the end of each assistant turn."""
         tokens, *turns = parts
         loss_mask = [False] * len(tokens)
         for before, through in zip(turns[::2], [*turns[1::2], tokens], strict=False):
             start, end = _common(tokens, before), _common(tokens, through)
             if start < len(before) - _SEAM:
                 if through is tokens:
-                    raise ValueError("the chat template writes the prompt otherwise once it is answered")
-                continue  # a turn that is written otherwise once others follow is never seen so by the model
+                    raise ValueError("the chat template changes the prompt once the answer follows")
+                continue  # the template rewrites this turn once others follow, so the model never answers like this
             end = max((i + 1 for i in range(start, end) if tokens[i] in self.special_tokens), default=end)
             loss_mask[start:end] = [True] * (end - start)
         last = max((i + 1 for i, learned in enumerate(loss_mask) if learned), default=len(tokens))
         return Example(tokens[:last], loss_mask[:last])
 
     def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, without special tokens and surrounding space."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
     def decode_all(self, tokens: Sequence[int]) -> str:
-        """With the special tokens."""
+        """The text of token ids, special tokens included."""
         return str(self.tokenizer.decode(tokens))
 
     def types_controls(self, messages: Sequence[Message]) -> bool:
-        """Whether somebody typed what looks like a special token."""
+        """Whether a message contains text that looks like a special token of the model."""
         return any(self._controls.occur_in(message["content"]) for message in messages)
 
     @cached_property
     def context_length(self) -> int | None:
-        """The most tokens of prompt and answer together; None where the model does not say."""
+        """The largest number of tokens, of prompt and answer together, that the model was made for; None if unknown."""
         config = _json(self._folder / "config.json")
-        length = {**config, **(config.get("text_config") or {})}.get("max_position_embeddings")
+        inner = config.get("text_config")
+        length = {**config, **(inner if isinstance(inner, Mapping) else {})}.get("max_position_embeddings")
         return length if isinstance(length, int) and length > 0 else None
 
     @property
     def template(self) -> str:
+        """The Jinja text of the chat template."""
         return str(self.tokenizer.chat_template)
 
-    def _render(self, messages: Sequence[Message], prompt: bool) -> str | list[int]:
-        """The text of a conversation; its tokens where somebody typed what could become a control token."""
+    def _render(self, messages: Sequence[Message], *, prompt: bool) -> str | list[int]:
+        """The text of a conversation, or its tokens if somebody typed what could become a control token.
+
+        ``prompt`` adds the beginning of the assistant's next turn.
+        """
         if not self._knows_system:
             messages = fold_system(messages)
         apply = partial(self.tokenizer.apply_chat_template, list(messages), add_generation_prompt=prompt)
         if self.types_controls(messages):
-            # "<end_of_turn>" typed by a user stays text, it does not become the control token
+            # "<end_of_turn>" in a user's message must stay text and not become the control token
             return list(apply(tokenize=True, return_dict=False, sanitize_control_tokens=True))
         return str(apply(tokenize=False))
 
     def _encode(self, texts: Sequence[str | list[int]]) -> list[list[int]]:
-        """Token ids. Not through transformers, which goes through all added tokens for each text: Gemma has 6,242."""
+        """The token ids of each. Not through transformers, which tries all added tokens on each text: Gemma has 6,242."""
         backend = self.tokenizer.backend_tokenizer
         encoded = iter(
             backend.encode_batch([text for text in texts if isinstance(text, str)], add_special_tokens=False)
@@ -168,7 +194,7 @@ class ChatEncoder:
         return [next(encoded).ids if isinstance(text, str) else text for text in texts]
 
     def _keeps_system(self) -> bool:
-        """Some templates refuse a system message, some drop it in silence."""
+        """Whether the template renders a system message: some refuse it, some drop it in silence."""
         messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}]
         answered = [*messages, {"role": "assistant", "content": "b"}]  # Mistral's keeps it only before an answer
         try:
@@ -179,15 +205,15 @@ class ChatEncoder:
             return False
 
     def _end_of_turn(self) -> int | None:
-        """The special token that the template puts after an assistant's answer, if it puts one."""
+        """The special token that the template puts after an assistant's answer; None if it puts none."""
         example = self.example([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
         if not example.tokens:
-            raise ValueError("the chat template writes nothing")
+            raise ValueError("the chat template renders nothing")
         return example.tokens[-1] if example.tokens[-1] in self.special_tokens else None
 
 
 def _template_errors() -> tuple[type[Exception], ...]:
-    """What a chat template, which is a program of the model's or the user's, may raise."""
+    """What a chat template can raise: it is a program that came with the model or from the user."""
     from jinja2 import TemplateError
 
     return (
@@ -203,7 +229,7 @@ def _template_errors() -> tuple[type[Exception], ...]:
 
 
 def fold_system(messages: Sequence[Message]) -> Sequence[Message]:
-    """The system message put before the first message of the user, for a model that has no such role."""
+    """The conversation with its system message put before the first user message, for a model without that role."""
     if len(messages) < 2 or messages[0]["role"] != "system":
         return messages
     system, first, *rest = messages
@@ -211,9 +237,9 @@ def fold_system(messages: Sequence[Message]) -> Sequence[Message]:
 
 
 def _parts(messages: Sequence[Message]) -> list[tuple[Sequence[Message], bool]]:
-    """What must be rendered to find the assistant's turns, each with whether the generation prompt belongs to it.
+    """The parts to render in order to find the assistant's turns, each with whether to add the generation prompt.
 
-    First the whole; for each turn what stands before it, and, but for one at the end, what stands up to its end.
+    First the whole conversation. Then for each assistant turn all before it, and, unless it is the last, all up to its end.
     """
     parts: list[tuple[Sequence[Message], bool]] = [(messages, False)]
     for turn, message in enumerate(messages):
@@ -225,7 +251,10 @@ def _parts(messages: Sequence[Message]) -> list[tuple[Sequence[Message], bool]]:
 
 
 class _Controls:
-    """What in a message needs care: special tokens, others that the template writes, and private-use characters."""
+    """Finds in a message what must not become a control token.
+
+    That is special tokens, added tokens that the template writes, and private-use characters.
+    """
 
     def __init__(self, added: Iterable[Any], template: str):
         self._by_first: dict[str, tuple[str, ...]] = {}
@@ -249,11 +278,11 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _generation_eos(folder: Path) -> list[int]:
-    """The end-of-sequence ids of generation_config.json; a model may name several."""
-    ids = _json(folder / "generation_config.json").get("eos_token_id", [])
-    return ids if isinstance(ids, list) else [ids]
+    """The end-of-sequence token ids in generation_config.json; a model can have several."""
+    ids = _json(folder / "generation_config.json").get("eos_token_id")
+    return [token for token in (ids if isinstance(ids, list) else [ids]) if isinstance(token, int)]
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """Of a file of the model's; empty where it has none of this name."""
+def _json(path: Path) -> Mapping[str, object]:
+    """The mapping in a JSON file of the model; empty if it has no such file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

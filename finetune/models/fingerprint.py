@@ -1,4 +1,4 @@
-"""Which weights a folder holds, told without reading all of them."""
+"""A fingerprint of a model's weights that does not need to read all of them."""
 
 import hashlib
 import os
@@ -8,10 +8,10 @@ _BLOCKS, _BLOCK = 64, 16384  # of each file, evenly spread, and bytes of each
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 over config.json and, of each safetensors file, its name, its size and blocks from all over it.
+    """The SHA-256 (hex) of config.json and of every safetensors file's name, size and 64 blocks spread evenly over it.
 
-    Any training changes nearly every value, so other weights of the same shape differ in it. It takes milliseconds where
-    reading a model of 7 billion parameters takes many seconds.
+    Training changes nearly every value, so other weights of the same shapes have another fingerprint. It takes
+    milliseconds; reading a whole model of 7 billion parameters takes many seconds.
     """
     content = hashlib.sha256((folder / "config.json").read_bytes())
     for path in sorted(folder.glob("model*.safetensors")):

@@ -1,7 +1,10 @@
-"""The tokenizer of a GGUF file in the files of Hugging Face: tokenizer.json, its config, the chat template.
+"""Writes the tokenizer of a GGUF file as Hugging Face's files: tokenizer.json, tokenizer_config.json, chat template.
 
-Two families: byte-level BPE (``tokenizer.ggml.model`` = gpt2), which stores its merges but only names how it
-splits text, and SentencePiece BPE (``llama``), which stores scores, from which the merges follow.
+Two families: byte-level BPE (``tokenizer.ggml.model`` is gpt2), for which GGUF stores the merges but only the name of the
+rule that splits text, and SentencePiece BPE (llama), for which it stores scores that determine the merges.
+
+transformers has a converter too (integrations.gguf). It takes an unknown split rule for GPT-2's, splits smollm's digits as
+GPT-2 does, adds no BOS token and needs PyTorch to read the file, so its tokens can differ from the model's.
 """
 
 import json
@@ -23,7 +26,7 @@ LLAMA3_PATTERN = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-# A Gemma base has no template of its own; these are the turns that the instruction-tuned Gemma knows.
+# A Gemma base model has no template; this is the one of the instruction-tuned Gemma.
 GEMMA_TEMPLATE = """\
 {{ bos_token }}
 {%- set system = messages[0]['content'] + '\\n\\n' if messages[0]['role'] == 'system' else '' -%}
@@ -41,11 +44,12 @@ GEMMA_TEMPLATE = """\
 """
 
 
-def write_tokenizer(metadata: Mapping[str, Any], vocab_size: int, folder: Path) -> dict[str, Any]:
-    """Writes the tokenizer's files; returns the ids of bos, pad and eos (a list: all that end an answer).
+def write_tokenizer(metadata: Mapping[str, Any], vocab_size: int, folder: Path) -> dict[str, int | list[int]]:
+    """Write the tokenizer's files into ``folder``.
 
-    Tokens from ``vocab_size`` on have no embedding row and are left out. Raises ``UserError`` for a kind of
-    tokenizer that cannot be reproduced exactly.
+    Returns ``bos_token_id``, ``pad_token_id`` and ``eos_token_id`` for generation_config.json; the last is a list of all
+    tokens that end an answer. Tokens from ``vocab_size`` on have no row in the embedding and are dropped.
+    UserError for a tokenizer that cannot be reproduced exactly, or that is damaged.
     """
     tokens = metadata["tokenizer.ggml.tokens"][:vocab_size]
     types = metadata.get("tokenizer.ggml.token_type", [NORMAL] * len(tokens))[:vocab_size]
@@ -55,15 +59,15 @@ def write_tokenizer(metadata: Mapping[str, Any], vocab_size: int, folder: Path) 
         if f"tokenizer.ggml.{key}_token_id" in metadata
     }
     if any(token_id >= len(tokens) for token_id in special.values()):
-        raise UserError(f"the GGUF has {len(tokens)} tokens, but its special ones are {special} (it is damaged)")
+        raise UserError(f"the GGUF has {len(tokens)} tokens, but the special token ids {special} (the file is damaged)")
     kind = metadata["tokenizer.ggml.model"]
     if kind == "gpt2":
         tokenizer, starts_with_bos = _byte_level_bpe(metadata, tokens)
     elif kind == "llama":
-        tokens = [token.replace(" ", "▁") for token in tokens]  # GGUF has runs of spaces as they are
+        tokens = [token.replace(" ", "▁") for token in tokens]  # GGUF stores runs of spaces literally
         tokenizer, starts_with_bos = _sentencepiece_bpe(metadata, tokens, types), True
     else:
-        raise UserError(f"GGUF tokenizer of the kind {kind!r} is not supported (only gpt2 and llama are)")
+        raise UserError(f"GGUF tokenizer {kind!r} is not supported (supported: gpt2, llama)")
 
     names = {f"{name}_token": tokens[token_id] for name, token_id in special.items()}
     _add_tokens(tokenizer, tokens, types)
@@ -89,7 +93,7 @@ def write_tokenizer(metadata: Mapping[str, Any], vocab_size: int, folder: Path) 
 def _byte_level_bpe(metadata: Mapping[str, Any], tokens: list[str]) -> tuple["Tokenizer", bool]:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    def byte_level(use_regex: bool) -> "PreTokenizer":
+    def byte_level(*, use_regex: bool) -> "PreTokenizer":
         return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
 
     pre = metadata.get("tokenizer.ggml.pre")
@@ -102,14 +106,16 @@ def _byte_level_bpe(metadata: Mapping[str, Any], tokens: list[str]) -> tuple["To
         splits = [pre_tokenizers.Split(Regex(LLAMA3_PATTERN), "isolated"), byte_level(use_regex=False)]
     else:
         raise UserError(
-            f"GGUF tokenizer.ggml.pre = {pre!r} is not supported: how it splits text is not known"
-            " (known: smollm, gpt-2, llama-bpe; take the model from the Hub instead)"
+            f"GGUF tokenizer.ggml.pre {pre!r} is not supported"
+            " (supported: smollm, gpt-2, llama-bpe; use the model from the Hub instead)"
         )
     merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
     vocab = _vocab(tokens)
     for merge in merges:
         if len(merge) != 2 or not vocab.keys() >= {*merge, "".join(merge)}:
-            raise UserError(f"GGUF tokenizer.ggml.merges joins what is no token: {merge} (the file is damaged)")
+            raise UserError(
+                f"GGUF tokenizer.ggml.merges: {merge} are not two tokens that make a third (the file is damaged)"
+            )
     tokenizer = Tokenizer(models.BPE(vocab, merges, ignore_merges=is_llama3))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)
     tokenizer.decoder = decoders.ByteLevel()
@@ -134,9 +140,9 @@ def _sentencepiece_bpe(metadata: Mapping[str, Any], tokens: list[str], types: li
 
 
 def _merges(tokens: list[str], scores: list[float], types: list[int]) -> list[tuple[str, str]]:
-    """Every way to join two pieces into a third, best score first, then the longer left piece.
+    """Every way to join two pieces into a third: best score first, then the longer left piece.
 
-    Pieces that the user defined come first, as in SentencePiece, whatever score the file has for them.
+    User-defined pieces come first, as in SentencePiece, whatever their score in the file.
     """
     rank = {
         token: -score if kind == NORMAL else 0.0
@@ -157,12 +163,12 @@ def _vocab(tokens: list[str]) -> dict[str, int]:
     vocab = {token: token_id for token_id, token in enumerate(tokens)}
     if len(vocab) != len(tokens):
         twice = next(token for token_id, token in enumerate(tokens) if vocab[token] != token_id)
-        raise UserError(f"GGUF tokenizer.ggml.tokens holds {twice!r} twice (the file is damaged)")
+        raise UserError(f"GGUF tokenizer.ggml.tokens has {twice!r} twice (the file is damaged)")
     return vocab
 
 
 def _add_tokens(tokenizer: "Tokenizer", tokens: list[str], types: list[int]) -> None:
-    """Marks the tokens that are found in the text as they stand, before anything is split or merged."""
+    """Add the tokens that are matched in the text before it is split and merged."""
     from tokenizers import AddedToken
 
     for token, kind in zip(tokens, types, strict=False):

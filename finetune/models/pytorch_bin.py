@@ -1,7 +1,7 @@
-"""A model that ships only PyTorch's pickles (pytorch_model.bin, in one file or in shards) as a folder with safetensors.
+"""Converts a model that has only PyTorch's pickles (pytorch_model.bin, in one file or in shards) to safetensors.
 
-MLX reads nothing else, and a pickle can run anything: here it is read by PyTorch's own loader for weights alone, once.
-The folder must do for MLX as it is and for transformers, which is the less particular of the two.
+MLX reads only safetensors. A pickle can run any code, so PyTorch's loader for weights alone reads it, once. Both MLX and
+transformers must load the result; MLX is the stricter one.
 """
 
 import errno
@@ -25,10 +25,10 @@ from finetune.records.files import file_hash
 if TYPE_CHECKING:
     import torch
 
-CONFIGURATION = ["*.json", "*.jinja", "*.txt", "tokenizer.model"]  # and tokenizer: what a model has besides weights
+CONFIGURATION = ["*.json", "*.jinja", "*.txt", "tokenizer.model"]  # a model's files but for the weights
 INDEX = "pytorch_model.bin.index.json"
-FILES = ["pytorch_model*.bin", INDEX]  # training_args.bin and the like are no weights
-# What torch.load raises for bytes that are no checkpoint: its unpickler trusts their structure, though not their content.
+FILES = ["pytorch_model*.bin", INDEX]  # others, such as training_args.bin, are not weights
+# What torch.load raises for a file that is not a checkpoint: its unpickler does not check the structure of the bytes.
 _NO_CHECKPOINT: tuple[type[Exception], ...] = (
     OSError,
     EOFError,
@@ -40,11 +40,11 @@ _NO_CHECKPOINT: tuple[type[Exception], ...] = (
     AssertionError,
 )
 _NO_CHECKPOINT += (OverflowError, MemoryError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile)
-# Saved by old versions of transformers, computed by today's, and to MLX parameters that no layer has.
+# Old versions of transformers saved these buffers. Today's compute them, and MLX refuses them as unknown parameters.
 _BUFFERS = re.compile(r"(^|\.)(masked_bias|rotary_emb\.inv_freq|position_ids)$")
-_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")  # and of four dimensions: a bias has one
+_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")  # a causal mask if it has four dimensions; a bias has one
 _HEADS = ("lm_head.weight", "embed_out.weight")
-_LEFT_OUT = {"gpt2": "transformer."}  # model_type: what mlx-lm expects the names without; transformers takes both
+_PREFIXES = {"gpt2": "transformer."}  # by model_type: mlx-lm expects names without it; transformers takes both
 
 Weights = dict[str, "torch.Tensor"]
 
@@ -55,13 +55,15 @@ def has_weights(names: Collection[str]) -> bool:
 
 
 def require_torch(name: str) -> None:
-    """Raises ``UserError``, about the model ``name``, where PyTorch is not installed."""
+    """UserError about the model ``name`` if PyTorch, which the conversion needs, is not installed."""
     if find_spec("torch") is None:
-        raise UserError(f"{name}: its weights are no safetensors; to convert them PyTorch is needed: make setup-torch")
+        raise UserError(
+            f"{name}: its weights are PyTorch pickles, and converting them needs PyTorch (run: make setup-torch)"
+        )
 
 
 def content_hash(folder: Path) -> str:
-    """SHA-256 over all that a conversion of ``folder`` reads. Raises ``UserError`` where it cannot."""
+    """The SHA-256 (hex) of all files of ``folder`` that a conversion reads. UserError if one cannot be read."""
     content = sha256()
     try:
         for path in sorted([*_copied(folder), *folder.glob(FILES[0]), *folder.glob(INDEX)]):
@@ -72,21 +74,21 @@ def content_hash(folder: Path) -> str:
 
 
 def convert(source: Path, folder: Path) -> None:
-    """Writes the model in ``source`` to the existing ``folder``, a file of safetensors for each file of weights.
+    """Convert the model in ``source`` into the existing ``folder``: one safetensors file for each file of weights.
 
-    Needs PyTorch and a whole config.json. Raises ``UserError`` for what is not understood, ``OSError`` where it cannot write.
+    Needs PyTorch and a valid config.json. UserError if ``source`` holds more or other than weights; OSError if writing fails.
     """
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     files = {path: _load(path) for path in _weight_files(source)}
     weights: Weights = {}
     for path, loaded in files.items():
         if twice := loaded.keys() & weights.keys():
-            raise UserError(f"{path}: {min(twice)!r} is in another file too")
+            raise UserError(f"{path}: tensor {min(twice)!r} is also in another file")
         weights |= loaded
     dropped = {name for name, tensor in weights.items() if _is_buffer(name, tensor)} | _tied_heads(config, weights)
     if not weights.keys() - dropped:
-        raise UserError(f"{source}: its files hold no weights")
-    prefix = _LEFT_OUT.get(config["model_type"], "")
+        raise UserError(f"{source}: the files of weights hold no weights")
+    prefix = _PREFIXES.get(config["model_type"], "")
     _save(
         [
             {name.removeprefix(prefix): tensor for name, tensor in loaded.items() if name not in dropped}
@@ -99,7 +101,7 @@ def convert(source: Path, folder: Path) -> None:
 
 
 def _copied(folder: Path) -> list[Path]:
-    """All but the weights and their index, which names files that the new folder has not."""
+    """All files but the weights and their index, which would name files that the new folder does not have."""
     return [
         path
         for path in sorted(folder.iterdir())
@@ -116,16 +118,16 @@ def _weight_files(folder: Path) -> list[Path]:
         names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
         paths = [folder / name for name in sorted(names) if fnmatch(name, FILES[0]) and Path(name).name == name]
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise UserError(f"{folder / INDEX}: no list of files ({error})") from None
+        raise UserError(f"{folder / INDEX}: does not list files of weights ({error})") from None
     if len(paths) < len(names) or not names:
-        raise UserError(f"{folder / INDEX}: no list of files called {FILES[0]}")
+        raise UserError(f"{folder / INDEX}: does not list files of weights called {FILES[0]}")
     if missing := [path.name for path in paths if not path.is_file()]:
         raise UserError(f"{folder}: not a complete model folder: {'; '.join(f'{name} is missing' for name in missing)}")
     return paths
 
 
 def _load(path: Path) -> Weights:
-    """The tensors of one file by name; from the disk as they are needed, unless the file is of the format before 2020."""
+    """The tensors of one file, by name. They are read from the disk on use, unless the file is older than 2020."""
     import torch
 
     try:
@@ -137,11 +139,11 @@ def _load(path: Path) -> Weights:
     except _NO_CHECKPOINT as error:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(
-                f"{path}: refused: it holds more than weights ({found[1]}), which could run anything"
+                f"{path}: refused: the pickle holds more than weights ({found[1]}) and could run any code"
             ) from None
         raise UserError(f"{path}: not a file of PyTorch weights, or damaged (download it again)") from None
     if not isinstance(loaded, dict) or not loaded:
-        raise UserError(f"{path}: holds no weights by name")
+        raise UserError(f"{path}: not a dictionary of weights")
     if problems := list(_problems(loaded)):
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise UserError(f"{path}: {'; '.join(problems[:4])}{more}")
@@ -149,20 +151,20 @@ def _load(path: Path) -> Weights:
 
 
 def _problems(loaded: Mapping[Any, Any]) -> Iterator[str]:
-    """Each entry that is no plain tensor of numbers such as a layer holds."""
+    """One clause for each entry that is not a dense tensor of finite floating-point numbers."""
     import torch
 
     for name, tensor in loaded.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             yield f"{name!r} is a {type(tensor).__name__}, not a tensor"
         elif tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
-            yield f"{name!r} is a tensor of a kind that is not supported ({tensor.layout}, {tensor.dtype}, {tensor.device})"
+            yield f"{name!r} is an unsupported kind of tensor ({tensor.layout}, {tensor.dtype}, {tensor.device})"
         elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            yield f"{name!r} is larger than what the file has of it"
+            yield f"{name!r} is larger than its data in the file"
         elif _is_buffer(name, tensor):
             continue
         elif tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-            yield f"{name!r} is of {tensor.dtype}, not of float32, float16 or bfloat16"
+            yield f"{name!r} has the type {tensor.dtype}, not float32, float16 or bfloat16"
         elif not torch.isfinite(tensor).all():
             yield f"{name!r} holds values that are not finite"
 
@@ -172,19 +174,19 @@ def _is_buffer(name: str, tensor: "torch.Tensor") -> bool:
 
 
 def _tied_heads(config: Mapping[str, Any], weights: Weights) -> set[str]:
-    """The output matrices that the model takes from its embedding: those that are equal to another, where the config ties them.
+    """The names of output matrices that repeat the embedding, if the config ties the two. mlx-lm refuses such copies.
 
-    By value: weights that were cast after they were tied are two copies. mlx-lm refuses a head that its model does not have.
+    They are compared by value, because weights that were cast after tying do not share memory any more.
     """
     import torch
 
     is_tied = config.get("tie_word_embeddings")
-    if is_tied is None:  # then it is as the architecture has it
+    if is_tied is None:  # the default of the architecture
         from transformers import AutoConfig
 
         try:
             is_tied = getattr(AutoConfig.for_model(config["model_type"]), "tie_word_embeddings", False)
-        except ValueError:  # transformers does not know it
+        except ValueError:  # an architecture that transformers does not know
             is_tied = False
     return {
         head
@@ -196,7 +198,7 @@ def _tied_heads(config: Mapping[str, Any], weights: Weights) -> set[str]:
 
 
 def _save(shards: list[Weights], folder: Path) -> None:
-    """The files that the loaders look for: one, or several and their index."""
+    """Write the shards under the names that the loaders expect: one file, or several and their index."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -211,12 +213,12 @@ def _save(shards: list[Weights], folder: Path) -> None:
             tensor = tensor.detach().contiguous()
             is_shared = tensor.untyped_storage().data_ptr() in storages
             storages.add(tensor.untyped_storage().data_ptr())
-            whole[name] = tensor.clone() if is_shared else tensor  # safetensors takes no memory twice
+            whole[name] = tensor.clone() if is_shared else tensor  # safetensors refuses shared memory
             size += tensor.numel() * tensor.element_size()
         try:
             save_file(whole, folder / file, metadata={"format": "pt"})
         except SafetensorError as error:
-            raise OSError(errno.EIO, first_line(error)) from None  # as from any other write
+            raise OSError(errno.EIO, first_line(error)) from None  # like any other failed write
         places |= dict.fromkeys(whole, file)
     if len(shards) > 1:
         index = {"metadata": {"total_size": size}, "weight_map": places}

@@ -1,32 +1,39 @@
-"""Chat templates by name: how a conversation is written down for a model. Each is a Jinja text; people may bring their own.
+"""Chat templates by name, for ``--template``: how each family of models writes a conversation. Each is a Jinja text.
 
-``END`` stands where an assistant's turn ends: there the tokenizer's end-of-sequence token follows where the template's own
-mark is no special token of the model, because what the model is to learn as its end must be one token.
+``END`` ends an assistant's turn. It is the template's own mark; if the model does not have that mark as a special token, its
+end-of-sequence token follows, because the model has to learn one token as the end of an answer.
 """
 
-import difflib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from finetune.errors import UserError, path_of
+from finetune.errors import UserError, closest, path_of
 
-# for a model that has no such role: the system message then goes into the first user turn
+# for families without this role: ChatEncoder then puts the system message into the first user turn
 _NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
 
 
 @dataclass(frozen=True)
 class Template:
+    """A chat template for any model.
+
+    ``text`` is Jinja. ``end`` is the mark with which the template ends a turn, "" if it has none.
+    """
+
     text: str
-    end: str  # the template's own mark at the end of a turn; "" where it has none
+    end: str
 
     def for_model(self, special: Collection[str], eos: str | None) -> str:
-        """The Jinja text for a model with these special tokens. UserError where no turn could end."""
+        """The Jinja text for a model with these ``special`` tokens and this end-of-sequence token.
+
+        UserError if the model has no token that could end a turn.
+        """
         end = self.end
         if end not in special:
             if eos is None:
                 raise UserError(
-                    "--template: the model has neither the template's end of turn nor an end-of-sequence token"
+                    "--template: the model has neither the template's end-of-turn token nor an end-of-sequence token"
                 )
             end += eos
         return f"{{% set END = {json.dumps(end)} %}}{self.text}"
@@ -93,14 +100,19 @@ TEMPLATES: dict[str, Template | None] = {
 
 
 def find_template(name: str) -> Template | str | None:
-    """By its name or the path of a Jinja file; None for the model's own. UserError where there is neither."""
+    """The template of this name, or the text of the Jinja file at this path; None for "model", the model's own.
+
+    UserError if it is neither.
+    """
     if name in TEMPLATES:
         return TEMPLATES[name]
     path = path_of(name, "--template")
     if not path.is_file():
-        near = difflib.get_close_matches(name, TEMPLATES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(TEMPLATES)}, or give a Jinja file"
-        raise UserError(f"--template: there is no {name!r} ({hint})")
+        near = closest(name, TEMPLATES)
+        hint = (
+            f"did you mean {near}?" if near else f"choose from {', '.join(TEMPLATES)}, or pass the path of a Jinja file"
+        )
+        raise UserError(f"--template: unknown value {name!r} ({hint})")
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -54,9 +54,9 @@ def test_conversions_are_listed_with_what_is_wrong(converted: Path, run_python: 
     assert listed(run_python) == {
         "builtin": ("builtin", ""),
         f"mine-{'a' * 12}": ("converted", ""),
-        f"old-{'b' * 12}": ("converted", "made by another version"),
+        f"old-{'b' * 12}": ("converted", "converted by another version"),
         f"cut-{'c' * 12}": ("converted", "damaged"),
-        f"{conversion.WORK_PREFIX}x1": ("leftover", "its conversion was killed"),
+        f"{conversion.WORK_PREFIX}x1": ("leftover", "leftover of a killed conversion"),
     }
     record = json.loads(models(run_python, "--json"))
     assert record["size"] == sum(model["size"] for model in record["models"]) > 4499
@@ -87,8 +87,8 @@ def test_what_is_being_converted_stays(converted: Path, monkeypatch: pytest.Monk
     seen = []
 
     def convert(draft: Path) -> None:
-        [model] = [m for m in cached_models() if m.where == "leftover" and m.problem == "is being converted"]
-        with pytest.raises(UserError, match="it is being converted"):
+        [model] = [m for m in cached_models() if m.where == "leftover" and m.problem == cached.IN_PROGRESS]
+        with pytest.raises(UserError, match="a conversion is in progress"):
             cached.remove(model)
         seen.append(model.name)
         (draft / "model.safetensors").write_bytes(b"w")
@@ -116,7 +116,7 @@ def test_models_of_the_hub(tmp_path: Path, run_python: Any) -> None:
     assert listed(run_python) == {
         "owner/first": ("hub", ""),
         **dict.fromkeys(copies, ("hub", "")),
-        "owner/cut": ("hub", "a download did not end"),
+        "owner/cut": ("hub", "incomplete download"),
         "owner/broken": ("hub", "damaged"),
     }
     assert revision[:8] in models(run_python)

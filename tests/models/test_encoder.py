@@ -98,7 +98,7 @@ def test_no_word_of_the_user_is_learned_where_a_template_looks_at_the_last_messa
     assert encoder.decode_all(encoder.example([system, ASK, SAY]).tokens).startswith("[INST]Be brief.")
     encoder = ChatEncoder(builtin_model)
     encoder.tokenizer.chat_template = FORGETFUL
-    with pytest.raises(ValueError, match="writes the prompt otherwise"):
+    with pytest.raises(ValueError, match="changes the prompt"):
         encoder.example([ASK, SAY])
 
 

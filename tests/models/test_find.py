@@ -242,7 +242,10 @@ REFUSALS: dict[str, tuple[Callable[[dict[str, Any], dict[str, np.ndarray]], Any]
     "metadata": (lambda metadata, _: metadata.pop("llama.context_length"), "no llama.context_length"),
     "tokens": (lambda metadata, _: metadata.pop("tokenizer.ggml.tokens"), "no tokenizer.ggml.tokens"),
     "pre": (lambda metadata, _: metadata.update({"tokenizer.ggml.pre": "deepseek-v3"}), "'deepseek-v3'"),
-    "kind": (lambda metadata, _: metadata.update({"tokenizer.ggml.model": "t5"}), "'t5' is not supported"),
+    "kind": (
+        lambda metadata, _: metadata.update({"tokenizer.ggml.model": "t5"}),
+        "GGUF tokenizer 't5' is not supported",
+    ),
     "rope": (
         lambda metadata, _: metadata.update({"llama.rope.scaling.type": "yarn"}),
         "'yarn' is not supported",

@@ -212,7 +212,7 @@ def test_a_repository_of_pickles_is_fetched_and_converted_once(repositories: Pat
         for script in (WITHOUT_TORCH + FIND, WITHOUT_TORCH + FIND_WITHOUT_WEIGHTS):
             message, exit_code, said = run(script, "owner/pickled", hub.url)
             assert (exit_code, said) == (2, [])
-            assert "PyTorch is needed: make setup-torch" in message and "\n" not in message
+            assert "needs PyTorch (run: make setup-torch)" in message and "\n" not in message
         assert sorted(file.name for file in fetched.glob("*/*")) == small  # nothing large in vain
         name, source, commit, files, said = found = run(FIND_TWICE, "owner/pickled", hub.url)
     assert (name, source, said) == ("owner/pickled", "hub", ["Preparing owner/pickled (once) ..."])

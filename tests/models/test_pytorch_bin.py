@@ -137,7 +137,7 @@ def test_without_pytorch_one_line_names_the_command(
 ) -> None:
     monkeypatch.setattr(pytorch_bin, "find_spec", lambda name: None)
     for weights in (True, False):  # a plan refuses what a run would refuse
-        with pytest.raises(UserError, match="PyTorch is needed: make setup-torch") as refusal:
+        with pytest.raises(UserError, match="needs PyTorch") as refusal:
             find_model(str(source), print, weights=weights)
         assert refusal.value.exit_code == 2 and not models.exists()
 
@@ -153,13 +153,13 @@ class Command:
 
 
 BAD: dict[str, tuple[Any, str]] = {
-    "int": ({"w": torch.ones(2, dtype=torch.int32)}, "'w' is of torch.int32"),
-    "sparse": ({"w": torch.eye(3).to_sparse()}, "'w' is a tensor of a kind that is not supported"),
-    "stretched": ({"w": torch.zeros(1).expand(10**12)}, "'w' is larger than what the file has of it"),
+    "int": ({"w": torch.ones(2, dtype=torch.int32)}, "'w' has the type torch.int32"),
+    "sparse": ({"w": torch.eye(3).to_sparse()}, "'w' is an unsupported kind of tensor"),
+    "stretched": ({"w": torch.zeros(1).expand(10**12)}, "'w' is larger than its data in the file"),
     "nan": ({"w": torch.tensor([float("nan")])}, "'w' holds values that are not finite"),
-    "buffers": ({"h.0.attn.bias": torch.ones(1, 1, 2, 2)}, "its files hold no weights"),
+    "buffers": ({"h.0.attn.bias": torch.ones(1, 1, 2, 2)}, "the files of weights hold no weights"),
     "nested": ({"state_dict": {"w": torch.ones(2)}}, "'state_dict' is a dict, not a tensor"),
-    "list": ([torch.ones(2)], "holds no weights by name"),
+    "list": ([torch.ones(2)], "not a dictionary of weights"),
 }
 
 
@@ -174,7 +174,7 @@ def test_what_is_no_weight_is_refused_by_name_and_leaves_nothing(source: Path, m
 def test_a_pickle_that_runs_something_is_not_run(source: Path, models: Path, tmp_path: Path, is_zip: bool) -> None:
     content = {"w": torch.ones(2), "x": Command(tmp_path / "made")}
     torch.save(content, source / "pytorch_model.bin", _use_new_zipfile_serialization=is_zip)
-    _is_refused(source, models, "refused: it holds more than weights (posix.mkdir)")
+    _is_refused(source, models, "refused: the pickle holds more than weights (posix.mkdir)")
     assert not (tmp_path / "made").exists()
 
 
@@ -188,10 +188,10 @@ def test_a_file_cut_short_is_refused(source: Path, models: Path, size: int) -> N
 @pytest.mark.parametrize(
     "index, words",
     [
-        ({"a": "../pytorch_model.bin"}, "no list of files called pytorch_model*.bin"),
-        ({"a": "training_args.bin"}, "no list of files called pytorch_model*.bin"),
+        ({"a": "../pytorch_model.bin"}, "does not list files of weights called pytorch_model*.bin"),
+        ({"a": "training_args.bin"}, "does not list files of weights called pytorch_model*.bin"),
         ({"a": "pytorch_model-00001-of-00001.bin"}, "pytorch_model-00001-of-00001.bin is missing"),
-        (["a"], "no list of files"),
+        (["a"], "does not list files of weights"),
     ],
     ids=str,
 )

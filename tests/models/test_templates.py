@@ -90,7 +90,7 @@ def test_a_template_of_ones_own(tmp_path: Path, builtin_model: Path) -> None:
     path.write_text("{% for m in messages %}")
     with pytest.raises(UserError, match=r"--template: the chat template refuses it: Unexpected end"):
         ChatEncoder(builtin_model, find_template(str(path)))
-    with pytest.raises(UserError, match=r"no 'gema' .did you mean gemma"):
+    with pytest.raises(UserError, match=r"unknown value 'gema' .did you mean gemma"):
         find_template("gema")
     for broken in (
         "{# nothing #}",

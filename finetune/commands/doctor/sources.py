@@ -68,14 +68,14 @@ def _token() -> str:
 
 
 def caches() -> Iterator[Finding]:
-    from finetune.models.cached import cached_models
+    from finetune.models.cached import IN_PROGRESS, cached_models
 
     models = cached_models()
     counts = []
     for where, name in (("hub", "of the Hub"), ("builtin", "builtin"), ("converted", "converted")):
         if sizes := [model.size for model in models if model.where == where]:
             counts.append(f"{len(sizes)} {name}, {sum(sizes) / 1e9:.1f} GB")
-    bad = [model for model in models if model.problem and model.problem != "is being converted"]
+    bad = [model for model in models if model.problem and model.problem != IN_PROGRESS]
     found = "; ".join([*(counts or ["empty"]), *(f"{model.name}: {model.problem}" for model in bad)])
     remedy = " ; ".join(f"python -m finetune models --remove {model.name}" for model in bad)
     yield Finding("caches", "warn" if bad else "ok", found, remedy)
