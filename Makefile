@@ -60,7 +60,7 @@ demo: setup ## prepare rows, train, compare base with tuned: builtin rows and mo
 	$(RUN) test_finetuned.py --adapter-path demo/checkpoints --results-dir demo/results --max-tokens 96
 
 quick: setup ## run the tests that need no model and start no script (under a minute)
-	@$(RUN) -m pytest -q -m "not model and not scripts and not faults"
+	@$(RUN) -m pytest -q -m "not model and not scripts and not slow and not faults"
 
 test: setup ## run the tests
 	@$(RUN) -m pytest

@@ -265,6 +265,7 @@ def test_what_stands_on_pytorch_is_compared_with_its_pins(tmp_path: Path, monkey
     assert finding.remedy.endswith("make setup-torch")
 
 
+@pytest.mark.slow
 def test_what_a_step_takes_is_near_what_is_measured(tmp_path: Path) -> None:
     """On MLX, layers of a model too small for anything but this; benchmarks/doctor_sizes.py does it for larger ones."""
     from finetune.backends import mlx

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from finetune.dataset.prepare import prepare
 from finetune.errors import UserError
 from finetune.records.dataset import write_dataset
@@ -94,6 +96,7 @@ def drop_a_field(data: bytes, draw: Draw) -> bytes:
 MUTATIONS: list[Callable[[bytes, Draw], bytes]] = [flip, cut, splice, reorder, replace_a_value, drop_a_field]
 
 
+@pytest.mark.slow
 def test_a_thousand_damaged_files(tmp_path: Path) -> None:
     found: Counter[tuple[str, str]] = Counter()
     draw = Draw(1)

@@ -44,6 +44,7 @@ def test_rows_that_would_settle_it() -> None:
     assert mcnemar_rows(3, 3, 10) is None and mcnemar_rows(0, 0, 10) is None
 
 
+@pytest.mark.slow
 def test_bootstrap_covers_what_it_should() -> None:
     numpy = pytest.importorskip("numpy")
     draws, covered = numpy.random.default_rng(1), 0
@@ -55,6 +56,7 @@ def test_bootstrap_covers_what_it_should() -> None:
     assert 88 <= covered <= 99
 
 
+@pytest.mark.slow
 def test_the_best_of_several_has_to_show_more() -> None:
     numpy = pytest.importorskip("numpy")
     draws, once, corrected = numpy.random.default_rng(1), 0, 0

@@ -384,6 +384,7 @@ PARAGRAPH = (
 )
 
 
+@pytest.mark.model
 @pytest.mark.skipif(find_spec(builtin.PACKAGE) is None, reason="the builtin model is not installed: make setup")
 def test_the_builtin_model_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mx = pytest.importorskip("finetune.backends.mlx.runtime").mx  # the first import of MLX, for the fast BLAS

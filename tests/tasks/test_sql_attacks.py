@@ -159,6 +159,7 @@ def test_attacks(judge: SqlJudge, tables: dict[str, list[str]], name: str) -> No
     assert judge.judge(CONTEXT, GOLD, GOLD).right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs(judge: SqlJudge, tables: dict[str, list[str]], name: str) -> None:
     kinds, answer = BOMBS[name]
