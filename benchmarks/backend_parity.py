@@ -180,9 +180,11 @@ def _accuracy(config: ParityConfig, folder: Path) -> dict[str, Any]:
         run = tuned_run.open_run(folder / name)
         rows = tuned_run.read_rows(run, folder / "data", "test", config.accuracy, config.seed)
         log = folder / f"{name}.answers.jsonl"
-        record = compare.compare(run, rows, "test", 160, log, base=False, ask_general=False)
-        values[name] = [row["tuned"]["value"] for row in record["rows"]]
-    judged = [pair for pair in zip(*values.values(), strict=True) if None not in pair]  # None: a row nobody can judge
+        asked = compare.Comparison(run=run, rows=rows, split="test", max_tokens=160, log=log, base=False, general=False)
+        values[name] = [row.tuned.value for row in compare.compare(asked).rows]
+    judged = [
+        pair for pair in zip(*values.values(), strict=True) if None not in pair
+    ]  # None: a row that cannot be scored
     right = {name: [pair[side] == 1.0 for pair in judged] for side, name in enumerate(_BACKENDS)}
     verdict = judge(*right.values())
     found = {}

@@ -1,18 +1,26 @@
-"""Earlier benchmarks: kept when a new one is written, and what changed since, beyond the spread of the repeats."""
+"""Earlier benchmarks: kept when a new one is written, and what changed since, beyond the range of the repeats."""
 
-import json
 import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from finetune.errors import UserError
 from finetune.evaluation.verdict import judge
 from finetune.records import files
+from finetune.records.benchmark import (
+    AnswersSince,
+    BenchmarkRecord,
+    HistoryRecord,
+    ListedBenchmark,
+    Repeats,
+    SpeedChange,
+    SpeedsSince,
+)
 from finetune.terminal import say
 
-Record = Mapping[str, Any]
 _NOT_IN_NAMES = re.compile("[^0-9A-Za-z]+")
 _MAIN = ("decode_tokens_per_second", "first_token_ms")
 _NEWEST = 20  # benchmarks that are listed
@@ -20,134 +28,132 @@ _BY_CHANCE = 0.01
 
 
 def keep(results_dir: Path) -> None:
-    """Copy the benchmark that is there, whatever it is, into the history, under the time it was made."""
+    """Copy the benchmark that is there, whatever it is, into the history, named by the time it was made."""
     path = results_dir / files.BENCHMARK
     if not path.exists():
         return
-    record = _read(path)
-    if record is None:
-        made = f"unreadable-{files.file_hash(path)[:8]}"
-    else:
-        made = _NOT_IN_NAMES.sub("-", str(record.get("created", "earlier"))[:40])
+    try:
+        name = _NOT_IN_NAMES.sub("-", BenchmarkRecord.read(path).created[:40])
+        readable = True
+    except UserError:
+        name = f"unreadable-{files.file_hash(path)[:8]}"
+        readable = False
     folder = results_dir / files.HISTORY
     files.make_folder(folder)
-    kept = folder / f"benchmark-{made}.json"
+    kept = folder / f"benchmark-{name}.json"
     with files.atomic(kept) as temporary:
         shutil.copyfile(path, temporary)
-    if record is None:
-        say(f"Note: {path} was no record of a benchmark; it is now {kept}.")
+    if not readable:
+        say(f"Note: {path} was not a readable benchmark; it is now {kept}.")
 
 
-def since(results_dir: Path, now: Record, record_format: int) -> dict[str, Any]:
-    """What ``history`` of benchmark.json holds: the earlier benchmarks, and ``now`` against the last that can be compared.
+def since(results_dir: Path, now: BenchmarkRecord) -> HistoryRecord:
+    """The earlier benchmarks in the order in which they were made, and ``now`` against the last comparable one.
 
-    Files that another version wrote, or nobody, are passed over and named in ``left_out``.
+    Files that cannot be read as benchmarks are skipped and named in ``left_out``.
     """
-    made: list[dict[str, Any]] = []
+    found: list[tuple[datetime, BenchmarkRecord]] = []
     left_out: list[str] = []
-    answers, speeds = None, None
     for path in sorted((results_dir / files.HISTORY).glob("benchmark-*.json")):
-        record = _read(path)
         try:
-            if record is None or record["format"] != record_format:
-                raise ValueError
-            figures = _figures(record, now)
-            answers_since = _answers(record, now) if figures["same_rows"] else None
-            # the prompts decide the time to the first token, the machine everything
-            alike = figures["same_rows"] and figures["same_setting"]
-            speeds_since = _speeds(record, now) if alike else None
-        except (KeyError, TypeError, ValueError, AttributeError):
+            record = BenchmarkRecord.read(path)
+            found.append((_instant(record.created), _usable(record)))
+        except (UserError, ValueError):
             left_out.append(path.name)
-            continue
-        made.append(figures)
-        answers, speeds = answers_since or answers, speeds_since or speeds
-    made.append(_figures(now, now))
+    earlier = [record for _, record in sorted(found, key=lambda one: one[0])]
+    # the prompts decide the time to first token, the machine everything
+    same_rows = [record for record in earlier if _same_rows(record, now)]
+    alike = [record for record in same_rows if _same_setting(record, now)]
+    made = [_listed(record, now) for record in [*earlier, now]]
     older = max(0, len(made) - _NEWEST)
-    return {"made": made[older:], "older": older, "left_out": left_out, "answers": answers, "speeds": speeds}
+    return HistoryRecord(
+        made=made[older:],
+        older=older,
+        left_out=left_out,
+        answers=next(filter(None, (_answers(record, now) for record in reversed(same_rows))), None),
+        speeds=_speeds(alike[-1], now) if alike else None,
+    )
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
+def _instant(created: str) -> datetime:
+    """When a benchmark was made; without a zone, UTC is assumed. ValueError if it is no time."""
+    made = datetime.fromisoformat(created)
+    return made if made.tzinfo else made.replace(tzinfo=UTC)
 
 
-def _figures(record: Record, now: Record) -> dict[str, Any]:
-    """The main figures of a benchmark, and how far it is like ``now``."""
-    tuned = record["quality"]["tuned"]
-    accuracy = None if tuned["accuracy"] is None else _number(tuned["accuracy"])
-    low, high = tuned["interval"]
-    return {
-        "created": str(record["created"]),
-        "adapter_path": str(record["adapter_path"]),
-        "same_rows": _rows(record) == _rows(now),
-        "same_setting": all(record[name] == now[name] for name in ("machine", "device", "model")),
-        "accuracy": accuracy,
-        "interval": [_number(low), _number(high)],
-        **{measure: _spread(record["speed"]["tuned"][measure]) for measure in _MAIN},
-    }
+def _usable(record: BenchmarkRecord) -> BenchmarkRecord:
+    """The record; ValueError if one of its speeds cannot have been measured."""
+    speeds = [at for side in record.speed.values() for at in side.values()]
+    if not all(0 < value < math.inf for at in speeds for value in (at.median, at.min, at.max)):
+        raise ValueError("a speed that is not a positive number")
+    if any(key not in record.speed.get("tuned", {}) for key in _MAIN):
+        raise ValueError("no speeds of the tuned model")
+    return record
 
 
-def _rows(record: Record) -> tuple[str, list[tuple[str, str]]]:
-    return record["quality"]["task"], [(row["prompt"], row["reference"]) for row in record["quality"]["rows"]]
+def _same_rows(before: BenchmarkRecord, now: BenchmarkRecord) -> bool:
+    def asked(record: BenchmarkRecord) -> tuple[str, Sequence[tuple[str, str]]]:
+        return record.quality.task, [(row.prompt, row.reference) for row in record.quality.rows]
+
+    return asked(before) == asked(now)
 
 
-def _answers(before: Record, now: Record) -> dict[str, Any] | None:
-    """The tuned models of two benchmarks on the same rows; None where no row could be judged both times."""
-    values = [
-        (then["tuned"]["value"], row["tuned"]["value"])
-        for then, row in zip(before["quality"]["rows"], now["quality"]["rows"], strict=True)
+def _same_setting(before: BenchmarkRecord, now: BenchmarkRecord) -> bool:
+    return (before.machine, before.device, before.model) == (now.machine, now.device, now.model)
+
+
+def _listed(record: BenchmarkRecord, now: BenchmarkRecord) -> ListedBenchmark:
+    tuned, speed = record.quality.tuned, record.speed["tuned"]
+    return ListedBenchmark(
+        created=record.created,
+        adapter_path=record.adapter_path,
+        same_rows=_same_rows(record, now),
+        same_setting=_same_setting(record, now),
+        accuracy=tuned.accuracy,
+        interval=tuned.interval,
+        **{key: speed[key] for key in _MAIN},
+    )
+
+
+def _answers(before: BenchmarkRecord, now: BenchmarkRecord) -> AnswersSince | None:
+    """The tuned models of two benchmarks on the same rows; None if no row was scored both times."""
+    right = [
+        (then.tuned.value == 1, today.tuned.value == 1)
+        for then, today in zip(before.quality.rows, now.quality.rows, strict=True)
+        if then.tuned.value is not None and today.tuned.value is not None
     ]
-    right = [(then == 1, value == 1) for then, value in values if then is not None and value is not None]
     if not right:
         return None
     then, today = ([pair[side] for pair in right] for side in (0, 1))
     verdict = judge(then, today)
-    return {
-        **_named(before),
-        "scored": len(right),
-        "then": sum(then) / len(right),
-        "now": sum(today) / len(right),
-        "verdict": verdict.verdict,
-        "explanation": verdict.explanation,
-    }
+    return AnswersSince(
+        created=before.created,
+        adapter_path=before.adapter_path,
+        scored=len(right),
+        then=sum(then) / len(right),
+        now=sum(today) / len(right),
+        verdict=verdict.verdict,
+        explanation=verdict.explanation,
+    )
 
 
-def _speeds(before: Record, now: Record) -> dict[str, Any]:
-    """Each measure then and now; it has changed where the repeats of then and of now do not touch."""
-    runs = [int(record["runs"]) for record in (before, now)]
+def _speeds(before: BenchmarkRecord, now: BenchmarkRecord) -> SpeedsSince:
+    """Each measure then and now; it has changed if the repeats of then and of now do not overlap."""
     # chance puts all repeats of one below all of the other this often, if nothing has changed
-    enough = 2 / math.comb(sum(runs), runs[0]) < _BY_CHANCE
-    measures: dict[str, dict[str, Any]] = {}
-    for side, found in now["speed"].items():
-        for measure, spread in found.items():
-            if measure not in before["speed"].get(side, {}):
-                continue
-            then, today = _spread(before["speed"][side][measure]), _spread(spread)
-            apart = then["max"] < today["min"] or today["max"] < then["min"]
-            measures.setdefault(side, {})[measure] = {
-                "then": then["median"],
-                "now": today["median"],
-                "changed": enough and apart,
-            }
-    return {**_named(before), "runs": runs, "enough": enough, "measures": measures}
+    enough = 2 / math.comb(before.runs + now.runs, now.runs) < _BY_CHANCE
+    measures = {
+        side: {
+            key: SpeedChange(
+                before.speed[side][key].median, today.median, enough and _apart(before.speed[side][key], today)
+            )
+            for key, today in found.items()
+            if key in before.speed[side]
+        }
+        for side, found in now.speed.items()
+        if side in before.speed
+    }
+    return SpeedsSince(before.created, before.adapter_path, (before.runs, now.runs), enough, measures)
 
 
-def _named(record: Record) -> dict[str, str]:
-    return {"created": str(record["created"]), "adapter_path": str(record["adapter_path"])}
-
-
-def _spread(found: Record) -> dict[str, float]:
-    spread = {part: _number(found[part]) for part in ("median", "min", "max")}
-    if not all(spread.values()):
-        raise ValueError("nothing takes no time")
-    return spread
-
-
-def _number(value: Any) -> float:
-    """ValueError or TypeError where it is none, or not a figure that was measured."""
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{value!r} is no figure")
-    return float(value)
+def _apart(then: Repeats, today: Repeats) -> bool:
+    return then.max < today.min or today.max < then.min

@@ -1,4 +1,4 @@
-"""How fast a model answers, and what memory it takes. Measures any backend's model; the clock is the only judge."""
+"""How fast a model of any backend answers, and what memory it takes."""
 
 import os
 import statistics
@@ -10,17 +10,16 @@ from pathlib import Path
 
 from finetune.backends.interface import Backend, Model
 from finetune.models.encoder import Message
+from finetune.records.benchmark import Latency, PromptLength, Repeats
 
-TOKENS = (
-    32  # of every answer that a rate is taken from: a model that stops early or rambles must not change its own rates
-)
+TOKENS = 32  # of every answer that a rate is taken from, so that a model's answers do not change its own rates
 BATCHES = (1, 4, 16)  # prompts at once
 Conversations = Sequence[Sequence[Message]]
-Values = dict[str, list[float]]  # measure -> one value a repeat
+Values = dict[str, list[float]]  # measure -> a value for each repeat
 
 
 def measure(model: Model, conversations: Conversations) -> dict[str, float]:
-    """One repeat: the first conversation alone, then as many together as ``BATCHES`` says, some twice where there are fewer."""
+    """One repeat: the first conversation alone, then batches of ``BATCHES``, repeating conversations if there are fewer."""
     prompt = model.encoder.prompt(conversations[0])
     started = time.perf_counter()
     stream = model.stream(prompt, TOKENS, stops=False)
@@ -45,7 +44,7 @@ def measure(model: Model, conversations: Conversations) -> dict[str, float]:
 def alternate(
     models: Mapping[str, Model], conversations: Conversations, runs: int, on_run: Callable[[], None]
 ) -> dict[str, Values]:
-    """``runs`` repeats of each model in turn, so that a drift of the machine meets all alike; a warm-up is not counted."""
+    """``runs`` repeats of each model, after one warm-up. The models take turns, so that a drift of the machine affects all."""
     measured: dict[str, Values] = {name: {} for name in models}
     for repeat in range(runs + 1):
         for name, model in models.items():
@@ -59,7 +58,7 @@ def alternate(
 def latencies(
     models: Mapping[str, Model], conversations: Conversations, max_tokens: int, on_run: Callable[[], None]
 ) -> dict[str, list[float]]:
-    """Milliseconds of a whole answer to each conversation, one after the other, the models in turn."""
+    """Milliseconds of a whole answer to each conversation, one at a time; the models take turns."""
     found: dict[str, list[float]] = {name: [] for name in models}
     for messages in conversations:
         for name, model in models.items():
@@ -73,10 +72,10 @@ def latencies(
 
 def lengths(
     model: Model, backend: Backend, tokens: Sequence[int], sizes: Sequence[int], on_run: Callable[[], None]
-) -> list[dict[str, float]]:
-    """First-token time and memory above the weights at prompts of each size, made of ``tokens`` over and over.
+) -> list[PromptLength]:
+    """Time to first token and memory above the weights for prompts of each size, made by repeating ``tokens``.
 
-    The better of two times: what else the machine does can only add to it.
+    The better of two times: other work on the machine can only add to it.
     """
     found = []
     for size in sizes:
@@ -89,30 +88,28 @@ def lengths(
             next(model.stream(prompt, 1, stops=False))
             times.append((time.perf_counter() - started) * 1e3)
             peak = backend.memory_mb()["peak"] - before
-        found.append({"tokens": size, "first_token_ms": min(times), "peak_above_weights_mb": peak})
+        found.append(PromptLength(size, min(times), peak))
         on_run()
     return found
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+def repeats(values: Sequence[float]) -> Repeats:
+    return Repeats(statistics.median(values), min(values), max(values))
 
 
-def ratios(measured: Mapping[str, Values], side: str, to: str) -> dict[str, dict[str, float]]:
-    """Of each measure, ``side`` by ``to`` within each repeat: the median, and the least and the most.
+def ratios(values: Values, base: Values) -> dict[str, Repeats]:
+    """Each measure by that of ``base`` in the same repeat.
 
-    From the least to the most of n pairs holds the true median with probability 1 - 2 / 2^n: 97 % for 6 (sign test).
+    The range of n such ratios holds the true median with probability 1 - 2 / 2^n: 97 % for 6 (sign test).
     """
-    return {
-        key: spread([a / b for a, b in zip(values, measured[to][key], strict=True)])
-        for key, values in measured[side].items()
-    }
+    return {key: repeats([a / b for a, b in zip(found, base[key], strict=True)]) for key, found in values.items()}
 
 
-def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """50, 95 and 99 in a hundred are no slower: the value at that rank, so that each is one that was measured."""
+def latency(values: Sequence[float]) -> Latency:
+    """The percentiles are measured values: of those that are at least as slow as the share, the fastest."""
     ordered = sorted(values)
-    return {f"p{share}": ordered[min(len(ordered) - 1, -(-share * len(ordered) // 100) - 1)] for share in (50, 95, 99)}
+    p50, p95, p99 = (ordered[min(len(ordered) - 1, -(-share * len(ordered) // 100) - 1)] for share in (50, 95, 99))
+    return Latency(p50, p95, p99, list(values))
 
 
 def process_mb() -> float:

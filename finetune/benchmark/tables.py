@@ -1,70 +1,48 @@
-"""What benchmark.py measured, as tables for people and as a CSV for programs."""
+"""What benchmark.py measured, as tables on the terminal and as a CSV for programs."""
 
 import csv
 import io
-from collections.abc import Mapping
 from typing import Any
 
+from finetune.records.benchmark import BenchmarkRecord, HistoryRecord
+from finetune.report import costs
+from finetune.report.costs import LATENCIES, MEMORY, SPEEDS
+from finetune.report.texts import minute, number, percent, plain
 from finetune.terminal import results
 
-Record = Mapping[str, Any]
-
-MEASURES = {  # of benchmark.json: what, unit, how it is written
-    "first_token_ms": ("first token", "ms", "{:.0f}"),
-    "prompt_tokens_per_second": ("prompt", "tokens/s", "{:.0f}"),
-    "decode_tokens_per_second": ("decode", "tokens/s", "{:.1f}"),
-    "batch_1_tokens_per_second": ("batch of 1", "tokens/s", "{:.1f}"),
-    "batch_4_tokens_per_second": ("batch of 4", "tokens/s", "{:.1f}"),
-    "batch_16_tokens_per_second": ("batch of 16", "tokens/s", "{:.1f}"),
-}
-_WIDE = 96  # columns that the ratios need
+_WIDE = 96  # columns that the ranges and the ratios need
 
 
-def print_benchmark(record: Record) -> None:
+def print_benchmark(record: BenchmarkRecord) -> None:
+    """Print the tables to stdout."""
     console = results()
-    console.print(_speed(record, console.width >= _WIDE))
-    if record["ratios"] and console.width >= _WIDE:
-        console.print("By base: median of the pairs (least to most).", style="dim")
+    console.print(_speed(record, wide=console.width >= _WIDE))
     console.print(_latency(record))
     console.print(_memory(record))
-    if record["lengths"]:
+    if record.lengths:
         console.print(_lengths(record))
-    if "history" in record:
-        _print_history(console, record["history"])
+    if record.history:
+        _print_history(console, record.history)
 
 
-def as_csv(record: Record) -> str:
-    """A line for each number: what, side, measure, unit, median, min, max."""
+def as_csv(record: BenchmarkRecord) -> str:
+    """A line for each number: part, side, measure, unit, median, min, max."""
+    rows: list[tuple[object, ...]] = [("part", "side", "measure", "unit", "median", "min", "max")]
+    for side, measures in record.speed.items():
+        rows += [("speed", side, key, SPEEDS[key].unit, at.median, at.min, at.max) for key, at in measures.items()]
+    for side, measures in record.ratios.items():
+        rows += [("ratio to base", side, key, "", at.median, at.min, at.max) for key, at in measures.items()]
+    for side, times in record.latency_ms.items():
+        rows += [("latency", side, key, "ms", getattr(times, key), "", "") for key in LATENCIES]
+    for stage, memory in record.memory_mb.items():
+        found = {key: value for key, value in vars(memory).items() if value is not None}
+        rows += [("memory", stage, key, "MB", value, "", "") for key, value in found.items()]
+    for at in record.lengths:
+        start = ("prompt length", "tuned")
+        rows.append((*start, f"first_token_ms at {at.tokens}", "ms", at.first_token_ms, "", ""))
+        rows.append((*start, f"peak_above_weights at {at.tokens}", "MB", at.peak_above_weights_mb, "", ""))
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("part", "side", "measure", "unit", "median", "min", "max"))
-    for side, measures in record["speed"].items():
-        for key, value in measures.items():
-            writer.writerow(("speed", side, key, MEASURES[key][1], value["median"], value["min"], value["max"]))
-    for side, measures in record["ratios"].items():
-        for key, value in measures.items():
-            writer.writerow(("ratio to base", side, key, "", value["median"], value["min"], value["max"]))
-    for side, shares in record["latency_ms"].items():
-        for key in ("p50", "p95", "p99"):
-            writer.writerow(("latency", side, key, "ms", shares[key], "", ""))
-    for stage, values in record["memory_mb"].items():
-        for key, value in values.items():
-            writer.writerow(("memory", stage, key, "MB", value, "", ""))
-    for at in record["lengths"]:
-        writer.writerow(
-            ("prompt length", "tuned", f"first_token_ms at {at['tokens']}", "ms", at["first_token_ms"], "", "")
-        )
-        writer.writerow(
-            (
-                "prompt length",
-                "tuned",
-                f"peak_above_weights at {at['tokens']}",
-                "MB",
-                at["peak_above_weights_mb"],
-                "",
-                "",
-            )
-        )
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
@@ -73,106 +51,88 @@ def _table(title: str, *columns: str) -> Any:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for at, name in enumerate(columns):
+        table.add_column(name, justify="right" if at else "left", overflow="fold")
     return table
 
 
-def _speed(record: Record, wide: bool) -> Any:
-    by_base = record["ratios"] if wide else {}
-    columns = list(record["speed"]) + [f"{side} / base" for side in by_base]
-    table = _table("Speed: median (least to most)" if wide else "Speed: median", "", *columns)
-    for key, (what, unit, form) in MEASURES.items():
-        cells = []
-        for side in record["speed"].values():
-            low, middle, high = (form.format(side[key][part]) for part in ("min", "median", "max"))
-            cells.append(middle if low == high or not wide else f"{middle} ({low} to {high})")
-        for side in by_base.values():
-            cells.append("{median:.2f} ({min:.2f} to {max:.2f})".format(**side[key]))
-        table.add_row(f"{what}, {unit}", *cells)
+def _speed(record: BenchmarkRecord, *, wide: bool) -> Any:
+    ratios = list(record.ratios) if wide else []
+    columns = [*record.speed, *(f"{side} / base" for side in ratios)]
+    table = _table("Speed: median (range of the repeats)" if wide else "Speed: median", "", *columns)
+    for row in costs.speed(record).values():
+        cells = [*row.cells.values(), *(row.ratios[side] for side in ratios)]
+        shown = (f"{cell.text} ({cell.detail})" if wide and cell.detail else cell.text for cell in cells)
+        table.add_row(f"{row.measure.label}, {row.measure.unit}", *map(plain, shown))
     return table
 
 
-def _latency(record: Record) -> Any:
-    table = _table("A whole answer, seconds", "", *record["latency_ms"])
-    for key, what in (
-        ("p50", "half take no longer than"),
-        ("p95", "95 % no longer than"),
-        ("p99", "99 % no longer than"),
-    ):
-        table.add_row(what, *(f"{side[key] / 1e3:.2f}" for side in record["latency_ms"].values()))
-    count = len(next(iter(record["latency_ms"].values()))["all"])
+def _latency(record: BenchmarkRecord) -> Any:
+    table = _table("Latency of whole answers, s", "", *record.latency_ms)
+    for key, label in LATENCIES.items():
+        table.add_row(label, *(f"{getattr(side, key) / 1e3:.2f}" for side in record.latency_ms.values()))
+    count = len(next(iter(record.latency_ms.values())).all)
     table.caption = f"{count} answers each"
     return table
 
 
-def _memory(record: Record) -> Any:
-    table = _table("Memory, MB", "", "held", "peak", "kept for reuse", "process")
-    for stage, values in record["memory_mb"].items():
-        table.add_row(stage, *(f"{values[key]:.0f}" for key in ("active", "peak", "cache", "process")))
-    step = record["memory_mb"].get("training step", {})
-    if "estimate" in step:
-        off = step["estimate"] / step["peak"] - 1
-        table.caption = f"Estimate of train.py --dry-run for the training step: {step['estimate']:.0f} MB ({off:+.0%})"
+def _memory(record: BenchmarkRecord) -> Any:
+    table = _table("Memory, MB", "", *MEMORY.values())
+    for stage, memory in record.memory_mb.items():
+        table.add_row(stage, *(f"{getattr(memory, key):.0f}" for key in MEMORY))
+    step = record.memory_mb.get("training step")
+    if step and step.estimate:
+        off = step.estimate / step.peak - 1
+        table.caption = f"train.py --dry-run estimates {step.estimate:.0f} MB for the training step ({off:+.0%})"
     return table
 
 
-def _lengths(record: Record) -> Any:
-    table = _table("Long prompts (tuned)", "tokens", "first token, s", "memory above the weights, MB")
-    for at in record["lengths"]:
-        table.add_row(f"{at['tokens']:.0f}", f"{at['first_token_ms'] / 1e3:.2f}", f"{at['peak_above_weights_mb']:.0f}")
+def _lengths(record: BenchmarkRecord) -> Any:
+    table = _table("Long prompts (tuned)", "tokens", "time to first token, s", "memory above the weights, MB")
+    for at in record.lengths:
+        table.add_row(f"{at.tokens}", f"{at.first_token_ms / 1e3:.2f}", f"{at.peak_above_weights_mb:.0f}")
     return table
 
 
-def _print_history(console: Any, found: Record) -> None:
-    """The earlier benchmarks, and what changed since the last that can be compared."""
-    table = _table("Earlier benchmarks", "made", "adapters", "right", "first token, ms", "decode, tokens/s")
-    for made in found["made"]:
-        table.add_row(
-            _minute(made),
-            made["adapter_path"],
-            "-" if made["accuracy"] is None else f"{made['accuracy']:.1%}",
-            f"{made['first_token_ms']['median']:.0f}",
-            f"{made['decode_tokens_per_second']['median']:.1f}",
-        )
-    if found["older"]:
-        table.caption = f"and {found['older']} older"
+def _print_history(console: Any, history: HistoryRecord) -> None:
+    """The earlier benchmarks, and what changed since the last comparable one."""
+    first_token, decode = (
+        f"{SPEEDS[k].label}, {SPEEDS[k].unit}" for k in ("first_token_ms", "decode_tokens_per_second")
+    )
+    table = _table("Earlier benchmarks", "made", "adapters", "right", first_token, decode)
+    for made in history.made:
+        right = "-" if made.accuracy is None else plain(percent(made.accuracy))
+        speeds = (number(made.first_token_ms.median), number(made.decode_tokens_per_second.median))
+        table.add_row(minute(made.created), made.adapter_path, right, *speeds)
+    if history.older:
+        table.caption = f"and {history.older} older"
     console.print(table)
-    if found["left_out"]:
-        console.print(f"Left out, not written by this version: {', '.join(found['left_out'])}.")
-    if answers := found["answers"]:
-        of_difference = " of a difference" if answers["verdict"] == "no evidence" else ""
+    if history.left_out:
+        console.print(f"Skipped, not readable as benchmarks: {', '.join(history.left_out)}.")
+    if found := history.answers:
+        of_difference = " of a difference" if found.verdict == "no evidence" else ""
         console.print(
-            f"Right since {_minute(answers)}: {answers['then']:.1%} -> {answers['now']:.1%} of the same"
-            f" {answers['scored']} rows; {answers['verdict']}{of_difference}: {answers['explanation']}."
+            f"Right answers since {minute(found.created)}: {found.then:.1%} -> {found.now:.1%} of the same"
+            f" {found.scored} rows; {found.verdict}{of_difference}: {found.explanation}."
         )
     else:
-        console.print("None was made with these rows: answers are not compared.")
-    speeds = found["speeds"]
+        console.print("No earlier benchmark used these rows: right answers are not compared.")
+    console.print("\n".join(_changes(history)))
+
+
+def _changes(history: HistoryRecord) -> list[str]:
+    """What is to be said of the speeds, a line each."""
+    speeds = history.speeds
     if speeds is None:
-        console.print(
-            "None was made with these rows on this machine with this model and these versions: speeds are not compared."
-        )
-        return
-    if not speeds["enough"]:
-        console.print("Too few repeats for the speeds ({} and {}): chance looks like a change.".format(*speeds["runs"]))
-        return
-    changed = [
-        (side, measure, at["then"], at["now"])
-        for side, measures in speeds["measures"].items()
-        for measure, at in measures.items()
-        if at["changed"]
+        return [
+            "No earlier benchmark used these rows on this machine, with this model and these versions:"
+            " speeds are not compared."
+        ]
+    if not speeds.enough:
+        return ["{} and {} repeats are too few to tell a change of speed from chance.".format(*speeds.runs)]
+    lines = [
+        f"Changed by more than the range of the repeats: {side}, {SPEEDS[key].label}:"
+        f" {number(at.then)} -> {number(at.now)} {SPEEDS[key].unit} ({at.now / at.then - 1:+.0%})"
+        for side, key, at in speeds.changed
     ]
-    for side, measure, then, now in changed:
-        what, unit, form = MEASURES[measure]
-        console.print(
-            f"Changed beyond the spread: {side}, {what}: {form.format(then)} -> {form.format(now)} {unit}"
-            f" ({now / then - 1:+.0%})"
-        )
-    if not changed:
-        console.print(f"No speed changed beyond the spread since {_minute(speeds)}.")
-
-
-def _minute(record: Record) -> str:
-    """When it was made, without seconds and zone."""
-    return str(record["created"][:16].replace("T", " "))
+    return lines or [f"No speed changed by more than the range of the repeats since {minute(speeds.created)}."]

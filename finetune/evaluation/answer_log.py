@@ -1,4 +1,4 @@
-"""The answers of an evaluation that is under way, on disk as they come: what was scored is never asked again."""
+"""The answers of a running evaluation, written as they come: after an interruption no row is asked again."""
 
 import fcntl
 import json
@@ -8,13 +8,19 @@ from typing import Any
 from finetune.errors import UserError
 from finetune.evaluation.evaluate import Scored
 from finetune.records import files
+from finetune.records.evaluation import AnswerRecord
+from finetune.records.files import Row
+from finetune.records.record import as_json
 from finetune.terminal import say
 
 
 class AnswerLog:
-    """``key`` says what was evaluated: a log with another one is not gone on with. One process writes a log at a time."""
+    """A file that one process writes at a time. ``key`` says what is evaluated: a log with another key is not resumed.
 
-    def __init__(self, path: Path, key: dict[str, Any], resume: bool):
+    UserError if another process writes the log, or if ``resume`` is set and there is nothing to resume.
+    """
+
+    def __init__(self, path: Path, key: dict[str, object], *, resume: bool):
         self.path = path
         self._known: dict[str, dict[int, Scored]] = {}
         self._lock: Any = None
@@ -22,23 +28,24 @@ class AnswerLog:
         if path.exists():
             self._take()
         elif resume:
-            raise UserError(f"--resume: no evaluation was interrupted ({path} is not there)")
+            raise UserError(f"nothing to resume: {path} does not exist (leave out --resume)")
         lines = _lines(path) if resume else []
         if resume and not lines:
-            raise UserError(f"{path}: nothing in it to go on with (leave --resume out)")
+            raise UserError(f"nothing to resume: {path} is empty (leave out --resume)")
         if lines and lines[0] != key:
             changed = ", ".join(name for name in key if lines[0].get(name) != key[name])
-            raise UserError(f"--resume: the interrupted evaluation was of another {changed} (leave --resume out)")
+            raise UserError(f"--resume: the interrupted evaluation had a different {changed} (leave out --resume)")
         try:
             for line in lines[1:]:
-                self._known.setdefault(line["side"], {})[line["row"]] = Scored.read(line)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: not what an evaluation wrote: {error!r} (leave --resume out)") from None
+                answer = AnswerRecord(**{name: value for name, value in line.items() if name not in ("side", "row")})
+                self._known.setdefault(line["side"], {})[line["row"]] = Scored.of(answer)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path}: not what an evaluation wrote: {error!r} (leave out --resume)") from None
         if path.exists() and not resume:
             kept = path.with_name(f"previous_{path.name}")
             path.replace(kept)
-            say(f"Note: an evaluation was interrupted here and is not gone on with; its answers are in {kept}.")
-        files.write_jsonl(path, lines or [key])  # what a kill left of a last line is gone
+            say(f"Note: an interrupted evaluation is not resumed; its answers are now in {kept}.")
+        files.write_jsonl(path, lines or [key])  # without a last line cut short by a kill
         self._take()
 
     def known(self, side: str) -> dict[int, Scored]:
@@ -46,7 +53,7 @@ class AnswerLog:
 
     def add(self, side: str, row: int, scored: Scored) -> None:
         self._known.setdefault(side, {})[row] = scored
-        files.append_jsonl(self.path, {"side": side, "row": row, **scored.record()})
+        files.append_jsonl(self.path, {"side": side, "row": row, **as_json(scored.record())})
 
     @property
     def count(self) -> int:
@@ -58,18 +65,18 @@ class AnswerLog:
             self._lock = self.path.open("rb")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{self.path}: another evaluation is writing it (name another --results-dir)") from None
+            raise UserError(f"{self.path}: another evaluation is writing it (use another --results-dir)") from None
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read: {error.strerror}") from None
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines; a last one without its end was being written when the process was killed."""
+def _lines(path: Path) -> list[Row]:
+    """The complete lines; a last one without its line end was cut short by a kill."""
     try:
         texts = path.read_text(encoding="utf-8").split("\n")[:-1]
         lines = [json.loads(text) for text in texts]
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not what an evaluation wrote: {error} (leave --resume out)") from None
+        raise UserError(f"{path}: not what an evaluation wrote: {error} (leave out --resume)") from None
     if not all(isinstance(line, dict) for line in lines):
-        raise UserError(f"{path}: not what an evaluation wrote (leave --resume out)")
+        raise UserError(f"{path}: not what an evaluation wrote (leave out --resume)")
     return lines

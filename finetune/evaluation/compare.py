@@ -1,118 +1,125 @@
 """Base against tuned on the rows of a run: asks the models, scores the answers, keeps what was found."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from finetune.backends.interface import Model
 from finetune.errors import Stopped, UserError
 from finetune.evaluation import general
 from finetune.evaluation.answer_log import AnswerLog
-from finetune.evaluation.evaluate import Losses, Scored, Side, evaluate, reference_losses, result
+from finetune.evaluation.evaluate import Losses, Scored, Side, Subject, evaluate, reference_losses, result
 from finetune.evaluation.tuned_run import TunedRun
 from finetune.evaluation.verdict import judge, wilson_interval
 from finetune.records import files
+from finetune.records.evaluation import EvaluationRecord, GeneralRecord, GeneralRow, GeneralSide
 from finetune.records.files import Row
-from finetune.tasks import Scorer
+from finetune.tasks import Score, Scorer
 from finetune.terminal import Progress, say
 
 _GENERAL_TOKENS = 32  # of an answer to a general question
 
 
-def compare(
-    run: TunedRun,
-    rows: Sequence[Row],
-    split: str,
-    max_tokens: int,
-    log_path: Path,
-    *,
-    base: bool = True,
-    other: TunedRun | None = None,
-    ask_general: bool = True,
-    resume: bool = False,
-) -> dict[str, Any]:
-    """The record of evaluation.json: the tuned model's answers to the rows and, where ``base``, the base model's.
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What is to be compared, on which rows."""
 
-    ``other``: a run whose adapters stand in the place of the base model. ``ask_general``: general questions as well, to both.
-    Answers are kept in ``log_path`` as they come, for ``resume``.
+    run: TunedRun
+    rows: Sequence[Row]
+    split: str  # the one that the rows are of
+    max_tokens: int  # of an answer
+    log: Path  # answers are kept here as they come, to resume from
+    resume: bool = False  # take the answers in ``log``
+    base: bool = True  # ask the base model as well
+    other: TunedRun | None = None  # ask these adapters in the place of the base model
+    general: bool = True  # ask the general questions as well
+
+
+def compare(asked: Comparison) -> EvaluationRecord:
+    """Both models' answers to the rows, their scores and the verdict.
+
+    UserError if the adapters do not fit, no row fits the context, or there is nothing to resume. Stopped after Ctrl-C.
     """
+    run, other = asked.run, asked.other
     model = run.load()  # an adapter that does not fit is refused at once
-    rows, max_tokens = _fitting(run, rows, max_tokens)
+    rows, max_tokens = _fitting(run, asked.rows, asked.max_tokens)
     if model.changes_nothing:
-        say(f"Note: {run.adapter_path} changes nothing: it is as it was before the first step.")
+        say(f"Note: the adapters in {run.adapter_path} change nothing: they are untrained.")
     models = {"tuned": model}
     if other is not None:
         models["base"] = other.load()
-    elif base:
+    elif asked.base:
         models["base"] = model.without_adapter()
-    log = AnswerLog(log_path, _key(run, other, rows, split, max_tokens), resume)
+    log = AnswerLog(asked.log, _key(asked, rows, max_tokens), resume=asked.resume)
     try:
         with run.task.open_scorer() as score:
             sides = {
-                name: Side(
-                    _answered(name, side, score, rows, max_tokens, log),
-                    _losses(name, side, rows),
-                )
+                name: Side(_answered(name, side, score, rows, max_tokens, log), _losses(name, side, rows))
                 for name, side in models.items()
             }
-        asked = {
+        answers = {
             name: _answered(f"{name}, general", side, _score_general, _GENERAL_ROWS, _GENERAL_TOKENS, log)
-            for name, side in (models.items() if ask_general else [])
+            for name, side in (models.items() if asked.general else [])
         }
     except KeyboardInterrupt:
-        kept = f"stopped: {log.count} answers are kept in {log_path} (go on with --resume)"
+        kept = f"stopped: {log.count} answers are kept in {asked.log} (resume with --resume)"
         raise Stopped(kept, signal.SIGINT) from None
-    return {
-        "format": 2,
-        "task": run.task.name,
-        "metric": run.task.metric,
-        "split": split,
-        "model": run.record.model.name,
-        "adapter_path": str(run.adapter_path),
-        "against": str(other.adapter_path) if other else None,
-        "changes_nothing": model.changes_nothing,
-        **result(rows, sides, run.task),
-        **({"general": _general(asked)} if asked else {}),
-    }
+    subject = Subject(
+        run.task,
+        asked.split,
+        run.record.model.name,
+        str(run.adapter_path),
+        against=str(other.adapter_path) if other else None,
+        changes_nothing=model.changes_nothing,
+    )
+    return result(subject, rows, sides, _general(answers) if answers else None)
 
 
 def _fitting(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> tuple[list[Row], int]:
     """The rows that fit into the model's context, and the tokens that are left for an answer to the longest of them.
 
-    UserError where the chat template refuses a row, or where no row fits.
+    UserError if a row is no conversation, if the chat template refuses one, or if none fits.
     """
+    for number, row in enumerate(rows, start=1):
+        if not _is_conversation(row):
+            raise UserError(f"{run.data_dir}: row {number} is not what dataset.py wrote (run: python dataset.py)")
     context, fitting, room = run.encoder.context_length, [], max_tokens
-    try:
-        for number, (row, example) in enumerate(
-            zip(rows, run.encoder.examples(row["messages"] for row in rows), strict=True), start=1
-        ):
-            if isinstance(example, ValueError):
-                raise UserError(f"row {number} of those to be scored: {example}")
-            prompt = len(run.encoder.prompt(row["messages"][:-1]))
-            if context is None or max(len(example.tokens), prompt + 1) <= context:
-                fitting.append(row)
-                room = min(room, context - prompt) if context is not None else room
-    except (KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{run.data_dir}: a row is not what dataset.py wrote: {error!r}") from None
+    examples = run.encoder.examples(row["messages"] for row in rows)
+    for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
+        if isinstance(example, ValueError):
+            raise UserError(f"row {number} of the rows to score: {example}")
+        prompt = len(run.encoder.prompt(row["messages"][:-1]))
+        if context is None or max(len(example.tokens), prompt + 1) <= context:
+            fitting.append(row)
+            room = min(room, context - prompt) if context is not None else room
     if not fitting:
         raise UserError(f"no row fits into the model's context of {context} tokens")
-    if left_out := len(rows) - len(fitting):
+    if skipped := len(rows) - len(fitting):
         say(
-            f"Note: {left_out} of {len(rows)} rows are longer than the model's context of {context} tokens and left out."
+            f"Note: {skipped} of {len(rows)} rows skipped: they are longer than the model's context of {context} tokens."
         )
     if room < max_tokens:
-        say(f"Note: answers are cut at {room} tokens: the model's context has {context}.")
+        say(f"Note: answers are cut off at {room} tokens: the model's context has {context}.")
     return fitting, room
 
 
-def _key(run: TunedRun, other: TunedRun | None, rows: Sequence[Row], split: str, max_tokens: int) -> dict[str, Any]:
-    """What must be the same for answers to be gone on with."""
+def _is_conversation(row: Row) -> bool:
+    """At least a prompt and an answer, each with its role and text."""
+    messages = row.get("messages")
+    if not isinstance(messages, list) or len(messages) < 2:
+        return False
+    return all(isinstance(one, dict) and isinstance(one.get("content"), str) and "role" in one for one in messages)
+
+
+def _key(asked: Comparison, rows: Sequence[Row], max_tokens: int) -> dict[str, object]:
+    """What must be the same to resume."""
     return {
-        "adapter": _adapter_hashes(run),
-        "against": _adapter_hashes(other) if other else None,
-        "model": run.record.model.fingerprint,
+        "adapter": _adapter_hashes(asked.run),
+        "against": _adapter_hashes(asked.other) if asked.other else None,
+        "model": asked.run.record.model.fingerprint,
         "rows": files.text_hash(str([row["messages"] for row in rows])),
-        "split": split,
+        "split": asked.split,
         "max_tokens": max_tokens,
     }
 
@@ -122,7 +129,7 @@ def _adapter_hashes(run: TunedRun) -> list[str]:
 
 
 def _answered(
-    name: str, model: Any, score: Scorer, rows: Sequence[Row], max_tokens: int, log: AnswerLog
+    name: str, model: Model, score: Scorer, rows: Sequence[Row], max_tokens: int, log: AnswerLog
 ) -> list[Scored]:
     with Progress(f"Answers ({name})", len(rows), "rows") as bar:
         known = log.known(name)
@@ -135,7 +142,7 @@ def _answered(
         return evaluate(model, score, rows, max_tokens, dict(known), on_scored)
 
 
-def _losses(name: str, model: Any, rows: Sequence[Row]) -> Losses:
+def _losses(name: str, model: Model, rows: Sequence[Row]) -> Losses:
     with Progress(f"Losses ({name})", len(rows), "rows") as bar:
         return reference_losses(model, rows, bar.advance)
 
@@ -149,22 +156,27 @@ _GENERAL_ROWS: list[Row] = [
 ]
 
 
-def _score_general(row: Row, answer: str) -> Any:
+def _score_general(row: Row, answer: str) -> Score:
     return general.score(row["question"], answer)
 
 
-def _general(asked: dict[str, list[Scored]]) -> dict[str, Any]:
-    """Of the general questions: how many each model got right, whether the tuned one has lost some, and all answers."""
+def _general(asked: Mapping[str, list[Scored]]) -> GeneralRecord:
+    """How many general questions each model got right, whether the tuned one has lost some, and all answers."""
     right = {name: [one.score.value == 1.0 for one in scored] for name, scored in asked.items()}
     n = len(general.QUESTIONS)
-    record: dict[str, Any] = {"n": n}
-    for name, values in right.items():
-        record[name] = {"right": sum(values), "accuracy": sum(values) / n, "interval": wilson_interval(sum(values), n)}
-    if "base" in right:
-        verdict = judge(right["base"], right["tuned"])
-        record |= {"verdict": verdict.verdict, "explanation": verdict.explanation}
-    record["rows"] = [
-        {"question": question.text, **{name: scored[i].record() for name, scored in asked.items()}}
-        for i, question in enumerate(general.QUESTIONS)
-    ]
-    return record
+    sides = {
+        name: GeneralSide(sum(values), sum(values) / n, wilson_interval(sum(values), n))
+        for name, values in right.items()
+    }
+    verdict = judge(right["base"], right["tuned"]) if "base" in right else None
+    return GeneralRecord(
+        n=n,
+        base=sides.get("base"),
+        tuned=sides["tuned"],
+        verdict=verdict.verdict if verdict else None,
+        explanation=verdict.explanation if verdict else None,
+        rows=[
+            GeneralRow(question.text, **{name: scored[i].record() for name, scored in asked.items()})
+            for i, question in enumerate(general.QUESTIONS)
+        ],
+    )

@@ -1,10 +1,9 @@
-"""Answers of a model to the rows of a split, each with its score. Knows no backend: a model is what answers."""
+"""Answers of a model to the rows of a split, their scores, and what they say of two models. Knows no backend."""
 
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from finetune.backends.interface import Answer, Model
 from finetune.errors import UserError
@@ -18,27 +17,40 @@ from finetune.evaluation.verdict import (
 )
 from finetune.models.examples import last_answer
 from finetune.records.difference import Difference
+from finetune.records.evaluation import (
+    LOSS,
+    SCORE,
+    AnswerRecord,
+    EvaluationRecord,
+    GeneralRecord,
+    RowRecord,
+    SideRecord,
+)  # fmt: skip
 from finetune.records.files import Row
 from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.text_overlap import repetition
 
-LOSS = "loss per token"
-
 
 @dataclass(frozen=True)
 class Scored:
+    """A model's answer to a row, and its score."""
+
     answer: Answer
     score: Score
 
-    def record(self) -> dict[str, Any]:
-        """As evaluation.json has it."""
-        answer = asdict(self.answer)
-        return {"answer": answer.pop("text"), **answer, **asdict(self.score)}
+    def record(self, loss: float | None = None) -> AnswerRecord:
+        """As evaluation.json has it; ``loss`` of the row's reference, in nats."""
+        answer, score = self.answer, self.score
+        return AnswerRecord(
+            answer.text, answer.tokens, answer.stopped, answer.seconds,
+            score.value, score.kind, score.reason, score.parts, loss,
+        )  # fmt: skip
 
     @classmethod
-    def read(cls, record: Mapping[str, Any]) -> "Scored":
-        answer = Answer(record["answer"], *(record[name] for name in ("tokens", "stopped", "seconds")))
-        return cls(answer, Score(*(record[name] for name in ("value", "kind", "reason", "parts"))))
+    def of(cls, record: AnswerRecord) -> "Scored":
+        """The answer that ``record`` was made of."""
+        answer = Answer(record.answer, record.tokens, record.stopped, record.seconds)
+        return cls(answer, Score(record.value, record.kind, record.reason, record.parts))
 
 
 def evaluate(
@@ -49,9 +61,9 @@ def evaluate(
     known: Mapping[int, Scored] | None = None,
     on_scored: Callable[[int, Scored], None] = lambda index, scored: None,
 ) -> list[Scored]:
-    """Greedy answers to each row's conversation up to its last assistant turn, and their scores.
+    """Greedy answers to each row's conversation up to its last assistant turn, and their scores, in the order of the rows.
 
-    ``known`` has those that need no answer any more; ``on_scored`` hears of each new one at once.
+    ``known`` has the answers that are already there, by index; ``on_scored`` is called with index and answer as each is scored.
     """
     found = dict(known or {})
     missing = [index for index in range(len(rows)) if index not in found]
@@ -67,7 +79,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Losses:
-    """Negative log-probability of each row's reference, in nats over its ``tokens``."""
+    """Negative log-probability of each row's reference in nats, and its number of tokens."""
 
     sums: list[float]
     tokens: list[int]
@@ -78,11 +90,14 @@ class Losses:
 
 
 def reference_losses(model: Model, rows: Sequence[Row], on_batch: Callable[[int], None] = lambda count: None) -> Losses:
-    """Of each row's last turn, its end included, after all that stands before it. ``on_batch`` hears how many more are done."""
+    """Losses of each row's last turn, its end-of-sequence token included, given the turns before it.
+
+    ``on_batch`` is called with the number of rows of each batch. UserError (exit 5) if a loss is not finite.
+    """
     examples = [last_answer(model.encoder.example(row["messages"])) for row in rows]
     sums = model.losses(examples, on_batch)
     if not all(map(math.isfinite, sums)):
-        raise UserError("the loss is not finite: the model computes nonsense (train again)", exit_code=5)
+        raise UserError("the loss is not finite: the weights or adapters are damaged (train again)", exit_code=5)
     return Losses(sums, [sum(example.loss_mask) for example in examples])
 
 
@@ -93,62 +108,108 @@ class Side:
     scored: list[Scored]
     losses: Losses
 
-    def summary(self, task: Task, counted: Sequence[bool]) -> dict[str, Any]:
+    def summary(self, task: Task, counted: Sequence[bool]) -> SideRecord:
         """``counted``: which rows have a score on every side."""
         scores = [one.score for one, counts in zip(self.scored, counted, strict=True) if counts]
         right = sum(score.value == 1.0 for score in scores)
         answers = [one.answer for one in self.scored]
         parts = sorted({name for one in self.scored for name in one.score.parts})
         kinds = Counter(score.kind for score in scores)
-        return {
-            "accuracy": right / len(scores) if scores else None,
-            "score": sum(score.value or 0.0 for score in scores) / len(scores) if scores else None,
-            "interval": wilson_interval(right, len(scores)),
-            "right": right,
-            "kinds": dict(kinds.most_common()),
-            "formatted": sum(score.kind not in task.malformed for score in scores) / len(scores) if scores else None,
-            "stopped": sum(answer.stopped for answer in answers) / len(answers),
-            "mean_tokens": sum(answer.tokens for answer in answers) / len(answers),
-            "repetition": sum(repetition(answer.text) for answer in answers) / len(answers),
-            "loss_per_token": self.losses.per_token,
-            "parts": {name: self._mean(name) for name in parts},
-        }
+        return SideRecord(
+            accuracy=right / len(scores) if scores else None,
+            score=sum(score.value or 0.0 for score in scores) / len(scores) if scores else None,
+            interval=wilson_interval(right, len(scores)),
+            right=right,
+            kinds=dict(kinds.most_common()),
+            formatted=sum(score.kind not in task.malformed for score in scores) / len(scores) if scores else None,
+            stopped=sum(answer.stopped for answer in answers) / len(answers),
+            mean_tokens=sum(answer.tokens for answer in answers) / len(answers),
+            repetition=sum(repetition(answer.text) for answer in answers) / len(answers),
+            loss_per_token=self.losses.per_token,
+            parts={name: self._mean(name) for name in parts},
+        )
+
+    def record(self, index: int) -> AnswerRecord:
+        """The answer to a row, with the loss of the row's reference."""
+        return self.scored[index].record(self.losses.sums[index])
 
     def _mean(self, part: str) -> float:
         values = [one.score.parts[part] for one in self.scored if part in one.score.parts]
         return sum(values) / len(values)
 
 
-def result(rows: Sequence[Row], sides: Mapping[str, Side], task: Task) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated; see EvaluationRecord for the fields."""
+
+    task: Task
+    split: str
+    model: str
+    adapter_path: str
+    against: str | None = None
+    changes_nothing: bool = False
+
+
+def result(
+    subject: Subject, rows: Sequence[Row], sides: Mapping[str, Side], general: GeneralRecord | None = None
+) -> EvaluationRecord:
     """The record of an evaluation: ``sides`` holds "tuned" and, for a comparison, "base"."""
-    sides = {name: sides[name] for name in ("base", "tuned") if name in sides}
+    task, base, tuned = subject.task, sides.get("base"), sides["tuned"]
     pairs = zip(*(side.scored for side in sides.values()), strict=True)
-    # of the first side without a score: the SQL worker may have been killed at one side only
+    # of the first side without a score: the SQL worker may have been killed on one side only
     unscored = [next((one.score.kind for one in pair if one.score.value is None), None) for pair in pairs]
-    record: dict[str, Any] = {
-        "n": len(rows),
-        "scored": unscored.count(None),
-        "unscored": dict(Counter(kind for kind in unscored if kind is not None)),
-        **{name: side.summary(task, [kind is None for kind in unscored]) for name, side in sides.items()},
-    }
-    if "base" in sides:
-        record |= compared(sides["base"], sides["tuned"], task)
-    record["rows"] = [
-        {
-            "prompt": row["messages"][-2]["content"],
-            "question": task.question(row),
-            "reference": row["messages"][-1]["content"],
-            **{name: side.scored[i].record() | {"loss": side.losses.sums[i]} for name, side in sides.items()},
-        }
-        for i, row in enumerate(rows)
-    ]
-    return record
+    counted = [kind is None for kind in unscored]
+    record = EvaluationRecord(
+        task=task.name,
+        metric=task.metric,
+        split=subject.split,
+        model=subject.model,
+        adapter_path=subject.adapter_path,
+        against=subject.against,
+        changes_nothing=subject.changes_nothing,
+        n=len(rows),
+        scored=sum(counted),
+        unscored=dict(Counter(kind for kind in unscored if kind is not None)),
+        tuned=tuned.summary(task, counted),
+        rows=[
+            RowRecord(
+                prompt=row["messages"][-2]["content"],
+                question=task.question(row),
+                reference=row["messages"][-1]["content"],
+                base=base.record(i) if base else None,
+                tuned=tuned.record(i),
+            )
+            for i, row in enumerate(rows)
+        ],
+        general=general,
+    )
+    if base is None:
+        return record
+    found = compared(base, tuned, task)
+    return replace(
+        record,
+        base=base.summary(task, counted),
+        **vars(found.verdict),
+        decided_by=found.decided_by,
+        differences=found.differences,
+        worse_rows=found.worse_rows,
+    )
 
 
-def compared(base: Side, tuned: Side, task: Task) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison says; see EvaluationRecord for the fields."""
+
+    verdict: Verdict
+    decided_by: str
+    differences: dict[str, Difference]
+    worse_rows: list[int]
+
+
+def compared(base: Side, tuned: Side, task: Task) -> Compared:
     """The verdict and what decided it, the differences of all measures, and the rows that got worse.
 
-    Right or wrong decides where every score is one of the two, else the mean score; where most rows have none, the loss.
+    Right or wrong decides if every score is one of the two, else the mean score; if most rows have no score, the loss.
     """
     # a row whose answers cannot both be scored says nothing of the difference
     pairs = [
@@ -162,16 +223,23 @@ def compared(base: Side, tuned: Side, task: Task) -> dict[str, Any]:
     decided_by = task.metric
     if not pairs or (task.loss_decides and 2 * len(pairs) < len(base.scored)):
         decided_by = LOSS
-        verdict: Verdict = judge_means("Loss per token of the reference", *losses, tokens, higher_is_better=False)
+        verdict = judge_means("Loss per token of the reference", *losses, tokens, higher_is_better=False)
         changes = {i: b - a for i, (b, a) in enumerate(zip(*losses, strict=True))}
     elif all(value in (0.0, 1.0) for _, *values in pairs for value in values):
         verdict = judge(before, after)
     else:
-        decided_by = "score"
+        decided_by = SCORE
         values = [value for _, value, _ in pairs], [value for _, _, value in pairs]
         verdict = judge_means("Mean score", *values, [1.0] * len(pairs), higher_is_better=True)
-    differences: dict[str, Difference] = {task.metric: paired_shares(before, after)} if pairs else {}
-    differences[LOSS] = paired_bootstrap(*losses, tokens)
+    differences = {task.metric: paired_shares(before, after)} if pairs else {}
+    differences |= {LOSS: paired_bootstrap(*losses, tokens), **_part_differences(base, tuned)}
+    worse = sorted((i for i, change in changes.items() if change < 0), key=changes.__getitem__)
+    return Compared(verdict, decided_by, differences, worse)
+
+
+def _part_differences(base: Side, tuned: Side) -> dict[str, Difference]:
+    """The other measures, each on the rows that have it on both sides."""
+    found = {}
     for name in sorted({name for one in tuned.scored for name in one.score.parts}):
         both = [
             (one.score.parts[name], other.score.parts[name])
@@ -179,10 +247,5 @@ def compared(base: Side, tuned: Side, task: Task) -> dict[str, Any]:
             if name in one.score.parts and name in other.score.parts
         ]
         if both:
-            differences[name] = paired_bootstrap([b for b, _ in both], [a for _, a in both], [1.0] * len(both))
-    return {
-        **asdict(verdict),
-        "decided_by": decided_by,
-        "differences": {name: asdict(difference) for name, difference in differences.items()},
-        "worse_rows": sorted((i for i, change in changes.items() if change < 0), key=changes.__getitem__),
-    }
+            found[name] = paired_bootstrap([b for b, _ in both], [a for _, a in both], [1.0] * len(both))
+    return found

@@ -13,6 +13,7 @@ from finetune.records import files
 from finetune.records.dataset import read_dataset_record, read_split
 from finetune.records.files import Row
 from finetune.records.run import RunRecord, read_run
+from finetune.settings.config import QUICK_ROWS, BenchmarkConfig, EvaluationConfig
 from finetune.settings.recorded import training_config
 from finetune.tasks import TASKS, Task
 from finetune.terminal import say
@@ -36,7 +37,7 @@ class TunedRun:
     def data_dir(self) -> Path:
         return Path(self.record.data.folder)
 
-    def load(self, tuned: bool = True) -> Model:
+    def load(self, *, tuned: bool = True) -> Model:
         """The tuned model, which can also answer without its adapter; or the base model alone."""
         adapter = self.adapter_path if tuned else None
         return self.backend.load(self.model_path, self.encoder, adapter, fingerprint(self.model_path))
@@ -78,6 +79,29 @@ def open_other(adapter_path: Path, run: TunedRun) -> TunedRun:
     return other
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows of a split that the model was not trained on."""
+
+    rows: list[Row]
+    split: str  # "test" or "valid"
+    data_dir: Path
+
+
+def held_out_rows(run: TunedRun, config: EvaluationConfig | BenchmarkConfig, *, quick: bool) -> HeldOut:
+    """The rows that the settings ask for; ``quick``: a few of them.
+
+    A quick look by test_finetuned.py at a run whose rows are gone takes builtin rows, and says so.
+    """
+    data_dir, split = config.data_dir or run.data_dir, "valid" if config.use_validation else "test"
+    num_samples = config.num_samples or (QUICK_ROWS if quick else None)
+    replaceable = isinstance(config, EvaluationConfig) and config.data_dir is None and split == "test"
+    if quick and replaceable and not (data_dir / files.DATASET_RECORD).exists():
+        say(f"Note: {data_dir} is gone; builtin rows are used instead.")
+        return HeldOut(_builtin_rows(run, num_samples or QUICK_ROWS, config.seed), split, data_dir)
+    return HeldOut(read_rows(run, data_dir, split, num_samples, config.seed), split, data_dir)
+
+
 def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None, seed: int) -> list[Row]:
     """The rows of a split, or a draw of them by seed, in the order of the file."""
     data = read_dataset_record(data_dir)
@@ -94,11 +118,11 @@ def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None
     return rows
 
 
-def default_rows(run: TunedRun, count: int, seed: int) -> list[Row]:
-    """Builtin rows of the task, for a look at a run whose own rows are gone. UserError where the task has none."""
+def _builtin_rows(run: TunedRun, count: int, seed: int) -> list[Row]:
+    """UserError if the task has no builtin rows."""
     if run.task.builtin is None:
         raise UserError(
-            f"{run.data_dir}: not found, and --type {run.task.name} has no rows of its own (--data-dir names them)"
+            f"{run.data_dir}: not found, and {run.task.name} has no builtin rows (name yours with --data-dir)"
         )
     rows = run.task.builtin({"train": 0, "valid": 0, "test": count}, seed)["test"]
     return [{"messages": run.task.to_messages(row), **row} for row in rows]

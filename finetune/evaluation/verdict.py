@@ -6,23 +6,24 @@ from math import ceil, comb, sqrt
 from statistics import NormalDist
 
 from finetune.records.difference import Difference
+from finetune.records.evaluation import Word
 
 _SIGNIFICANT = 0.05
-_Z, _Z_POWER = 1.959964, 0.841621  # of 95 % confidence, and of finding a difference that is there in 80 % of the cases
+_Z, _Z_POWER = 1.959964, 0.841621  # for 95 % confidence, and for a power of 80 %
 _RESAMPLES = 10_000
-_FEWEST = 10  # rows for which an interval of a mean is given: below, resampling them says nothing
+_FEWEST = 10  # rows for an interval of a mean: resampling fewer says nothing
 
 
 @dataclass(frozen=True)
 class Verdict:
-    verdict: str  # "better", "worse" or "no evidence"
+    """What the comparison of two models on the same rows says."""
+
+    verdict: Word
     explanation: str
-    p: float | None  # two-sided, of the exact McNemar test; None where an interval decided
+    p: float | None  # two-sided, of the exact McNemar test; None if an interval decided
     fixed: int  # rows that only the tuned model got right, or on which it did better
     broken: int  # rows that only the base model got right, or on which the tuned model did worse
-    needed: (
-        int | None
-    )  # rows that would show a difference as large as the one seen; None where one was shown or none seen
+    needed: int | None  # rows that would show a difference as large as the one seen; None if one was shown or none seen
 
 
 def judge(base: Sequence[bool], tuned: Sequence[bool]) -> Verdict:
@@ -30,16 +31,21 @@ def judge(base: Sequence[bool], tuned: Sequence[bool]) -> Verdict:
     fixed = sum(after and not before for before, after in zip(base, tuned, strict=True))
     broken = sum(before and not after for before, after in zip(base, tuned, strict=True))
     p = mcnemar_p(fixed, broken)
-    word = "no evidence" if p >= _SIGNIFICANT else "better" if fixed > broken else "worse"
+    word: Word = "no evidence" if p >= _SIGNIFICANT else "better" if fixed > broken else "worse"
     needed = mcnemar_rows(fixed, broken, len(base)) if word == "no evidence" else None
     explanation = f"{fixed} answers fixed, {broken} broken; exact McNemar test: p = {p:.2g}"
     return Verdict(word, explanation + _to_settle(needed), p, fixed, broken, needed)
 
 
 def judge_means(
-    measure: str, base: Sequence[float], tuned: Sequence[float], weights: Sequence[float], higher_is_better: bool
+    measure: str,
+    base: Sequence[float],
+    tuned: Sequence[float],
+    weights: Sequence[float],
+    *,
+    higher_is_better: bool,
 ) -> Verdict:
-    """The verdict on a measure that is no yes or no: of each row a sum over its weight, such as its loss over its tokens."""
+    """The verdict on a graded measure. Each row gives a sum and its weight, such as its loss and its number of tokens."""
     found = paired_bootstrap(base, tuned, weights)
     signs = [(after - before) * (1 if higher_is_better else -1) for before, after in zip(base, tuned, strict=True)]
     fixed, broken = sum(sign > 0 for sign in signs), sum(sign < 0 for sign in signs)
@@ -47,7 +53,7 @@ def judge_means(
     if found.low is None or found.high is None:
         return Verdict("no evidence", f"{means}, but {len(base)} rows are too few", None, fixed, broken, _FEWEST)
     rose, fell = found.low > 0, found.high < 0
-    word = "no evidence" if not rose and not fell else "better" if rose == higher_is_better else "worse"
+    word: Word = "no evidence" if not rose and not fell else "better" if rose == higher_is_better else "worse"
     needed = None
     if word == "no evidence" and found.difference:
         error = (found.high - found.low) / (2 * _Z)
@@ -59,15 +65,11 @@ def judge_means(
 
 
 def _to_settle(needed: int | None) -> str:
-    return (
-        f". About {needed:,} rows that can be scored would settle it, if the difference is as large as it seems"
-        if needed
-        else ""
-    )
+    return f". About {needed:,} scored rows would settle it if the difference is as large as it seems" if needed else ""
 
 
 def mcnemar_p(fixed: int, broken: int) -> float:
-    """Two-sided p of the exact McNemar test: of the rows that changed, does either direction come up too often?
+    """Two-sided p of the exact McNemar test: among the rows that changed, is one direction more frequent than chance allows?
 
     Under "no difference" each changed row is a fair coin (McNemar 1947, in its exact binomial form).
     """
@@ -77,17 +79,17 @@ def mcnemar_p(fixed: int, broken: int) -> float:
 
 
 def mcnemar_rows(fixed: int, broken: int, n: int) -> int | None:
-    """Rows on which McNemar's test would find shares like these in 80 % of the cases (Connor 1987); None for equal ones."""
+    """Rows for McNemar's test to find shares like these with a power of 80 % (Connor 1987); None if the two are equal."""
     changed, difference = (fixed + broken) / n if n else 0, abs(fixed - broken) / n if n else 0
     if not difference:
         return None
     root = _Z * sqrt(changed) + _Z_POWER * sqrt(changed - difference**2)
-    fewest = ceil(6 / changed)  # of five rows that changed, even if all one way, the exact test says nothing
+    fewest = ceil(6 / changed)  # five changed rows, even if all in one direction, are not significant in the exact test
     return max(n + 1, fewest, ceil((root / difference) ** 2))
 
 
 def paired_shares(base: Sequence[bool], tuned: Sequence[bool]) -> Difference:
-    """The difference of two shares on the same rows, with the interval of Agresti and Min (2005): it holds for few rows too."""
+    """The difference of two shares on the same rows, with its 95 % interval for few rows too (Agresti and Min 2005)."""
     n = len(base)
     fixed = sum(after and not before for before, after in zip(base, tuned, strict=True))
     broken = sum(before and not after for before, after in zip(base, tuned, strict=True))
@@ -100,10 +102,10 @@ def paired_shares(base: Sequence[bool], tuned: Sequence[bool]) -> Difference:
 def paired_bootstrap(
     base: Sequence[float], tuned: Sequence[float], weights: Sequence[float], candidates: int = 1
 ) -> Difference:
-    """The difference of two means, sum / sum of weights, with its interval over resampled rows (Efron 1979).
+    """The difference of two weighted means (sum / sum of weights) with its paired bootstrap interval (Efron 1979).
 
-    The percentiles are those that keep 95 % for few rows too (expanded as in Hesterberg 2015, arXiv 1411.5279, section 3.2).
-    ``candidates``: ``tuned`` is the best of so many on these rows; the interval is wide enough for all of them (Bonferroni).
+    The percentiles are expanded so that they keep 95 % for few rows too (Hesterberg 2015, arXiv 1411.5279, section 3.2).
+    ``candidates``: ``tuned`` is the best of that many on these rows; the interval is corrected for all of them (Bonferroni).
     """
     import numpy
 
@@ -131,7 +133,7 @@ def _student(freedom: int, tail: float) -> float:
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927); it stays inside 0..1 and holds for few rows too."""
+    """95 % interval of a share (Wilson 1927), within 0..1, for few rows too."""
     if n == 0:
         return 0.0, 1.0
     share = right / n

@@ -1,15 +1,22 @@
-"""What an evaluation says of the answers, as the page shows it. A key that an older record lacks leaves its row out."""
+"""What an evaluation says of the answers, as the page and the terminal show it."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from finetune.report.texts import number, percent, signed
+from finetune.records.difference import Difference
+from finetune.records.evaluation import (
+    LOSS,
+    SCORE,
+    AnswerRecord,
+    EvaluationRecord,
+    GeneralRecord,
+    GeneralRow,
+    RowRecord,
+)
+from finetune.report.texts import Cell, number, percent, signed
 
-Record = Mapping[str, Any]
-
-_LOSS = "loss per token"
-_SHOWN = 50_000  # characters of a text; what is cut is counted
+_SHOWN = 50_000  # characters of a text; those cut off are counted
 
 # outcome of a row: did the base model get it right, did the tuned one; without a base model the first is None
 _OUTCOMES = {
@@ -20,178 +27,189 @@ _OUTCOMES = {
     (None, True): "right",
     (None, False): "wrong",
 }
-_NOT_JUDGED = "not judged"
+_NOT_SCORED = "not scored"
 _WORSE = "got worse"
-_TONES = {"fixed": "good", "right": "good", "broken": "bad", "wrong": "bad", "better": "good", "worse": "bad"}
-
-# of a side of the record: key, what it is
-_HABITS = {
-    "formatted": ("keeps to the form", percent),
-    "stopped": ("stops by itself", percent),
-    "repetition": ("repeats itself", percent),
-    "mean_tokens": ("tokens of an answer", number),
-}
+_CLASSES = {"fixed": "good", "right": "good", "broken": "bad", "wrong": "bad", "better": "good", "worse": "bad"}
 
 
-def sides(evaluation: Record | None) -> dict[str, Record]:
-    return {name: evaluation[name] for name in ("base", "tuned") if name in evaluation} if evaluation else {}
+def css_class(word: str | None) -> str:
+    """The colour of a verdict or of the outcome of a row: "good", "bad" or "" for none."""
+    return _CLASSES.get(word or "", "")
 
 
-def labels(evaluation: Record | None) -> dict[str, str]:
-    """What the sides are called: the base model's place may be taken by other adapters."""
-    return {"base": "other" if evaluation and evaluation.get("against") else "base", "tuned": "tuned"}
+def labels(evaluation: EvaluationRecord) -> dict[str, str]:
+    """What the sides are called: other adapters may take the place of the base model."""
+    return {"base": "other" if evaluation.against else "base", "tuned": "tuned"}
 
 
-def judged(evaluation: Record | None) -> bool:
-    return bool(evaluation) and all(side["accuracy"] is not None for side in sides(evaluation).values())
+def is_scored(evaluation: EvaluationRecord) -> bool:
+    return all(side.accuracy is not None for side in evaluation.sides.values())
 
 
-def headline(evaluation: Record | None) -> dict[str, str]:
-    """The answer: a ``word``, its ``tone``, and the ``sentence`` after it."""
+@dataclass(frozen=True)
+class Headline:
+    """The result in one sentence, which begins with ``word``."""
 
-    def line(word: str, sentence: str, tone: str = "") -> dict[str, str]:
-        return {"word": word, "sentence": sentence, "tone": tone}
+    word: str
+    sentence: str
+    css_class: str = ""
 
-    if not evaluation:
-        return line("Not evaluated", "nothing is known yet about the answers of this model.")
-    decided_by = evaluation.get("decided_by")
-    if not judged(evaluation) and decided_by != _LOSS:
-        return line("Not judged", f"none of the {evaluation['n']} rows could be scored.")
-    base, tuned = evaluation.get("base"), evaluation["tuned"]
-    if not base:
-        return line("Not compared", f"the tuned model has {percent(tuned['accuracy'])} {evaluation['metric']}.")
-    if decided_by == _LOSS:
-        loss = evaluation["differences"][_LOSS]
-        measure, before, after = "the loss per token of the references", number(loss["base"]), number(loss["tuned"])
-    elif decided_by == "score":
-        measure, before, after = "the mean score", number(base["score"]), number(tuned["score"])
+
+def headline(evaluation: EvaluationRecord) -> Headline:
+    base, tuned, verdict = evaluation.base, evaluation.tuned, evaluation.verdict
+    if tuned.accuracy is None and evaluation.decided_by != LOSS:
+        return Headline("Not scored", f"none of the {evaluation.n} rows could be scored.")
+    if base is None or verdict is None:
+        return Headline("Not compared", f"the tuned model has {percent(tuned.accuracy or 0)} {evaluation.metric}.")
+    if evaluation.decided_by == LOSS:
+        loss = evaluation.differences[LOSS]
+        measure, before, after = "the loss per token of the references", number(loss.base), number(loss.tuned)
+    elif evaluation.decided_by == SCORE:
+        measure, before, after = "the mean score", number(base.score or 0.0), number(tuned.score or 0.0)
     else:
-        measure, before, after = evaluation["metric"], percent(base["accuracy"]), percent(tuned["accuracy"])
-    verdict = evaluation["verdict"]
+        measure, before, after = evaluation.metric, percent(base.accuracy or 0), percent(tuned.accuracy or 0)
     even = verdict == "no evidence"
-    if evaluation.get("against"):
-        told = f"{measure} is {after}, with the other adapters {before}."
-    elif even or decided_by == _LOSS:
-        told = f"{measure} was {before} before training, {after} after it."
+    if evaluation.against:
+        sentence = f"{measure} is {after}, with the other adapters {before}."
+    elif even:
+        sentence = f"{measure} was {before} before training, {after} after it."
     else:
-        told = f"{measure} {'rose' if verdict == 'better' else 'fell'} from {before} to {after}."
-    return line("No evidence of a difference" if even else verdict.capitalize(), told, _TONES.get(verdict, ""))
+        sentence = (
+            f"{measure} {'rose' if (verdict == 'better') == _rises(evaluation) else 'fell'} from {before} to {after}."
+        )
+    return Headline("No evidence of a difference" if even else verdict.capitalize(), sentence, css_class(verdict))
 
 
-def decisive(evaluation: Record | None) -> dict[str, str] | None:
-    """The difference that the verdict is about, with its interval; None where there is none or the record has none."""
-    difference = (evaluation or {}).get("differences", {}).get((evaluation or {}).get("decided_by"))
-    if difference is None or evaluation is None:
-        return None
-    return _difference(difference, evaluation["decided_by"] != _LOSS, evaluation["decided_by"] == evaluation["metric"])
+def _rises(evaluation: EvaluationRecord) -> bool:
+    """Whether more is better of the measure that decided."""
+    return evaluation.decided_by != LOSS
 
 
-def measures(evaluation: Record | None) -> list[dict[str, Any]]:
-    """A row for each measure: ``what``, a (text, small text) for each side in ``cells``, and the ``difference``."""
-    if not evaluation:
-        return []
-    shown = list(sides(evaluation).values())
-    differences = evaluation.get("differences", {})
+def decisive(evaluation: EvaluationRecord) -> Cell | None:
+    """The difference that decided, with its interval; None without a comparison."""
+    found = evaluation.differences.get(evaluation.decided_by or "")
+    is_share = evaluation.decided_by == evaluation.metric
+    return _difference(found, more_is_better=_rises(evaluation), is_share=is_share) if found else None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A row of the table of measures: a cell for each side, and their difference."""
+
+    label: str
+    cells: list[Cell]
+    difference: Cell | None
+
+
+def measures(evaluation: EvaluationRecord) -> list[Measure]:
+    """All measures of the answers. The detail of a share is its own 95 % interval."""
+    shown = list(evaluation.sides.values())
     rows = []
 
-    def add(what: str, cells: Iterable[tuple[str, str]], difference: dict[str, str] | None = None) -> None:
-        rows.append({"what": what, "cells": list(cells), "difference": difference})
+    def add(label: str, cells: Iterable[Cell], *, more_is_better: bool = True, is_share: bool = False) -> None:
+        found = evaluation.differences.get(label)
+        difference = _difference(found, more_is_better=more_is_better, is_share=is_share) if found else None
+        rows.append(Measure(label, list(cells), difference))
 
-    metric = evaluation["metric"]
-    if judged(evaluation):
-        cells = [(percent(side["accuracy"]), " to ".join(percent(end) for end in side["interval"])) for side in shown]
-        add(metric, cells, _difference(differences.get(metric), shares=True))
-        add("right answers", ((str(side["right"]), f"of {evaluation['scored']}") for side in shown))
-        if any(side.get("score", side["accuracy"]) != side["accuracy"] for side in shown):
-            add("mean score", ((f"{side['score']:.3f}", "") for side in shown))
-    for part in shown[-1].get("parts", {}):
-        cells = [(number(side["parts"][part]) if part in side["parts"] else "–", "") for side in shown]
-        add(part, cells, _difference(differences.get(part)))
-    if all("loss_per_token" in side for side in shown):
-        cells = [(f"{side['loss_per_token']:.3f}", "") for side in shown]
-        add(_LOSS, cells, _difference(differences.get(_LOSS), more_is_better=False))
-    for key, (what, write) in _HABITS.items():
-        if all(side.get(key) is not None for side in shown):
-            add(what, ((write(side[key]), "") for side in shown))
+    if is_scored(evaluation):
+        shares = [Cell(percent(side.accuracy or 0), " to ".join(map(percent, side.interval))) for side in shown]
+        add(evaluation.metric, shares, is_share=True)
+        add("right answers", (Cell(f"{side.right} of {evaluation.scored}") for side in shown))
+        if any(side.score != side.accuracy for side in shown):
+            add("mean score", (Cell(f"{side.score or 0:.3f}") for side in shown))
+    for part in shown[-1].parts:
+        add(part, (Cell(number(side.parts[part]) if part in side.parts else "–") for side in shown))
+    add(LOSS, (Cell(f"{side.loss_per_token:.3f}") for side in shown), more_is_better=False)
+    if is_scored(evaluation):
+        add("well-formed", (Cell(percent(side.formatted or 0)) for side in shown))
+    add("finished (EOS)", (Cell(percent(side.stopped)) for side in shown))
+    add("repetition", (Cell(percent(side.repetition)) for side in shown))
+    add("tokens per answer", (Cell(number(side.mean_tokens)) for side in shown))
     return rows
 
 
-def _difference(found: Record | None, more_is_better: bool = True, shares: bool = False) -> dict[str, str] | None:
-    """The difference in ``text`` and its 95 % interval in ``small``; it is good or bad where the interval leaves out 0."""
-    if found is None:
+def _difference(found: Difference, *, more_is_better: bool, is_share: bool) -> Cell:
+    """The difference and, below it, its 95 % interval; it is good or bad if the interval excludes 0."""
+    scale, digits = (100, 1) if is_share else (1, 3)
+    text = signed(scale * found.difference, digits) + (" points" if is_share else "")
+    if found.low is None or found.high is None:
+        return Cell(text, "too few rows")
+    excludes_zero = found.low > 0 or found.high < 0
+    colour = ("good" if (found.low > 0) == more_is_better else "bad") if excludes_zero else ""
+    return Cell(text, f"{signed(scale * found.low, digits)} to {signed(scale * found.high, digits)}", colour)
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """The general questions: the record, and the questions that only one side got right."""
+
+    record: GeneralRecord
+    lost: list[GeneralRow]
+    gained: list[GeneralRow]
+
+
+def forgotten(evaluation: EvaluationRecord) -> Forgotten | None:
+    """None if the general questions were not asked."""
+    general = evaluation.general
+    if general is None:
         return None
-    write = (lambda value: signed(100 * value, 1)) if shares else (lambda value: signed(value, 3))
-    text = write(found["difference"]) + (" points" if shares else "")
-    tone = ""
-    if found["low"] is None:
-        return {"text": text, "small": "too few rows", "tone": ""}
-    if found["low"] > 0 or found["high"] < 0:
-        tone = "good" if (found["low"] > 0) == more_is_better else "bad"
-    return {"text": text, "small": f"{write(found['low'])} to {write(found['high'])}", "tone": tone}
+    lost, gained = ([row for row in general.rows if _outcome(row) == word] for word in ("broken", "fixed"))
+    return Forgotten(general, lost, gained)
 
 
-def forgotten(evaluation: Record | None) -> dict[str, Any] | None:
-    """Of the general questions: the verdict, and the rows that only one side got right."""
-    general = (evaluation or {}).get("general")
-    if not general or "tuned" not in general:
-        return None
-    lost = [row for row in general.get("rows", []) if _outcome(row) == "broken"]
-    won = [row for row in general.get("rows", []) if _outcome(row) == "fixed"]
-    tone = _TONES.get(general.get("verdict", ""), "")
-    names = [name for name in ("base", "tuned") if name in general]
-    return {"n": general["n"], "names": names, "record": general, "lost": lost, "won": won, "tone": tone}
-
-
-def kinds(evaluation: Record | None) -> list[str]:
+def kinds(evaluation: EvaluationRecord) -> list[str]:
     """Kinds of answers, "ok" first, then the most frequent ones."""
     total: Counter[str] = Counter()
-    for side in sides(evaluation).values():
-        total.update(side["kinds"])
+    for side in evaluation.sides.values():
+        total.update(side.kinds)
     return sorted(total, key=lambda kind: (kind != "ok", -total[kind], kind))
 
 
-def examples(evaluation: Record | None) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Example:
+    """A row with its number from 1 and the groups that it can be filtered by."""
+
+    number: int
+    row: RowRecord
+    groups: list[str]
+    css_class: str
+    is_open: bool  # one of each group, so that a page on paper shows it
+
+
+def examples(evaluation: EvaluationRecord) -> list[Example]:
     """Every row with its outcome; those that got worse come first, the worst at the top, then the order of the rows."""
-    if not evaluation:
-        return []
-    rows = evaluation["rows"]
-    outcomes = [_outcome(row) for row in rows]
-    worse = evaluation.get("worse_rows", [i for i, outcome in enumerate(outcomes) if outcome == "broken"])
-    first = {i: place for place, i in enumerate(worse)}
-    found: list[dict[str, Any]] = []
+    rows = evaluation.rows
+    first = {i: place for place, i in enumerate(evaluation.worse_rows)}
+    found: list[Example] = []
     seen: set[str] = set()
     for i in sorted(range(len(rows)), key=lambda i: (first.get(i, len(rows)), i)):
-        groups = [outcomes[i]] + ([_WORSE] if i in first and outcomes[i] != "broken" else [])
-        tone = "bad" if i in first else _TONES.get(outcomes[i], "")
-        # one of each group stands open, so that a page on paper shows it
-        found.append(
-            {"number": i + 1, "row": rows[i], "groups": groups, "tone": tone, "open": not seen.issuperset(groups)}
-        )
+        outcome = _outcome(rows[i])
+        groups = [outcome] + ([_WORSE] if i in first and outcome != "broken" else [])
+        colour = "bad" if i in first else css_class(outcome)
+        found.append(Example(i + 1, rows[i], groups, colour, not seen.issuperset(groups)))
         seen.update(groups)
     return found
 
 
-def groups(shown: Sequence[Record]) -> dict[str, int]:
+def groups(shown: Sequence[Example]) -> dict[str, int]:
     """How many examples there are of each group that occurs."""
-    counts = Counter(group for example in shown for group in example["groups"])
-    return {group: counts[group] for group in [_WORSE, *_OUTCOMES.values(), _NOT_JUDGED] if counts[group]}
+    counts = Counter(group for example in shown for group in example.groups)
+    return {group: counts[group] for group in [_WORSE, *_OUTCOMES.values(), _NOT_SCORED] if counts[group]}
 
 
-def _outcome(row: Record) -> str:
-    if row["tuned"]["value"] is None:
-        return _NOT_JUDGED
-    base = row["base"]["value"] == 1 if "base" in row else None
-    return _OUTCOMES[base, row["tuned"]["value"] == 1]
+def _outcome(row: RowRecord | GeneralRow) -> str:
+    if row.tuned.value is None:
+        return _NOT_SCORED
+    return _OUTCOMES[row.base.value == 1 if row.base else None, row.tuned.value == 1]
 
 
-def mark(side: Record) -> dict[str, str]:
-    """What became of an answer: its kind and, where it is no yes or no, its score."""
-    value = side["value"]
-    graded = value is not None and value not in (0, 1)
-    tone = "good" if value == 1 else "bad" if value == 0 else ""
-    return {"text": f"{side['kind'].replace('_', ' ')}{f' {value:.2f}' if graded else ''}", "tone": tone}
+def mark(answer: AnswerRecord) -> Cell:
+    """What became of an answer: its kind and, for a graded score, its score."""
+    value = answer.value
+    graded = f" {value:.2f}" if value is not None and value not in (0, 1) else ""
+    return Cell(answer.kind.replace("_", " ") + graded, "", "good" if value == 1 else "bad" if value == 0 else "")
 
 
-def cut(text: str) -> str:
+def shortened(text: str) -> str:
     more = len(text) - _SHOWN
     return text if more <= 0 else f"{text[:_SHOWN]}\n[{more:,} more characters]"

@@ -2,38 +2,35 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from finetune.report import answers, charts, costs, texts
-from finetune.report.since import since
-
-Record = Mapping[str, Any]
+from finetune.records.benchmark import BenchmarkRecord
+from finetune.records.dataset import DatasetRecord
+from finetune.records.evaluation import LOSS
+from finetune.records.run import RunRecord
+from finetune.report import answers, charts, costs, since, texts
+from finetune.report.curve import Metrics, curve, measure
+from finetune.terminal import format_seconds
 
 _FOLDER = Path(__file__).parent
 _FILTERS = {
     "percent": texts.percent,
     "unbroken": texts.unbroken,
     "number": texts.number,
-    "duration": texts.duration,
+    "duration": format_seconds,
     "seconds": texts.seconds,
+    "minute": texts.minute,
     "mark": answers.mark,
-    "cut": answers.cut,
+    "shortened": answers.shortened,
+    "css_class": answers.css_class,
+    "notes": since.notes,
 }
 
 
-def render(
-    evaluation: Record | None,
-    benchmark: Record | None,
-    run: Record | None,
-    metrics: Sequence[Record],
-    dataset: Record | None,
-) -> str:
-    """One self-contained HTML page of the records of the four stages; whatever is missing is left out.
+def render(benchmark: BenchmarkRecord, run: RunRecord, metrics: Metrics, dataset: DatasetRecord) -> str:
+    """One self-contained HTML page of the records of the four stages; ``metrics`` are the lines of metrics.jsonl.
 
-    The arguments are evaluation.json, benchmark.json, run.json, the rows of metrics.jsonl and dataset.json.
-    Without an ``evaluation`` the quality in ``benchmark`` is shown. The same records give the same text.
+    The same records give the same text.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -46,25 +43,21 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= _FILTERS
-    evaluation, benchmark, run, metrics, dataset = texts.clean([evaluation, benchmark, run, metrics, dataset])
-    evaluation = evaluation or (benchmark or {}).get("quality")
-    sides, labels = answers.sides(evaluation), answers.labels(evaluation)
-    judged = answers.judged(evaluation)
-    latency, lengths = (benchmark or {}).get("latency_ms", {}), (benchmark or {}).get("lengths", [])
-    examples = answers.examples(evaluation)
-    speed = costs.speed(benchmark)
+    benchmark, run, metrics, dataset = texts.clean((benchmark, run, metrics, dataset))
+    evaluation, history = benchmark.quality, benchmark.history
+    labels, speed, examples = answers.labels(evaluation), costs.speed(benchmark), answers.examples(evaluation)
     script = (_FOLDER / "search.js").read_text(encoding="utf-8")
     return environment.get_template("page.html.j2").render(
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         policy=_policy(script),
         evaluation=evaluation,
+        by_loss=evaluation.decided_by == LOSS,
         benchmark=benchmark,
         run=run,
         dataset=dataset,
-        sides=sides,
         labels=labels,
-        judged=judged,
+        is_scored=answers.is_scored(evaluation),
         headline=answers.headline(evaluation),
         decisive=answers.decisive(evaluation),
         measures=answers.measures(evaluation),
@@ -73,16 +66,18 @@ def render(
         examples=examples,
         groups=answers.groups(examples),
         speed=speed,
-        writing=costs.writing(speed),
+        latency_labels=costs.LATENCIES,
+        memory_labels=costs.MEMORY,
+        decode=costs.decode(speed),
         memory=costs.memory(benchmark, metrics),
-        latency=latency,
-        lengths=lengths,
-        since=since(benchmark),
-        accuracy_chart=charts.accuracy(sides, labels, evaluation["metric"]) if evaluation and judged else None,
-        curve_chart=charts.curve(metrics),
-        curve_of=charts.measure(metrics),
-        latency_chart=charts.latency(latency),
-        lengths_chart=charts.lengths(lengths),
+        history=history,
+        changes=since.speeds(history.speeds) if history and history.speeds else [],
+        trends=since.trends(history, evaluation.metric) if history else [],
+        accuracy_chart=charts.accuracy(evaluation.sides, labels, evaluation.metric),
+        curve_chart=charts.curve(curve(metrics)),
+        curve_of=measure(metrics),
+        latency_chart=charts.latency(benchmark.latency_ms),
+        lengths_chart=charts.lengths(benchmark.lengths),
     )
 
 

@@ -1,93 +1,81 @@
-"""What changed since an earlier benchmark, as the page shows it: of ``history`` in benchmark.json, where it was asked for."""
+"""What changed since an earlier benchmark, as the page shows it: ``history`` of benchmark.json."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
+from markupsafe import Markup
+
+from finetune.records.benchmark import HistoryRecord, ListedBenchmark, Repeats, SpeedChange, SpeedsSince
 from finetune.report import charts
-from finetune.report.costs import MEASURES
-from finetune.report.texts import number, percent, seconds, signed
-
-Record = Mapping[str, Any]
+from finetune.report.charts import TrendPoint
+from finetune.report.costs import SPEEDS, Speed
+from finetune.report.texts import Cell, number, percent, seconds, signed
 
 _FEWEST = 3  # benchmarks that make a line
 
 
-def since(benchmark: Record | None) -> dict[str, Any] | None:
-    """The parts of the section: ``answers``, ``speeds``, ``charts``, ``made``; None without a history."""
-    found = (benchmark or {}).get("history")
-    if not found:
-        return None
-    metric = (benchmark or {})["quality"]["metric"]
-    return {
-        "answers": _answers(found["answers"]) if found["answers"] else None,
-        "speeds": _speeds(found["speeds"]) if found["speeds"] else None,
-        "charts": _charts(found["made"], metric) if len(found["made"]) >= _FEWEST else [],
-        "made": [_made(made) for made in found["made"]],
-        "older": found["older"],
-        "left_out": found["left_out"],
-    }
+@dataclass(frozen=True)
+class ChangeRow:
+    """A measure of speed: its value now and its change, for each side."""
+
+    measure: Speed
+    cells: dict[str, Cell]
 
 
-def _answers(answers: Record) -> dict[str, Any]:
-    verdict = answers["verdict"]
-    return {
-        **answers,
-        "word": "No evidence of a difference" if verdict == "no evidence" else f"Now {verdict}",
-        "tone": {"better": "good", "worse": "bad"}.get(verdict, ""),
-    }
+@dataclass(frozen=True)
+class Captioned:
+    """A chart and its caption."""
+
+    chart: Markup
+    caption: str
 
 
-def _speeds(speeds: Record) -> dict[str, Any]:
-    """A row for each measure, and of each side then and now, with a tone where it has changed."""
-    rows: list[dict[str, Any]] = []
-    for key, (what, unit, more_is_better) in MEASURES.items():
-        cells = {name: _change(side[key], more_is_better) for name, side in speeds["measures"].items() if key in side}
+def speeds(found: SpeedsSince) -> list[ChangeRow]:
+    """A row for each measure that was taken both times."""
+    rows = []
+    for key, measure in SPEEDS.items():
+        cells = {name: _change(side[key], measure) for name, side in found.measures.items() if key in side}
         if cells:
-            rows.append({"what": what, "unit": unit, "cells": cells})
-    changes = [cell["changed"] for row in rows for cell in row["cells"].values()]
-    return {**speeds, "rows": rows, "changes": sum(changes), "of": len(changes)}
+            rows.append(ChangeRow(measure, cells))
+    return rows
 
 
-def _change(measure: Record, more_is_better: bool) -> dict[str, Any]:
-    then, now = measure["then"], measure["now"]
-    tone = ("good" if (now > then) == more_is_better else "bad") if measure["changed"] else ""
-    return {
-        "text": number(now),
-        "small": f"{signed(100 * (now / then - 1), 0)}\N{NO-BREAK SPACE}% from {number(then)}",
-        "tone": tone,
-        "changed": measure["changed"],
-    }
+def _change(found: SpeedChange, measure: Speed) -> Cell:
+    colour = "good" if (found.now > found.then) == measure.more_is_better else "bad"
+    change = signed(100 * (found.now / found.then - 1), 0)
+    detail = f"{change}\N{NO-BREAK SPACE}% from {number(found.then)}"
+    return Cell(number(found.now), detail, colour if found.changed else "")
 
 
-def _charts(made: list[Record], metric: str) -> list[dict[str, Any]]:
-    """The main figures over the benchmarks; hollow where one cannot be compared with the last."""
-    days = [one["created"][:10] for one in made]  # of a time in ISO 8601
+def trends(history: HistoryRecord, metric: str) -> list[Captioned]:
+    """The main measures over the benchmarks; none for fewer than three."""
+    made = history.made
+    if len(made) < _FEWEST:
+        return []
+    days = [one.created[:10] for one in made]  # of a time in ISO 8601
     if days[0] == days[-1]:
-        days = [one["created"][11:16] for one in made]
+        days = [one.created[11:16] for one in made]
     found = []
-    if all(one["accuracy"] is not None for one in made):
-        accuracy = [(one["accuracy"], *one["interval"], one["same_rows"]) for one in made]
-        found.append({"chart": charts.trend(accuracy, days, metric, percent, top=1.0), "caption": metric.capitalize()})
-    for key, caption, write in (
-        ("decode_tokens_per_second", "Writing an answer, tokens/s", number),
-        ("first_token_ms", "First token after", seconds),
-    ):
-        speed = [
-            (one[key]["median"], one[key]["min"], one[key]["max"], one["same_rows"] and one["same_setting"])
+    if all(one.accuracy is not None for one in made):
+        shares = [TrendPoint(one.accuracy or 0.0, *one.interval, one.same_rows) for one in made]
+        found.append(Captioned(charts.trend(shares, days, metric, percent, top=1.0), metric.capitalize()))
+
+    def add(key: str, repeats: Callable[[ListedBenchmark], Repeats], unit: str, write: Callable[[float], str]) -> None:
+        points = [
+            TrendPoint(at.median, at.min, at.max, one.same_rows and one.same_setting)
             for one in made
+            for at in [repeats(one)]
         ]
-        found.append({"chart": charts.trend(speed, days, caption.lower(), write), "caption": caption})
+        label = SPEEDS[key].label
+        found.append(Captioned(charts.trend(points, days, label, write), label.capitalize() + unit))
+
+    add("decode_tokens_per_second", lambda one: one.decode_tokens_per_second, ", tokens/s", number)
+    add("first_token_ms", lambda one: one.first_token_ms, "", seconds)
     return found
 
 
-def _made(made: Record) -> dict[str, str]:
-    notes = [] if made["same_rows"] else ["other rows"]
-    notes += [] if made["same_setting"] else ["other machine, model or versions"]
-    return {
-        "created": made["created"][:16].replace("T", " "),
-        "adapter_path": made["adapter_path"],
-        "notes": ", ".join(notes),
-        "accuracy": "–" if made["accuracy"] is None else percent(made["accuracy"]),
-        "decode": number(made["decode_tokens_per_second"]["median"]),
-        "first_token": seconds(made["first_token_ms"]["median"]),
-    }
+def notes(made: ListedBenchmark) -> str:
+    """Why a benchmark cannot be compared with the last one; "" if it can."""
+    different = ["other rows"] if not made.same_rows else []
+    different += ["other machine, model or versions"] if not made.same_setting else []
+    return ", ".join(different)

@@ -1,29 +1,52 @@
-"""Texts of the records made harmless, and numbers written for people."""
+"""Texts of the records made harmless, and numbers as a reader wants them."""
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
 
-_TOKEN = re.compile(r"\bhf_\w+|hf_[A-Za-z0-9]{20,}")
+# "hf_" and 34 letters and digits; a word such as hf_hub_download is none
+_TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
 # controls, marks that turn text around, halves of characters: shown by their code, so that they do nothing
 _HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SPACE, _MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
+Anything = TypeVar("Anything")
 
 
-def clean(value: Any) -> Any:
-    """The value without tokens of the Hub, and with hidden characters made visible, in its keys too."""
+@dataclass(frozen=True)
+class Cell:
+    """What stands in one place of a table: a text, a smaller one below it, and "good", "bad" or "" for its colour."""
+
+    text: str
+    detail: str = ""
+    css_class: str = ""
+
+
+def clean(value: Anything) -> Anything:
+    """The value, a record or a part of one, with tokens of the Hub masked and hidden characters made visible."""
+    return cast(Anything, _clean(value))
+
+
+def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return _HIDDEN.sub(lambda match: ascii(match[0])[1:-1], _TOKEN.sub("[token masked]", value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: _clean(getattr(value, field.name)) for field in fields(value)})
     if isinstance(value, Mapping):
-        return {clean(key): clean(item) for key, item in value.items()}
+        return {_clean(key): _clean(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [clean(item) for item in value]
+        return type(value)(_clean(item) for item in value)
     return value
 
 
 def unbroken(text: str) -> str:
     """No line ends within "p = 0.04"."""
     return text.replace(" = ", f"{_SPACE}={_SPACE}")
+
+
+def plain(text: str) -> str:
+    """The text for a terminal, which may know no other space and no other minus."""
+    return text.replace(_SPACE, " ").replace(_MINUS, "-").replace("×", "x").replace("–", "-")
 
 
 def percent(share: float) -> str:
@@ -35,19 +58,19 @@ def signed(value: float, digits: int) -> str:
 
 
 def number(value: float) -> str:
+    """Three significant digits, and no decimals from 100 on."""
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f}{_SPACE}s"
-    return f"{seconds / 60:.0f}{_SPACE}min" if seconds < 5400 else f"{seconds / 3600:.1f}{_SPACE}h"
-
-
 def seconds(milliseconds: float) -> str:
-    """Three figures, in the unit that suits them."""
+    """Three significant digits, in the unit that suits them."""
     if milliseconds < 1000:
         return f"{milliseconds:.0f}{_SPACE}ms"
     return f"{milliseconds / 1e3:#.3g}{_SPACE}s" if milliseconds < 1e5 else f"{milliseconds / 1e3:,.0f}{_SPACE}s"
+
+
+def minute(created: str) -> str:
+    """When a record was made, without seconds and zone, from ISO 8601."""
+    return created[:16].replace("T", " ")

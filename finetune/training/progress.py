@@ -219,7 +219,7 @@ class RunProgress:
 
     def draw(self) -> None:
         """The curve of the run as a picture beside the adapters."""
-        from finetune.report.charts import curve_picture
+        from finetune.report.curve import curve_picture
 
         picture = curve_picture(read_metrics(self.config.adapter_path))
         if picture is not None:

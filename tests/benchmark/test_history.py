@@ -1,91 +1,97 @@
 """Earlier benchmarks are kept whatever they are, and compared with care."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from finetune.benchmark import history
-from report_records import records
-
-FORMAT = 2
-
-
-def benchmark(created: str = "2026-11-20T12:00:00+0000") -> dict[str, Any]:
-    made = records()["benchmark"] | {"created": created}
-    del made["history"]
-    return made
+from finetune.records.benchmark import BenchmarkRecord, HistoryRecord
+from report_records import benchmark, scaled, with_value
 
 
-def since(folder: Path, *earlier: dict[str, Any], now: dict[str, Any] | None = None) -> dict[str, Any]:
+def since(folder: Path, *earlier: BenchmarkRecord, now: BenchmarkRecord | None = None) -> HistoryRecord:
     for record in earlier:
-        (folder / "benchmark.json").write_text(json.dumps(record))
+        record.write(folder / "benchmark.json")
         history.keep(folder)
-    return history.since(folder, now or benchmark(), FORMAT)
+    return history.since(folder, now or benchmark())
 
 
-def scaled(record: dict[str, Any], side: str, measure: str, factor: float) -> dict[str, Any]:
-    record["speed"][side][measure] = {key: factor * value for key, value in record["speed"][side][measure].items()}
-    return record
+def test_what_changed_beyond_the_range_since_the_last(tmp_path: Path) -> None:
+    last = scaled(benchmark("2026-11-19"), "tuned", "decode_tokens_per_second", 0.9)
+    last = with_value(scaled(last, "base", "first_token_ms", 1.01), 0, 0.0)
+    found = since(tmp_path, benchmark("2026-11-18"), last)
+    assert [made.created[:10] for made in found.made] == ["2026-11-18", "2026-11-19", "2026-11-20"]
+    assert found.speeds and found.answers
+    assert found.speeds.created == found.answers.created == "2026-11-19"
+    assert [(side, measure) for side, measure, _ in found.speeds.changed] == [("tuned", "decode_tokens_per_second")]
+    answers = found.answers
+    assert (answers.scored, answers.then, answers.now, answers.verdict) == (4, 0.25, 0.5, "no evidence")
 
 
-def test_what_changed_beyond_the_spread_since_the_last(tmp_path: Path) -> None:
-    older, last = benchmark("2026-11-18"), benchmark("2026-11-19")
-    scaled(scaled(last, "tuned", "decode_tokens_per_second", 0.9), "base", "first_token_ms", 1.01)
-    last["quality"]["rows"][0]["tuned"]["value"] = 0.0
-    found = since(tmp_path, older, last)
-    assert [made["created"][:10] for made in found["made"]] == ["2026-11-18", "2026-11-19", "2026-11-20"]
-    assert found["speeds"]["created"] == found["answers"]["created"] == "2026-11-19"
-    changed = {
-        (side, measure)
-        for side, measures in found["speeds"]["measures"].items()
-        for measure, at in measures.items()
-        if at["changed"]
-    }
-    assert changed == {("tuned", "decode_tokens_per_second")}
-    answers = found["answers"]
-    assert (answers["scored"], answers["then"], answers["now"], answers["verdict"]) == (4, 0.25, 0.5, "no evidence")
+@pytest.mark.parametrize(
+    "earlier, last",
+    [
+        ("2026-10-25T02:50:00+0200", "2026-10-25T02:10:00+0100"),  # 20 minutes later, after the change of clock
+        ("2026-11-19T23:00:00+0900", "2026-11-19T15:30:00+0100"),  # half an hour later, in another time zone
+        ("2026-11-20T01:00:00+1300", "2026-11-19T23:00:00-0800"),
+        ("2026-11-19T10:00:00+0000", "2026-11-19T06:00:00-0500"),
+        ("2026-11-19T12:00:00", "2026-11-19T12:30:00+0000"),  # without a zone
+    ],
+)
+def test_benchmarks_are_ordered_by_the_instant(tmp_path: Path, earlier: str, last: str) -> None:
+    for order in ((earlier, last), (last, earlier)):
+        found = since(tmp_path, *(benchmark(created) for created in order))
+        assert [made.created for made in found.made[:2]] == [earlier, last]
+        assert found.answers and found.speeds and found.answers.created == found.speeds.created == last
 
 
 @pytest.mark.parametrize("repeats, enough", [(2, False), (4, False), (5, True), (6, True)])
 def test_few_repeats_show_no_change(tmp_path: Path, repeats: int, enough: bool) -> None:
     """Of two sets of n numbers from one source, one lies below the other in 2 of (2n over n) cases: 2.9 % for four."""
-    last = scaled(benchmark("2026-11-19"), "tuned", "decode_tokens_per_second", 0.5) | {"runs": repeats}
-    speeds = since(tmp_path, last, now=benchmark() | {"runs": repeats})["speeds"]
-    assert speeds["enough"] == enough
-    assert speeds["measures"]["tuned"]["decode_tokens_per_second"]["changed"] == enough
+    last = scaled(benchmark("2026-11-19", runs=repeats), "tuned", "decode_tokens_per_second", 0.5)
+    speeds = since(tmp_path, last, now=benchmark(runs=repeats)).speeds
+    assert speeds and speeds.enough == enough
+    assert speeds.measures["tuned"]["decode_tokens_per_second"].changed == enough
 
 
 def test_what_is_not_alike_is_not_compared(tmp_path: Path) -> None:
-    elsewhere = benchmark("2026-11-18") | {"device": "another"}
     others = benchmark("2026-11-19")
-    others["quality"]["rows"][0]["reference"] = "SELECT 1"
-    found = since(tmp_path, elsewhere, others)
-    assert found["speeds"] is None and found["answers"]["created"] == "2026-11-18"
-    assert [(made["same_rows"], made["same_setting"]) for made in found["made"]] == [
-        (True, False),
-        (False, True),
-        (True, True),
-    ]
+    row, *rows = others.quality.rows
+    others = replace(others, quality=replace(others.quality, rows=[replace(row, reference="SELECT 1"), *rows]))
+    found = since(tmp_path, benchmark("2026-11-18", device="another"), others)
+    assert found.speeds is None and found.answers and found.answers.created == "2026-11-18"
+    assert [(made.same_rows, made.same_setting) for made in found.made] == [(True, False), (False, True), (True, True)]
 
 
 def test_what_is_no_benchmark_is_kept_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "benchmark.json").write_text("half a reco")
     history.keep(tmp_path)
-    assert "was no record of a benchmark" in capsys.readouterr().err
+    assert "was not a readable benchmark" in capsys.readouterr().err
     (kept,) = (tmp_path / "history").iterdir()
     assert kept.read_text() == "half a reco"
     (tmp_path / "history" / ".benchmark-2026-11-16.1.tmp.json").write_text("of a killed process")
-    hollow = benchmark("2026-11-17")
-    hollow["speed"]["tuned"]["first_token_ms"]["median"] = "fast"
-    broken = {"format": FORMAT, "created": "2026-11-18"}
-    found = since(tmp_path, hollow, broken, benchmark("2026-11-19") | {"format": FORMAT + 1})
-    names = ["benchmark-2026-11-17.json", "benchmark-2026-11-18.json", "benchmark-2026-11-19.json", kept.name]
-    assert found["left_out"] == names
-    assert len(found["made"]) == 1 and found["answers"] is None and found["speeds"] is None
+    since(tmp_path, benchmark("2026-11-19"))
+    whole = json.loads((tmp_path / "history" / "benchmark-2026-11-19.json").read_text())
+    speed = {"tuned": whole["speed"]["tuned"] | {"first_token_ms": {"median": "fast", "min": 1, "max": 2}}}
+    nothing = {"tuned": whole["speed"]["tuned"] | {"first_token_ms": {"median": 0, "min": 0, "max": 0}}}
+    for name, changes in {
+        "text": {"speed": speed},
+        "zero": {"speed": nothing},
+        "nan": {"runs": float("nan")},
+        "hollow": {"speed": {}},
+        "when": {"created": "yesterday"},
+        "newer": {"format": whole["format"] + 1},
+    }.items():
+        (tmp_path / "history" / f"benchmark-{name}.json").write_text(json.dumps(whole | changes))
+    (tmp_path / "history" / "benchmark-list.json").write_text("[]")
+    found = history.since(tmp_path, benchmark())
+    names = ("hollow", "list", "nan", "newer", "text", kept.stem.removeprefix("benchmark-"), "when", "zero")
+    assert found.left_out == [f"benchmark-{name}.json" for name in names]
+    assert len(found.made) == 2 and found.answers and found.speeds
 
 
 def test_the_newest_are_listed(tmp_path: Path) -> None:
     found = since(tmp_path, *(benchmark(f"2026-10-{day:02}") for day in range(1, 26)))
-    assert (len(found["made"]), found["older"], found["made"][0]["created"]) == (20, 6, "2026-10-07")
+    assert (len(found.made), found.older, found.made[0].created) == (20, 6, "2026-10-07")

@@ -31,7 +31,7 @@ QUERY = "SELECT name, age AS years FROM pupils ORDER BY name"
 SCRIPTED = """
 import sys
 from pathlib import Path
-from finetune.evaluation.chat.loop import chat
+from finetune.evaluation.chat import chat
 from finetune.models.encoder import ChatEncoder
 
 class Scripted:
@@ -138,9 +138,9 @@ def test_in_a_pipe_the_chat_is_plain_text_and_mistakes_do_not_end_it(folder: Pat
     assert "\x1b" not in said and said.count("you> ") == len(typed) - 1
     lines = said.splitlines()
     assert any(line.startswith("you> base> ") for line in lines) and any(line.startswith("tuned> ") for line in lines)
-    assert "you> /sytem: no such command (did you mean /system?)" in lines
+    assert "you> /sytem: unknown command (did you mean /system?)" in lines
     assert "you> nowhere.sql: no such file" in lines and "you> data: not a regular file" in lines
-    assert "you> /sql: on or off, not 'maybe'" in lines and "you> system: Be brief." in lines
+    assert "you> /sql: unknown value 'maybe' (choose from on, off)" in lines and "you> system: Be brief." in lines
     whole = ("--valid-fraction", 0, "--test-fraction", 0, "--output-dir", "chats")
     assert "3 read" in run(folder, "dataset.py", "--type", "chat", "--dataset-name", "chats.jsonl", *whole).stdout
     assert run(folder, *arguments, stdin="hello").stdout.endswith("you> \n")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +11,25 @@ import pytest
 
 from finetune.backends.interface import Answer
 from finetune.errors import UserError
+from finetune.evaluation import scorecard
 from finetune.evaluation.answer_log import AnswerLog
-from finetune.evaluation.compare import _fitting
-from finetune.evaluation.evaluate import Losses, Scored, Side, compared, evaluate, reference_losses, result
+from finetune.evaluation.compare import _fitting, compare
+from finetune.evaluation.evaluate import (
+    Losses,
+    Scored,
+    Side,
+    Subject,
+    compared,
+    evaluate,
+    reference_losses,
+    result,
+)
 from finetune.models.encoder import ChatEncoder, Example
+from finetune.records.evaluation import EvaluationRecord
 from finetune.records.files import Row
 from finetune.tasks import TASKS, Score
 from finetune.tasks.text_overlap import repetition, rouge_l
+from report_records import comparison
 
 ROWS: list[Row] = [
     {"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": f"a{i}"}]} for i in range(8)
@@ -57,6 +70,10 @@ def side(values: Sequence[float | None], losses: Sequence[float], parts: Sequenc
     return Side(answers, Losses(list(losses), [2] * len(values)))
 
 
+def subject(task: str) -> Subject:
+    return Subject(TASKS[task], "test", "a model", "checkpoints")
+
+
 def test_what_is_known_is_not_asked_again() -> None:
     model, heard = Echo(), []
     first = evaluate(model, exact, ROWS, 8)
@@ -72,18 +89,19 @@ def test_the_loss_is_of_the_last_turn_alone() -> None:
 def test_right_and_wrong_decide_where_rows_have_scores() -> None:
     base, tuned = side([0, 0, 1, 1, None] + [0] * 7, [9] * 12), side([1, 1, 1, 0, None] + [0] * 7, [1] * 12)
     found = compared(base, tuned, TASKS["sql"])
-    assert (found["decided_by"], found["verdict"]) == ("execution accuracy", "no evidence")
-    assert (found["fixed"], found["broken"]) == (2, 1)
-    assert found["worse_rows"] == [3] and found["needed"] > 4 and "would settle it" in found["explanation"]
-    assert found["differences"]["loss per token"]["difference"] == -4
+    verdict = found.verdict
+    assert (found.decided_by, verdict.verdict) == ("execution accuracy", "no evidence")
+    assert (verdict.fixed, verdict.broken) == (2, 1) and found.worse_rows == [3]
+    assert verdict.needed and verdict.needed > 4 and "would settle it" in verdict.explanation
+    assert found.differences["loss per token"].difference == -4
 
 
 def test_a_row_without_a_score_on_one_side_counts_for_neither() -> None:
     base, tuned = side([0, None, 1, 1], [1] * 4), side([1, 1, None, 1], [1] * 4)
-    record = result([{**row, "sql_prompt": "q"} for row in ROWS[:4]], {"base": base, "tuned": tuned}, TASKS["sql"])
-    assert (record["n"], record["scored"], record["unscored"]) == (4, 2, {"ok": 2})
-    assert (record["base"]["right"], record["base"]["accuracy"], record["tuned"]["right"]) == (1, 0.5, 2)
-    assert record["base"]["kinds"] == {"ok": 2} and (record["fixed"], record["broken"]) == (1, 0)
+    record = result(subject("sql"), [{**row, "sql_prompt": "q"} for row in ROWS[:4]], {"base": base, "tuned": tuned})
+    assert (record.n, record.scored, record.unscored) == (4, 2, {"ok": 2}) and record.base
+    assert (record.base.right, record.base.accuracy, record.tuned.right) == (1, 0.5, 2)
+    assert record.base.kinds == {"ok": 2} and (record.fixed, record.broken) == (1, 0)
 
 
 def test_the_loss_decides_for_long_conversations() -> None:
@@ -91,18 +109,18 @@ def test_the_loss_decides_for_long_conversations() -> None:
     worse, better = side([None] * 20, [loss + 1 for loss in steady]), side([None] * 20, steady)
     for base, tuned, word in ((worse, better, "better"), (better, worse, "worse"), (worse, worse, "no evidence")):
         found = compared(base, tuned, TASKS["chat"])
-        assert (found["verdict"], found["decided_by"], found["p"]) == (word, "loss per token", None)
-    assert len(compared(better, worse, TASKS["chat"])["worse_rows"]) == 20
+        assert (found.verdict.verdict, found.decided_by, found.verdict.p) == (word, "loss per token", None)
+    assert len(compared(better, worse, TASKS["chat"]).worse_rows) == 20
     mixed = side([None] * 20, [loss + (-1) ** i for i, loss in enumerate(steady)])
-    found = compared(better, mixed, TASKS["chat"])
-    assert found["verdict"] == "no evidence" and found["fixed"] == found["broken"] == 10
+    verdict = compared(better, mixed, TASKS["chat"]).verdict
+    assert verdict.verdict == "no evidence" and verdict.fixed == verdict.broken == 10
 
 
 def test_the_mean_decides_where_scores_are_graded() -> None:
     base, tuned = side([0.2, 0.3] * 10, [1] * 20), side([0.4, 0.9] * 10, [1] * 20)
     found = compared(base, tuned, TASKS["alpaca"])
-    assert (found["decided_by"], found["verdict"], found["fixed"]) == ("score", "better", 20)
-    assert compared(tuned, base, TASKS["alpaca"])["verdict"] == "worse"
+    assert (found.decided_by, found.verdict.verdict, found.verdict.fixed) == ("score", "better", 20)
+    assert compared(tuned, base, TASKS["alpaca"]).verdict.verdict == "worse"
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 9, 10, 15])
@@ -114,7 +132,7 @@ def test_few_rows_of_noise_are_no_evidence(rows: int) -> None:
         base = [draw.gauss(2, 1) for _ in range(rows)]
         tuned = [loss + draw.gauss(0, 0.3) for loss in base]
         found = compared(side([None] * rows, base), side([None] * rows, tuned), TASKS["chat"])
-        false += found["verdict"] != "no evidence"
+        false += found.verdict.verdict != "no evidence"
     assert false <= 5 if rows >= 10 else false == 0
 
 
@@ -134,21 +152,76 @@ def test_rows_beyond_the_context_are_left_out(builtin_model: Path, capsys: pytes
     long: Row = {"messages": [{"role": "user", "content": "word " * 80}, {"role": "assistant", "content": "a"}]}
     rows, room = _fitting(run, [*ROWS, long], 100)
     assert rows == ROWS and 10 < room < 60
-    assert "1 of 9 rows are longer" in (said := capsys.readouterr().err) and f"cut at {room} tokens" in said
+    assert "1 of 9 rows skipped" in (said := capsys.readouterr().err) and f"cut off at {room} tokens" in said
     with pytest.raises(UserError, match="no row fits"):
         _fitting(run, [long], 100)
-    with pytest.raises(UserError, match=r"not what dataset\.py wrote"):
-        _fitting(run, [{"text": "x"}], 100)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "x"},
+        {"messages": "q"},
+        {"messages": []},
+        {"messages": [{"role": "assistant", "content": "a"}]},
+        {"messages": [{"role": "user"}, {"role": "assistant", "content": "a"}]},
+        {"messages": [{"role": "user", "content": None}, {"role": "assistant", "content": "a"}]},
+        {"messages": ["q", "a"]},
+    ],
+)
+def test_rows_that_are_no_conversations_are_refused(builtin_model: Path, row: Row) -> None:
+    run: Any = SimpleNamespace(encoder=ChatEncoder(builtin_model), data_dir=Path("data"))
+    with pytest.raises(UserError, match=r"data: row 2 is not what dataset\.py wrote"):
+        _fitting(run, [ROWS[0], row], 100)
+
+
+@pytest.mark.parametrize("bug", [KeyError, IndexError, TypeError])
+def test_a_bug_of_the_encoder_is_not_the_fault_of_the_rows(bug: type[Exception]) -> None:
+    class Broken:
+        context_length = None
+
+        def examples(self, conversations: Any) -> Any:
+            raise bug("ours")
+
+    run: Any = SimpleNamespace(encoder=Broken(), data_dir=Path("data"))
+    with pytest.raises(bug, match="ours"):
+        _fitting(run, ROWS, 100)
+
+
+def test_a_comparison_is_written_and_read(tmp_path: Path) -> None:
+    for number, options in enumerate(({}, {"base": False}, {"general": False})):
+        record = compare(comparison(tmp_path, **options, log=tmp_path / f"{number}.jsonl"))
+        record.write(tmp_path / "evaluation.json")
+        assert EvaluationRecord.read(tmp_path / "evaluation.json") == record
+        written = json.loads((tmp_path / "evaluation.json").read_text())
+        assert {"task", "n", "scored", "base", "tuned", "verdict", "rows"} <= written.keys()
+        assert written["tuned"]["accuracy"] == 0.5
+    assert record.worse_rows == [1] and record.unscored == {"unscorable": 1} and record.verdict == "no evidence"
+
+
+def test_the_terminal_says_what_decided_and_what_was_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    record = compare(comparison(tmp_path))
+    scorecard.print_comparison(record, 3)
+    said = capsys.readouterr().out
+    assert "Verdict: no evidence that the tuned model differs from the base model." in said
+    assert "1 row(s) skipped: they cannot be scored (1 unscorable)." in said
+    assert "73 general questions right before, 66 after, of 126" in said
+    for label in ("well-formed", "finished (EOS)", "repetition", "tokens per answer", "general questions right"):
+        assert f"  {label} " in said
+    for decided_by, words in (("loss per token", "Verdict by loss per token:"), ("score", "Verdict by mean score:")):
+        scorecard.print_comparison(replace(record, decided_by=decided_by), 0)
+        assert words in capsys.readouterr().out
 
 
 def test_parts_are_compared_on_the_same_rows() -> None:
     rows = [{**row, "instruction": "i", "output": "o"} for row in [*ROWS, *ROWS]]
     base, tuned = side([0.0] * 16, [1] * 16, [0.1] * 16), side([0.5] * 16, [1] * 16, [0.6] * 16)
-    record = result(rows, {"base": base, "tuned": tuned}, TASKS["alpaca"])
-    assert record["differences"]["F1"]["low"] == pytest.approx(0.5) and record["tuned"]["parts"]["F1"] == pytest.approx(
-        0.6
-    )
-    assert json.loads(json.dumps(record))["rows"][0]["tuned"]["parts"] == {"F1": 0.6}
+    record = result(subject("alpaca"), rows, {"base": base, "tuned": tuned})
+    assert record.differences["F1"].low == pytest.approx(0.5)
+    assert record.tuned.parts["F1"] == pytest.approx(0.6) and record.rows[0].tuned.parts == {"F1": 0.6}
 
 
 def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
@@ -168,14 +241,14 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
         AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True)
     del again
     assert AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True).count == 4
-    with pytest.raises(UserError, match="of another rows"):
+    with pytest.raises(UserError, match="had a different rows"):
         AnswerLog(path, {"rows": "other", "max_tokens": 8}, resume=True)
     assert AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=False).count == 0
     assert len((tmp_path / "previous_answers.jsonl").read_text().splitlines()) > 4
     path.write_text('{"rows": "r", "max_tokens": 8}\n{"side": "tuned"}\n')
     with pytest.raises(UserError, match="not what an evaluation wrote"):
         AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True)
-    with pytest.raises(UserError, match="no evaluation was interrupted"):
+    with pytest.raises(UserError, match="nothing to resume"):
         AnswerLog(tmp_path / "none.jsonl", {"rows": "r"}, resume=True)
 
 

@@ -3,21 +3,16 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finetune import report
+from finetune.records.difference import Difference
 from finetune.report import render
-from report_records import FREE_KEYS, TOKEN, difference, measures, older, records, spoilt
-
-
-def without_base(evaluation: dict[str, Any]) -> dict[str, Any]:
-    gone = ("base", "verdict", "explanation", "p", "fixed", "broken")
-    rows = [{key: value for key, value in row.items() if key != "base"} for row in evaluation["rows"]]
-    return {key: value for key, value in evaluation.items() if key not in gone} | {"rows": rows}
+from finetune.report.texts import clean
+from report_records import TOKEN, attacked, evaluation, measured, of_quality, records
 
 
 class Page(HTMLParser):
@@ -46,44 +41,49 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize(
-    "verdict, sentence",
+    "verdict, right, sentence",
     [
-        ("better", "Better: execution accuracy rose from 25.0 % to 75.0 %."),
-        ("worse", "Worse: execution accuracy fell from 25.0 % to 75.0 %."),
+        ("better", (1, 3), "Better: execution accuracy rose from 25.0 % to 75.0 %."),
+        ("worse", (3, 1), "Worse: execution accuracy fell from 75.0 % to 25.0 %."),
         (
             "no evidence",
+            (1, 3),
             "No evidence of a difference: execution accuracy was 25.0 % before training, 75.0 % after it.",
         ),
     ],
 )
-def test_the_answer_comes_first(verdict: str, sentence: str) -> None:
-    given = records()
-    given["evaluation"]["verdict"] = verdict
-    html = render(**given).replace("\N{NO-BREAK SPACE}", " ")
+def test_the_answer_comes_first(verdict: str, right: tuple[int, int], sentence: str) -> None:
+    html = render(**judged(verdict, *right)).replace("\N{NO-BREAK SPACE}", " ")
     heading = re.sub("<[^>]*>", "", html[html.index("<h1>") : html.index("</h1>")])
     assert " ".join(heading.split()) == sentence
-    assert "2.0 % to 61.0 %" in html
+    assert "15.0 % to 85.0 %" in html  # of two right answers in four
+
+
+def judged(verdict: str, base: int, tuned: int) -> dict[str, Any]:
+    """The records with this verdict, and so many right answers of four."""
+    made = evaluation()
+    sides = {"base": replace(made.base, accuracy=base / 4), "tuned": replace(made.tuned, accuracy=tuned / 4)}
+    return of_quality(records(), verdict=verdict, **sides)
 
 
 def test_it_says_by_how_much_and_at_what_cost() -> None:
     html = render(**records())
     tiles = text(html[html.index('class="tiles"') : html.index("<nav")])
-    for told in (
-        "+50.0 points +40.0 to +60.0",
-        "73 → 66 of 126 no evidence of a change",
-        "0.90 × base 45.0 tokens/s; 0.88 to 0.92; fused 1.00 × base",
-        "640 MB answering; 2,150 MB training",
+    for shown in (
+        "+0.0 points −56.6 to +56.6",
+        "73 → 66 of 126 worse",
+        "decode 0.90 × base 45.0 tokens/s; 0.88 to 0.92; fused 1.00 × base",
+        "peak memory 640 MB answering; 2,150 MB training",
         "4 min 800 steps",
     ):
-        assert told in tiles
+        assert shown in tiles
 
 
 def test_other_adapters_are_named() -> None:
-    given = records()
-    given["evaluation"]["against"] = "other/adapters"
-    html = render(**given)
+    given = judged("better", 1, 3)
+    html = render(**of_quality(given, against="other/adapters"))
     assert "Better: execution accuracy is 75.0 %, with the other adapters 25.0 %." in text(html)
-    assert "compared with the adapters in other/adapters" in text(html)
+    assert "comparison is with the adapters in other/adapters" in text(html)
     assert "before training" not in html and ">base<" not in html[: html.index('id="speed"')]
 
 
@@ -106,7 +106,7 @@ def text(html: str) -> str:
     ids=lambda attack: attack[:12].encode("ascii", "replace").decode(),
 )
 def test_no_text_changes_the_page(attack: str) -> None:
-    html = render(**spoilt(records(), attack))
+    html = render(**attacked(attack))
     page = Page(html)
     assert page.shape() == Page(render(**records())).shape()
     assert all(str(target).startswith("#") or target == "data:," for target in page.values("href"))
@@ -117,10 +117,25 @@ def test_no_text_changes_the_page(attack: str) -> None:
 
 
 def test_tokens_of_the_hub_are_masked() -> None:
-    html = render(**spoilt(records(), TOKEN + " "))
+    html = render(**attacked(TOKEN + " "))
     assert "[token masked]" in html
     assert "hf_" not in html
-    assert "hf_" not in render(**spoilt(records(), f"HF_TOKEN_{TOKEN}@"))
+    assert "hf_" not in render(**attacked(f"HF_TOKEN_{TOKEN}@"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "from huggingface_hub import hf_hub_download",
+        "hf_transfer",
+        "hf_hub_url(repo_id)",
+        "HF_TOKEN",
+        "hf_",
+        "the hf_inference_endpoint_configuration_of_this_model",
+    ],
+)
+def test_words_that_only_begin_like_a_token_are_shown(words: str) -> None:
+    assert clean(words) == words
 
 
 def test_the_page_stands_alone() -> None:
@@ -143,60 +158,42 @@ def test_the_same_records_give_the_same_page() -> None:
     assert render(**records()) == render(**records())
 
 
-@pytest.mark.parametrize("missing", ["evaluation", "benchmark", "run", "metrics", "dataset"])
-def test_what_is_missing_is_left_out(missing: str) -> None:
-    whole, nothing = (
-        records(),
-        {"evaluation": None, "benchmark": None, "run": None, "metrics": [], "dataset": None},
-    )
-    render(**whole | {missing: nothing[missing]})
-    alone = render(**nothing | {missing: whole[missing]})
-    assert "Better" in alone if missing in ("evaluation", "benchmark") else "Not evaluated" in alone
-    assert ("python benchmark.py --compare" in alone) == ("Not evaluated" in alone)
-
-
-@pytest.mark.parametrize("given", [records, older])
-@pytest.mark.parametrize("part", ["evaluation", "benchmark", "run", "dataset"])
-def test_a_key_that_came_later_may_be_missing(given: Any, part: str) -> None:
-    """Each key that the first format had not, left out alone."""
-    whole, first = given(), older()
-    for key in set(whole[part]) - set(first[part]):
-        render(**whole | {part: {name: value for name, value in whole[part].items() if name != key}})
-
-
-def test_records_of_the_first_format() -> None:
-    html = text(render(**older()))
-    assert "Better: execution accuracy rose from 25.0 % to 75.0 %." in html
-    assert "45.0 44.1 to 45.9 0.90 × base" in html
-    assert "45 MB answering" not in html and "45.0 MB answering" in html
+def test_what_a_run_did_not_record_is_left_out() -> None:
+    whole = records()
+    run = replace(whole["run"], result=None, machine=None, started=None, origins={})
+    html = render(**whole | {"run": run, "metrics": []})
+    assert html.count("<svg") == 6 and ">training<" not in html and "To repeat it" in html
 
 
 def test_a_benchmark_of_the_tuned_model_alone() -> None:
-    given = records()
-    given["benchmark"] |= {"quality": without_base(given["evaluation"]), "speed": {"tuned": measures(1.0)}}
-    html = render(**given | {"evaluation": None})
-    assert "Not compared" in html and "--compare" in html
-    assert "right 2" in html and "wrong 2" in html
+    made = replace(
+        records()["benchmark"], quality=evaluation(base=False), history=None, **vars(measured({"tuned": 1.0}))
+    )
+    html = render(**records() | {"benchmark": made})
+    assert "Not compared" in html and "--compare" in html and "Since last time" not in html
+    assert "right 2" in html and "wrong 2" in html and "66 of 126" in text(html)
 
 
-def test_rows_that_cannot_be_judged_give_no_verdict() -> None:
-    given = records()
-    for name in ("base", "tuned"):
-        given["evaluation"][name] |= {"accuracy": None, "interval": [0.0, 1.0], "kinds": {}}
-    html = render(**given)
-    assert "Not judged: none of the 5 rows" in text(html)
+def unscored(given: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    made = evaluation()
+    sides = {name: replace(side, accuracy=None, kinds={}) for name, side in made.sides.items()}
+    return of_quality(given, **sides, **changes)
+
+
+def test_rows_that_cannot_be_scored_give_no_verdict() -> None:
+    html = render(**unscored(records(), scored=0))
+    assert "Not scored: none of the 5 rows" in text(html)
     assert "Better" not in html
+    assert "1 row(s) skipped: they cannot be scored (1 unscorable)." in text(html)
 
 
 def test_long_conversations_are_judged_by_their_loss() -> None:
-    made = records()
-    evaluation = made["evaluation"]
-    for name in ("base", "tuned"):
-        evaluation[name] |= {"accuracy": None, "kinds": {}}
-    evaluation |= {"decided_by": "loss per token", "differences": {"loss per token": difference(2.31, 1.87)}}
-    page = text(render(**made))
-    assert "Better: the loss per token of the references was 2.31 before training, 1.87 after it" in page
-    assert "−0.440 −0.540 to −0.340" in page and "Not judged" not in page
+    loss = Difference(2.31, 1.87, -0.44, -0.54, -0.34)
+    for verdict, word in (("better", "fell"), ("worse", "rose")):
+        given = unscored(records(), verdict=verdict, decided_by="loss per token", differences={"loss per token": loss})
+        page = text(render(**given))
+        assert f"{verdict.capitalize()}: the loss per token of the references {word} from 2.31 to 1.87" in page
+        assert "−0.440 −0.540 to −0.340" in page and "Not scored" not in page
 
 
 def shown(html: str) -> list[str]:
@@ -207,7 +204,7 @@ def shown(html: str) -> list[str]:
 def test_each_outcome_can_be_filtered_and_worse_rows_come_first() -> None:
     html = render(**records())
     page = Page(html)
-    slugs = ["fixed", "broken", "both-wrong", "both-right", "not-judged"]
+    slugs = ["fixed", "broken", "both-wrong", "both-right", "not-scored"]
     assert shown(html) == [f"example is-{slugs[number]}" for number in (1, 0, 2, 3, 4)]
     for slug in slugs:
         assert f"section:has(#show-{slug}:checked) .example:not(.is-{slug})" in page.texts["style"]
@@ -216,39 +213,35 @@ def test_each_outcome_can_be_filtered_and_worse_rows_come_first() -> None:
 
 
 def test_a_row_that_only_scored_less_got_worse_too() -> None:
-    given = records()
-    given["evaluation"] |= {"decided_by": "score", "worse_rows": [2, 1]}
-    given["evaluation"]["rows"][2]["base"]["value"] = 0.62
-    html = render(**given)
+    made = evaluation()
+    rows = [*made.rows]
+    rows[2] = replace(rows[2], base=replace(rows[2].base, value=0.62))
+    given = of_quality(judged("better", 1, 3), decided_by="score", worse_rows=[2, 1], rows=rows)
+    made = given["benchmark"].quality
+    scores = {name: replace(side, score=side.accuracy) for name, side in made.sides.items()}
+    html = render(**of_quality(given, **scores))
     assert shown(html)[:2] == ["example is-both-wrong is-got-worse", "example is-broken"]
     assert "wrong rows 0.62" in html
     assert "Better: the mean score rose from 0.250 to 0.750." in text(html)
 
 
-def test_a_change_inside_the_spread_has_no_colour() -> None:
+def test_a_ratio_is_coloured_only_if_enough_repeats_agree() -> None:
     given = records()
-    html = render(**given)
-    table = html[html.index('id="speed"') : html.index('id="examples"')]
-    for measure, told in {
-        "writing an answer": '<small class="bad">0.90 × base, 0.88 to 0.92</small>',
-        "first token": '<small class="">1.11 × base, 1.00 to 1.22</small>',
-    }.items():
-        assert told in table[table.index(measure) :].split("</tr>")[0]
-    given["benchmark"]["runs"] = 5  # too few to say
-    assert '<small class="">0.90 × base, 0.88 to 0.92</small>' in render(**given)
-    html = render(**older())
-    table = html[html.index('id="speed"') : html.index('id="examples"')]
-    assert table.count(">within the spread<") == 1  # loading, whose ranges overlap
-    for measure, tone in {"writing an answer": "bad", "peak memory": "good"}.items():
-        row = table[table.index(measure) :].split("</tr>")[0]
-        assert f'<small class="{tone}">0.90 × base</small>' in row
+    rows = section(render(**given), "speed").split("</tr>")
+    (decode,) = (row for row in rows if ">decode " in row)
+    assert '<small class="bad">0.90 × base, 0.88 to 0.92</small>' in decode
+    assert '<small class="">1.00 × base, 0.98 to 1.02</small>' in decode  # of the fused model
+    (first_token,) = (row for row in rows if ">time to first token <small>ms<" in row)
+    assert '<small class="bad">1.11 × base' in first_token
+    few = render(**given | {"benchmark": replace(given["benchmark"], runs=5)})
+    assert '<small class="">0.90 × base, 0.88 to 0.92</small>' in few
 
 
 def test_a_huge_answer_is_cut() -> None:
-    given = records()
-    given["evaluation"]["rows"][0]["tuned"]["answer"] = "x" * 1_000_000
-    html = render(**given)
-    assert "[950,000 more characters]" in html and len(html) < 300_000
+    rows = [*evaluation().rows]
+    rows[0] = replace(rows[0], tuned=replace(rows[0].tuned, answer="x" * 1_000_000))
+    html = render(**of_quality(records(), rows=rows))
+    assert "[950,000 more characters]" in html and len(html) < 200_000
 
 
 def section(html: str, name: str) -> str:
@@ -259,37 +252,16 @@ def test_what_changed_since_last_time() -> None:
     given = records()
     html = section(render(**given), "since")
     page = text(html)
-    assert "No evidence of a difference : the tuned model gets 75.0 % of 4 rows right; on 2026-11-19 12:00" in page
-    assert "beyond the spread of the repeats since 2026-11-19 12:00 ( checkpoints ): 1 of 6." in page
+    assert "No evidence of a difference : the tuned model gets 50.0 % of 4 rows right; on 2026-11-19 12:00" in page
+    assert "more than the range of the repeats since 2026-11-19 12:00 ( checkpoints ): 1 of 18." in page
     assert html.count("<b>changed</b>") == 1 and '<small class="bad">−10\N{NO-BREAK SPACE}% from 50.0' in html
     assert html.count("<svg") == 3 and "2026-11-18 12:00 checkpoints other rows" in page
-    assert "not written by this version: benchmark-0.json" in page
+    assert "not readable as benchmarks: benchmark-0.json" in page
 
-    given["benchmark"]["history"] |= {"answers": None, "speeds": None, "left_out": []}
-    del given["benchmark"]["history"]["made"][0]  # two make no line
-    html = section(render(**given), "since")
-    assert html.count(" not compared.") == 2 and "<svg" not in html and "Left out" not in html
-
-    del given["benchmark"]["history"]
-    assert "Since last time" not in render(**given)
-
-
-def keys(value: Any, free: bool = False) -> set[str]:
-    """The keys of a record that are its schema, not data."""
-    if isinstance(value, list):
-        return {key for item in value for key in keys(item)}
-    if not isinstance(value, dict):
-        return set()
-    return (set() if free else set(value)) | {
-        key for name, item in value.items() for key in keys(item, name in FREE_KEYS)
-    }
-
-
-def test_every_key_is_written_down() -> None:
-    schema = (Path(report.__file__).parent / "SCHEMA.md").read_text(encoding="utf-8")
-    given = records()
-    written = set(re.findall("`([^`]+)`", schema))
-    assert not (keys(given["evaluation"]) | keys(given["benchmark"])) - written
+    made = given["benchmark"]
+    two = replace(made.history, made=made.history.made[1:], answers=None, speeds=None, left_out=[])
+    html = section(render(**given | {"benchmark": replace(made, history=two)}), "since")
+    assert html.count(" not compared.") == 2 and "<svg" not in html and "Skipped" not in html
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
 """The page in a real browser: nothing in the records acts or is fetched, and people can find their way through it."""
 
-import json
 import socket
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -12,8 +11,9 @@ import pytest
 
 import chromium
 from chromium import Tab
+from finetune.records.evaluation import RowRecord
 from finetune.report import render
-from report_records import records
+from report_records import evaluation, of_quality, records
 
 BROWSER = chromium.find()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
@@ -86,20 +86,21 @@ def tab(listener: tuple[int, list[bytes]]) -> Iterator[Tab]:
         yield found
 
 
-def many(count: int, texts: list[str]) -> dict[str, Any]:
+def many(count: int, texts: list[str], **changes: Any) -> dict[str, Any]:
     """Records with ``count`` rows, these texts in their questions, references and answers in turn."""
-    given = records()
-    rows = given["evaluation"]["rows"]
+    rows = evaluation().rows
     found = []
     for number in range(count):
-        row = json.loads(json.dumps(rows[number % len(rows)]))
-        text = texts[number % len(texts)]
-        row |= {"question": f"row {number} {text[:2000]}", "reference": text, "prompt": f"{text} row {number}"}
-        row["tuned"] |= {"answer": text, "reason": text[:2000], "kind": text[:2000]}
-        row["base"]["answer"] = f"the base model on row {number}: " + "SELECT a, b FROM t WHERE c = 1 " * 8
-        found.append(row)
-    given["evaluation"] |= {"rows": found, "worse_rows": [1], "n": count}
-    return given
+        row, text = rows[number % len(rows)], texts[number % len(texts)]
+        tuned = replace(row.tuned, answer=text, reason=text[:2000], kind=text[:2000])
+        answer = f"the base model on row {number}: " + "SELECT a, b FROM t WHERE c = 1 " * 8
+        base = replace(row.base, answer=answer)
+        found.append(RowRecord(f"{text} row {number}", f"row {number} {text[:2000]}", text, tuned, base))
+    sides = {
+        name: replace(side, accuracy=share)
+        for (name, side), share in zip(evaluation().sides.items(), (0.25, 0.75), strict=True)
+    }
+    return of_quality(records(), rows=found, worse_rows=[1], n=count, verdict="better", **sides, **changes)
 
 
 def write(path: Path, given: dict[str, Any]) -> str:
@@ -219,9 +220,7 @@ def test_without_scripts_all_but_the_search_works(tab: Tab, tmp_path: Path) -> N
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_nothing_is_wider_than_the_screen(tab: Tab, tmp_path: Path, width: int) -> None:
     tab.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
-    given = many(len(ATTACKS), ATTACKS)
-    given["evaluation"]["adapter_path"] = "a/long/path/" * 20
-    tab.open(write(tmp_path / "page.html", given))
+    tab.open(write(tmp_path / "page.html", many(len(ATTACKS), ATTACKS, adapter_path="a/long/path/" * 20)))
     tab.run('document.querySelectorAll("details").forEach(one => { one.open = true })')
     tab.drawn()
     too_wide = tab.run("""[...document.querySelectorAll("body *")].filter(one => !one.closest("svg") &&
@@ -229,27 +228,10 @@ def test_nothing_is_wider_than_the_screen(tab: Tab, tmp_path: Path, width: int) 
     assert too_wide == []
 
 
-@pytest.mark.parametrize("rows, limit", [(1000, 2), (5000, 20)])
-def test_many_rows_can_be_used_at_once(tab: Tab, tmp_path: Path, rows: int, limit: float) -> None:
-    url = write(
-        tmp_path / "page.html", many(rows, ["SELECT name, price FROM books WHERE price > 10 ORDER BY name\n" * 4])
-    )
-
-    def load() -> float:
-        started = time.monotonic()
-        tab.open(url)
-        tab.drawn()
-        return time.monotonic() - started
-
-    loads = [load() for _ in range(3)]
-    searches = [
-        tab.run(f"""new Promise(done => {{
-            const box = document.getElementById("search"), started = performance.now();
-            box.value = "model on row {rows - 1 - turn}:";
-            box.dispatchEvent(new Event("input"));
-            requestAnimationFrame(() => requestAnimationFrame(() => done((performance.now() - started) / 1000)))}})""")
-        for turn in range(3)
-    ]
-    print(f"{rows} rows: loaded and drawn in {min(loads):.2f} s, searched in {min(searches):.2f} s")
+def test_thousands_of_rows_are_found_by_searching(tab: Tab, tmp_path: Path) -> None:
+    text = "SELECT name, price FROM books WHERE price > 10 ORDER BY name\n" * 4
+    tab.open(write(tmp_path / "page.html", many(5000, [text])))
+    tab.run("""{ const box = document.getElementById("search"); box.value = "model on row 4999:";
+        box.dispatchEvent(new Event("input")) }""")
+    tab.drawn()
     assert len(visible(tab)) == 1
-    assert min(loads) + min(searches) < limit  # the best of three: other work on this machine is not the page's fault

@@ -1,4 +1,4 @@
-"""Answers on the terminal while they grow: in two columns where there is room, else one below the other.
+"""Answers on the terminal while they grow: in two columns if there is room, else one below the other.
 
 A display is entered for one question; for each model in turn ``begin(name)``, ``grow(text)`` with all the text so far, and
 ``end(remark, result)``.
@@ -6,7 +6,7 @@ A display is entered for one question; for each model in turn ``begin(name)``, `
 
 import sys
 import time
-from typing import Any
+from collections.abc import Mapping
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-_WIDE = 100  # columns of a terminal that has room for two answers
+_WIDE = 100  # columns of a terminal with room for two answers
 _COLOURS = {"base": "bold cyan", "tuned": "bold green"}
 _SECONDS_BETWEEN = 0.08  # two drawings
 _AROUND = 4  # lines of the screen that are not an answer's: heading, rule, the message above, the cursor
@@ -58,7 +58,7 @@ class Below:
 
 
 class Beside:
-    """Two answers in two columns. While they grow, of each the last lines that the screen has room for; at the end all."""
+    """Two answers in two columns: while they grow, the last lines that fit on the screen; at the end, all lines."""
 
     def __init__(self, console: Console, names: tuple[str, ...]):
         self._console = console
@@ -109,7 +109,7 @@ class Beside:
         result = self._results.get(name)
         return self._answers[name] if result is None else Group(self._answers[name], result)
 
-    def _table(self, cells: dict[str, Any]) -> Table:
+    def _table(self, cells: Mapping[str, RenderableType]) -> Table:
         table = Table(box=box.MINIMAL, show_edge=False)
         for name in cells:
             table.add_column(Text(name, style=_COLOURS.get(name, "bold")), width=self._width, overflow="fold")

@@ -1,4 +1,4 @@
-"""What is typed: lines with editing and a history, and what Ctrl-C does."""
+"""The keyboard: lines with editing and a history, and Ctrl-C."""
 
 import contextlib
 import signal
@@ -10,9 +10,9 @@ _PROMPT = "you> "
 
 
 class CtrlC:
-    """While it is entered, Ctrl-C at a terminal is only noted: an answer ends between two tokens, never the program.
+    """Inside the context, Ctrl-C at a terminal is only noted: it ends an answer between two tokens, not the program.
 
-    Where nobody types, Ctrl-C ends the program as anywhere else.
+    If stdin is no terminal, Ctrl-C ends the program as usual.
     """
 
     def __init__(self) -> None:
@@ -35,20 +35,20 @@ class CtrlC:
     def _press(self, *_: object) -> None:
         self._pressed = True
 
-    def taken(self) -> bool:
-        """Whether it was pressed since this was last asked."""
+    def pressed(self) -> bool:
+        """Whether it was pressed since the last call."""
         pressed, self._pressed = self._pressed, False
         return pressed
 
     @contextmanager
     def raising(self) -> Iterator[None]:
-        """For the time of a prompt: KeyboardInterrupt."""
+        """During a prompt, Ctrl-C raises KeyboardInterrupt."""
         if not self.caught:
             yield
             return
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            if self.taken():
+            if self.pressed():
                 raise KeyboardInterrupt
             yield
         finally:
@@ -56,7 +56,7 @@ class CtrlC:
 
 
 def read_line(ctrl_c: CtrlC) -> str | None:
-    """A line; None at the end. On a terminal Ctrl-C clears what was typed."""
+    """A line of stdin; None at its end. At a terminal, Ctrl-C clears the line."""
     while True:
         try:
             with ctrl_c.raising():
@@ -72,7 +72,7 @@ def read_line(ctrl_c: CtrlC) -> str | None:
 
 @contextmanager
 def no_echo() -> Iterator[None]:
-    """What is typed while an answer grows does not show within it; it comes at the next prompt."""
+    """Keep what is typed during an answer out of it; it appears at the next prompt."""
     try:
         import termios
     except ImportError:  # not a POSIX system

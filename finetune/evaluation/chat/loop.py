@@ -1,9 +1,12 @@
-"""Reads what is typed and lets the models answer."""
+"""The loop of a chat: read a line, run a command or let the models answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from typing import Any
+from typing import cast
 
+from rich.console import RenderableType
+
+from finetune.backends.interface import Model
 from finetune.errors import UserError, visible
 from finetune.evaluation.chat.display import open_display
 from finetune.evaluation.chat.keyboard import CtrlC, no_echo, read_line
@@ -15,18 +18,18 @@ from finetune.tasks.sql.task import INSTRUCTION, SQL
 from finetune.terminal import results
 
 
-def chat(models: Mapping[str, Any], max_tokens: int, task_name: str) -> None:
+def chat(models: Mapping[str, Model], max_tokens: int, task_name: str) -> None:
     """Read messages and commands from stdin until its end or /quit.
 
-    Every message goes to each of the models, one after the other; each keeps its own side of the conversation. A model has
-    an ``encoder`` and ``stream(prompt, max_tokens)``. For the task sql the conversation begins with its system message.
+    Every message goes to each of the models in turn, and each has its own conversation. For the task sql the conversation
+    begins with the system message of its training rows.
     """
     console = results()
     with SqlWorker() as worker, CtrlC() as ctrl_c:
         session = Session(models, worker, INSTRUCTION if task_name == SQL.name else "")
-        print("Type a message; /help lists the commands, /quit (or Ctrl-D) ends.")
+        print("Type a message. /help lists the commands, /quit (or Ctrl-D) ends the chat.")
         if session.system:
-            print(f"System message, as in the training: {session.system}")
+            print(f"System message (as in training): {session.system}")
         while not session.over and (line := read_line(ctrl_c)) is not None:
             if line.startswith("/"):
                 try:
@@ -35,7 +38,7 @@ def chat(models: Mapping[str, Any], max_tokens: int, task_name: str) -> None:
                     said = str(error)
                 print(visible(said), end="\n" if said else "", flush=True)
             elif question := line.strip():
-                ctrl_c.taken()
+                ctrl_c.pressed()
                 with open_display(console, tuple(models)) as display, no_echo():
                     for name, model in models.items():
                         display.begin(name)
@@ -45,15 +48,15 @@ def chat(models: Mapping[str, Any], max_tokens: int, task_name: str) -> None:
 def _answer(
     session: Session,
     name: str,
-    model: Any,
+    model: Model,
     question: str,
     max_tokens: int,
     grow: Callable[[str], None],
     ctrl_c: CtrlC,
-) -> tuple[str, Any]:
-    """One model's answer, into the session too. Returns a remark on it, "" for none, and what its SQL gives, if that is wanted.
+) -> tuple[str, RenderableType | None]:
+    """Let one model answer and keep the answer. Returns a remark ("" for none) and the result of its SQL if it is run.
 
-    An answer without text is not kept, and neither is its question: no chat template and no row could hold them.
+    An answer without text is not kept, nor is its question: no chat template and no row could hold them.
     """
     message = session.question(question)
     try:
@@ -62,18 +65,21 @@ def _answer(
         return f"({error})", None
     answer, remark, stopped = "", "", False
     tokens: list[int] = []
-    with closing(model.stream(prompt, room)) as stream:
+    # an answer that is stopped must be closed before another model answers: they may share a network
+    with closing(cast(Generator[int, None, None], model.stream(prompt, room))) as stream:
         for token in stream:
             tokens.append(token)
             # the tokens of half a character end in U+FFFD until its last one is there
             answer = model.encoder.decode(tokens).rstrip("\ufffd")
             grow(visible(answer))
-            if stopped := ctrl_c.taken():
+            if stopped := ctrl_c.pressed():
                 break
     if stopped:
         remark = "(stopped)"
     elif len(tokens) == room:
-        remark = f"(cut at {room} tokens" + (", see --max-tokens)" if room == max_tokens else ": the context is full)")
+        remark = f"(cut off at {room} tokens" + (
+            ", see --max-tokens)" if room == max_tokens else ": the context is full)"
+        )
     if not answer.strip():
         return remark or "(no answer)", None
     session.keep(name, message, answer)
@@ -81,13 +87,13 @@ def _answer(
     return remark, results_of(session.worker, session.context, answer) if runs else None
 
 
-def _prompt(model: Any, messages: list[Message], max_tokens: int) -> tuple[list[int], int]:
-    """The prompt's token ids, and how many may follow. ValueError where the model cannot read it."""
+def _prompt(model: Model, messages: list[Message], max_tokens: int) -> tuple[list[int], int]:
+    """The prompt's token ids, and how many tokens can follow. ValueError if it does not fit into the context."""
     prompt = model.encoder.prompt(messages)
     limit = model.encoder.context_length
     if limit is None:
         return prompt, max_tokens
     if len(prompt) >= limit:
-        remedy = "/reset forgets what was said, /schema - the tables"
-        raise ValueError(f"too long: {len(prompt)} tokens, the model's context has {limit}; {remedy}")
+        remedy = "/reset starts a new conversation, /schema - removes the tables"
+        raise ValueError(f"too long: {len(prompt)} tokens, but the model's context has {limit}; {remedy}")
     return prompt, min(max_tokens, limit - len(prompt))

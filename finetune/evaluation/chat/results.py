@@ -1,4 +1,4 @@
-"""What the SQL of an answer gives on the tables of the chat, for people."""
+"""The result of the SQL in an answer, run on the tables of the chat."""
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -13,7 +13,7 @@ _ROWS, _CHARACTERS = 20, 200  # shown of a result, of a value
 
 
 def results_of(worker: SqlWorker, context: str, answer: str) -> RenderableType:
-    """A table for each statement of the answer, or why there is none. Each runs on tables made anew."""
+    """A table for each statement in the answer, or the reason there is none. Each runs on freshly created tables."""
     statements = find_statements(answer)
     if not statements:
         return Text("(no SQL in the answer)", style="dim")
@@ -25,7 +25,7 @@ def results_of(worker: SqlWorker, context: str, answer: str) -> RenderableType:
 
 def _shown(outcome: Outcome) -> RenderableType:
     if outcome.error is not None:
-        only = ": only queries are run here" if outcome.denied else ""
+        only = ": only queries are run" if outcome.denied else ""
         return Text(f"SQL error: {visible(' '.join(outcome.message.split()))}{only}", style="red")
     if not outcome.columns:
         return Text("(no result)", style="dim")

@@ -1,23 +1,23 @@
-"""What a chat remembers, and the commands that show and change it."""
+"""The state of a chat, and the commands that show and change it."""
 
-import difflib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from finetune.errors import UserError, path_of
+from finetune.errors import UserError, closest, path_of
 from finetune.models.encoder import Message
 from finetune.records import files
 from finetune.tasks.sql.judging.execution import Outcome, SqlWorker, WorkerKilled
 from finetune.tasks.sql.task import schema_of, user_message
+from finetune.terminal import format_bytes
 
-_LONGEST = 1_000_000  # bytes of a file of statements: what the worker takes
+_LONGEST = 1_000_000  # bytes of a file of statements that the worker takes
 
 
 class Session:
-    """The conversation of each model, the system message and the tables before every question.
+    """The conversation of each model, the system message, and the tables that are put before every question.
 
-    ``context`` is a script of CREATE and INSERT statements, "" for none. Commands raise UserError for the user's mistakes.
+    ``context`` is a script of CREATE and INSERT statements, or "". Commands raise UserError.
     """
 
     def __init__(self, names: Iterable[str], worker: SqlWorker, system: str = ""):
@@ -29,11 +29,11 @@ class Session:
         self._turns: dict[str, list[Message]] = {name: [] for name in names}
 
     def question(self, text: str) -> Message:
-        """What the user says, in the form of the training where there are tables."""
+        """The user's message; with tables, in the format of the SQL training rows."""
         return {"role": "user", "content": user_message(self.context, text) if self.context else text}
 
     def messages(self, name: str) -> list[Message]:
-        """What this model has heard and said, the system message first."""
+        """The conversation with this model, the system message first."""
         system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         return system + self._turns[name]
 
@@ -41,21 +41,21 @@ class Session:
         self._turns[name] += [question, {"role": "assistant", "content": answer}]
 
     def command(self, line: str) -> str:
-        """Obey; returns what there is to say."""
+        """Run a command line; the reply, or "" for none."""
         name, _, rest = line.strip().partition(" ")
         if name not in COMMANDS:
-            near = difflib.get_close_matches(name.lower(), COMMANDS, n=1, cutoff=0.5)
-            raise UserError(f"{name}: no such command ({f'did you mean {near[0]}?' if near else 'see /help'})")
+            near = closest(name, COMMANDS)
+            raise UserError(f"{name}: unknown command ({f'did you mean {near}?' if near else 'see /help'})")
         command = COMMANDS[name]
         if rest.strip() and not command.argument:
-            raise UserError(f"{name}: nothing may follow it")
+            raise UserError(f"{name}: takes no argument")
         return command.run(self, rest.strip())
 
     def _help(self, _: str) -> str:
         rows = [(f"{name} {command.argument}", command.about) for name, command in COMMANDS.items()]
         lines = [f"{usage:<15} {about}" for usage, about in rows]
-        lines += ["/system, /schema and /sql alone show what is set. Ctrl-C stops an answer."]
-        return "\n".join([*lines, "A message that begins with a slash: type a space before it."])
+        lines += ["/system, /schema and /sql without an argument show the current value. Ctrl-C stops an answer."]
+        return "\n".join([*lines, "To send a message that begins with a slash, type a space first."])
 
     def _reset(self, _: str) -> str:
         for turns in self._turns.values():
@@ -78,19 +78,19 @@ class Session:
 
     def _sql(self, argument: str) -> str:
         if argument not in ("", "on", "off"):
-            raise UserError(f"/sql: on or off, not {argument!r}")
+            raise UserError(f"/sql: unknown value {argument!r} (choose from on, off)")
         if argument:
             self.runs_sql = argument == "on"
-        without = "" if self.context or not self.runs_sql else "; there are no tables (/schema FILE reads some)"
-        return f"(the SQL of an answer is {'run' if self.runs_sql else 'not run'}{without})"
+        without = "" if self.context or not self.runs_sql else "; no tables yet (load them with /schema FILE)"
+        return f"(the SQL in an answer is {'run' if self.runs_sql else 'not run'}{without})"
 
     def _save(self, argument: str) -> str:
         if not argument:
-            raise UserError("/save: into which file? (/save chats.jsonl)")
+            raise UserError("/save: a file name is missing (for example /save chats.jsonl)")
         path = path_of(argument, "/save")
         names = [name for name, turns in self._turns.items() if turns]
         if not names:
-            raise UserError("/save: nothing has been said yet")
+            raise UserError("/save: the conversation is empty")
         for name in names:
             files.append_jsonl(path, {"messages": self.messages(name)})
         rows = f"{len(names)} rows" if len(names) > 1 else "1 row"
@@ -108,23 +108,23 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "/help": Command("", "this list", Session._help),
-    "/reset": Command("", "forget what was said; the system message and the tables stay", Session._reset),
-    "/system": Command("TEXT", "the system message from now on; - for none", Session._system),
-    "/schema": Command("FILE", "CREATE and INSERT statements: tables to ask about; - for none", Session._schema),
-    "/sql": Command("on|off", "run the SQL of each answer on the tables and show the result", Session._sql),
-    "/save": Command("FILE", "add the conversation to a file, a row for each model", Session._save),
-    "/quit": Command("", "end (or Ctrl-D)", Session._quit),
+    "/help": Command("", "show this list", Session._help),
+    "/reset": Command("", "start a new conversation; keep the system message and the tables", Session._reset),
+    "/system": Command("TEXT", "set the system message; - removes it", Session._system),
+    "/schema": Command("FILE", "load tables from CREATE and INSERT statements; - removes them", Session._schema),
+    "/sql": Command("on|off", "run the SQL in each answer on the tables and show the result", Session._sql),
+    "/save": Command("FILE", "append the conversation to a file, one row per model", Session._save),
+    "/quit": Command("", "leave the chat (or Ctrl-D)", Session._quit),
 }
 
 
 def _read_tables(path: Path, worker: SqlWorker) -> tuple[str, str]:
-    """The statements of a file that make tables, and what is in these. UserError where they make none."""
+    """The statements of a file that create tables, and a summary of the tables. UserError if they create none."""
     try:
         if not path.is_file():
             raise UserError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
         if path.stat().st_size > _LONGEST:
-            raise UserError(f"{path}: more than {_LONGEST} bytes")
+            raise UserError(f"{path}: larger than {format_bytes(_LONGEST)} (use fewer INSERT statements)")
         script = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
@@ -136,10 +136,10 @@ def _read_tables(path: Path, worker: SqlWorker) -> tuple[str, str]:
         raise UserError(f"{path}: {error}") from None
     if isinstance(made, Outcome):
         raise UserError(
-            f"{path}: {' '.join(made.message.split())} (only CREATE and INSERT statements that SQLite runs)"
+            f"{path}: {' '.join(made.message.split())} (use only CREATE and INSERT statements that SQLite accepts)"
         )
     if not schema_of(script):
-        raise UserError(f"{path}: no CREATE statement in it")
+        raise UserError(f"{path}: contains no CREATE statement")
     rows = sum(len(table.rows) for table in made.tables)
     return script, ", ".join(
         f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in ((len(made.tables), "table"), (rows, "row"))

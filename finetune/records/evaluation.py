@@ -1,0 +1,139 @@
+"""evaluation.json: the answers of the tuned model and of the one it is compared with, their scores, and the verdict.
+
+A *side* is ``tuned`` or ``base``. With ``--against`` the other adapters stand in the place of ``base``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeVar
+
+from finetune.records.difference import Difference
+from finetune.records.record import Record
+
+LOSS = "loss per token"  # of ``decided_by`` and ``differences``: the loss of the references
+SCORE = "score"  # of ``decided_by``: the mean score
+Word = Literal["better", "worse", "no evidence"]
+_Side = TypeVar("_Side")
+
+
+@dataclass(frozen=True)
+class AnswerRecord:
+    """One model's answer to one row, and its score."""
+
+    answer: str  # its text
+    tokens: int  # its length
+    stopped: bool  # the model ended it with an end-of-sequence token, before the limit on tokens
+    seconds: float  # from the start of its prompt to its last token, beside the other rows of its batch
+    value: float | None  # score, 0 to 1; 1 is right; null if the answer cannot be scored
+    kind: str  # class of the answer, such as "ok" or "unknown_column"
+    reason: str  # why it has this score
+    parts: Mapping[str, float] = field(default_factory=dict)  # other measures of this answer, 0 to 1, such as "ROUGE-L"
+    loss: float | None = None  # loss of the reference in nats, summed over its tokens; null for a general question
+
+
+@dataclass(frozen=True)
+class RowRecord:
+    """A row of the split."""
+
+    prompt: str  # its last user turn
+    question: str  # the same in short
+    reference: str  # its own answer
+    tuned: AnswerRecord  # answer of the tuned model
+    base: AnswerRecord | None = None  # answer of the base model; null without a comparison
+
+    @property
+    def sides(self) -> dict[str, AnswerRecord]:
+        return _sides(self.base, self.tuned)
+
+
+@dataclass(frozen=True)
+class SideRecord:
+    """What one model did with the rows. Shares are 0 to 1."""
+
+    accuracy: float | None  # share of right answers among the scored rows; null if there are none
+    score: float | None  # mean score, 0 to 1; null if no row has one
+    interval: tuple[float, float]  # 95 % interval of the accuracy (Wilson)
+    right: int  # right answers
+    kinds: Mapping[str, int]  # kind of answer -> how many of the scored rows
+    formatted: float | None  # share of the scored answers that are well-formed; null if there are none
+    stopped: float  # share of the answers that the model finished itself (EOS)
+    mean_tokens: float  # mean length of an answer, in tokens
+    repetition: float  # share of an answer's word sequences that were in it before, on average
+    loss_per_token: float  # loss of the references, in nats
+    parts: Mapping[str, float] = field(default_factory=dict)  # other measure -> its mean
+
+
+@dataclass(frozen=True)
+class GeneralSide:
+    """One model's answers to the general questions."""
+
+    right: int  # right answers
+    accuracy: float  # their share, 0 to 1
+    interval: tuple[float, float]  # its 95 % interval (Wilson)
+
+
+@dataclass(frozen=True)
+class GeneralRow:
+    """A general question."""
+
+    question: str  # its text
+    tuned: AnswerRecord  # answer of the tuned model
+    base: AnswerRecord | None = None  # answer of the base model; null without a comparison
+
+
+@dataclass(frozen=True)
+class GeneralRecord:
+    """General questions, which have nothing to do with the task: what has the tuned model forgotten?"""
+
+    n: int  # questions
+    tuned: GeneralSide  # the tuned model
+    rows: list[GeneralRow]  # the questions with their answers
+    base: GeneralSide | None = None  # the base model; null without a comparison
+    verdict: Word | None = None  # "worse": the tuned model has lost some; null without a comparison
+    explanation: str | None = None  # the reason in words
+
+    @property
+    def sides(self) -> dict[str, GeneralSide]:
+        return _sides(self.base, self.tuned)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord(Record):
+    """Written by test_finetuned.py; in benchmark.json it is ``quality``. Without a comparison, ``base`` and all that
+    a comparison says is null or empty."""
+
+    FORMAT: ClassVar[int] = 3
+    MADE_BY: ClassVar[str] = "python test_finetuned.py"
+
+    task: str  # type of the rows, such as "sql"
+    metric: str  # name of the share of right answers, such as "execution accuracy"
+    split: str  # "test" or "valid"
+    model: str  # name of the model
+    adapter_path: str  # folder of the adapters
+    against: str | None = None  # folder of the adapters in the place of the base model
+    changes_nothing: bool = False  # the adapter is as it was before the first step
+    n: int  # rows
+    scored: int  # rows whose answers have a score on every side
+    unscored: Mapping[str, int]  # kind of answer -> rows that cannot be scored
+    base: SideRecord | None = None  # the base model
+    tuned: SideRecord  # the tuned model
+    verdict: Word | None = None  # of the tuned model against the base model
+    explanation: str | None = None  # the reason in words
+    p: float | None = None  # two-sided, of the exact McNemar test; null if an interval decided
+    fixed: int | None = None  # rows that only the tuned model got right, or on which it did better
+    broken: int | None = None  # rows that only the base model got right, or on which the tuned model did worse
+    needed: int | None = None  # rows that would show a difference as large as the one seen in 80 % of the cases
+    decided_by: str | None = None  # the measure that decided: the metric, "score" (mean score) or "loss per token"
+    differences: Mapping[str, Difference] = field(default_factory=dict)  # measure -> its difference; shares are 0 to 1
+    worse_rows: list[int] = field(default_factory=list)  # places in ``rows``, from 0, that got worse, the worst first
+    rows: list[RowRecord]  # in the order of the file
+    general: GeneralRecord | None = None  # the general questions; null if they were not asked
+
+    @property
+    def sides(self) -> dict[str, SideRecord]:
+        """The sides by name, the base model first."""
+        return _sides(self.base, self.tuned)
+
+
+def _sides(base: _Side | None, tuned: _Side) -> dict[str, _Side]:
+    return {"tuned": tuned} if base is None else {"base": base, "tuned": tuned}

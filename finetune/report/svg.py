@@ -1,0 +1,58 @@
+"""The few shapes that a chart is made of, as SVG in the colours of the page. Lengths are in units of the view box."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, log10
+
+from markupsafe import Markup
+
+INK, MUTED, LINE, BASE, TUNED, PAPER = (f"var(--{name})" for name in ("ink", "muted", "line", "base", "tuned", "paper"))
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Values from ``low`` to ``high`` onto the stretch from ``start`` to ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        return self.start + (value - self.low) / ((self.high - self.low) or 1.0) * (self.end - self.start)
+
+    def ticks(self, most: int = 5) -> list[float]:
+        """Round values within the scale: about ``most`` of them, and at least two."""
+        rough = ((self.high - self.low) or 1.0) / most
+        power = 10.0 ** floor(log10(rough))
+        step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
+        return [step * k for k in range(ceil(self.low / step - 1e-9), floor(self.high / step + 1e-9) + 1)]
+
+
+def figure(label: str, width: float, height: float, shapes: Iterable[Markup]) -> Markup:
+    """The chart; ``label`` says what it shows to those who cannot see it."""
+    head = Markup('<svg role="img" viewBox="0 0 {:g} {:g}" aria-label="{}" font-size="11.5"><title>{}</title>')
+    return head.format(width, height, label, label) + Markup("").join(shapes) + Markup("</svg>")
+
+
+def rect(x: float, y: float, width: float, height: float, colour: str) -> Markup:
+    shape = Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" fill="{}"/>')
+    return shape.format(x, y, width, height, colour)
+
+
+def line(points: Points, colour: str, width: float = 1.5, opacity: float = 1) -> Markup:
+    """A line through the points; a single point gives nothing that can be seen."""
+    shape = Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="{:g}" stroke-opacity="{:g}"/>')
+    return shape.format(" ".join(f"{x:.1f},{y:.1f}" for x, y in points), colour, width, opacity)
+
+
+def dot(x: float, y: float, radius: float, fill: str, stroke: str = "none", opacity: float = 1) -> Markup:
+    shape = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="{:g}" fill="{}" stroke="{}" stroke-width="1.5" opacity="{:g}"/>')
+    return shape.format(x, y, radius, fill, stroke, opacity)
+
+
+def text(x: float, y: float, words: str, colour: str = MUTED, anchor: str = "start") -> Markup:
+    """``anchor``: where on the words the point lies, "start", "middle" or "end" of their baseline."""
+    shape = Markup('<text x="{:.1f}" y="{:.1f}" fill="{}" text-anchor="{}">{}</text>')
+    return shape.format(x, y, colour, anchor, words)
