@@ -72,7 +72,7 @@ def test_benchmark_writes_numbers_and_a_page(road: Path) -> None:
     done = run(road, "benchmark.py", "--compare", "--quick", "--num-samples", 5, "--max-tokens", 8)
     assert "has 3 rows, fewer than 5; all of them are used" in done.stderr
     record = json.loads((road / "results" / "benchmark.json").read_text())
-    assert record["format"] == 2 and record["speed"].keys() == {"base", "tuned", "fused"}
+    assert record["format"] == 3 and record["speed"].keys() == {"base", "tuned", "fused"}
     for side in record["speed"].values():
         assert all(0 < value["min"] <= value["median"] <= value["max"] for value in side.values())
     assert record["ratios"].keys() == {"tuned", "fused"} and record["latency_ms"].keys() == {"base", "tuned"}
@@ -94,9 +94,9 @@ def test_benchmarks_are_kept_and_compared(road: Path) -> None:
     done = run(road, "benchmark.py", *quick, "--history", "--against", "copy")
     assert (
         first["created"][:16].replace("T", " ") in done.stdout
-        and "not written by this version: benchmark-0.json" in done.stdout
+        and "not readable as benchmarks: benchmark-0.json" in done.stdout
     )
-    assert "Too few repeats for the speeds (2 and 2)" in done.stdout
+    assert "2 and 2 repeats are too few" in done.stdout
     assert "no evidence that checkpoints differs from copy" in done.stdout
     assert "Since last time" in (road / "twice" / "report.html").read_text()
     kept = json.loads(next((road / "twice" / "history").glob("benchmark-2*.json")).read_text())
@@ -123,7 +123,7 @@ def test_a_full_disk_takes_the_files_not_the_numbers(road: Path) -> None:
     limited = f"ulimit -f 20; exec {shlex.join(command('benchmark.py', *options))}"
     done = subprocess.run(["bash", "-c", limited], cwd=road, env=os.environ | OFFLINE, capture_output=True, text=True)
     assert done.returncode == 4, done.stderr
-    assert done.stderr.splitlines()[-1].endswith("(the answers are kept: go on with --resume)")
+    assert done.stderr.splitlines()[-1].endswith("(the answers are kept: resume with --resume)")
     assert "decode, tokens/s" in done.stdout and "Report:" not in done.stdout
 
 
@@ -156,7 +156,7 @@ def test_an_interrupted_evaluation_is_gone_on_with(road: Path, number: signal.Si
         for row in [*record["rows"], *record["general"]["rows"]]:
             row["base"]["seconds"] = row["tuned"]["seconds"] = 0
     assert records[0] == records[1] and not log.exists()
-    assert "no evaluation was interrupted" in refused(road, "test_finetuned.py", "--results-dir", folder, "--resume")
+    assert "nothing to resume" in refused(road, "test_finetuned.py", "--results-dir", folder, "--resume")
 
 
 def changed_run(road: Path, folder: Path, file: str, change: Callable[[dict[str, Any]], object]) -> Path:
