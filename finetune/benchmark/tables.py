@@ -63,7 +63,7 @@ def _speed(record: BenchmarkRecord, *, wide: bool) -> Any:
     for row in costs.speed(record).values():
         cells = [*row.cells.values(), *(row.ratios[side] for side in ratios)]
         shown = (f"{cell.text} ({cell.detail})" if wide and cell.detail else cell.text for cell in cells)
-        table.add_row(f"{row.measure.label}, {row.measure.unit}", *map(plain, shown))
+        table.add_row(f"{row.measure.label}, {row.measure.unit}", *(plain(one).replace(" x base", "") for one in shown))
     return table
 
 
