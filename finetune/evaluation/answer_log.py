@@ -1,13 +1,13 @@
 """The answers of a running evaluation, written as they come: after an interruption no row is asked again."""
 
-import fcntl
 import json
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 from finetune.errors import UserError
 from finetune.evaluation.evaluate import Scored
-from finetune.records import files
+from finetune.records import files, lock
 from finetune.records.evaluation import AnswerRecord
 from finetune.records.files import Row
 from finetune.records.record import as_json
@@ -15,19 +15,31 @@ from finetune.terminal import say
 
 
 class AnswerLog:
-    """A file that one process writes at a time. ``key`` says what is evaluated: a log with another key is not resumed.
+    """A file that one process writes at a time, until the ``with`` block ends. ``key`` says what is evaluated.
 
-    UserError if another process writes the log, or if ``resume`` is set and there is nothing to resume.
+    UserError if another process writes the log, or if ``resume`` is set and there is nothing to resume, or the key is another.
     """
 
     def __init__(self, path: Path, key: dict[str, object], *, resume: bool):
         self.path = path
         self._known: dict[str, dict[int, Scored]] = {}
-        self._lock: Any = None
-        key = json.loads(json.dumps(key))
-        if path.exists():
-            self._take()
-        elif resume:
+        self._lock = ExitStack()
+        try:
+            # a file of its own: the log itself is replaced by renaming
+            is_ours = self._lock.enter_context(lock.held(path.with_name(f".{path.name}.lock")))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be locked: {error.strerror}", exit_code=4) from None
+        if not is_ours:
+            raise UserError(f"{path}: another evaluation is writing it (use another --results-dir)")
+        try:
+            self._open(json.loads(json.dumps(key)), resume=resume)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self, key: dict[str, object], *, resume: bool) -> None:
+        path = self.path
+        if resume and not path.exists():
             raise UserError(f"nothing to resume: {path} does not exist (leave out --resume)")
         lines = _lines(path) if resume else []
         if resume and not lines:
@@ -46,7 +58,12 @@ class AnswerLog:
             path.replace(kept)
             say(f"Note: an interrupted evaluation is not resumed; its answers are now in {kept}.")
         files.write_jsonl(path, lines or [key])  # without a last line cut short by a kill
-        self._take()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
 
     def known(self, side: str) -> dict[int, Scored]:
         return self._known.get(side, {})
@@ -58,16 +75,6 @@ class AnswerLog:
     @property
     def count(self) -> int:
         return sum(map(len, self._known.values()))
-
-    def _take(self) -> None:
-        """Hold the file; UserError where another process does."""
-        try:
-            self._lock = self.path.open("rb")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{self.path}: another evaluation is writing it (use another --results-dir)") from None
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be read: {error.strerror}") from None
 
 
 def _lines(path: Path) -> list[Row]:

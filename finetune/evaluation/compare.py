@@ -51,20 +51,20 @@ def compare(asked: Comparison) -> EvaluationRecord:
         models["base"] = other.load()
     elif asked.base:
         models["base"] = model.without_adapter()
-    log = AnswerLog(asked.log, _key(asked, rows, max_tokens), resume=asked.resume)
-    try:
-        with run.task.open_scorer() as score:
-            sides = {
-                name: Side(_answered(name, side, score, rows, max_tokens, log), _losses(name, side, rows))
-                for name, side in models.items()
+    with AnswerLog(asked.log, _key(asked, rows, max_tokens), resume=asked.resume) as log:
+        try:
+            with run.task.open_scorer() as score:
+                sides = {
+                    name: Side(_answered(name, side, score, rows, max_tokens, log), _losses(name, side, rows))
+                    for name, side in models.items()
+                }
+            answers = {
+                name: _answered(f"{name}, general", side, _score_general, _GENERAL_ROWS, _GENERAL_TOKENS, log)
+                for name, side in (models.items() if asked.general else [])
             }
-        answers = {
-            name: _answered(f"{name}, general", side, _score_general, _GENERAL_ROWS, _GENERAL_TOKENS, log)
-            for name, side in (models.items() if asked.general else [])
-        }
-    except KeyboardInterrupt:
-        kept = f"stopped: {log.count} answers are kept in {asked.log} (resume with --resume)"
-        raise Stopped(kept, signal.SIGINT) from None
+        except KeyboardInterrupt:
+            kept = f"stopped: {log.count} answers are kept in {asked.log} (resume with --resume)"
+            raise Stopped(kept, signal.SIGINT) from None
     subject = Subject(
         run.task,
         asked.split,

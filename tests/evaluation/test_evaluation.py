@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -224,32 +226,65 @@ def test_parts_are_compared_on_the_same_rows() -> None:
     assert record.tuned.parts["F1"] == pytest.approx(0.6) and record.rows[0].tuned.parts == {"F1": 0.6}
 
 
-def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
+KEY: dict[str, object] = {"rows": "r", "max_tokens": 8}
+
+
+def test_an_interrupted_evaluation_is_resumed(tmp_path: Path) -> None:
     path, scored = tmp_path / "answers.jsonl", evaluate(Echo(), exact, ROWS, 8)
-    log = AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=False)
-    for index in (2, 5):
-        log.add("tuned", index, scored[index])
     odd = Scored(Answer("a\u2028b\x85c", 1, True, 0.1), Score(0.0, "different", "expected: \u2029"))
-    log.add("base", 0, odd)
+    with AnswerLog(path, KEY, resume=False) as log:
+        for index in (2, 5):
+            log.add("tuned", index, scored[index])
+        log.add("base", 0, odd)
     with path.open("a") as file:
         file.write('{"side": "tuned", "row": 6, "ans')  # killed while it wrote
-    del log
-    again = AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True)
-    assert again.known("tuned") == {2: scored[2], 5: scored[5]} and again.known("base") == {0: odd} and again.count == 3
-    again.add("tuned", 6, scored[6])
-    with pytest.raises(UserError, match="another evaluation is writing"):
-        AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True)
-    del again
-    assert AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True).count == 4
+    with AnswerLog(path, KEY, resume=True) as log:
+        assert log.known("tuned") == {2: scored[2], 5: scored[5]} and log.known("base") == {0: odd} and log.count == 3
+        log.add("tuned", 6, scored[6])
+    with AnswerLog(path, KEY, resume=True) as log:
+        assert log.count == 4
     with pytest.raises(UserError, match="had a different rows"):
-        AnswerLog(path, {"rows": "other", "max_tokens": 8}, resume=True)
-    assert AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=False).count == 0
+        AnswerLog(path, KEY | {"rows": "other"}, resume=True)
+    with AnswerLog(path, KEY, resume=False) as log:
+        assert log.count == 0
     assert len((tmp_path / "previous_answers.jsonl").read_text().splitlines()) > 4
     path.write_text('{"rows": "r", "max_tokens": 8}\n{"side": "tuned"}\n')
     with pytest.raises(UserError, match="not what an evaluation wrote"):
-        AnswerLog(path, {"rows": "r", "max_tokens": 8}, resume=True)
+        AnswerLog(path, KEY, resume=True)
     with pytest.raises(UserError, match="nothing to resume"):
-        AnswerLog(tmp_path / "none.jsonl", {"rows": "r"}, resume=True)
+        AnswerLog(tmp_path / "none.jsonl", KEY, resume=True)
+    assert {found.name for found in tmp_path.iterdir()} == {"answers.jsonl", "previous_answers.jsonl"}
+
+
+def test_one_of_two_evaluations_that_start_together_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, exists = tmp_path / "answers.jsonl", Path.exists
+    with AnswerLog(path, KEY, resume=False):
+        # the second one had looked for the file before the first one wrote it
+        monkeypatch.setattr(Path, "exists", lambda self: self != path and exists(self))
+        for resume in (False, True):
+            with pytest.raises(UserError, match="another evaluation is writing"):
+                AnswerLog(path, {"rows": "other"}, resume=resume)
+        monkeypatch.undo()
+        assert json.loads(path.read_text()) == KEY
+
+
+def test_of_many_evaluations_that_start_at_once_one_writes(tmp_path: Path) -> None:
+    for turn in range(10):
+        path, barrier = tmp_path / f"{turn}.jsonl", Barrier(12)
+        opened: list[AnswerLog] = []
+
+        def take(path: Path, barrier: Barrier, opened: list[AnswerLog]) -> None:
+            barrier.wait()
+            with suppress(UserError):
+                opened.append(AnswerLog(path, KEY, resume=False))
+
+        threads = [Thread(target=take, args=(path, barrier, opened)) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(opened) == 1
+        opened[0].__exit__()
 
 
 def test_overlap_by_hand() -> None:
