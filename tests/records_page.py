@@ -16,12 +16,19 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from finetune.records.benchmark import BenchmarkRecord  # noqa: E402
 from finetune.records.dataset import DatasetRecord  # noqa: E402
+from finetune.records.evaluation import EvaluationRecord  # noqa: E402
 from finetune.records.record import Record  # noqa: E402
 from finetune.records.run import RunRecord  # noqa: E402
 
 PAGE = ROOT / "docs" / "records.md"
-RECORDS: dict[str, type[Record]] = {"data/dataset.json": DatasetRecord, "checkpoints/run.json": RunRecord}
+RECORDS: dict[str, type[Record]] = {
+    "data/dataset.json": DatasetRecord,
+    "checkpoints/run.json": RunRecord,
+    "results/evaluation.json": EvaluationRecord,
+    "results/benchmark.json": BenchmarkRecord,
+}
 HEAD = """# The keys of the JSON files
 
 Every key, with its type and meaning. A file of an older format is read too; one of a newer format is refused. The files are in

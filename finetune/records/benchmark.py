@@ -39,7 +39,9 @@ class PromptLength:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory after one stage of the measurement, in MB."""
+    """Memory after one stage of the measurement, in MB. The stages are `start`, `load` (the model), `prompt` (the longest prompt
+    processed), `decode` (32 tokens after it), `batch of 16`, `freed` (the model released) and `training step` (one step with
+    the settings of the run on its longest rows)."""
 
     active: float  # arrays of the backend that are held at the end of the stage
     peak: float  # the most that was held within the stage
@@ -118,10 +120,10 @@ class HistoryRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkRecord(Record):
-    """Written by benchmark.py. Measures of ``speed`` and ``ratios`` are taken from answers of 32 tokens:
-    ``first_token_ms`` (one prompt alone), ``prompt_tokens_per_second`` (tokens of the prompt by that time),
-    ``decode_tokens_per_second`` (tokens after the first by their time), and ``batch_1_``, ``batch_4_`` and
-    ``batch_16_tokens_per_second`` (tokens of as many answers at once by the whole time, prompts included)."""
+    """Speed, memory and quality of a run's models. The measures of `speed` and `ratios` are taken from answers of 32 tokens:
+    `first_token_ms` (one prompt alone), `prompt_tokens_per_second` (tokens of the prompt by that time),
+    `decode_tokens_per_second` (tokens after the first by their time), and `batch_1_`, `batch_4_` and
+    `batch_16_tokens_per_second` (tokens of as many answers at once by the whole time, prompts included)."""
 
     FORMAT: ClassVar[int] = 3
     MADE_BY: ClassVar[str] = "python benchmark.py"

@@ -1,6 +1,6 @@
 """evaluation.json: the answers of the tuned model and of the one it is compared with, their scores, and the verdict.
 
-A *side* is ``tuned`` or ``base``. With ``--against`` the other adapters stand in the place of ``base``.
+A *side* is `tuned` or `base`. With `--against` the other adapters stand in the place of `base`.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from typing import ClassVar, Literal, TypeVar
 from finetune.records.difference import Difference
 from finetune.records.record import Record
 
-LOSS = "loss per token"  # of ``decided_by`` and ``differences``: the loss of the references
-SCORE = "score"  # of ``decided_by``: the mean score
+LOSS = "loss per token"  # of `decided_by` and `differences`: the loss of the references
+SCORE = "score"  # of `decided_by`: the mean score
 Word = Literal["better", "worse", "no evidence"]
 _Side = TypeVar("_Side")
 
@@ -99,8 +99,8 @@ class GeneralRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord(Record):
-    """Written by test_finetuned.py; in benchmark.json it is ``quality``. Without a comparison, ``base`` and all that
-    a comparison says is null or empty."""
+    """Answers, scores and verdict; in benchmark.json it is `quality`. Without a comparison, the keys that only a comparison
+    fills are null or empty."""
 
     FORMAT: ClassVar[int] = 3
     MADE_BY: ClassVar[str] = "python test_finetuned.py"
@@ -125,7 +125,7 @@ class EvaluationRecord(Record):
     needed: int | None = None  # rows that would show a difference as large as the one seen in 80 % of the cases
     decided_by: str | None = None  # the measure that decided: the metric, "score" (mean score) or "loss per token"
     differences: Mapping[str, Difference] = field(default_factory=dict)  # measure -> its difference; shares are 0 to 1
-    worse_rows: list[int] = field(default_factory=list)  # places in ``rows``, from 0, that got worse, the worst first
+    worse_rows: list[int] = field(default_factory=list)  # places in `rows`, from 0, that got worse, the worst first
     rows: list[RowRecord]  # in the order of the file
     general: GeneralRecord | None = None  # the general questions; null if they were not asked
 

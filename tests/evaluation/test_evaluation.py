@@ -2,10 +2,8 @@
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Barrier, Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -266,25 +264,6 @@ def test_one_of_two_evaluations_that_start_together_is_refused(tmp_path: Path, m
                 AnswerLog(path, {"rows": "other"}, resume=resume)
         monkeypatch.undo()
         assert json.loads(path.read_text()) == KEY
-
-
-def test_of_many_evaluations_that_start_at_once_one_writes(tmp_path: Path) -> None:
-    for turn in range(10):
-        path, barrier = tmp_path / f"{turn}.jsonl", Barrier(12)
-        opened: list[AnswerLog] = []
-
-        def take(path: Path, barrier: Barrier, opened: list[AnswerLog]) -> None:
-            barrier.wait()
-            with suppress(UserError):
-                opened.append(AnswerLog(path, KEY, resume=False))
-
-        threads = [Thread(target=take, args=(path, barrier, opened)) for _ in range(12)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(opened) == 1
-        opened[0].__exit__()
 
 
 def test_overlap_by_hand() -> None:
