@@ -69,7 +69,7 @@ def _in_its_own_process(who: str, folder: str) -> dict[str, Any]:
 
 
 def _turn(config: GenerationConfig, folder: Path) -> dict[str, Any]:
-    from finetune.backends.mlx.runtime import lanes, mx
+    from finetune.backends.mlx.runtime import mx, streams
     from finetune.models.encoder import ChatEncoder
 
     encoder = ChatEncoder(folder / "model")
@@ -77,7 +77,7 @@ def _turn(config: GenerationConfig, folder: Path) -> dict[str, Any]:
     conversations = [row["messages"][:-1] for row in rows[: config.prompts]]
     if len(conversations) < config.prompts:
         raise UserError(f"--prompts: there are {len(conversations)} (give a larger --sample-size)")
-    lanes(1)
+    streams(1)
     answer = _WHO[config.who](config, folder, encoder)
     answer(conversations[:2], 2)
     weights = mx.get_active_memory()

@@ -91,7 +91,7 @@ def _floor(trainer: Any, tokens: int, learned: int) -> tuple[float, float]:
 
 
 def _peer(config: TurnConfig) -> dict[str, Any]:
-    from finetune.backends.mlx.runtime import lanes, mx
+    from finetune.backends.mlx.runtime import mx, streams
 
     from mlx_lm.tuner import datasets, trainer, utils  # isort: skip
     import mlx.optimizers as optim
@@ -99,7 +99,7 @@ def _peer(config: TurnConfig) -> dict[str, Any]:
     from mlx_lm.tuner.callbacks import TrainingCallback
     from mlx_lm.utils import load
 
-    lanes(1)
+    streams(1)
     if config.peer_compile:
         mx.enable_compile()
     model, tokenizer = load(str(config.folder / "model"))

@@ -155,7 +155,7 @@ def _without_base(path: Path, folder: Path) -> Path:
 
 
 def _peer(config: RlConfig) -> Clock:
-    from finetune.backends.mlx.runtime import lanes, mx
+    from finetune.backends.mlx.runtime import mx, streams
 
     import mlx.optimizers as optim  # isort: skip
     import numpy
@@ -164,7 +164,7 @@ def _peer(config: RlConfig) -> Clock:
     from mlx_lm.utils import load
     from mlx_lm_lora.trainer import grpo_trainer as peer
 
-    lanes(1)
+    streams(1)
     mx.random.seed(config.seed)
     numpy.random.seed(config.seed)
     model, tokenizer = load(str(config.folder / "model"))

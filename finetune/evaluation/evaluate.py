@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from finetune.backends.interface import Answer, Model
+from finetune.backends.interface import Answer, Model, Stop, never
 from finetune.errors import UserError
 from finetune.evaluation.verdict import (
     Verdict,
@@ -60,8 +60,10 @@ def evaluate(
     max_tokens: int,
     known: Mapping[int, Scored] | None = None,
     on_scored: Callable[[int, Scored], None] = lambda index, scored: None,
+    stop: Stop = never,
 ) -> list[Scored]:
-    """Greedy answers to each row's conversation up to its last assistant turn, and their scores, in the order of the rows.
+    """Greedy answers to each row's conversation up to its last assistant turn, and their scores; empty if ``stop`` interrupted
+    them.
 
     ``known`` has the answers that are already there, by index; ``on_scored`` is called with index and answer as each is scored.
     """
@@ -73,8 +75,9 @@ def evaluate(
         found[index] = Scored(answer, score(rows[index], answer.text))
         on_scored(index, found[index])
 
-    model.answers([rows[index]["messages"][:-1] for index in missing], on_answer, max_tokens=max_tokens)
-    return [found[index] for index in range(len(rows))]
+    conversations = [rows[index]["messages"][:-1] for index in missing]
+    model.answers(conversations, on_answer, max_tokens=max_tokens, stop=stop)
+    return [found[index] for index in range(len(rows))] if len(found) == len(rows) else []
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class RunProgress:
             self.shares[name] = self.shares.get(name, 0.0) + step.metrics.get(f"{name}_seconds", 0.0)
         bar.advance(note=_note(step))
         self._unreported.append(step)
-        self._collapse.take(step.metrics)
+        self._collapse.add(step.metrics)
         if step.step % self.config.steps_per_report == 0:
             self._append(_report(self._unreported) | {"seconds": self.seconds})
             self._unreported = []

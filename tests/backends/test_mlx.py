@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+import tiny_grpo
 from finetune.backends import load_backend
 from finetune.backends.interface import OPTIMIZERS, Step
 from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder
-from finetune.models.examples import as_rows
+from finetune.models.examples import as_rows, encode_rows, examples_of
 from finetune.settings.config import TrainingConfig
 
 mlx = load_backend("mlx")
@@ -39,6 +40,35 @@ def trainer(folder: Path, encoder: ChatEncoder, examples: list, config: Training
 
 def run(trainer, stop=lambda: False) -> list[Step]:
     return list(trainer.run(stop))
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "unit"),
+    [
+        ("sft", {}, "tokens"),
+        ("dpo", {}, "rows"),
+        ("orpo", {}, "rows"),
+        ("grpo", {"grpo_loss": "dapo"}, "tokens"),
+        ("grpo", {"grpo_loss": "grpo"}, "completions"),
+        ("grpo", {"grpo_loss": "dr_grpo"}, "completions"),
+    ],
+)
+def test_a_step_has_the_weight_of_its_loss(tiny_model: Path, method: str, settings: dict, unit: str) -> None:
+    """By which losses of several steps are averaged: a mean by tokens would be none of the loss of pairs."""
+    config = replace(tiny_grpo.CONFIG, method=method, iters=3, batch_size=2, grpo_kl=0.1, **settings)
+    if method == "grpo":
+        made = tiny_grpo.new_trainer(mlx, tiny_model, config, tiny_grpo.letters)
+    else:
+        rows = [{**row, "rejected": "n" * at} for at, row in enumerate(tiny_grpo.ROWS, 1)]
+        encoder, numbered = ChatEncoder(tiny_model), list(enumerate(rows, 1))
+        encoded, _ = encode_rows(encoder, numbered, Path("train.jsonl"), 64, METHODS[method].encode)
+        for example in examples_of(encoded):
+            example.terms["reference"] = -float(example.learned)
+        source = RowSource(METHODS[method], encoded, config)
+        made = mlx.Trainer(mlx.load(tiny_model, encoder), METHODS[method], source, config, config.iters, "base")
+    for step in run(made):
+        count = {"tokens": step.learned, "rows": len(step.rows), "completions": 4 * len(step.rows)}
+        assert step.weight == count[unit] and len({*count.values()}) > 1
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
@@ -147,6 +177,15 @@ def test_every_optimizer_learns(tiny_model: Path, encoder: ChatEncoder, examples
     assert steps[-1].loss < steps[0].loss - 0.5
 
 
+def test_answers_are_interrupted(tiny_model: Path, encoder: ChatEncoder) -> None:
+    """After a few tokens, not at the end of the batch."""
+    asked: list[int] = []
+    conversations = [[{"role": "user", "content": "x" * count}] for count in range(1, 9)]
+    model = mlx.load(tiny_model, encoder)
+    stop = lambda: len(asked) > 3 or bool(asked.append(1))  # noqa: E731
+    assert model.answers(conversations, max_tokens=500, stops=False, stop=stop) == [] and len(asked) == 4
+
+
 def test_training_learns_saves_and_loads_again(
     tiny_model: Path, encoder: ChatEncoder, examples: list, tmp_path: Path
 ) -> None:
@@ -228,7 +267,7 @@ def test_rows_that_stop_leave_their_places_to_others(
     request: pytest.FixtureRequest, encoder: ChatEncoder, shape: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "_MOST_ROWS", 8)
-    monkeypatch.setattr(decoding, "_LANE_ROWS", 3)  # two batches, until few rows are left
+    monkeypatch.setattr(decoding, "_STREAM_ROWS", 3)  # two batches, until few rows are left
     model = mlx.load(request.getfixturevalue(shape), encoder)
     prompts = [encoder.prompt([{"role": "user", "content": "word " * (i % 6) + f"{i}"}]) for i in range(20)]
     alone = [list(model.stream(prompt, 12, stops=False)) for prompt in prompts]

@@ -49,7 +49,7 @@ def test_as_alone(model: str, groups: list[list[Example]], request: pytest.Fixtu
     weights = mx.random.normal((sum(example.learned for example in examples),))
     found = []
     for share in (False, True):
-        parts = collate(examples, share)
+        parts = collate(examples, share_prompts=share)
         assert all(isinstance(part, shared_prompts.SharedBatch) == share for part in parts)
         loss = nn.value_and_grad(network, lambda network, parts: (logprobs(network, parts) * weights).sum())
         found.append((logprobs(network, parts), dict(mlx_flat(loss(network, parts)[1]))))

@@ -79,7 +79,7 @@ def test_steps_are_those_of_mlx(request: pytest.FixtureRequest, new: Callable, s
     same_lora(*pair)
     expected, found = (run(trainer) for trainer in pair)
     assert [step.rows for step in found] == [step.rows for step in expected]
-    assert [step.learned for step in found] == [step.learned for step in expected]
+    assert [(step.learned, step.weight) for step in found] == [(step.learned, step.weight) for step in expected]
     assert [step.learning_rate for step in found] == pytest.approx([step.learning_rate for step in expected], rel=1e-6)
     assert [step.loss for step in found] == pytest.approx([step.loss for step in expected], rel=1e-4)
     rows = list(pair[0].source.rows)
@@ -173,7 +173,7 @@ def test_saved_adapters_answer_the_same(
     trainer = new(replace(CONFIG, fine_tune_type=kind))
     run(trainer)
     rows = examples
-    expected = trainer.validation_loss(rows)
+    expected = trainer.validation_loss(as_rows(rows))
     trainer.save_adapters(tmp_path / "adapter_model.safetensors")
     record = {**trainer.adapter_config, "base_model_name_or_path": str(tiny_model)}
     (tmp_path / "adapter_config.json").write_text(json.dumps(record))
@@ -401,6 +401,7 @@ def test_preferences_are_learned_as_on_mlx(tiny_model: Path, tmp_path: Path) -> 
         steps: list[Any] = []
         trainer.train(lambda: False, lambda step, steps=steps: steps.append(step) or True)
         losses[name] = [step.loss for step in steps]
+        assert [step.weight for step in steps] == [len(step.rows) for step in steps]  # pairs
         assert steps[-1].metrics["preferred"] == 1.0 and steps[-1].learned > 0
         trainer.save_adapters(tmp_path / f"{name}.safetensors")
     assert references["torch"] == pytest.approx(references["mlx"], rel=1e-4)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from finetune.backends.interface import Answer
+from finetune.backends.interface import Answer, Stop, never
 from finetune.errors import UserError
 from finetune.evaluation import scorecard
 from finetune.evaluation.answer_log import AnswerLog
@@ -43,11 +43,18 @@ class Echo:
         self.asked: list[str] = []
 
     def answers(
-        self, conversations: Sequence[Any], on_answer: Callable[[int, Answer], None], *, max_tokens: int
+        self,
+        conversations: Sequence[Any],
+        on_answer: Callable[[int, Answer], None],
+        *,
+        max_tokens: int,
+        stop: Stop = never,
     ) -> list[Answer]:
         self.asked = [messages[-1]["content"] for messages in conversations]
         found = [Answer(text.replace("q", "a"), 1, True, 0.1) for text in self.asked]
         for index in reversed(range(len(found))):  # answers come in any order
+            if stop():
+                return []
             on_answer(index, found[index])
         return found
 
@@ -72,6 +79,11 @@ def side(values: Sequence[float | None], losses: Sequence[float], parts: Sequenc
 
 def subject(task: str) -> Subject:
     return Subject(TASKS[task], "test", "a model", "checkpoints")
+
+
+def test_answers_that_were_interrupted_have_no_scores() -> None:
+    asked = iter([False, False, True])
+    assert evaluate(Echo(), exact, ROWS, 9, stop=lambda: next(asked)) == []
 
 
 def test_what_is_known_is_not_asked_again() -> None:

@@ -83,7 +83,7 @@ def test_sampled_logprobs_are_the_models(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize("precise", [True, False])
-def test_answers_are_drawn_from_fused_weights_only_in_float32(tiny_model: Path, precise: bool) -> None:
+def test_answers_are_sampled_from_fused_weights_only_in_float32(tiny_model: Path, precise: bool) -> None:
     """In bfloat16 what a step has changed would be rounded away."""
     network = load_network(tiny_model, mx.float32 if precise else mx.bfloat16)
     adapters.attach(network, adapters.settings(network, CONFIG))
@@ -94,16 +94,16 @@ def test_answers_are_drawn_from_fused_weights_only_in_float32(tiny_model: Path, 
 
 
 def test_draws_follow_the_softmax() -> None:
-    from finetune.backends.mlx.decoding import _drawn
+    from finetune.backends.mlx.decoding import _sampled
 
     logits = mx.array([[0.0, 3.0, -1e30, 1.0] + [-1e30] * 400 + [2.0]])
     wanted = mx.softmax(logits, axis=-1)[0].tolist()
     draws = [(number + 0.5) / 2000 for number in range(2000)]
-    tokens, logprobs = _drawn(mx.broadcast_to(logits, (2000, logits.shape[1])), mx.array(draws))
+    tokens, logprobs = _sampled(mx.broadcast_to(logits, (2000, logits.shape[1])), mx.array(draws))
     found: list[int] = tokens.tolist()
     for token in (0, 1, 3, 404):
         assert found.count(token) / 2000 == pytest.approx(wanted[token], abs=1e-3)
     assert set(found) == {0, 1, 3, 404}
     assert mx.allclose(mx.exp(logprobs), mx.array([wanted[token] for token in found]), rtol=1e-4)
-    edge, _ = _drawn(mx.broadcast_to(logits, (2, logits.shape[1])), mx.array([0.0, 1.0]))
+    edge, _ = _sampled(mx.broadcast_to(logits, (2, logits.shape[1])), mx.array([0.0, 1.0]))
     assert edge.tolist() == [0, 404]  # never a token that cannot come

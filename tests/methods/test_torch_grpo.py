@@ -28,7 +28,7 @@ import torch  # noqa: E402
 torch.set_num_threads(1)  # beside the threads of the BLAS that MLX has loaded, its own take several times as long
 
 from finetune.backends.torch import adapters  # noqa: E402
-from finetune.backends.torch.model import _Draws  # noqa: E402
+from finetune.backends.torch.model import _TokenSampler  # noqa: E402
 
 
 def new(folder: Path, config: TrainingConfig = CONFIG, judge: Judge = letters, backend: Any = pytorch) -> Any:
@@ -108,7 +108,7 @@ def test_draws_follow_the_softmax() -> None:
     logits = torch.tensor([0.0, 3.0, -torch.inf, 1.0])
     numbers = iter([(number + 0.5) / 2000 for number in range(2000)] + [0.0, 1.0])
     rows = [type("Numbers", (), {"random": lambda self: next(numbers)})() for _ in range(2002)]
-    draws = _Draws(2.0, rows)
+    draws = _TokenSampler(2.0, rows)
     tokens = draws(None, logits.expand(2002, 4)).argmax(-1).tolist()
     wanted = (logits / 2).softmax(-1)
     for token in (0, 1, 3):
@@ -145,5 +145,5 @@ def test_steps_are_those_of_mlx(tiny_model: Path, loss: str) -> None:
     expected, found = (run(trainer) for trainer in pair)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.metrics == pytest.approx(theirs.metrics, rel=1e-4) and ours.learning_rate == theirs.learning_rate
-        assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-4) and ours.weight == theirs.weight
     assert found[0].loss != pytest.approx(found[-1].loss, rel=1e-2)

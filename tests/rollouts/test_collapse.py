@@ -10,14 +10,17 @@ GOOD = {"entropy": 0.4, "completion_length": 30.0, "clipped_ratio": 0.1}
 def watched(*later: dict[str, float]) -> CollapseWatch:
     watch = CollapseWatch()
     for metrics in [GOOD] * 5 + [{**GOOD, **metrics} for metrics in later for _ in range(5)]:
-        watch.take(metrics)
+        watch.add(metrics)
     return watch
 
 
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
-        ({"clipped_ratio": 0.7, "completion_length": 120.0}, "no longer end: 70% are cut off, 10% at the beginning"),
+        (
+            {"clipped_ratio": 0.7, "completion_length": 120.0},
+            "no longer end: 70% are cut off at the token limit, 10% at the beginning",
+        ),
         ({"completion_length": 3.0}, "shrunk to 3.0 tokens, from 30.0"),
         ({"entropy": 0.004}, "all alike: entropy 0.0040"),
         ({"entropy": 6.0}, "noise"),
@@ -43,7 +46,7 @@ def test_adapters_are_not_kept_before_the_end_is_sure() -> None:
 
 def test_one_bad_rollout_stops_nothing() -> None:
     watch = watched()
-    watch.take({"entropy": 0.0, "completion_length": 1.0, "clipped_ratio": 1.0})
+    watch.add({"entropy": 0.0, "completion_length": 1.0, "clipped_ratio": 1.0})
     assert watch.problem is None
-    watch.take({})  # the second of two updates on the same answers has no metrics of its own
+    watch.add({})  # the second of two updates on the same answers has no metrics of its own
     assert len(watch.last) == 5

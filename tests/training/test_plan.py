@@ -25,8 +25,8 @@ GB = 1_000_000_000
 
 
 @pytest.fixture
-def one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a model this small the peak is the heads of both lanes, which meet in one step and not in the next."""
+def one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model this small the peak is the heads of both streams, which meet in one step and not in the next."""
     monkeypatch.setattr("finetune.backends.mlx.runtime.cores", lambda: 1)
 
 
@@ -64,7 +64,7 @@ def test_the_estimate_is_near_the_peak_of_a_run(builtin_model: Path, settings: d
     assert found.peak_mb == pytest.approx(mlx.peak_memory_mb() - others, rel=0.15)
 
 
-def test_a_folder_without_weights_is_enough(one_lane: None, tiny_gemma: Path, tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_enough(one_stream: None, tiny_gemma: Path, tmp_path: Path) -> None:
     """Layers with and without a window are measured, and both heads: tied here, and of its own."""
     mlx, config, rows = load_backend("mlx"), TrainingConfig(lora_rank=24), examples(4, 40)
     whole = mlx.estimate_memory(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB)
@@ -94,7 +94,7 @@ def planned(data: Path, model: Path, **settings: Any) -> planning.Plan:
     return plan
 
 
-def test_fewer_trained_layers_than_kinds_of_layer(one_lane: None, tiny_gemma: Path) -> None:
+def test_fewer_trained_layers_than_kinds_of_layer(one_stream: None, tiny_gemma: Path) -> None:
     mlx, config, rows = load_backend("mlx"), TrainingConfig(lora_layers=1), examples(4, 40)
     few = mlx.estimate_memory(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB)
     whole = mlx.estimate_memory(tiny_gemma, METHODS["sft"], config, rows, rows, 8 * GB, whole=True)

@@ -1,4 +1,4 @@
-"""The trained part of a model: put on, saved with a hash of its own, and refused where it does not fit."""
+"""Adapters: attached to a network, saved with a hash of their content, and refused if they do not fit."""
 
 import hashlib
 import json
@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from finetune.backends.adapter_fit import demand_base, demand_fit
 from finetune.backends.interface import MOST_COPIED_BYTES, AdapterFormat
-from finetune.backends.mlx.runtime import mx
+from finetune.backends.mlx.runtime import Arrays, mx
 from finetune.errors import UserError, first_line
 from finetune.records import files
 from finetune.settings.config import TrainingConfig
@@ -21,13 +22,17 @@ FORMAT = AdapterFormat(files.ADAPTERS, "model")
 _LEAVES = {"lora_a", "lora_b", "m"}  # m: DoRA's magnitudes
 
 
-def settings(network: Any, config: TrainingConfig) -> dict[str, Any]:
-    """What mlx_lm needs to put the same layers on again (adapter_config.json). UserError where the model has no such layers."""
+def settings(network: Any, config: TrainingConfig) -> dict[str, object]:
+    """What mlx_lm needs to attach the same layers (adapter_config.json). UserError if the model has no such layers."""
     depth = len(network.layers)
     layers = depth if config.lora_layers is None else config.lora_layers
     if layers > depth:
         raise UserError(f"--lora-layers: the model has {depth} layers, not {layers}")
-    parameters: dict[str, Any] = {"rank": config.lora_rank, "scale": config.lora_factor, "dropout": config.lora_dropout}
+    parameters: dict[str, object] = {
+        "rank": config.lora_rank,
+        "scale": config.lora_factor,
+        "dropout": config.lora_dropout,
+    }
     if config.lora_modules != "all":
         parameters["keys"] = _modules(network, config.lora_modules.split(","))
     return {"fine_tune_type": config.fine_tune_type, "num_layers": layers, "lora_parameters": parameters}
@@ -60,7 +65,8 @@ def attach(network: Any, settings: Mapping[str, Any]) -> None:
         linear_to_lora_layers(network, layers, dict(settings["lora_parameters"]), use_dora=kind == "dora")
 
 
-def trainable(network: Any) -> dict[str, Any]:
+def trainable(network: Any) -> Arrays:
+    """The arrays that are trained, by name."""
     return dict(tree_flatten(network.trainable_parameters()))
 
 
@@ -74,8 +80,8 @@ def save(arrays: Mapping[str, Any], path: Path, about: Mapping[str, str] | None 
             raise OSError(str(error)) from None
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Arrays and metadata of a file; UserError (exit 3) where it is damaged or holds a value that is not finite."""
+def read(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """Arrays and metadata of a file; UserError (exit 3) if it is damaged or holds a value that is not finite."""
     try:
         loaded: Any = mx.load(str(path), return_metadata=True)
         arrays, metadata = loaded
@@ -100,25 +106,19 @@ def digest(arrays: Mapping[str, Any]) -> str:
 
 
 def put_fitting(network: Any, path: Path, base: str) -> None:
-    """Begin with the trained part of a file; UserError (exit 3) where it is damaged, does not fit or is of another model."""
+    """Begin with the adapters of a file; UserError (exit 3) if it is damaged, does not fit or belongs to another model."""
     arrays, metadata = read(path)
-    if metadata.get("base", base) != base:
-        raise UserError(f"{path}: was trained on another model", exit_code=3)
-    _demand_fit(path, trainable(network), arrays)
+    demand_base(path, metadata, base)
+    demand_fit(path, _shapes(trainable(network)), _shapes(arrays))
     put(network, arrays)
 
 
-def _demand_fit(path: Path, parameters: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
-    for name in sorted(parameters.keys() ^ arrays.keys()):
-        what = "is missing" if name in parameters else "is not in the model"
-        raise UserError(f"{path}: does not fit the model: {name} {what}", exit_code=3)
-    for name, array in arrays.items():
-        if array.shape != parameters[name].shape:
-            shapes = f"{tuple(array.shape)}, in the model {tuple(parameters[name].shape)}"
-            raise UserError(f"{path}: does not fit the model: {name} is {shapes}", exit_code=3)
+def _shapes(arrays: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(array.shape) for name, array in arrays.items()}
 
 
 def put(network: Any, arrays: Mapping[str, Any]) -> None:
+    """Give the network's parameters these values, by name."""
     network.update(tree_unflatten(list(arrays.items())))
 
 
@@ -128,7 +128,7 @@ AdapterMode = Literal["attached", "disabled", "fused"]
 class Switch:
     """The layers of a network with their adapter beside them, without it, or with it added into their weights."""
 
-    def __init__(self, network: Any, layers: Mapping[AdapterMode, dict[str, Any]]):
+    def __init__(self, network: Any, layers: Mapping[AdapterMode, Arrays]):
         self._network, self._layers = network, dict(layers)
 
     def __call__(self, state: AdapterMode) -> None:
@@ -156,11 +156,11 @@ def fused_for_a_while(network: Any) -> Iterator[None]:
         network.update_modules(tree_unflatten(list(attached.items())))
 
 
-def _adapted(network: Any) -> dict[str, Any]:
+def _adapted(network: Any) -> Arrays:
     return {name: module for name, module in network.named_modules() if "lora_b" in module}
 
 
-def _fused(adapted: Mapping[str, Any]) -> dict[str, Any]:
+def _fused(adapted: Mapping[str, Any]) -> Arrays:
     layers = {name: module.fuse() for name, module in adapted.items()}
     mx.eval([module.parameters() for module in layers.values()])
     return layers
@@ -194,12 +194,11 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[Adapt
         why = " ".join(str(error).split())
         raise UserError(f"{folder / files.ADAPTER_CONFIG}: does not fit the model: {why}", exit_code=3) from None
     arrays, metadata = read(path)
-    if base is not None and metadata.get("base", base) != base:
-        raise UserError(f"{path}: was trained on another model", exit_code=3)
+    demand_base(path, metadata, base)
     parameters = trainable(network)
     if wanted.get("fine_tune_type") != "full":
         parameters = {name: array for name, array in parameters.items() if name.rsplit(".", 1)[-1] in _LEAVES}
-    _demand_fit(path, parameters, arrays)
+    demand_fit(path, _shapes(parameters), _shapes(arrays))
     put(network, arrays)
     if wanted.get("fine_tune_type") == "full":
         return WholeSwitch(network, arrays, parameters)

@@ -94,7 +94,7 @@ def _in_one_piece(queries: Any, keys: Any, values: Any, mask: Any) -> tuple[Any,
     return _mixed(weights, values) * scale, weights, scale  # the mixed values are fewer than the weights
 
 
-def _blocks(queries: Any, keys: Any, mask: Any, causal: bool) -> Iterator[tuple[slice, int, Any]]:
+def _blocks(queries: Any, keys: Any, mask: Any, *, causal: bool) -> Iterator[tuple[slice, int, Any]]:
     """The queries of each block, the end of the keys that they see, and their part of the mask."""
     length, context = queries.shape[-2], keys.shape[-2]
     mask = mx.broadcast_to(mask, (*mask.shape[:-2], length, context))
@@ -104,10 +104,10 @@ def _blocks(queries: Any, keys: Any, mask: Any, causal: bool) -> Iterator[tuple[
         yield slice(at, end), seen, mask[..., at:end, :seen]
 
 
-def _blocks_backward(causal: bool, primals: Any, cotangents: Any, outputs: Any) -> tuple[Any, Any, Any, Any]:
+def _blocks_backward(primals: Any, cotangents: Any, outputs: Any, *, causal: bool) -> tuple[Any, Any, Any, Any]:
     (queries, keys, values, mask), (mixed, log_total), d = primals, outputs, cotangents[0]
     d_queries, d_keys, d_values = [], mx.zeros_like(keys), mx.zeros_like(values)
-    for block, seen, part in _blocks(queries, keys, mask, causal):
+    for block, seen, part in _blocks(queries, keys, mask, causal=causal):
         # one block after the other, or the weights of all would be in memory together
         q, before = mx.depends([queries[..., block, :], d[..., block, :]], [d_keys, d_values])
         k, v = keys[..., :seen, :], values[..., :seen, :]
@@ -119,13 +119,13 @@ def _blocks_backward(causal: bool, primals: Any, cotangents: Any, outputs: Any) 
     return mx.concatenate(d_queries, axis=-2), d_keys, d_values, mx.zeros_like(mask)
 
 
-def _blockwise(causal: bool) -> Callable[..., Any]:
-    @with_gradient(partial(_blocks_backward, causal))
+def _blockwise(*, causal: bool) -> Callable[..., Any]:
+    @with_gradient(partial(_blocks_backward, causal=causal))
     def run(queries: Any, keys: Any, values: Any, mask: Any) -> tuple[Any, Any]:
         """As ``_in_one_piece``; also the logarithm [rows, key heads, group, length, 1] of the weights' sums."""
         mixed: list[Any] = []
         log_total: list[Any] = []
-        for block, seen, part in _blocks(queries, keys, mask, causal):
+        for block, seen, part in _blocks(queries, keys, mask, causal=causal):
             q = queries[..., block, :]
             q = mx.depends(q, mixed[-1]) if mixed else q
             scores = _scores(q, keys[..., :seen, :], part)

@@ -1,35 +1,36 @@
-"""Answers to many prompts at once: the batch is kept full, what all prompts begin with is read once, and so is each prompt
-that several answers are drawn to."""
+"""Answers to many prompts at once: the batch is kept full, a prefix that all prompts share is read once, and so is each prompt
+that has several completions."""
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from finetune.backends.mlx.cpu_math import exp
-from finetune.backends.mlx.runtime import lanes, mx
+from finetune.backends.mlx.runtime import mx, streams
 from finetune.errors import UserError
+from finetune.methods.base import Stop, never
 
 _MOST_ROWS = 128  # at once: each step reads all weights, however many rows there are
 _CACHE_BYTES = 2e9  # of keys and values at once, prompts and answers at their longest
 _READ_TOKENS = 1536  # of prompts read at once: more only makes arrays that fit no cache
 _FINISHED = 0.25  # of a batch, and others take their places
-_LANE_ROWS = 20  # fewer are no batch of their own: each batch reads all weights, and that is then most of its time
+_STREAM_ROWS = 20  # fewer are no batch of their own: each batch reads all weights, and that is then most of its time
 _SHARED = 8  # tokens at the beginning of all prompts that are worth reading apart
 
 
-_DRAWN_FROM = 256  # tokens of a vocabulary among which the last choice is made
+_PIECE = 256  # tokens of the vocabulary among which the last choice is made
 
 
 @dataclass(frozen=True)
 class Finished:
     index: int  # of the prompt
     tokens: list[int]  # of the answer, without the one that stops it
-    stop: int | None  # that token; None where the limit came first
+    stop: int | None  # that token; None if the answer was cut off at the token limit
     seconds: float  # since its prompt was read
-    logprobs: list[float]  # of each token, the stopping one too, where they are drawn
+    logprobs: list[float]  # of each token, the stopping one too; none unless they are sampled
 
     @property
     def stopped(self) -> bool:
@@ -38,7 +39,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. What a row draws depends on the seed and on its index alone, not on the rows beside it."""
+    """How tokens are sampled. What a row samples depends on the seed and its index alone, not on the rows beside it."""
 
     temperature: float
     seed: str
@@ -48,7 +49,7 @@ class Sampling:
 class _Row:
     index: int
     started: float
-    draws: random.Random | None
+    generator: random.Random | None
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     live: bool = True
@@ -60,7 +61,7 @@ class _Batch:
     def __init__(self) -> None:
         self.rows: list[_Row] = []
         self.tokens: Any = None
-        self.logprobs: Any = None  # [rows] of the last tokens, where they are drawn
+        self.logprobs: Any = None  # [rows] of the last tokens, if they are sampled
         self.cache: list[Any] = []
 
     @property
@@ -68,7 +69,7 @@ class _Batch:
         return sum(row.live for row in self.rows)
 
     def drop_finished(self, share: float = _FINISHED) -> None:
-        """Where they are at least this share of the rows."""
+        """If they are at least this share of the rows."""
         live = [at for at, row in enumerate(self.rows) if row.live]
         if len(self.rows) - len(live) < max(1, share * len(self.rows)):
             return
@@ -89,7 +90,7 @@ class _Batch:
 
 def _join(batches: list[_Batch]) -> None:
     """As few batches as the live rows fill."""
-    while len(batches) > max(1, sum(batch.live for batch in batches) // _LANE_ROWS):
+    while len(batches) > max(1, sum(batch.live for batch in batches) // _STREAM_ROWS):
         first, last = batches[0], batches.pop()
         for batch in (first, last):
             batch.drop_finished(share=0)
@@ -117,16 +118,18 @@ class Decoder:
         self._prefix: list[tuple[Any, Any]] = []  # keys and values [1, heads, length, size] of each layer
         self._shared = 0  # length of the prefix
 
-    def run(self, prompts: Sequence[Sequence[int]], stop: Callable[[], bool] = lambda: False) -> Iterator[Finished]:
-        """The answer to each prompt, as they are finished; no more of them where ``stop`` says so.
+    def run(self, prompts: Sequence[Sequence[int]], stop: Stop = never) -> Iterator[Finished]:
+        """The answer to each prompt, as soon as it is finished; none after ``stop`` has returned True.
 
-        It is asked at every token and, where many prompts are read, between those read at once.
+        ``stop`` is called at every token, and between the batches of prompts that are read.
         """
         # taken from the end: the longest first, and the same prompts one after the other
         waiting = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), prompts[index]))
         most = self._read_shared(prompts)
         at_once = min(most, len(prompts))
-        batches = [_Batch() for _ in lanes(max(1, at_once // _LANE_ROWS))]  # side by side, each on a core of its own
+        batches = [
+            _Batch() for _ in streams(max(1, at_once // _STREAM_ROWS))
+        ]  # side by side, each on a core of its own
         size = max(1, at_once // len(batches))
         while not stop() and (waiting or any(batch.rows for batch in batches)):
             if not waiting:
@@ -144,13 +147,13 @@ class Decoder:
                     yield from self._note(rows, tokens, logprobs)
                     batch.add(rows, tokens, cache)
             busy = [batch for batch in batches if batch.live]
-            for lane, batch in zip(lanes(len(busy)) if busy else [], busy, strict=True):
-                with mx.stream(lane):
+            for stream, batch in zip(streams(len(busy)) if busy else [], busy, strict=True):
+                with mx.stream(stream):
                     batch.tokens, batch.logprobs = self._next(
                         self._last_logits(batch.tokens[:, None], batch.cache), batch.rows
                     )
             if busy:
-                mx.eval(sum(batch.tokens.sum() for batch in busy))  # one scalar that needs all: see lanes()
+                mx.eval(sum(batch.tokens.sum() for batch in busy))  # one scalar that needs all: see streams()
             for batch in busy:
                 yield from self._note(batch.rows, batch.tokens, batch.logprobs)
 
@@ -172,15 +175,15 @@ class Decoder:
                 yield Finished(row.index, row.tokens, token if stopped else None, seconds, row.logprobs)
 
     def _row(self, index: int) -> _Row:
-        draws = random.Random(f"{self.sampling.seed} {index}") if self.sampling else None
-        return _Row(index, time.perf_counter(), draws)
+        generator = random.Random(f"{self.sampling.seed} {index}") if self.sampling else None
+        return _Row(index, time.perf_counter(), generator)
 
     def _next(self, logits: Any, rows: Sequence[_Row]) -> tuple[Any, Any]:
-        """The next token [rows] after logits [rows, vocabulary] and, where it is drawn, its log-probability [rows]."""
+        """The next token [rows] after logits [rows, vocabulary] and, if it is sampled, its log-probability [rows]."""
         if self.sampling is None:
             return mx.argmax(logits, axis=-1), None
-        drawn = [row.draws.random() if row.draws else 0.0 for row in rows]
-        return _drawn(logits.astype(mx.float32) / self.sampling.temperature, mx.array(drawn))
+        numbers = [row.generator.random() if row.generator else 0.0 for row in rows]
+        return _sampled(logits.astype(mx.float32) / self.sampling.temperature, mx.array(numbers))
 
     def _last_logits(self, inputs: Any, cache: list[Any]) -> Any:
         """Logits [rows, vocabulary] after the last of the inputs: of a prompt, the head sees no other position."""
@@ -208,7 +211,7 @@ class Decoder:
         shared = min([shared, *(cache.max_size for cache in caches if hasattr(cache, "max_size"))])
         if len(prompts) == 1 or shared < _SHARED:
             shared = 0
-        lanes(1)
+        streams(1)
         mx.eval(self._last_logits(mx.array([first[: max(1, shared)]]), caches))
         if shared:
             self._prefix = [(cache.keys[..., :shared, :], cache.values[..., :shared, :]) for cache in caches]
@@ -218,9 +221,9 @@ class Decoder:
         longest = max(map(len, prompts)) + self.max_tokens
         return int(min(_MOST_ROWS, max(1, _CACHE_BYTES // (per_token * longest))))
 
-    def _read(self, prompts: Sequence[Sequence[int]], stop: Callable[[], bool]) -> tuple[Any, list[Any]] | None:
+    def _read(self, prompts: Sequence[Sequence[int]], stop: Stop) -> tuple[Any, list[Any]] | None:
         """The logits [rows, vocabulary] after each prompt, and the cache of each layer for all of them; of several prompts in a
-        row that are the same, the first is read. None where ``stop`` came."""
+        row that are the same, the first is read. None if ``stop`` interrupted it."""
         copies = [0]
         for before, prompt in pairwise(prompts):
             copies.append(copies[-1] + (prompt != before))
@@ -228,22 +231,22 @@ class Decoder:
         logits, caches = [], []
         group = max(1, _READ_TOKENS // (max(len(prompt) for prompt in prompts) - self._shared))
         parts = [prompts[at : at + group] for at in range(0, len(prompts), group)]
-        side_by_side = len(lanes(len(parts)))
+        side_by_side = len(streams(len(parts)))
         for at in range(0, len(parts), side_by_side):
             if stop():
                 return None
             together = parts[at : at + side_by_side]
-            for lane, part in zip(lanes(len(together)), together, strict=True):
+            for stream, part in zip(streams(len(together)), together, strict=True):
                 length = max(len(prompt) for prompt in part)
                 padding = [length - len(prompt) for prompt in part]
-                with mx.stream(lane):
+                with mx.stream(stream):
                     cache = self._batch_caches(padding)
                     inputs = mx.array([[0] * pad + list(prompt) for pad, prompt in zip(padding, part, strict=True)])
                     logits.append(self._last_logits(inputs[:, self._shared :], cache))
                 caches.append(cache)
-            mx.eval(sum(part.sum() for part in logits[at:]))  # one scalar that needs all: see lanes()
+            mx.eval(sum(part.sum() for part in logits[at:]))  # one scalar that needs all: see streams()
             mx.eval(logits[at:], [layer.state for cache in caches[at:] for layer in cache])
-        lanes(1)  # all BLAS threads for one batch from here on
+        streams(1)  # all BLAS threads for one batch from here on
         for other in caches[1:]:
             for layer, more in zip(caches[0], other, strict=True):
                 layer.extend(more)
@@ -271,8 +274,8 @@ class Decoder:
         return caches
 
 
-def _drawn(logits: Any, draws: Any) -> tuple[Any, Any]:
-    """Of each row of logits [rows, vocabulary] a token [rows], drawn by a number in [0, 1) as the softmax has it, and its
+def _sampled(logits: Any, numbers: Any) -> tuple[Any, Any]:
+    """One token [rows] for each row of logits [rows, vocabulary], sampled from the softmax by a number in [0, 1), and its
     log-probability [rows].
 
     First the piece of the vocabulary in which the number falls, then the token in it: sums over a whole vocabulary one value
@@ -280,17 +283,17 @@ def _drawn(logits: Any, draws: Any) -> tuple[Any, Any]:
     """
     rows, vocabulary = logits.shape
     weights = exp(logits - logits.max(axis=-1, keepdims=True))
-    if rest := -vocabulary % _DRAWN_FROM:
+    if rest := -vocabulary % _PIECE:
         weights = mx.pad(weights, [(0, 0), (0, rest)])
-    pieces = weights.reshape(rows, -1, _DRAWN_FROM)
-    ends = mx.cumsum((pieces @ mx.ones((_DRAWN_FROM, 1))).squeeze(-1), axis=-1)
-    wanted = mx.minimum(draws[:, None], 1 - 2**-24) * ends[:, -1:]  # 1 would lie beyond the last token
+    pieces = weights.reshape(rows, -1, _PIECE)
+    ends = mx.cumsum((pieces @ mx.ones((_PIECE, 1))).squeeze(-1), axis=-1)
+    wanted = mx.minimum(numbers[:, None], 1 - 2**-24) * ends[:, -1:]  # 1 would lie beyond the last token
     piece = mx.minimum((ends <= wanted).sum(axis=-1, keepdims=True), ends.shape[-1] - 1)
     before = mx.where(piece > 0, mx.take_along_axis(ends, mx.maximum(piece - 1, 0), axis=-1), 0.0)
     chosen = mx.take_along_axis(pieces, piece[..., None], axis=1).squeeze(1)
     inside = before + mx.cumsum(chosen, axis=-1)
     # rounding may leave the number beyond the last sum: then the last token that can come is meant, never one of weight 0
-    possible = mx.where(chosen > 0, mx.arange(_DRAWN_FROM), -1).max(axis=-1)
+    possible = mx.where(chosen > 0, mx.arange(_PIECE), -1).max(axis=-1)
     token = mx.minimum((inside <= wanted).sum(axis=-1), possible)
     weight = mx.take_along_axis(chosen, token[:, None], axis=-1).squeeze(-1)
-    return piece.squeeze(-1) * _DRAWN_FROM + token, mx.log(weight / ends[:, -1])
+    return piece.squeeze(-1) * _PIECE + token, mx.log(weight / ends[:, -1])

@@ -8,8 +8,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from finetune.backends.mlx.runtime import mx
+from finetune.backends.mlx.runtime import Arrays, mx
 from finetune.errors import UserError, first_line
+from finetune.methods.base import Stop
 
 
 class Ranks:
@@ -24,8 +25,8 @@ class Ranks:
         """The rows of this process; may be none."""
         return list(rows[self.rank :: self.size])
 
-    def total(self, arrays: dict[str, Any]) -> dict[str, Any]:
-        """The sums of each array over all processes, in one exchange."""
+    def total(self, arrays: Arrays) -> Arrays:
+        """The sum of each array over all processes, in one exchange."""
         if self.size == 1:
             return arrays
         flat = mx.concatenate([array.astype(mx.float32).reshape(-1) for array in arrays.values()])
@@ -34,7 +35,7 @@ class Ranks:
             mx.eval(flat)
         except RuntimeError as error:
             raise UserError(
-                f"another process of this run is gone: {first_line(error)} (--resume goes on from the last state)",
+                f"another process of this run is gone: {first_line(error)} (--resume continues from the last training state)",
                 exit_code=1,
             ) from None
         sums, at = {}, 0
@@ -43,6 +44,6 @@ class Ranks:
             at += array.size
         return sums
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any of them."""
-        return bool(flag) if self.size == 1 else self.total({"flag": mx.array([float(flag)])})["flag"].item() > 0
+    def any(self, stop: Stop) -> bool:
+        """Whether ``stop`` returns True in any of them."""
+        return stop() if self.size == 1 else self.total({"stop": mx.array([float(stop())])})["stop"].item() > 0

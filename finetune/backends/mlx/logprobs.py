@@ -4,14 +4,14 @@ Of a text-to-SQL row a fifth is learned; with Gemma's vocabulary of 262,144 the 
 every position are most of the memory.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from finetune.backends.mlx import shared_prompts
 from finetune.backends.mlx.cpu_math import exp
-from finetune.backends.mlx.runtime import ON_CPU, lanes, mx, with_gradient
+from finetune.backends.mlx.runtime import ON_CPU, mx, streams, with_gradient
 from finetune.backends.mlx.shared_prompts import SharedBatch
 from finetune.models.encoder import Example
 
@@ -41,10 +41,10 @@ class Batch:
 Part = Batch | SharedBatch
 
 
-def collate(examples: Sequence[Example], share_prompts: bool = False) -> list[Part]:
+def collate(examples: Sequence[Example], *, share_prompts: bool = False) -> list[Part]:
     """The rows in as many parts as the machine works on side by side, in their order; with ``share_prompts``, a prompt of
     several neighbours once in each part, where that is less work."""
-    count = len(lanes(len(examples)))
+    count = len(streams(len(examples)))
     groups = shared_prompts.grouped(examples) if share_prompts else []
     if groups and shared_prompts.worth_it(groups):
         return [shared_prompts.shared(part) for part in _divided(groups, count)]
@@ -107,8 +107,8 @@ def logprob_function(network: Any, temperature: float = 1.0) -> Callable[[Any, l
 
     def logprobs(network: Any, batches: list[Part]) -> Any:
         parts = []
-        for lane, batch in zip(lanes(len(batches)), batches, strict=True):
-            with mx.stream(lane):  # the gradient runs where its forward operation ran
+        for stream, batch in zip(streams(len(batches)), batches, strict=True):
+            with mx.stream(stream):  # the gradient runs where its forward operation ran
                 parts.append(of_part(network, batch))
         return mx.concatenate(parts)
 
@@ -166,7 +166,7 @@ def _dequantised(module: Any, index: Any) -> Any:
     )
 
 
-def _quantisation(module: Any) -> dict[str, Any]:
+def _quantisation(module: Any) -> Mapping[str, Any]:
     return {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 
-from finetune.backends.mlx.runtime import DTYPE, ON_CPU, lanes, mx
+from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx, streams
 
 __all__ = ["matmul_rate"]
 
@@ -14,7 +14,7 @@ def matmul_rate(size: int | None = None, seconds: float = 1.0) -> float:
     ``size``: rows of a matrix; None takes 1024 on the CPU, 4096 elsewhere, where smaller ones measure the way there.
     """
     size = size or (1024 if ON_CPU else 4096)
-    lanes(1)  # one product has all cores
+    streams(1)  # one product has all cores
     a = mx.random.normal((size, size), key=mx.random.key(0)).astype(DTYPE)
     mx.eval(a @ a)  # the first one starts the threads
     best, end, count = math.inf, time.perf_counter() + seconds, 0

@@ -1,4 +1,4 @@
-"""A model and its adapter in memory: it answers, one conversation at a time or many at once, and says what it expects."""
+"""A model and its adapter in memory: it answers, one conversation at a time or many at once, and scores given answers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.backends.interface import Answer, Sample, Stop, never
+from finetune.backends.length_batches import length_batches, split_by_learned
 from finetune.backends.mlx import adapters, cpu_math
 from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.logprobs import collate, logprob_function, plain_head
@@ -13,13 +14,14 @@ from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
 from finetune.errors import UserError, first_line
 from finetune.models.encoder import ChatEncoder, Example, Message
 
-_LOSS_TOKENS = 2048  # of conversations whose loss is computed at once
+_LOSS_TOKENS = 2048  # of examples whose loss is computed at once
 
 
 def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: str | None = None) -> "MlxModel":
-    """The model of ``folder``, with the adapter of the folder ``adapter`` attached. Raises UserError where they do not fit.
+    """The model of ``folder``, with the adapter of the folder ``adapter`` attached. UserError if it cannot be loaded, exit 3 if
+    the adapter does not fit.
 
-    ``base`` is the fingerprint of the model's weights, which the adapter must name if it names any.
+    ``base`` is the fingerprint of the model's weights; an adapter that records another one is refused.
     """
     network = load_network(folder)
     switch = adapters.load(network, adapter, base) if adapter is not None else None
@@ -29,7 +31,7 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
 
 
 def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
-    """The frozen network of ``folder``; its weights are read when they are first used. UserError where MLX has it not."""
+    """The frozen network of ``folder``; its weights are read when they are first used. UserError if MLX cannot load it."""
     from mlx.utils import tree_map
     from mlx_lm.utils import load_model
 
@@ -46,7 +48,7 @@ def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
 
 
 class MlxModel:
-    """``switch`` brings the adapter into ``state``; without one the network is used as it is."""
+    """A model of ``backends.interface``. ``switch`` brings the adapter into ``state``; without one there is no adapter."""
 
     def __init__(
         self,
@@ -67,7 +69,7 @@ class MlxModel:
         return self._network
 
     def without_adapter(self) -> "MlxModel":
-        """The base model, on the same weights: no second copy, and only one of the two can be at work at a time."""
+        """The base model on the same weights. It is no second copy: only one of the two can work at a time."""
         return MlxModel(self._network, self.encoder, self._switch, "disabled")
 
     def fused(self) -> "MlxModel":
@@ -76,12 +78,12 @@ class MlxModel:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether the adapter leaves the model as it was."""
+        """Whether there is an adapter that leaves the model unchanged."""
         return self._switch is not None and adapters.changes_nothing(self.network)
 
     @property
     def batch_hint(self) -> int:
-        """How many answers are best asked for in one call, by whoever wants to hear of them now and then."""
+        """How many answers to ask for in one call, so that progress can be shown in between."""
         return 64 if ON_CPU else 256
 
     @cached_property
@@ -97,9 +99,9 @@ class MlxModel:
         stops: bool = True,
         stop: Stop = never,
     ) -> list[Answer]:
-        """Greedy answers, decoded many at a time, in the order of the conversations; none where ``stop`` came in between.
+        """Greedy answers, decoded many at a time, in the order of the conversations; empty if ``stop`` interrupted them.
 
-        ``on_answer`` hears of each as soon as it is finished. Without ``stops`` each runs to ``max_tokens``, for
+        ``on_answer`` is called with each as soon as it is finished. With ``stops`` False each runs to ``max_tokens``, for
         measurements.
         """
         self.network.eval()
@@ -123,7 +125,7 @@ class MlxModel:
         seed: str,
         stop: Stop = never,
     ) -> list[Sample] | None:
-        """To each prompt, given as token ids, an answer drawn from the model. None where ``stop`` came in between."""
+        """One sampled completion for each prompt (token ids); None if ``stop`` interrupted it."""
         sampling = Sampling(temperature, seed)
         decoder = Decoder(self.network, self._head, self.encoder.stop_tokens, max_tokens, sampling)
         found: dict[int, Sample] = {}
@@ -137,21 +139,17 @@ class MlxModel:
         """For each example the negative log-probability of its learned tokens, summed, in nats."""
         network = self.network
         logprobs = logprob_function(network)
-        order = sorted(range(len(examples)), key=lambda i: -len(examples[i].tokens))
-        found: dict[int, float] = {}
-        while order:
-            longest = len(examples[order[0]].tokens)
-            chunk = order[: max(1, _LOSS_TOKENS // longest)]
-            order = order[len(chunk) :]
-            values: Any = logprobs(network, collate([examples[i] for i in chunk])).tolist()
-            for i in chunk:
-                learned = examples[i].learned
-                found[i], values = -sum(values[:learned]), values[learned:]
-            on_batch(len(chunk))
-        return [found[i] for i in range(len(examples))]
+        found = [0.0] * len(examples)
+        for indices in length_batches(examples, _LOSS_TOKENS):
+            batch = [examples[index] for index in indices]
+            values: Any = logprobs(network, collate(batch)).tolist()
+            for index, own in zip(indices, split_by_learned(values, batch), strict=True):
+                found[index] = -sum(own)
+            on_batch(len(batch))
+        return found
 
     def stream(self, prompt: Sequence[int], max_tokens: int, *, stops: bool = True) -> Iterator[int]:
-        """Greedy tokens after the prompt's token ids, one by one, up to and without the token that stops."""
+        """Greedy tokens after a prompt (token ids), one at a time, without the end-of-sequence token that ends them."""
         from mlx_lm.generate import generate_step
 
         for token, _ in generate_step(mx.array(list(prompt)), self.network, max_tokens=max_tokens):

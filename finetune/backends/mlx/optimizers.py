@@ -12,7 +12,7 @@ import mlx.optimizers as optim  # isort: skip
 def optimizer(config: TrainingConfig) -> Any:
     """The optimizer of MLX by its name. Only those that know weight decay get it."""
     name = OPTIMIZERS[config.optimizer]
-    options: dict[str, Any] = {}
+    options: dict[str, float | bool] = {}
     if name in ("AdamW", "Lion", "SGD", "Muon", "Adafactor"):
         options["weight_decay"] = config.weight_decay
     if name in ("Adam", "AdamW"):

@@ -21,11 +21,12 @@ __all__ = [
     "DTYPE",
     "ON_CPU",
     "SLOW_BLAS_REMEDY",
+    "Arrays",
     "cores",
     "describe",
     "is_leader",
-    "lanes",
     "mx",
+    "streams",
     "with_gradient",
 ]
 
@@ -103,7 +104,7 @@ def _keep_freed_memory() -> None:
 _set_blas_threads: Callable[[int], None] | None = None
 BLAS = _load_blas()
 _keep_freed_memory()
-# How widely MLX looks ahead for operations to hand out. With its own 20 a lane often waits while the other's operations
+# How widely MLX looks ahead for operations to hand out. With its own 20 a stream often waits while the other's operations
 # are handed out one after another: a step takes a twentieth longer.
 os.environ.setdefault("MLX_BFS_MAX_WIDTH", "400")
 
@@ -119,16 +120,17 @@ elif _memory := mx.device_info().get("memory_size") or mx.device_info().get("tot
 
 _streams: list[Any] = []
 # matrix products on the CPU are fast in fp32 only; Metal and CUDA keep the precision that the weights were trained in
+Arrays = dict[str, Any]  # MLX arrays by name
 DTYPE = mx.float32 if ON_CPU else mx.bfloat16
 
 
-def lanes(work: int) -> list[Any]:
+def streams(work: int) -> list[Any]:
     """Streams that run side by side on the CPU's cores, for up to ``work`` independent pieces; one stream elsewhere.
 
     Elementwise operations use one core, so two halves of a batch, each with its own core, finish sooner than one after
-    the other with both cores on every matrix product. Gives each lane its share of the BLAS threads. The halves belong into
-    one graph with one scalar at its end: MLX then hands out the operations of both in turn. A graph and a thread for each
-    lane, or many arrays to evaluate at once, took a fifth longer.
+    the other with both cores on every matrix product. Gives each stream its share of the BLAS threads. The halves belong
+    into one graph with one scalar at its end: MLX then schedules the operations of both in turn. A graph and a thread for
+    each stream, or many arrays to evaluate at once, took a fifth longer.
     """
     available = cores()
     count = min(work, available) if ON_CPU and _set_blas_threads is not None else 1
@@ -142,12 +144,12 @@ def lanes(work: int) -> list[Any]:
 def with_gradient(backward: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """``mx.custom_function`` whose ``backward(primals, cotangents, outputs)`` runs on the stream of its forward call.
 
-    MLX sees to that for its own operations only: a custom gradient would run on the default stream, where both lanes of a
+    MLX sees to that for its own operations only: a custom gradient would run on the default stream, where both streams of a
     step would wait for it.
     """
 
     def decorate(forward: Callable[..., Any]) -> Callable[..., Any]:
-        made: dict[str, Any] = {}
+        made: dict[str, Any] = {}  # functions of mlx, by stream
 
         def on(stream: Any) -> Callable[..., Any]:
             def run(*arguments: Any) -> Any:
@@ -169,17 +171,17 @@ def with_gradient(backward: Callable[..., Any]) -> Callable[[Callable[..., Any]]
 
 
 def is_leader() -> bool:
-    """Of several processes that ``mlx.launch`` started, the one that writes and speaks."""
+    """Whether this process is the one, of those that ``mlx.launch`` started, that writes files and prints."""
     return int(os.environ.get("MLX_RANK", "0")) == 0
 
 
 def describe() -> str:
-    """One line for people: the device, the precision and the BLAS, with the remedy where it is slow."""
+    """One line for the terminal: device, precision and BLAS; what to install if that is slow."""
     if not ON_CPU:
         return f"MLX {version('mlx')} on {mx.default_device()}, bfloat16"
     line = f"MLX {version('mlx')} on the CPU ({cores()} cores), float32"
     if not _LINUX:
         return line
     if BLAS is None:
-        return f"{line}, reference BLAS: 30 times slower than need be ({SLOW_BLAS_REMEDY})"
+        return f"{line}, reference BLAS: 30 times slower than OpenBLAS ({SLOW_BLAS_REMEDY})"
     return f"{line}, BLAS: {BLAS} {os.environ.get('OPENBLAS_CORETYPE', '')} on {platform.machine()}".rstrip()

@@ -107,7 +107,7 @@ class _Prompt:
         self.keys, self.values = keys, values
         return keys, values
 
-    def make_mask(self, count: int, return_array: bool = False, window_size: int | None = None) -> Any:
+    def make_mask(self, count: int, *, return_array: bool = False, window_size: int | None = None) -> Any:
         from mlx_lm.models.base import create_causal_mask
 
         if return_array or (window_size and count > window_size):
@@ -129,7 +129,7 @@ class _Answers:
             mx.concatenate([self._prompt.values[own], values], axis=2),
         )
 
-    def make_mask(self, count: int, return_array: bool = False, window_size: int | None = None) -> Any:
+    def make_mask(self, count: int, *, return_array: bool = False, window_size: int | None = None) -> Any:
         """[rows, 1, count, prompt + count]; a prompt's padding is never seen."""
         before = self._batch.prompts.shape[1]
         lengths = self._batch.lengths[:, None, None]

@@ -1,14 +1,16 @@
-"""The training loop on MLX. It yields what happened; the caller prints, records and decides when to stop."""
+"""The training loop on MLX. It yields each step; the caller prints, records and decides when to stop."""
 
 import math
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from finetune.backends.interface import Model, Sample, Step, Stop, never
+from finetune.backends.length_batches import row_batches, split_by_learned
 from finetune.backends.mlx import adapters, shared_prompts
 from finetune.backends.mlx.distributed import Ranks
 from finetune.backends.mlx.gradient_checkpointing import checkpoint_gradients
@@ -16,7 +18,7 @@ from finetune.backends.mlx.logprobs import collate, frozen_head, logprob_functio
 from finetune.backends.mlx.lora_gradients import make_timely
 from finetune.backends.mlx.model import peak_memory_mb
 from finetune.backends.mlx.optimizers import optimizer
-from finetune.backends.mlx.runtime import mx
+from finetune.backends.mlx.runtime import Arrays, mx
 from finetune.errors import UserError
 from finetune.methods import Method
 from finetune.methods.batches import BatchSource
@@ -29,7 +31,7 @@ import mlx.nn as nn  # isort: skip  after the runtime
 import mlx.optimizers as optim  # isort: skip
 from mlx.utils import tree_flatten, tree_unflatten  # isort: skip
 
-_TOGETHER = 2048  # tokens whose log-probabilities are computed at once, where nothing is learned
+_LOGPROB_TOKENS = 2048  # whose log-probabilities are computed at once, without gradients
 _ADAPTERS, _OPTIMIZER, _GRADIENTS = "adapters.safetensors", "optimizer.safetensors", "gradients.safetensors"
 
 
@@ -44,11 +46,11 @@ class Position:
     tokens: int = 0
     learned: int = 0
     seconds: float = 0.0
-    metrics: dict[str, list[float]] = field(default_factory=dict)  # of each a sum and what it is divided by
+    metrics: dict[str, list[float]] = field(default_factory=dict)  # of each its sum and its count
 
 
 class Trainer:
-    """A training run that can be saved between any two batches and go on from there, to the same last bit."""
+    """A training run that can be saved between any two batches and resumed from there, to the same last bit."""
 
     def __init__(
         self,
@@ -60,10 +62,7 @@ class Trainer:
         base: str,
         start: Path | None = None,
     ):
-        """Make the layers of ``config`` trainable; ``base`` is the fingerprint of the model's weights, kept with them.
-
-        ``start``: a file of adapters to begin with. UserError (exit 3) where they do not fit.
-        """
+        """See ``Backend.Trainer``."""
         self.network, self.method, self.config, self.steps = model.network, method, config, steps
         self.source = source
         self._model = model
@@ -80,11 +79,11 @@ class Trainer:
             checkpoint_gradients(self.network)
         self.position = Position()
         self._about = {"base": base}
-        self._sum: dict[str, Any] = {}  # of the gradients of the step under way
-        self.network.eval()  # what is found out here must not depend on what dropout drops
+        self._sum: Arrays = {}  # of the gradients of the step under way
+        self.network.eval()  # what is measured here must not depend on dropout
         self.full_logits = frozen_head(self.network) is None
         self._logprobs = logprob_function(self.network, method.temperature(config))
-        # blocks that are computed again have no gradients for what another pass gave them
+        # recomputed blocks have no gradients for what another forward pass gave them
         self._shares_prompts = (
             method.shares_prompts and not config.grad_checkpoint and shared_prompts.possible(self.network)
         )
@@ -111,7 +110,7 @@ class Trainer:
         which changes nothing.
         """
         at = self.position
-        while at.step < self.steps and not self.ranks.any(stop()):
+        while at.step < self.steps and not self.ranks.any(stop):
             started = time.perf_counter()
             work = self.source.next_step(at.step, self, stop)
             if work is None:
@@ -119,7 +118,7 @@ class Trainer:
             at.seconds += time.perf_counter() - started
             while at.batch < len(work.batches):
                 started = time.perf_counter()
-                if at.batch and self.ranks.any(stop()):
+                if at.batch and self.ranks.any(stop):
                     return
                 self._add(work.batches[at.batch])
                 at.seconds += time.perf_counter() - started
@@ -154,12 +153,12 @@ class Trainer:
         """Add the loss and the gradients of a batch to those of the step."""
         at, mine = self.position, examples_of(self.ranks.share(rows))
         self.network.train()
-        # what dropout drops depends on the place in the run alone, not on what ran before
+        # dropout depends on the place in the run alone, not on what ran before
         place = f"{self.config.seed} {at.step} {at.batch} {self.ranks.rank}"
         mx.random.seed(zlib.crc32(place.encode()))
-        sums: dict[str, Any] = dict.fromkeys(("loss", "weight", "tokens", "learned"), mx.array(0.0))
+        sums: Arrays = dict.fromkeys(("loss", "weight", "tokens", "learned"), mx.array(0.0))
         if mine:
-            batch = collate(mine, self._shares_prompts)
+            batch = collate(mine, share_prompts=self._shares_prompts)
             (loss, weight, metrics), gradients = self._loss_and_grad(self.network, batch, mine)
             sums = {
                 "loss": loss,
@@ -168,7 +167,7 @@ class Trainer:
                 "learned": mx.array(float(sum(part.learned for part in batch))),
                 **dict(tree_flatten(gradients)),
             }
-            mx.eval(sum(array.sum() for array in sums.values()))  # one scalar that needs all: see lanes()
+            mx.eval(sum(array.sum() for array in sums.values()))  # one scalar that needs all: see streams()
             if self.ranks.size == 1:  # of several processes some may have none
                 self._note(metrics)
         elif self.ranks.size > 1:
@@ -183,7 +182,7 @@ class Trainer:
         at.batch += 1
 
     def _note(self, metrics: dict[str, tuple[Any, Any]]) -> None:
-        """Add what the loss says of a batch to what it said of the others of the step."""
+        """Add the metrics of a batch to those of the step."""
         for name, (value, count) in metrics.items():
             before = self.position.metrics.get(name, [0.0, 0.0])
             self.position.metrics[name] = [before[0] + value.item(), before[1] + count.item()]
@@ -192,7 +191,7 @@ class Trainer:
         """Change the weights by the gradients of the step; whether they were finite, and the learning rate."""
         at, config = self.position, self.config
         rate = learning_rate(at.step + 1, self.steps, config.learning_rate, config.warmup, SCHEDULES[config.schedule])
-        if not self._sum:  # nothing in the step has anything to teach
+        if not self._sum:  # nothing in the step can be learned from
             return True, rate
         gradients = {name: array / at.weight for name, array in self._sum.items()}
         self._sum = {}
@@ -208,12 +207,11 @@ class Trainer:
         """The method's loss over all rows, a mean by its weight; None if ``stop`` interrupted it."""
         self.network.eval()
         total, weight = 0.0, 0.0
-        order, size = sorted(rows, key=lambda row: row.tokens), self.config.batch_size
-        for batch in (order[at : at + size] for at in range(0, len(order), size)):
-            if self.ranks.any(stop()):
+        for batch in row_batches(rows, self.config.batch_size):
+            if self.ranks.any(stop):
                 return None
             if mine := examples_of(self.ranks.share(batch)):
-                found, of_batch, _ = self._loss(self.network, collate(mine, self._shares_prompts), mine)
+                found, of_batch, _ = self._loss(self.network, collate(mine, share_prompts=self._shares_prompts), mine)
                 total += found.item()
                 weight += of_batch.item()
         both = self.ranks.total({"total": mx.array(total), "weight": mx.array(weight)})
@@ -228,33 +226,43 @@ class Trainer:
     ) -> list[list[float]]:
         """Log-probabilities of each example's learned tokens; ``at_start``: under the model as the run began."""
         self.network.eval()
-        now = adapters.trainable(self.network)
-        if at_start:
-            adapters.put(self.network, self._start)
         found: dict[int, list[float]] = {}
-        order = sorted(
-            range(len(examples)),
-            key=lambda index: (
-                length := shared_prompts.prompt_length(examples[index]),
-                examples[index].tokens[:length],
-            ),
-        )
+        with self._as_at_start() if at_start else nullcontext():
+            for indices in self._prompt_batches(examples):
+                batch = [examples[index] for index in indices]
+                parts = collate(batch, share_prompts=self._shares_prompts)
+                values: Any = self._logprobs(self.network, parts).tolist()
+                found |= zip(indices, split_by_learned(values, batch), strict=True)
+                on_batch(len(batch))
+        return [found[index] for index in range(len(examples))]
+
+    @contextmanager
+    def _as_at_start(self) -> Iterator[None]:
+        """The network with the adapters that the run began with."""
+        now = adapters.trainable(self.network)
+        adapters.put(self.network, self._start)
+        try:
+            yield
+        finally:
+            adapters.put(self.network, now)
+
+    def _prompt_batches(self, examples: Sequence[Example]) -> Iterator[list[int]]:
+        """Indices of examples, those with the same prompt side by side, in batches of few enough tokens."""
+
+        def by_prompt(index: int) -> tuple[int, list[int]]:
+            length = shared_prompts.prompt_length(examples[index])
+            return length, examples[index].tokens[:length]
+
+        order = sorted(range(len(examples)), key=by_prompt)
         while order:
             count = longest = 0
             while count < len(order):
                 longest = max(longest, len(examples[order[count]].tokens))
-                if count and (count + 1) * longest > _TOGETHER:
+                if count and (count + 1) * longest > _LOGPROB_TOKENS:
                     break
                 count += 1
-            batch, order = order[:count], order[count:]
-            parts = collate([examples[index] for index in batch], self._shares_prompts)
-            values: Any = self._logprobs(self.network, parts).tolist()
-            for index in batch:
-                learned = examples[index].learned
-                found[index], values = values[:learned], values[learned:]
-            on_batch(len(batch))
-        adapters.put(self.network, now)
-        return [found[index] for index in range(len(examples))]
+            yield order[:count]
+            order = order[count:]
 
     def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Stop) -> list[Sample] | None:
         """One completion for each prompt, sampled with the settings of the run; None if ``stop`` interrupted it."""
@@ -268,7 +276,7 @@ class Trainer:
         adapters.save(adapters.trainable(self.network), path, self._about)
 
     def save(self, folder: Path) -> dict[str, object]:
-        """Write what ``restore`` needs into the folder; returns the position, for the caller to keep."""
+        """Write what ``restore`` needs into the folder; returns the position as JSON, for the caller to keep."""
         self.save_adapters(folder / _ADAPTERS)
         adapters.save(dict(tree_flatten(self._optimizer.state)), folder / _OPTIMIZER)
         if self._sum:

@@ -1,4 +1,4 @@
-"""LoRA and DoRA as PEFT puts them on; saved as PEFT reads them, with a hash of their own, and refused where they do not fit."""
+"""LoRA and DoRA by PEFT: saved as PEFT reads them, with a hash of their content, and refused if they do not fit."""
 
 import hashlib
 import json
@@ -13,8 +13,9 @@ import safetensors.torch
 from peft.tuners.lora import LoraLayer
 from transformers.pytorch_utils import Conv1D
 
+from finetune.backends.adapter_fit import demand_base, demand_fit
 from finetune.backends.interface import MOST_COPIED_BYTES, AdapterFormat
-from finetune.backends.torch.runtime import torch
+from finetune.backends.torch.runtime import Tensors, torch
 from finetune.errors import UserError, first_line
 from finetune.records import files
 from finetune.settings.config import TrainingConfig
@@ -75,12 +76,12 @@ def attach(network: Any, lora: peft.LoraConfig) -> peft.PeftModel:
     return peft.PeftModel(network, lora)
 
 
-def config_record(lora: peft.LoraConfig) -> dict[str, Any]:
+def config_record(lora: peft.LoraConfig) -> dict[str, object]:
     """adapter_config.json as PEFT writes it."""
     return {name: sorted(value) if isinstance(value, set) else value for name, value in lora.to_dict().items()}
 
 
-def trained(model: peft.PeftModel) -> dict[str, Any]:
+def trained(model: peft.PeftModel) -> Tensors:
     """The adapter's tensors, on the CPU, by the names that PEFT saves them under."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in peft.get_peft_model_state_dict(model).items()}
 
@@ -95,8 +96,8 @@ def save(tensors: Mapping[str, Any], path: Path, about: Mapping[str, str] | None
             raise OSError(str(error)) from None
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Tensors and metadata of a file; UserError (exit 3) where it is damaged or holds a value that is not finite."""
+def read(path: Path) -> tuple[Tensors, dict[str, str]]:
+    """Tensors and metadata of a file; UserError (exit 3) if it is damaged or holds a value that is not finite."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
@@ -121,16 +122,10 @@ def digest(tensors: Mapping[str, Any]) -> str:
     return content.hexdigest()
 
 
-def put(model: peft.PeftModel, tensors: Mapping[str, Any], path: Path | None = None) -> None:
-    """Give the adapter these values, of the file ``path``; UserError (exit 3) where they are not those of its own tensors."""
+def put(model: peft.PeftModel, tensors: Mapping[str, Any], path: Path = Path()) -> None:
+    """Give the adapter these values, of the file ``path``; UserError (exit 3) if they do not fit its own tensors."""
     own = peft.get_peft_model_state_dict(model)
-    for name in sorted(own.keys() ^ tensors.keys()):
-        what = "is missing" if name in own else "is not in the model"
-        raise UserError(f"{path}: does not fit the model: {name} {what}", exit_code=3)
-    for name, tensor in tensors.items():
-        if tensor.shape != own[name].shape:
-            shapes = f"{tuple(tensor.shape)}, in the model {tuple(own[name].shape)}"
-            raise UserError(f"{path}: does not fit the model: {name} is {shapes}", exit_code=3)
+    demand_fit(path, *({name: tuple(t.shape) for name, t in some.items()} for some in (own, tensors)))
     peft.set_peft_model_state_dict(model, dict(tensors))
 
 
@@ -152,8 +147,7 @@ def load(network: Any, folder: Path, base: str | None = None) -> tuple[peft.Peft
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
         raise UserError(f"{path}: does not fit the model: {' '.join(str(error).split())}", exit_code=3) from None
     tensors, metadata = read(folder / FORMAT.file)
-    if base is not None and metadata.get("base", base) != base:
-        raise UserError(f"{folder / FORMAT.file}: was trained on another model", exit_code=3)
+    demand_base(folder / FORMAT.file, metadata, base)
     put(model, tensors, folder / FORMAT.file)
     return model, Switch(model)
 

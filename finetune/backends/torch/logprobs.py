@@ -3,17 +3,17 @@
 TRL's own head skips the others on GPUs with Triton only; on a CPU and on MPS it computes logits for every position.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from finetune.backends.torch.runtime import torch
+from finetune.backends.torch.runtime import Tensors, torch
 from finetune.models.encoder import Example
 
 _IGNORED = -100  # the label of a token that is not learned, as Transformers has it
 _CHUNK_LOGITS = 2**25  # in memory at once: fewer would read the head's matrix more often
 
 
-def collate(examples: Sequence[Example]) -> dict[str, Any]:
+def collate(examples: Sequence[Example]) -> Tensors:
     """Token ids and labels [rows, length], padded on the right.
 
     No attention mask: under causal attention what stands right of a token cannot change it.
@@ -28,7 +28,7 @@ def collate(examples: Sequence[Example]) -> dict[str, Any]:
     return {"input_ids": inputs, "labels": labels}
 
 
-def learned_logprobs(network: Any, batch: dict[str, Any], temperature: float = 1.0) -> Any:
+def learned_logprobs(network: Any, batch: Mapping[str, Any], temperature: float = 1.0) -> Any:
     """Log-probabilities [learned], float32, of the learned tokens of a batch, row after row, as softmax(logits / temperature).
 
     ``network``: a causal language model of Transformers whose output head is as ``has_plain_head`` says; any other gets its

@@ -88,7 +88,7 @@ def _network(folder: Path, where: Any, layers: int | None = None) -> Any:
         for name, value in (first_layers(folder, layers) if layers is not None else {}).items():
             setattr(config.get_text_config(), name, value)
         with torch.device(where):
-            return AutoModelForCausalLM.from_config(config, dtype=dtype()).requires_grad_(False)
+            return AutoModelForCausalLM.from_config(config, dtype=dtype()).requires_grad_(requires_grad=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise UserError(f"{folder}: PyTorch cannot load this model: {first_line(error)}") from None
 

@@ -1,4 +1,4 @@
-"""A model and its adapter in memory: it answers, one conversation at a time or many at once, and says what it expects."""
+"""A model and its adapter in memory: it answers, one conversation at a time or many at once, and scores given answers."""
 
 import json
 import random
@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from finetune.backends.interface import Answer, Sample, Stop, never
+from finetune.backends.length_batches import length_batches, split_by_learned
 from finetune.backends.torch import adapters
 from finetune.backends.torch.logprobs import collate, learned_logprobs
 from finetune.backends.torch.runtime import device, dtype, quiet, torch
@@ -32,9 +33,10 @@ _CUDA_SHARE = 1 / 8  # of the device's memory, for the same and for what is made
 
 
 def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: str | None = None) -> "TorchModel":
-    """The model of ``folder``, with the adapter of the folder ``adapter`` attached. Raises UserError where they do not fit.
+    """The model of ``folder``, with the adapter of the folder ``adapter`` attached. UserError if it cannot be loaded, exit 3 if
+    the adapter does not fit.
 
-    ``base`` is the fingerprint of the model's weights, which the adapter must name if it names any.
+    ``base`` is the fingerprint of the model's weights; an adapter that records another one is refused.
     """
     quiet()
     refuse_mlx_quantised(folder)
@@ -42,7 +44,7 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
         network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype(), local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         raise UserError(f"{folder}: PyTorch cannot load this model: {first_line(error)}") from None
-    network = as_trained(network).to(device()).requires_grad_(False).eval()
+    network = as_trained(network).to(device()).requires_grad_(requires_grad=False).eval()
     if adapter is None:
         return TorchModel(network, encoder)
     model, switch = adapters.load(network, adapter, base)
@@ -53,7 +55,7 @@ def refuse_mlx_quantised(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if "quantization" in config:
         raise UserError(
-            f"{folder}: its weights are quantised for MLX (take the model they were made of, or --backend mlx)"
+            f"{folder}: its weights are quantised for MLX (use the model that was quantised, or --backend mlx)"
         )
 
 
@@ -69,7 +71,7 @@ def as_trained(network: Any) -> Any:
 
 
 class TorchModel:
-    """``switch`` brings the adapter of ``peft_model`` into ``state``; without one the network is used as it is."""
+    """A model of ``backends.interface``. ``switch`` brings the adapter of ``peft_model`` into ``state``."""
 
     def __init__(
         self,
@@ -90,7 +92,7 @@ class TorchModel:
         return self._network
 
     def without_adapter(self) -> "TorchModel":
-        """The base model, on the same weights: no second copy, and only one of the two can be at work at a time."""
+        """The base model on the same weights. It is no second copy: only one of the two can work at a time."""
         return TorchModel(self._network, self.encoder, self._peft_model, self._switch, "disabled")
 
     def fused(self) -> "TorchModel":
@@ -99,7 +101,7 @@ class TorchModel:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether the adapter leaves the model as it was."""
+        """Whether there is an adapter that leaves the model unchanged."""
         return self._peft_model is not None and adapters.changes_nothing(self._peft_model)
 
     def answers(
@@ -111,9 +113,9 @@ class TorchModel:
         stops: bool = True,
         stop: Stop = never,
     ) -> list[Answer]:
-        """Greedy answers, decoded many at a time, in the order of the conversations; none where ``stop`` came in between.
+        """Greedy answers, decoded many at a time, in the order of the conversations; empty if ``stop`` interrupted them.
 
-        ``on_answer`` hears of each when its batch is finished. Without ``stops`` each runs to ``max_tokens``, for
+        ``on_answer`` is called with each when its batch is finished. With ``stops`` False each runs to ``max_tokens``, for
         measurements.
         """
         prompts = [self.encoder.prompt(messages) for messages in conversations]
@@ -139,16 +141,16 @@ class TorchModel:
         seed: str,
         stop: Stop = never,
     ) -> list[Sample] | None:
-        """To each prompt, given as token ids, an answer drawn from the model. None where ``stop`` came in between."""
+        """One sampled completion for each prompt (token ids); None if ``stop`` interrupted it."""
         found: dict[int, Sample] = {}
         with adapters.fused_for_a_while(self.network):
             for indices in self._batches(prompts, max_tokens):
                 ends = _Ends(self.encoder.stop_tokens, len(indices), stop)
-                draws = _Draws(temperature, [random.Random(f"{seed} {index}") for index in indices])
-                for row, tokens in enumerate(self._decode([prompts[i] for i in indices], max_tokens, ends, draws)):
+                sampler = _TokenSampler(temperature, [random.Random(f"{seed} {index}") for index in indices])
+                for row, tokens in enumerate(self._decode([prompts[i] for i in indices], max_tokens, ends, sampler)):
                     at = ends.at[row]
                     count = len(tokens) if at is None else at + 1  # with the token that stops it
-                    logprobs = [step[row] for step in draws.logprobs[:count]]
+                    logprobs = [step[row] for step in sampler.logprobs[:count]]
                     found[indices[row]] = Sample(tokens[:count], logprobs, at is not None)
                 if ends.interrupted:
                     return None
@@ -175,14 +177,14 @@ class TorchModel:
 
     @property
     def batch_hint(self) -> int:
-        """How many answers are best asked for in one call, by whoever wants to hear of them now and then."""
+        """How many answers to ask for in one call, so that progress can be shown in between."""
         return _MOST_ROWS[device().type]
 
     @torch.no_grad()
     def _decode(
-        self, prompts: Sequence[Sequence[int]], max_tokens: int, ends: "_Ends", draws: "_Draws | None" = None
+        self, prompts: Sequence[Sequence[int]], max_tokens: int, ends: "_Ends", sampler: "_TokenSampler | None" = None
     ) -> list[list[int]]:
-        """What follows each prompt, until all have ended: the largest logits, or what is drawn."""
+        """The tokens after each prompt, until all have ended: greedy, or sampled."""
         network = self.network.eval()
         length = max(len(prompt) for prompt in prompts)
         inputs = torch.tensor([[0] * (length - len(prompt)) + list(prompt) for prompt in prompts], device=device())
@@ -192,7 +194,7 @@ class TorchModel:
             attention_mask=mask,
             do_sample=False,
             max_new_tokens=max_tokens,
-            logits_processor=LogitsProcessorList([draws] if draws else []),
+            logits_processor=LogitsProcessorList([sampler] if sampler else []),
             stopping_criteria=StoppingCriteriaList([ends]),
             pad_token_id=0,
             eos_token_id=None,
@@ -208,22 +210,19 @@ class TorchModel:
     def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None] = lambda count: None) -> list[float]:
         """For each example the negative log-probability of its learned tokens, summed, in nats."""
         network = self.network.eval()
-        order = sorted(range(len(examples)), key=lambda i: -len(examples[i].tokens))
-        found: dict[int, float] = {}
-        while order:
-            count = max(1, _LOSS_TOKENS // len(examples[order[0]].tokens))
-            chunk, order = order[:count], order[count:]
-            batch = {name: tensor.to(device()) for name, tensor in collate([examples[i] for i in chunk]).items()}
-            values = learned_logprobs(network, batch).tolist()
-            for i in chunk:
-                learned = sum(examples[i].loss_mask[1:])
-                found[i], values = -sum(values[:learned]), values[learned:]
-            on_batch(len(chunk))
-        return [found[i] for i in range(len(examples))]
+        found = [0.0] * len(examples)
+        for indices in length_batches(examples, _LOSS_TOKENS):
+            batch = [examples[index] for index in indices]
+            inputs = {name: tensor.to(device()) for name, tensor in collate(batch).items()}
+            values = learned_logprobs(network, inputs).tolist()
+            for index, own in zip(indices, split_by_learned(values, batch), strict=True):
+                found[index] = -sum(own)
+            on_batch(len(batch))
+        return found
 
     @torch.no_grad()
     def stream(self, prompt: Sequence[int], max_tokens: int, *, stops: bool = True) -> Iterator[int]:
-        """Greedy tokens after the prompt's token ids, one by one, up to and without the token that stops."""
+        """Greedy tokens after a prompt (token ids), one at a time, without the end-of-sequence token that ends them."""
         network, cache = self.network.eval(), DynamicCache(config=self._network.config)
         inputs = torch.tensor([list(prompt)], device=device())
         for _ in range(max_tokens):
@@ -235,10 +234,10 @@ class TorchModel:
             yield token
 
 
-class _Draws(LogitsProcessor):
-    """Leaves of each row's logits only the one of a token that is drawn, and notes its log-probability.
+class _TokenSampler(LogitsProcessor):
+    """Keeps of each row's logits only that of a sampled token, and notes its log-probability.
 
-    What a row draws depends on its own random numbers alone, not on the rows beside it.
+    What a row samples depends on its own random numbers alone, not on the rows beside it.
     """
 
     def __init__(self, temperature: float, generators: Sequence[random.Random]):
@@ -257,7 +256,7 @@ class _Draws(LogitsProcessor):
 
 
 class _Ends(StoppingCriteria):
-    """Notes at which token, and after how many seconds, each row of a batch has ended; all end where ``stop`` says so."""
+    """Notes at which token, and after how many seconds, each row of a batch has ended; all end if ``stop`` returns True."""
 
     def __init__(self, stop_tokens: frozenset[int], rows: int, stop: Stop = never):
         self._stop_tokens, self._started, self._steps, self._stop = stop_tokens, time.perf_counter(), 0, stop

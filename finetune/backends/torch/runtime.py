@@ -1,4 +1,4 @@
-"""The device and the precision that PyTorch computes with, chosen once and said."""
+"""The device and the precision that PyTorch computes with, chosen once."""
 
 import atexit
 import os
@@ -15,11 +15,13 @@ import accelerate
 import torch
 import transformers
 
-__all__ = ["describe", "device", "dtype", "is_leader", "processes", "quiet", "torch"]
+Tensors = dict[str, Any]  # PyTorch tensors by name
+
+__all__ = ["Tensors", "describe", "device", "dtype", "is_leader", "processes", "quiet", "torch"]
 
 
 def quiet() -> None:
-    """Progress bars and advice of the libraries would stand between our own lines; their errors are still raised."""
+    """Silence the libraries' progress bars and advice, which would stand between our own lines; errors are still raised."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", module=r"(transformers|trl|peft|accelerate|torch)\b")
@@ -40,11 +42,12 @@ def _leave() -> None:
 
 
 def is_leader() -> bool:
-    """Of several processes, the one that writes and speaks."""
+    """Whether this process is the one, of several, that writes files and prints."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def processes() -> int:
+    """How many processes train this model together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -74,7 +77,7 @@ def _multiplies(kind: Any) -> bool:
 
 
 def describe() -> str:
-    """One line for people: the device and the precision."""
+    """One line for the terminal: versions, device and precision."""
     names = {"cuda": "CUDA", "mps": "Metal (MPS)", "cpu": f"the CPU ({torch.get_num_threads()} threads)"}
     where = names.get(device().type, device().type)
     if device().type == "cuda":

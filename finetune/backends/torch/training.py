@@ -1,9 +1,10 @@
-"""A training run on PyTorch. TRL's loop trains; the caller hears of each step, prints, records and decides when to stop."""
+"""A training run on PyTorch. TRL's loop trains; the caller gets each step, prints, records and decides when to stop."""
 
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import Any
 import transformers
 from transformers.optimization import Adafactor
 
+from finetune.backends.adapter_fit import demand_base
 from finetune.backends.interface import Model, Sample, Step, Stop, never
+from finetune.backends.length_batches import row_batches, split_by_learned
 from finetune.backends.torch import adapters
 from finetune.backends.torch.logprobs import collate, has_plain_head, learned_logprobs
 from finetune.backends.torch.memory import peak_memory_mb
-from finetune.backends.torch.runtime import device, processes, quiet, torch
-from finetune.errors import UserError
+from finetune.backends.torch.runtime import Tensors, device, processes, quiet, torch
+from finetune.errors import UserError, first_line
 from finetune.methods import Method
 from finetune.methods.batches import BatchSource
 from finetune.methods.schedules import SCHEDULES, learning_rate
@@ -39,14 +42,14 @@ _OPTIMIZERS = {
 
 @dataclass
 class Position:
-    """How far a run is, in whole steps; ``batch`` is always 0: a step under way is begun again."""
+    """How far a run is, in whole steps; ``batch`` is always 0: an interrupted step is repeated."""
 
     step: int = 0
     batch: int = 0
 
 
 class Trainer:
-    """A training run that can be saved after any step and go on from there."""
+    """A training run that can be saved after any step and resumed from there."""
 
     def __init__(
         self,
@@ -58,10 +61,7 @@ class Trainer:
         base: str,
         start: Path | None = None,
     ):
-        """Make the layers of ``config`` trainable; ``base`` is the fingerprint of the model's weights, kept with them.
-
-        ``start``: a file of adapters to begin with. UserError (exit 3) where they do not fit.
-        """
+        """See ``Backend.Trainer``."""
         quiet()
         self.network = model.network
         if method.rollouts and processes() > 1:
@@ -75,8 +75,7 @@ class Trainer:
         self.adapter_config = adapters.config_record(lora)
         if start:
             tensors, metadata = adapters.read(start)
-            if metadata.get("base", base) != base:
-                raise UserError(f"{start}: was trained on another model", exit_code=3)
+            demand_base(start, metadata, base)
             adapters.put(self.peft_model, tensors, start)
         self._start = _copied(self.peft_model) if method.rollouts else {}
         self.position = Position()
@@ -85,7 +84,9 @@ class Trainer:
         self._resumed: Path | None = None
         chosen = optimizer(self.peft_model, config)
         rates = torch.optim.lr_scheduler.LambdaLR(chosen, _schedule(config, steps))
-        self._sft = _trl(self.peft_model, model.encoder.tokenizer, method, source, config, steps, (chosen, rates))
+        self._trl = _trl_trainer(
+            self.peft_model, model.encoder.tokenizer, method, source, config, steps, (chosen, rates)
+        )
 
     @property
     def trainable_parameters(self) -> int:
@@ -96,54 +97,51 @@ class Trainer:
 
         Ends early when ``stop`` returns True, after a step or in the middle of one, which then has changed nothing.
         """
-        sft, started = self._sft, time.perf_counter()
-
-        def after(number: int, norm: float, rate: float) -> bool:
-            nonlocal started
-            seconds = time.perf_counter() - started
-            seen = self._total(list(sft.seen.values()))
-            sft.seen = dict.fromkeys(sft.seen, 0.0)
-            loss, weight, tokens, learned = seen
-            work = sft.taken(number - 1)
-            metrics = {name: total / count for name, (total, count) in sft.metrics.items()} if processes() == 1 else {}
-            sft.metrics = {}
-            # in float16 the scale of the loss is found by trying: a step whose gradients overflow is skipped
-            finite = math.isfinite(loss) and (math.isfinite(norm) or sft.accelerator.optimizer_step_was_skipped)
-            step = Step(
-                number,
-                loss=loss / (weight or 1.0),
-                weight=weight,
-                finite=finite,
-                learning_rate=rate,
-                rows=work.rows,
-                tokens=int(tokens),
-                learned=int(learned),
-                seconds=seconds,
-                peak_memory_mb=peak_memory_mb(),
-                metrics=work.metrics | metrics,
-            )
-            self.position = Position(number)
-            go_on = on_step(step)
-            started = time.perf_counter()
-            return go_on and not self._any(stop())
-
-        sft.listen(lambda step: self.source.next_step(step, self, stop), after, lambda: self._any(stop()))
+        self._stop, self._on_step, self._started = stop, on_step, time.perf_counter()
+        self._trl.listen(
+            lambda step: self.source.next_step(step, self, stop), self._after_step, lambda: self._any(stop)
+        )
         try:
-            sft.train(resume_from_checkpoint=str(self._resumed) if self._resumed else None)
+            self._trl.train(resume_from_checkpoint=str(self._resumed) if self._resumed else None)
         finally:
-            sft.let_go_of_processes()
+            self._trl.let_go_of_processes()
+
+    def _after_step(self, number: int, norm: float, rate: float) -> bool:
+        """Report a step to the caller; returns whether to continue."""
+        trl, seconds = self._trl, time.perf_counter() - self._started
+        loss, weight, tokens, learned = self._total(list(trl.seen.values()))
+        trl.seen = dict.fromkeys(trl.seen, 0.0)
+        work = trl.taken(number - 1)
+        metrics = {name: total / count for name, (total, count) in trl.metrics.items()} if processes() == 1 else {}
+        trl.metrics = {}
+        step = Step(
+            number,
+            loss=loss / (weight or 1.0),
+            weight=weight,
+            # in float16 the scale of the loss is found by trying: a step whose gradients overflow is skipped
+            finite=math.isfinite(loss) and (math.isfinite(norm) or trl.accelerator.optimizer_step_was_skipped),
+            learning_rate=rate,
+            rows=work.rows,
+            tokens=int(tokens),
+            learned=int(learned),
+            seconds=seconds,
+            peak_memory_mb=peak_memory_mb(),
+            metrics=work.metrics | metrics,
+        )
+        self.position = Position(number)
+        go_on = self._on_step(step)
+        self._started = time.perf_counter()
+        return go_on and not self._any(self._stop)
 
     def validation_loss(self, rows: Sequence[TrainingRow], stop: Stop = never) -> float | None:
         """The method's loss over all rows, a mean by its weight; None if ``stop`` interrupted it."""
         self.network.eval()
-        size = self.config.batch_size
-        order = sorted(rows, key=lambda row: row.tokens)
         total, weight = 0.0, 0.0
         rank = torch.distributed.get_rank() if processes() > 1 else 0
-        for at in range(0, len(order), size):
-            if self._any(stop()):
+        for batch in row_batches(rows, self.config.batch_size):
+            if self._any(stop):
                 return None
-            if mine := examples_of(order[at : at + size][rank :: processes()]):
+            if mine := examples_of(batch[rank :: processes()]):
                 with device():  # where the loss makes its constants
                     loss = self.method.loss(torch, self._learned(mine), mine, self.config)
                 total += loss.total.item()
@@ -160,22 +158,26 @@ class Trainer:
     ) -> list[list[float]]:
         """Log-probabilities of each example's learned tokens; ``at_start``: under the model as the run began."""
         self.network.eval()
-        now = _copied(self.peft_model) if at_start else {}
-        if at_start:
-            adapters.put(self.peft_model, self._start)
         order = sorted(range(len(examples)), key=lambda index: len(examples[index].tokens))
         found: dict[int, list[float]] = {}
         size = self.config.batch_size
-        for at in range(0, len(order), size):
-            batch = order[at : at + size]
-            values = self._learned([examples[index] for index in batch]).tolist()
-            for index in batch:
-                learned = examples[index].learned
-                found[index], values = values[:learned], values[learned:]
-            on_batch(len(batch))
-        if at_start:
-            adapters.put(self.peft_model, now)
+        with self._as_at_start() if at_start else nullcontext():
+            for at in range(0, len(order), size):
+                indices = order[at : at + size]
+                batch = [examples[index] for index in indices]
+                found |= zip(indices, split_by_learned(self._learned(batch).tolist(), batch), strict=True)
+                on_batch(len(batch))
         return [found[index] for index in range(len(examples))]
+
+    @contextmanager
+    def _as_at_start(self) -> Iterator[None]:
+        """The model with the adapters that the run began with."""
+        now = _copied(self.peft_model)
+        adapters.put(self.peft_model, self._start)
+        try:
+            yield
+        finally:
+            adapters.put(self.peft_model, now)
 
     def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Stop) -> list[Sample] | None:
         """One completion for each prompt, sampled with the settings of the run; None if ``stop`` interrupted it."""
@@ -186,7 +188,7 @@ class Trainer:
 
     def _learned(self, examples: Sequence[Example]) -> Any:
         batch = {name: tensor.to(device()) for name, tensor in collate(examples).items()}
-        with torch.no_grad(), self._sft.accelerator.autocast():  # as in a step: ratios of the same model are 1
+        with torch.no_grad(), self._trl.accelerator.autocast():  # as in a step: ratios of the same model are 1
             return learned_logprobs(self.network, batch, self.method.temperature(self.config))
 
     def _total(self, values: list[float]) -> list[float]:
@@ -198,15 +200,13 @@ class Trainer:
         try:
             torch.distributed.all_reduce(sums)
         except RuntimeError as error:
-            raise UserError(
-                f"another process of this run is gone: {str(error).splitlines()[0]} (--resume goes on from the last state)",
-                exit_code=1,
-            ) from None
+            problem = f"another process of this run is gone: {first_line(error)}"
+            raise UserError(f"{problem} (--resume continues from the last training state)", exit_code=1) from None
         return [float(value) for value in sums.tolist()]
 
-    def _any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
-        return self._total([float(flag)])[0] > 0
+    def _any(self, stop: Stop) -> bool:
+        """Whether ``stop`` returns True in any process."""
+        return self._total([float(stop())])[0] > 0
 
     def save_adapters(self, path: Path) -> None:
         adapters.save(adapters.trained(self.peft_model), path, self._about)
@@ -214,13 +214,13 @@ class Trainer:
     def save(self, folder: Path) -> dict[str, object]:
         """Write what ``restore`` needs into the folder; returns the position, for the caller to keep."""
         if (
-            self._resumed and self._sft.state.global_step < self.position.step
+            self._resumed and self._trl.state.global_step < self.position.step
         ):  # TRL has not gone on, and loaded nothing
             for path in self._resumed.iterdir():
                 if path.name != files.STATE_RECORD and not (folder / path.name).exists():
                     shutil.copyfile(path, folder / path.name)
         else:
-            self._sft.write_state(folder)
+            self._trl.write_state(folder)
         return {**asdict(self.position), "source": self.source.state()}
 
     def restore(self, folder: Path, position: Mapping[str, Any]) -> None:
@@ -232,7 +232,7 @@ class Trainer:
         self._resumed = folder if self.position.step else None
 
 
-def _trl(model: Any, tokenizer: Any, method: Method, *arguments: Any) -> Any:
+def _trl_trainer(model: Any, tokenizer: Any, method: Method, *arguments: Any) -> Any:
     """TRL takes two seconds, and only training needs it."""
     if method.rollouts:
         from finetune.backends.torch.trl_rollouts import RolloutTrainer
@@ -243,7 +243,7 @@ def _trl(model: Any, tokenizer: Any, method: Method, *arguments: Any) -> Any:
     return CompletionTrainer(model, tokenizer, method, *arguments)
 
 
-def _copied(model: Any) -> dict[str, Any]:
+def _copied(model: Any) -> Tensors:
     return {name: tensor.clone() for name, tensor in adapters.trained(model).items()}
 
 

@@ -1,4 +1,4 @@
-"""TRL's loop over steps that a source makes while it goes: answers that the model under training gives itself."""
+"""TRL's loop over the steps of a rollout source, which are made only when they begin."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from finetune.models.examples import examples_of
 
 
 class RolloutTrainer(CompletionTrainer):
-    """To TRL each step is one batch. What it computes, and in how many parts, is asked for when the step begins."""
+    """To TRL each step is one batch. Its contents are asked for when the step begins."""
 
     _work: StepBatches  # of the step under way
 
@@ -49,7 +49,7 @@ class RolloutTrainer(CompletionTrainer):
                 parameter.grad *= learned / self.seen["weight"]
         if not work.batches:
             # without gradients the optimizer, and in float16 what scales its steps, are passed over
-            self.accelerator.gradient_state._set_sync_gradients(False)
+            self.accelerator.gradient_state._set_sync_gradients(sync_gradients=False)
         return total
 
     def _clip_grad_norm(self, model: Any) -> Any:
@@ -61,4 +61,4 @@ class RolloutTrainer(CompletionTrainer):
 
 
 class _Interrupted(Exception):
-    """Somebody asked to stop in the middle of a step: it has changed nothing, and is begun again."""
+    """Somebody asked to stop in the middle of a step: it has changed nothing, and will be repeated."""

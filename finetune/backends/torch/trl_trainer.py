@@ -11,13 +11,13 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from trl import SFTConfig, SFTTrainer
 
 from finetune.backends.torch.logprobs import collate, learned_logprobs
-from finetune.backends.torch.runtime import device, dtype, processes, torch
+from finetune.backends.torch.runtime import Tensors, device, dtype, processes, torch
 from finetune.methods import Method
 from finetune.methods.batches import BatchSource, StepBatches
 from finetune.models.examples import TrainingRow, examples_of
 from finetune.settings.config import TrainingConfig
 
-NextStep = Callable[[int], StepBatches | None]  # of a step counted from 0; None where somebody asked to stop
+NextStep = Callable[[int], StepBatches | None]  # for a step counted from 0; None if somebody asked to stop
 
 
 class CompletionTrainer(SFTTrainer):
@@ -68,7 +68,7 @@ class CompletionTrainer(SFTTrainer):
         self._method, self._source, self._config = method, source, config
         # of this process's batches, since it was last emptied
         self.seen = {"loss": 0.0, "weight": 0.0, "tokens": 0.0, "learned": 0.0}
-        self.metrics: dict[str, list[float]] = {}  # the same: of each a sum and what it is divided by
+        self.metrics: dict[str, list[float]] = {}  # likewise: of each its sum and its count
         super().__init__(
             model=model,
             args=arguments,
@@ -86,21 +86,24 @@ class CompletionTrainer(SFTTrainer):
     def listen(
         self, next_step: NextStep, on_step: Callable[[int, float, float], bool], stop: Callable[[], bool]
     ) -> None:
-        """``next_step`` says what a step takes. After each step ``on_step`` hears its number, the norm of the gradient and the
-        learning rate, and says whether to go on; ``stop`` is asked between the batches of a step."""
+        """``next_step`` gives the batches of a step.
+
+        ``on_step`` is called after each step with its number, the norm of its gradient and its learning rate, and returns
+        whether to continue. ``stop`` is called between the batches of a step.
+        """
         self._next_step, self._stop = next_step, stop
         self.remove_callback(_Reporter)
         self.add_callback(_Reporter(on_step, stop))
 
     def taken(self, step: int) -> StepBatches | None:
-        """What the step that is just done, counted from 0, has computed."""
+        """The batches of the step that has just ended, counted from 0."""
         return self._next_step(step)
 
     def get_train_dataloader(self) -> DataLoader:
         return _Loader(self._source.rows, batch_sampler=_Batches(self._source), collate_fn=with_examples)
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: Any, inputs: Tensors, *, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The method's loss over the learned tokens, divided by those of the whole step, in all processes."""
         examples = inputs.pop("examples")
@@ -169,14 +172,14 @@ def _add_learned_logprobs(network: Any, temperature: float) -> None:
     network.forward = forward
 
 
-def with_examples(rows: Sequence[TrainingRow]) -> dict[str, Any]:
+def with_examples(rows: Sequence[TrainingRow]) -> Tensors:
     """A batch as TRL passes it around: tensors for the model, and the examples for the loss."""
     examples = examples_of(rows)
     return {**collate(examples), "examples": examples}
 
 
 class _Batches(Sampler):
-    """The rows of each batch that fall to this process; anew in each epoch, which depends on the seed alone."""
+    """This process's share of the rows of each batch; shuffled anew in each epoch by the seed alone."""
 
     def __init__(self, source: BatchSource):
         self._source, self._epoch = source, 0

@@ -1,0 +1,60 @@
+"""Rows on their way to the trainer: each stays one object, and long ones are skipped."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.errors import UserError
+from finetune.models.encoder import Example
+from finetune.models.examples import Encoded, as_rows, encode_rows, examples_of
+from finetune.settings.config import TrainingConfig
+from finetune.training import inputs
+
+
+class Line(int):
+    hashed = 0
+
+    def __hash__(self) -> int:
+        Line.hashed += 1
+        return int.__hash__(self)
+
+
+def encode(encoder: Any, rows: Any) -> Iterator[Encoded]:
+    """A row's number of tokens, twice: as of a pair whose answers are about as long."""
+    for row in rows:
+        yield [Example([0] * row["tokens"], [True] * row["tokens"]), Example([0], [True])]
+
+
+def test_a_row_keeps_its_line_its_fields_and_its_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [(line, {"tokens": 9 if line == 3 else line}) for line in range(1, 6)]
+    found = inputs._encoded(None, rows, "train", TrainingConfig(max_seq_length=5), encode)  # type: ignore[arg-type]
+    assert [(row.line, row.fields["tokens"], row.tokens, len(row.examples)) for row in found] == [
+        (line, line, line, 2) for line in (1, 2, 4, 5)
+    ]
+    assert "1 of 5 rows of data/train.jsonl with more than 5 tokens (the first in line 3" in capsys.readouterr().err
+
+
+def test_the_work_of_skipping_grows_with_the_rows_alone() -> None:
+    """Not with their number times the number of long ones: a fifth of a million of each took minutes."""
+    rows = [(Line(line), {"tokens": 9 if line % 10 == 0 else 3}) for line in range(2000)]
+    Line.hashed = 0
+    found = inputs._encoded(None, rows, "train", TrainingConfig(max_seq_length=5), encode)  # type: ignore[arg-type]
+    assert len(found) == 1800 and Line.hashed <= len(rows)
+
+
+def test_rows_that_cannot_be_trained_on_are_counted() -> None:
+    def refuse(encoder: Any, rows: Any) -> Iterator[Encoded]:
+        for row in rows:
+            yield ValueError("no") if row["tokens"] < 3 else [Example([0], [True])]
+
+    rows = [(line, {"tokens": line}) for line in range(1, 5)]
+    with pytest.raises(UserError, match=r"^train\.jsonl:1: no \.\.\. and 1 more rows like it$"):
+        encode_rows(None, rows, Path("train.jsonl"), 5, refuse)  # type: ignore[arg-type]
+
+
+def test_rows_of_bare_examples() -> None:
+    examples = [Example([number], [True]) for number in range(5)]
+    assert [len(row.examples) for row in as_rows(examples, 2)] == [2, 2, 1]
+    assert examples_of(as_rows(examples, 2)) == examples and as_rows([]) == []
