@@ -1,38 +1,48 @@
-"""One source row after the other: named, made into a conversation, checked; and what is left once each stands once."""
+"""Source rows one by one: fields named, made into a conversation, checked; and the rows that are left without duplicates."""
 
-import difflib
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from finetune.dataset import preflight
-from finetune.dataset.preflight import Findings
+from finetune.dataset.findings import Findings, RowError
 from finetune.dataset.sources import SourcedRow
-from finetune.errors import UserError
+from finetune.errors import UserError, closest
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
-from finetune.tasks.base import RowKind
-from finetune.tasks.conversations import PLAIN_TEXT, named
+from finetune.tasks.base import BadRow, RowKind
+from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, named, text_of
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    place: str
-    row: Row
+    """A row that can be trained on. The hashes are hexadecimal; equal texts have equal ones."""
+
+    place: str  # in the source, for messages
+    row: Row  # messages, and the fields that stay beside them
     split: str | None  # of the source's own
-    prompt: bytes  # hash of the prompt to the letter
-    answer: bytes  # hash of what is answered
-    group: bytes  # hash of what must not be divided between splits
+    prompt: str  # hash of the exact prompt
+    answer: str  # hash of the answer
+    group: str  # hash of what must stay in one split: prompts that differ only in case, white space or punctuation
     apart: str = ""  # the value of --split-by
 
 
+@dataclass
+class Candidates:
+    """The rows of a source that can be trained on, and how many rows it has."""
+
+    rows: list[Candidate] = field(default_factory=list)
+    read: int = 0
+    recognised: Counter[str] = field(default_factory=Counter)  # fields read under other names -> rows
+
+
 def read_candidates(
-    sourced: Iterable[SourcedRow], config: DatasetConfig, task: RowKind, findings: Findings, recognised: Counter[str]
-) -> tuple[list[Candidate], int]:
-    """The rows that can be trained on, and how many were read; what cannot goes to ``findings``."""
-    columns = _columns(config.column)
-    found, read = [], 0
+    sourced: Iterable[SourcedRow], config: DatasetConfig, task: RowKind, findings: Findings
+) -> Candidates:
+    """Check every row; what cannot be trained on goes to ``findings``. UserError if no row has a field that a flag names."""
+    columns = parsed_columns(config.column)
+    found = Candidates()
     wanted = [*columns, *([config.split_by] if config.split_by else [])]
     fields: dict[str, None] = {}  # of all rows, in order
     for sourced_row in sourced:
@@ -40,49 +50,38 @@ def read_candidates(
         if row is None and not sourced_row.problem:
             findings.blank_lines += 1
             continue
-        read += 1
+        found.read += 1
         if row is None:
-            findings.error(place, sourced_row.problem, sourced_row.text)
+            findings.errors.append(RowError(place, sourced_row.problem, sourced_row.text))
             continue
         if wanted:
             fields |= dict.fromkeys(row)
+        if preflight.too_long(row):
+            findings.drop(f"longer than {preflight.LONGEST:,} characters", place)
+            continue
         try:
-            found.append(_candidate(sourced_row, _named(row, columns, task, recognised), config, task, findings))
-        except _Dropped as reason:
-            findings.drop(str(reason), place)
+            found.rows.append(_candidate(sourced_row, _named(row, columns, task, found), config, task, findings))
         except ValueError as error:
-            findings.error(place, str(error), row)
+            findings.errors.append(RowError(place, str(error), row, getattr(error, "remedy", "")))
     for name in wanted:
         if fields and name not in fields and name not in columns.values():
-            nearest = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {nearest[0]}? " if nearest else ""
+            hint = f"did you mean {near}? " if (near := closest(name, fields)) else ""
             source = "--column" if name in columns else "--split-by"
-            raise UserError(f"{source}: no row has {name!r} ({hint}fields: {named(fields)})")
-    return found, read
-
-
-class _Dropped(Exception):
-    """The row is left out by rule."""
+            raise UserError(f"{source}: no row has the field {name!r} ({hint}fields: {named(fields)})")
+    return found
 
 
 def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKind, findings: Findings) -> Candidate:
-    if preflight.too_long(row):
-        raise _Dropped("longer than 200,000 characters")
-    missing = [name for name in task.required if not isinstance(row.get(name), str) or not row[name].strip()]
-    if missing:
-        raise ValueError(f"no text in {', '.join(missing)} (fields: {named(row)})")
-    for name in task.optional:
-        if row.get(name) is not None and not isinstance(row[name], str):
-            raise ValueError(f"{name} is {type(row[name]).__name__}, not text")
-    if preflight.unwritable(row):
-        raise ValueError("not UTF-8 text, half a character, or a number that is none (save the file as UTF-8)")
+    _check_fields(row, task)
+    if problem := preflight.unwritable(row):
+        raise ValueError(problem)
     messages = task.to_messages(row)
-    # of a text without a prompt of its own, the text says which row it is
+    # a text without a prompt of its own is told from others by itself
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place))
     apart = {**(sourced.row or {}), **row}.get(config.split_by) if config.split_by else ""
     if not isinstance(apart, (str, int, float)):
-        raise ValueError(f"--split-by: no text or number in {config.split_by} (fields: {named(row)})")
+        raise ValueError(f"--split-by: {config.split_by} is neither text nor a number (fields: {named(row)})")
     group = preflight.likeness(messages) + text
     answer = messages[-1]["content"]
     row = {**task.kept(row), "messages": messages}
@@ -93,19 +92,42 @@ def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKi
     return Candidate(sourced.place, row, sourced.split, prompt, _hash(answer), _hash(group), str(apart))
 
 
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).digest()
+def _check_fields(row: Row, task: RowKind) -> None:
+    if absent := [name for name in task.required if name not in row]:
+        flags = ",".join(f"{name}=FIELD" for name in absent)
+        other = f"for prompts and answers of another kind: --type chat, and {column_remedy(row)}"
+        remedy = f"if the field has another name: --column {flags}; {other}"
+        raise BadRow(f"no field {' and no field '.join(absent)} (fields: {named(row)})", remedy)
+    for name in task.required:
+        text_of(row[name], name)
+    for name in task.optional:
+        if row.get(name) is not None and not isinstance(row[name], str):
+            text_of(row[name], name)
 
 
-def _columns(text: str | None) -> dict[str, str]:
-    """ "new=old,new=old" of --column, as old -> new."""
-    pairs = [pair.split("=") for pair in (text or "").split(",") if pair]
-    if any(len(pair) != 2 or not all(part.strip() for part in pair) for pair in pairs):
-        raise UserError(f"--column: {text!r} is not like sql=query,sql_prompt=question")
-    return {old.strip(): new.strip() for new, old in pairs}
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
 
 
-def _named(row: Row, columns: dict[str, str], task: RowKind, recognised: Counter[str]) -> Row:
+def parsed_columns(text: str | None) -> dict[str, str]:
+    """ "new=old,new=old" of --column, as old -> new. UserError if a field is named twice on either side."""
+    columns: dict[str, str] = {}
+    for pair in (text or "").split(","):
+        if not pair:
+            continue
+        new, _, old = map(str.strip, pair.partition("="))
+        if not new or not old or "=" in old:
+            raise UserError(f"--column: {text!r} does not have the form sql=query,sql_prompt=question")
+        if old in columns:
+            raise UserError(f"--column: {old!r} cannot be both {columns[old]} and {new} (one column for one field)")
+        if new in columns.values():
+            other = next(name for name, field in columns.items() if field == new)
+            raise UserError(f"--column: {new} cannot be read from both {other!r} and {old!r} (give one column)")
+        columns[old] = new
+    return columns
+
+
+def _named(row: Row, columns: dict[str, str], task: RowKind, found: Candidates) -> Row:
     """The row with the task's own field names: those that --column gives, else those known to mean the same."""
     names = {old: new for old, new in columns.items() if old in row}
     for name in (*task.required, *task.optional):
@@ -113,23 +135,25 @@ def _named(row: Row, columns: dict[str, str], task: RowKind, recognised: Counter
             for other in task.aliases.get(name, ()):
                 if other in row and other not in names:
                     names[other] = name
-                    recognised[f"'{other}' read as {name}"] += 1
+                    found.recognised[f"'{other}' read as {name}"] += 1
                     break
     kept = {name: value for name, value in row.items() if name in names or name not in names.values()}
     return {names.get(name, name): value for name, value in kept.items()} if names else row
 
 
-def distinct(candidates: list[Candidate], task: RowKind, findings: Findings) -> list[Candidate]:
-    """Each prompt with each of its answers once; where the task knows several answers, each prompt once with all of them."""
-    kept: dict[bytes, Candidate] = {}
+def distinct(candidates: Iterable[Candidate], task: RowKind, findings: Findings) -> Iterator[Candidate]:
+    """Each prompt with each of its answers once; if the task knows several answers, each prompt once with all of them."""
+    kept: dict[str, Candidate] = {}
+    accepted: dict[str, list[str]] = {}
     for candidate in candidates:
-        several = task.several_answers
-        first = kept.setdefault(candidate.prompt if several else candidate.prompt + candidate.answer, candidate)
-        if several:
-            accepted = first.row.setdefault("accepted", [])
-            if (answer := candidate.row["messages"][-1]["content"]) not in accepted:
-                accepted.append(answer)
+        key = candidate.prompt if task.several_answers else candidate.prompt + candidate.answer
+        first = kept.setdefault(key, candidate)
+        if task.several_answers:
+            answers = accepted.setdefault(key, list(first.row.get("accepted", ())))
+            if (answer := candidate.row["messages"][-1]["content"]) not in answers:
+                answers.append(answer)
         if first is not candidate:
             same = first.answer == candidate.answer
-            findings.drop("duplicate row" if same else "one more answer of a prompt", candidate.place)
-    return list(kept.values())
+            findings.drop("duplicate row" if same else "another answer to a prompt, accepted as well", candidate.place)
+    for key, candidate in kept.items():
+        yield replace(candidate, row={**candidate.row, "accepted": accepted[key]}) if key in accepted else candidate

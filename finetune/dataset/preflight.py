@@ -1,81 +1,43 @@
-"""What is found in rows before any of them is trained on: errors, which stop, and what is handled by rule and counted."""
+"""Checks of one row: can it be written, rendered and learned from?"""
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 
 from finetune.models.encoder import ChatEncoder, Example, Message
 from finetune.records.files import Row
 
-_PLACES = 3  # kept of each finding
-_LONGEST = 200_000  # characters of a conversation; more would take minutes to split into tokens
-
-
-@dataclass
-class Findings:
-    """Errors with their rows, and for each thing handled by rule how often and where first."""
-
-    errors: list[tuple[str, str, Row | str]] = field(default_factory=list)  # place, what is wrong, the row or its text
-    dropped: Counter[str] = field(default_factory=Counter)
-    mended: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[str]] = field(default_factory=dict)
-    blank_lines: int = 0
-
-    @property
-    def handled(self) -> Counter[str]:
-        """What needed a rule, dropped or mended; not what was only not drawn."""
-        return Counter(
-            {reason: count for reason, count in (self.dropped + self.mended).items() if reason in self.places}
-        )
-
-    @property
-    def rejected(self) -> list[Row]:
-        return [{"place": place, "reason": problem, "row": row} for place, problem, row in self.errors]
-
-    def error(self, place: str, problem: str, row: Row | str) -> None:
-        self.errors.append((place, problem, row))
-
-    def drop(self, reason: str, place: str) -> None:
-        self.dropped[reason] += 1
-        self._remember(reason, place)
-
-    def mend(self, reason: str, place: str) -> None:
-        self.mended[reason] += 1
-        self._remember(reason, place)
-
-    def _remember(self, reason: str, place: str) -> None:
-        places = self.places.setdefault(reason, [])
-        if len(places) < _PLACES:
-            places.append(place)
+LONGEST = 200_000  # characters of a row; more would take minutes to split into tokens
 
 
 def checked(messages: list[Message], mend: Callable[[str], None]) -> list[Message]:
-    """The conversation in a form that every chat template takes; ValueError where there is nothing to learn."""
+    """The conversation in a form that every chat template accepts; ``mend`` is told of each repair.
+
+    ValueError if there is nothing to learn.
+    """
     if not any(message["role"] == "assistant" for message in messages):
-        raise ValueError("no turn of the assistant, nothing to learn")
+        raise ValueError("no message of the assistant, so there is nothing to learn")
     first = 1 if messages[0]["role"] == "system" else 0
     if any(message["role"] == "system" for message in messages[first:]):
-        raise ValueError("a system message after the first message")
+        raise ValueError("a system message that is not the first message")
     begin = next((i for i, message in enumerate(messages) if message["role"] == "user"), len(messages))
     if begin > first:
-        mend("answers before the first question left out")
+        mend("assistant turns before the first user turn removed")
     last = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=0)
     if last < len(messages) - 1:
-        mend("questions after the last answer left out")
+        mend("user turns after the last answer removed")
     merged: list[Message] = messages[:first]
     for message in messages[begin : last + 1]:
         if len(merged) > first and merged[-1]["role"] == message["role"]:
             merged[-1] = {**message, "content": f"{merged[-1]['content']}\n\n{message['content']}"}
-            mend("neighbouring turns of one role joined")
+            mend("consecutive turns of one role joined")
         else:
             merged.append(message)
     if len(merged) == first or merged[-1]["role"] != "assistant":
-        raise ValueError("no question before the assistant's turn")
+        raise ValueError("no message of the user before that of the assistant")
     for message in merged:
         if has_controls(message["content"]):
-            mend("control characters kept as they are")
+            mend("control characters kept")
             break
     return merged
 
@@ -84,34 +46,51 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def has_controls(text: str) -> bool:
-    """Characters that no one types: NUL, escape, and the like; not tabs and line ends."""
+    """Whether the text has characters that nobody types, such as NUL or escape; tabs and line ends do not count."""
     return _CONTROLS.search(text) is not None
 
 
-def unwritable(row: Row) -> bool:
-    """Half a surrogate pair, NaN or infinity somewhere in the row, names of fields included: no JSON in UTF-8."""
+def unwritable(row: Row) -> str:
+    """Why the row cannot be written as JSON in UTF-8, or ""."""
     try:
-        json.dumps(row, ensure_ascii=False, allow_nan=False, default=str).encode()
-    except ValueError:  # also of the encoding
-        return True
-    return False
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        return "a number is NaN or infinite, which JSON cannot hold"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        if "\udc80" <= text[error.start] <= "\udcff":  # as a byte of a CSV file that is not UTF-8 is read
+            return "not UTF-8 text (save the file as UTF-8)"
+        return "half a surrogate pair (a \\ud800 to \\udfff without its other half)"
+    return ""
 
 
 def too_long(row: Row) -> bool:
-    return sum(len(value) for value in row.values() if isinstance(value, str)) > _LONGEST
+    """Whether the texts of the row, however deeply nested, have more than ``LONGEST`` characters in all."""
+    characters = 0
+    values: list[object] = [row]
+    while values and characters <= LONGEST:
+        value = values.pop()
+        if isinstance(value, str):
+            characters += len(value)
+        elif isinstance(value, Mapping):
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+    return characters > LONGEST
 
 
 _WORDS = re.compile(r"\w+")
 
 
 def likeness(messages: list[Message]) -> str:
-    """Two conversations with the same one have the same prompts, but for case, white space and punctuation."""
+    """A key that conversations share if their prompts differ only in case, white space or punctuation."""
     prompts = (message["content"] for message in messages if message["role"] != "assistant")
     return "\n".join(" ".join(_WORDS.findall(prompt.casefold())) or prompt for prompt in prompts)
 
 
 def token_problem(encoder: ChatEncoder, example: Example | ValueError, limit: int) -> str | None:
-    """Why the conversation cannot be learned by this model."""
+    """Why the model cannot learn the conversation, in a reason that can be counted; None if it can."""
     if isinstance(example, ValueError):
         return str(example)
     if len(example.tokens) > limit:
@@ -120,7 +99,7 @@ def token_problem(encoder: ChatEncoder, example: Example | ValueError, limit: in
         return "the chat template leaves no token to learn"
     bos = encoder.tokenizer.bos_token_id
     if bos is not None and example.tokens[:2] == [bos, bos]:
-        return "the chat template begins twice"
+        return "the chat template writes the beginning-of-sequence token twice"
     if example.tokens[-1] not in encoder.stop_tokens:
-        return "the end of the turn is not learned"
+        return "the end-of-turn token is not learned"
     return None

@@ -1,4 +1,4 @@
-"""What dataset.py shows: the kinds of task, what became of the rows, and rows as the model will see them."""
+"""What dataset.py prints: the kinds of task, what became of the rows, and rows as the model will see them."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +17,11 @@ from finetune.terminal import results
 
 _BINS = 12  # of the histogram
 _BAR = 40  # columns
-_OWN_FIELDS = {"preference": "prompt, chosen, rejected"}
+_OWN_FIELDS = {"preference": "prompt, chosen, rejected", "chat": "messages, or prompt and completion, and others"}
 
 
 def encoder(config: DatasetConfig, say: Callable[[str], None]) -> ChatEncoder | None:
-    """The tokenizer of the model to be trained, where it was asked for."""
+    """The tokenizer of the model to train, if --model or --show asks for it."""
     if config.model is None and not config.show:
         return None
     template = find_template(config.template)
@@ -33,9 +33,9 @@ def print_types(tasks: Mapping[str, RowKind]) -> None:
         print(f"{name:<10} {kind.about}")
         sources = [f"{kind.hub_dataset} ({kind.licence or 'licence: see its page'})"] if kind.hub_dataset else []
         sources += ["builtin"] if kind.builtin else []
-        print(f"{'':<10} rows: {', '.join(sources) or 'yours (--dataset-name)'}")
+        print(f"{'':<10} rows: {', '.join(sources) or 'your own (--dataset-name)'}")
         fields = [*kind.required, *(f"[{field}]" for field in kind.optional)]
-        print(f"{'':<10} fields: {', '.join(fields) or _OWN_FIELDS.get(name, 'those of a conversation')}")
+        print(f"{'':<10} fields: {', '.join(fields) or _OWN_FIELDS[name]}")
 
 
 def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
@@ -43,12 +43,12 @@ def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
     print(f"{config.type_} rows from {dataset.source.source}: {record.rows_read} read, {record.kept} kept")
     for note in dataset.notes:
         print(f"  {note}")
-    for title, counts in (("dropped", record.dropped), ("handled", record.mended)):
+    for title, counts in (("dropped", record.dropped), ("repaired", record.mended)):
         for reason, count in counts.items():
             places = _short(dataset.findings.places.get(reason, []))
             print(f"  {count:>6} {title}: {reason}{f'  ({places})' if places else ''}")
     if record.blank_lines:
-        print(f"  {record.blank_lines:>6} blank lines passed over")
+        print(f"  {record.blank_lines:>6} blank lines skipped")
     for split, count in record.rows.items():
         print(f"  {files.split_file(config.output_dir, split)}  {count} row{'s' if count != 1 else ''}")
 
@@ -64,38 +64,21 @@ def _short(places: Sequence[str]) -> str:
 
 
 def print_lengths(lengths: Sequence[int], config: DatasetConfig) -> None:
-    """How long the rows are, in the terminal and as a picture beside the rows."""
+    """A histogram of how long the rows are, in tokens."""
     shortest, longest = min(lengths), max(lengths)
     width = -(-(longest + 1 - shortest) // _BINS)
     counts = [0] * ((longest - shortest) // width + 1)
     for length in lengths:
         counts[(length - shortest) // width] += 1
-    print(f"Tokens of a row: median {statistics.median(lengths):.0f}, longest {longest}, limit {config.max_seq_length}")
+    print(f"Tokens per row: median {statistics.median(lengths):.0f}, longest {longest}, limit {config.max_seq_length}")
     for at, count in enumerate(counts):
         bar = "\u2588" * round(_BAR * count / max(counts)) or ("\u258f" if count else "")
         begin = shortest + at * width
         print(f"  {begin:>5} to {begin + width - 1:<5} {count:>6} {bar}")
-    _draw(lengths, config)
-
-
-def _draw(lengths: Sequence[int], config: DatasetConfig) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
-    axes.hist(lengths, bins=40, color="#3b6ea5")
-    if max(lengths) > 0.7 * config.max_seq_length:
-        axes.axvline(config.max_seq_length, color="#b03a2e", linestyle="--")
-    axes.set(xlabel="tokens of a row", ylabel="rows", title=f"{config.type_}: {len(lengths)} rows")
-    with files.atomic(config.output_dir / files.LENGTHS) as path:
-        figure.savefig(path, dpi=120)
-    pyplot.close(figure)
 
 
 def print_rows(rows: Sequence[Row], encoder: ChatEncoder) -> None:
-    """Each row as tokens: what is learned in green (without colours: between double angles), special tokens reversed."""
+    """Each row as text, learned tokens in green (« » without colours) and special tokens in reverse video."""
     from rich.text import Text
 
     console = results()

@@ -1,4 +1,4 @@
-"""Rows from local files (JSON lines, JSON, CSV, Parquet, folders and globs of them) or from the Hugging Face Hub."""
+"""Rows from local files: JSON lines, JSON, CSV, Parquet, and folders and globs of them."""
 
 import codecs
 import csv
@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import UserError, first_line, path_of, shortened
-from finetune.models.hub import download_snapshot
 from finetune.records.dataset import Source
-from finetune.records.files import DATASET_RECORD, REJECTED, SPLITS, Row, file_hash, json_lines
+from finetune.records.files import DATASET_RECORD, REJECTED, Row, file_hash, json_lines
 from finetune.tasks.conversations import FORMATS
 
-_MORE = "\0more"  # where DictReader puts what has no name
-_SPLIT_NAMES = {
+SPLIT_NAMES = {
     "train": "train",
     "valid": "valid",
     "validation": "valid",
@@ -29,14 +27,17 @@ _SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class SourcedRow:
-    place: str  # "rows.jsonl:12"
-    row: Row | None  # None: nothing that could be a row, for the reason in ``problem``; without a reason a blank line
+    """A row as its source has it. Without ``row``: a line that is not a row, or, without ``problem`` too, a blank line."""
+
+    place: str  # "rows.jsonl:12", for messages
+    row: Row | None
     problem: str = ""
-    split: str | None = None  # of the source's own
-    text: str = ""  # of what could be no row
+    split: str | None = None  # the source's own: train, valid or test
+    text: str = ""  # the beginning of a line that is not a row
 
 
 def looks_local(name: str) -> bool:
+    """Whether a --dataset-name is a path; else it is the name of a Hub dataset."""
     return (
         name.startswith((".", "/", "~"))
         or Path(name).suffix.lower() in _READERS
@@ -48,12 +49,12 @@ def looks_local(name: str) -> bool:
 def read_local(name: str, written: Sequence[Path]) -> tuple[Iterator[SourcedRow], Source]:
     """The rows of a file, a folder or a glob, and what identifies them.
 
-    UserError where there is no such file, or where one is among the files that will be ``written``.
+    UserError if there is no such file, or if one is among the files that will be ``written``.
     """
     paths = _files(name)
     if own := {path.resolve() for path in written} & {path.resolve() for path in paths}:
         raise UserError(
-            f"--output-dir: {min(own)} is a source of the rows and would be overwritten (name another folder)"
+            f"--output-dir: {min(own)} is a source of the rows and would be overwritten (choose another folder)"
         )
     for path in paths:
         if not path.is_file():
@@ -68,7 +69,7 @@ def read_local(name: str, written: Sequence[Path]) -> tuple[Iterator[SourcedRow]
         source = Source(name, sha256=file_hash(paths[0]))
     else:
         source = Source(name, files={str(path): file_hash(path) for path in paths})
-    return (row for path in paths for row in _READERS.get(path.suffix.lower(), _json_lines)(path)), source
+    return (row for path in paths for row in _READERS.get(path.suffix.lower(), _unknown)(path)), source
 
 
 def _files(name: str) -> list[Path]:
@@ -90,7 +91,7 @@ def _matching(path: Path) -> list[Path]:
             if p.suffix.lower() in _READERS and p.name not in (DATASET_RECORD, REJECTED) and p.is_file()
         )
         if not found:
-            raise UserError(f"{path}: a folder without rows (no {', '.join(_READERS)} file in it)")
+            raise UserError(f"{path}: no rows in this folder (no file ends with {', '.join(_READERS)})")
         return found
     if path.exists():
         return [path]
@@ -99,8 +100,8 @@ def _matching(path: Path) -> list[Path]:
 
 
 def _split_of(path: Path) -> str | None:
-    """By the file's name: train.jsonl, validation-00000-of-00001.parquet."""
-    return _SPLIT_NAMES.get(path.stem.split("-")[0].split("_")[0].lower())
+    """The split that a file's name says, as train.jsonl or validation-00000-of-00001.parquet."""
+    return SPLIT_NAMES.get(path.stem.split("-")[0].split("_")[0].lower())
 
 
 def _json_lines(path: Path) -> Iterator[SourcedRow]:
@@ -110,7 +111,7 @@ def _json_lines(path: Path) -> Iterator[SourcedRow]:
 
 
 def _json(path: Path) -> Iterator[SourcedRow]:
-    """An array of rows, alone or as the one list of rows in an object; else the file is taken for JSON lines."""
+    """An array of rows, alone or as the one list of rows in an object; anything else is read as JSON lines."""
     try:
         value = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -132,21 +133,50 @@ def _json(path: Path) -> Iterator[SourcedRow]:
             yield SourcedRow(place, None, "not a JSON object")
 
 
+def _unknown(path: Path) -> Iterator[SourcedRow]:
+    """A file whose name says nothing is read as JSON lines, unless its first line shows that it is something else."""
+    first = next((line for line in json_lines(path) if line.row is not None or line.problem), None)
+    if first and first.problem:
+        kind = f"{path.suffix!r} is not a file type that can be read" if path.suffix else "not JSON lines"
+        if "\t" in first.text:
+            raise UserError(f"{path}: {kind}, and its first line has tabs (save it as .csv, with commas)")
+        raise UserError(f"{path}: {kind} (use {', '.join(_READERS)}; other names are read as JSON lines)")
+    yield from _json_lines(path)
+
+
+_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
 def _csv(path: Path) -> Iterator[SourcedRow]:
     csv.field_size_limit(sys.maxsize)
-    # a byte that is no UTF-8 becomes half a surrogate pair, which is found with its row
+    # a byte that is not UTF-8 becomes half a surrogate pair, which is found with its row
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file, restkey=_MORE, strict=True)
+        reader = csv.reader(file, strict=True)
         try:
-            names = [name.strip() for name in reader.fieldnames or []]
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise UserError(f"{path}:1: more than one column is named {shortened(twice[0])!r}")
-            reader.fieldnames = names
-            for row in reader:
-                problem = "more fields than the first line names" if _MORE in row else ""
-                yield SourcedRow(f"{path}:{reader.line_num}", None if problem else row, problem, _split_of(path))
+            names = [name.strip() for name in next(reader, [])]
+            _check_header(path, names)
+            begin = reader.line_num + 1
+            for fields in reader:
+                place, begin = f"{path}:{begin}", reader.line_num + 1
+                if not fields:
+                    yield SourcedRow(place, None)
+                elif len(fields) > len(names):
+                    yield SourcedRow(place, None, "more fields than the first line names", _split_of(path))
+                else:
+                    row = dict.fromkeys(names) | dict(zip(names, fields, strict=False))
+                    yield SourcedRow(place, row, split=_split_of(path))
         except csv.Error as error:  # where the next row begins cannot be told
-            raise UserError(f"{path}:{reader.line_num + 1}: not CSV: {error} (an unpaired quote?)") from None
+            raise UserError(f"{path}:{reader.line_num}: not CSV: {error} (an unpaired quote?)") from None
+
+
+def _check_header(path: Path, names: list[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"{path}:1: more than one column is named {shortened(twice[0], 40)!r}")
+    if len(names) == 1 and (found := [delimiter for delimiter in _DELIMITERS if delimiter in names[0]]):
+        raise UserError(
+            f"{path}:1: the columns are separated by {_DELIMITERS[found[0]]}, not by commas"
+            " (save the file with commas, or as JSON lines)"
+        )
 
 
 def _parquet(path: Path) -> Iterator[SourcedRow]:
@@ -166,7 +196,7 @@ def _parquet(path: Path) -> Iterator[SourcedRow]:
 
 
 def _is_plain_arrow(kind: Any) -> bool:
-    """Text, numbers and lists and records of them: no task needs images or timestamps, and JSON has none."""
+    """Text, numbers, and lists and records of them: no task needs images or timestamps, which JSON does not have."""
     from pyarrow import types
 
     if types.is_list(kind) or types.is_large_list(kind):
@@ -192,43 +222,3 @@ _READERS: dict[str, Callable[[Path], Iterator[SourcedRow]]] = {
     ".csv": _csv,
     ".parquet": _parquet,
 }
-
-
-def read_hub(name: str, revision: str | None, keep_splits: bool) -> tuple[Iterator[SourcedRow], Source]:
-    """The train split of a Hub dataset, or all its splits, and its commit. UserError where the Hub does not give it."""
-    import datasets
-
-    try:  # where there is no network a copy in the cache serves
-        folder = download_snapshot(name, "dataset", revision=revision)
-    except UserError as error:
-        if "/" in name:
-            raise
-        raise UserError(f"{name}: no such file, and on the Hub: {str(error).removeprefix(f'{name}: ')}") from None
-    datasets.disable_progress_bars()
-    try:
-        tables = datasets.load_dataset(str(folder))
-    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        raise UserError(f"{name}: its files cannot be read as rows: {first_line(error)}") from None
-    own = {_SPLIT_NAMES.get(split): table for split, table in tables.items()}
-    if "train" not in own:
-        raise UserError(f"{name}: no train split (it has {', '.join(tables)})")
-    wanted = [split for split in SPLITS if split in own and (keep_splits or split == "train")]
-
-    def rows() -> Iterator[SourcedRow]:
-        for split in wanted:
-            table = own[split]
-            plain = [column for column, feature in table.features.items() if _is_plain(feature)]
-            for number, row in enumerate(table.select_columns(plain)):
-                yield SourcedRow(f"{name} {split} row {number}", dict(row), split=split)
-
-    return rows(), Source(name, revision=folder.name)
-
-
-def _is_plain(feature: object) -> bool:
-    import datasets
-
-    if isinstance(feature, datasets.Value):
-        return feature.dtype in ("string", "large_string", "bool") or feature.dtype.startswith(("int", "uint", "float"))
-    if isinstance(feature, dict):
-        return all(_is_plain(part) for part in feature.values())
-    return isinstance(feature, datasets.List) and _is_plain(feature.feature)

@@ -1,4 +1,4 @@
-"""Rows divided into train, valid and test: by seed, whatever their order, and never two alike on both sides."""
+"""Rows sampled and divided into train, valid and test: by seed, whatever their order in the source, and no group divided."""
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def drawn(rows: Iterable[T], seed: int, group: Callable[[T], str], text: Callable[[T], str]) -> list[T]:
-    """The rows in an order that only the seed and their own words decide; those of a group stand together."""
+    """The rows in an order that depends only on the seed and their keys; those of a group stand together."""
 
     def draw(key: str) -> bytes:
         return hashlib.sha256(f"{seed} {key}".encode()).digest()
@@ -17,14 +17,14 @@ def drawn(rows: Iterable[T], seed: int, group: Callable[[T], str], text: Callabl
     return sorted(rows, key=lambda row: (draw(group(row)), draw(text(row))))
 
 
-def connected(links: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-    """For each link the smallest left end of all that hang together with it, by equal left or equal right ends.
+def connected(links: Sequence[tuple[str, str]]) -> list[str]:
+    """For each link, the smallest left end of all links that it is connected with through equal left or right ends.
 
-    The left ends begin with a smaller byte than the right ends.
+    Every left end must be smaller than every right end.
     """
-    above: dict[bytes, bytes] = {}
+    above: dict[str, str] = {}
 
-    def top(end: bytes) -> bytes:
+    def top(end: str) -> str:
         while (higher := above.setdefault(end, end)) != end:
             above[end] = above[higher]
             end = higher
@@ -37,13 +37,13 @@ def connected(links: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
 
 
 def shares(count: int, valid_fraction: float, test_fraction: float) -> dict[str, int]:
-    """Rows of each split; at least one where its fraction is not 0."""
+    """Rows of each split; at least one if its fraction is not 0."""
     valid, test = (max(1, round(count * share)) if share else 0 for share in (valid_fraction, test_fraction))
     return {"test": test, "valid": valid, "train": count - test - valid}
 
 
 def divided(rows: Sequence[T], sizes: Mapping[str, int], group: Callable[[T], Hashable]) -> dict[str, list[T]]:
-    """Rows in drawn order to splits of about these sizes, in that order; a group is never divided."""
+    """Divide rows, in sampled order, into splits of about these sizes; a group is never divided."""
     splits: dict[str, list[T]] = {split: [] for split in sizes}
     total = len(rows)
     for _, together in groupby(rows, key=group):

@@ -29,6 +29,7 @@ class Source:
 
     source: str  # file, folder, glob or Hub dataset as given; "builtin"; or "answers of FOLDER"
     revision: str | None = None  # commit of the Hub dataset
+    subset: str | None = None  # its configuration
     sha256: str | None = None  # hash of the one file
     files: Mapping[str, str] | None = None  # hash of each file, if there are several
     own_answers: OwnAnswers | None = None  # set for pairs of a model's own answers

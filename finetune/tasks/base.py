@@ -7,32 +7,56 @@ from dataclasses import dataclass, field
 from finetune.models.encoder import Message
 from finetune.records.files import Row
 
-# what is wrong with the row's own answer, or None
-Checker = Callable[[Row], str | None]
+
+class BadRow(ValueError):
+    """A row cannot be trained on. The message says why; ``remedy`` what the user can do about rows like it, if anything."""
+
+    def __init__(self, reason: str, remedy: str = ""):
+        super().__init__(reason)
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """What is wrong with a row's own answer: ``reason`` is the same for rows alike and can be counted, ``detail`` is not."""
+
+    reason: str
+    detail: str = ""
+    remedy: str = ""
+
+
+Checker = Callable[[Row], WrongAnswer | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowKind:
+    """A value of ``--type`` of dataset.py: which fields a row has and how they become a conversation.
+
+    ``required`` fields are non-empty text in every row (none if ``to_messages`` checks by itself), ``optional`` ones are text
+    if they are there; ``aliases`` lists further names under which each is found. ``to_messages`` raises ValueError that says
+    what is wrong with the row. ``builtin(rows by split, seed)`` generates rows by split and raises ValueError if there are not
+    as many; ``split_rule`` says how those are divided. ``open_checker`` opens a check of a row's own answer.
+    """
+
     name: str
     about: str  # one line for --list
     hub_dataset: str | None  # the default rows
     licence: str | None  # of the default rows
-    required: tuple[str, ...]  # fields of a row that must be non-empty text; () where to_messages checks by itself
-    optional: tuple[str, ...]  # fields that are text where they are there
-    aliases: Mapping[str, tuple[str, ...]]  # of a field: other names under which it is found
-    to_messages: Callable[[Row], list[Message]]  # raises ValueError that says what is wrong with the row
-    builtin: Callable[[Mapping[str, int], int], dict[str, list[Row]]] | None  # (rows by split, seed) -> rows by split
-    split_rule: str | None  # how the builtin rows are divided
-    # rows with the same prompt become one row, whose "accepted" lists the answers of all
-    several_answers: bool = False
-    kept: Callable[[Row], Row] = lambda row: row  # what stays of a row beside its messages
-    scored_as: str = ""  # the task whose score holds for these rows, where they are no task of their own
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    aliases: Mapping[str, tuple[str, ...]]
+    to_messages: Callable[[Row], list[Message]]
+    builtin: Callable[[Mapping[str, int], int], dict[str, list[Row]]] | None
+    split_rule: str | None
+    several_answers: bool = False  # rows with the same prompt become one, whose "accepted" lists the answers of all
+    kept: Callable[[Row], Row] = lambda row: row  # the fields that stay beside the messages
+    scored_as: str = ""  # the task that scores these rows, if they are not a task of their own
     open_checker: Callable[[], AbstractContextManager[Checker]] | None = None
 
 
 @dataclass(frozen=True)
 class Score:
-    """How good an answer is, 0 to 1, and why. ``value`` is None where it cannot be judged, through no fault of the answer."""
+    """How good an answer is, 0 to 1, and why. ``value`` is None if the row cannot judge any answer."""
 
     value: float | None
     kind: str  # a class that can be counted, such as "ok" or "unknown_column"
@@ -45,9 +69,11 @@ Scorer = Callable[[Row, str], Score]
 
 @dataclass(frozen=True, kw_only=True)
 class Task(RowKind):
+    """A kind of rows whose answers can be scored: a value of ``--dataset-type`` of train.py."""
+
     open_scorer: Callable[[], AbstractContextManager[Scorer]]
     metric: str  # what the mean score is called
-    malformed: frozenset[str]  # kinds of answers that do not keep to the task's form
-    partial: Mapping[str, float] = field(default_factory=dict)  # what wrong answers of a kind are worth as a reward
-    loss_decides: bool = False  # where most rows have no score of their own
-    question: Callable[[Row], str]  # the row in short, for people
+    malformed: frozenset[str]  # kinds of answers that are not well-formed
+    partial: Mapping[str, float] = field(default_factory=dict)  # kind of a wrong answer -> its reward, 0 to 1
+    loss_decides: bool = False  # most rows have no score of their own, so the verdict is by loss
+    question: Callable[[Row], str]  # one line that tells a reader which row it is

@@ -1,4 +1,4 @@
-"""The user's own conversations, in any of the shapes of ``rows.formats``."""
+"""``--type chat``: the user's own conversations, in any of the shapes of ``conversations.py``."""
 
 import re
 from contextlib import nullcontext
@@ -8,7 +8,7 @@ from finetune.tasks import conversations
 from finetune.tasks.base import Score, Task
 from finetune.tasks.text_overlap import rouge_l, token_f1
 
-_SHORT = 8  # words of a reference that an answer can be expected to give to the letter
+_SHORT = 8  # words; an answer is expected to match a reference this short word for word
 
 _NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
 
@@ -19,14 +19,16 @@ def last_number(text: str) -> float | None:
 
 
 def _wanted(row: Row) -> float | None:
-    """The number that a row asks for: its ``answer`` is one, or ends with one after "####"."""
+    """The number that a row asks for: its ``answer`` is a number, or ends with one after "####"."""
     end = str(row.get("answer", "")).rpartition("####")[2]
     return last_number(end) if _NUMBER.fullmatch(end.strip()) else None
 
 
 def score(row: Row, answer: str) -> Score:
-    """1 where the answer is the reference, but for case and white space; of a row with an ``answer`` that is a number, or ends
-    with one as GSM8K's do, where its last number is that. A longer reference is judged by its loss alone."""
+    """1 if the answer equals the reference, ignoring case and white space, else 0; a reference of more words has no score.
+
+    A row whose ``answer`` is a number, or ends with one after "####" as GSM8K's do: 1 if the last number of the answer is it.
+    """
     reference = row["messages"][-1]["content"]
     parts = {"token F1": token_f1(reference, answer), "ROUGE-L": rouge_l(reference, answer)}
     if (wanted := _wanted(row)) is not None:
@@ -39,13 +41,15 @@ def score(row: Row, answer: str) -> Score:
     if answer.casefold().split() == reference.casefold().split():
         return Score(1.0, "ok", "", parts)
     if len(reference.split()) > _SHORT:
-        return Score(None, "long_reference", f"more than {_SHORT} words: judged by the loss", parts)
+        return Score(
+            None, "long_reference", f"the reference has more than {_SHORT} words: only its loss is compared", parts
+        )
     return Score(0.0, "different", f"expected: {reference}", parts)
 
 
 CHAT = Task(
     name="chat",
-    about="your own conversations: messages, conversations, prompt and completion, instruction and output, or text",
+    about="your own conversations, prompts with completions, instructions with outputs, or texts",
     hub_dataset=None,
     licence=None,
     required=(),

@@ -1,7 +1,7 @@
 """The shapes in which people keep conversations, each recognised by its own fields and made into messages.
 
-A file may mix them. What is recognised here is the shape alone; whether the conversation can be trained on is
-``preflight``'s to say.
+A file can mix them. Only the shape is recognised here; ``dataset/preflight.py`` decides whether the conversation can be
+trained on.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any
 from finetune.errors import shortened
 from finetune.models.encoder import Message
 from finetune.records.files import Row
+from finetune.tasks.base import BadRow
 
 _NAMES = 12  # of fields in a message
 
@@ -20,16 +21,25 @@ _OTHER_NAMES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot"
 
 
 def to_messages(row: Row) -> list[Message]:
-    """The conversation of a row. ValueError says what is wrong with the row, or which fields it has."""
+    """The conversation of a row. BadRow says what is wrong with the row, or which fields it has."""
     for fields, read in FORMATS.items():
         if all(row.get(field) is not None for field in fields):
             return read(row)
+    for fields in FORMATS:
+        if all(field in row for field in fields):
+            raise ValueError(f"{next(field for field in fields if row[field] is None)} is null, not text")
     known = ", ".join(" and ".join(fields) for fields in FORMATS)
-    raise ValueError(f"not a conversation (fields: {named(row)}; known: {known})")
+    raise BadRow(f"not a conversation (fields: {named(row)}; known: {known})", column_remedy(row))
+
+
+def column_remedy(row: Row) -> str:
+    """The flag that makes prompt and answer of a row's own fields, with two of them as an example."""
+    question, answer = ([name for name in row if not set(name) & set("=, ")] + ["FIELD", "FIELD"])[:2]
+    return f"name its fields, for example --column prompt={question},completion={answer}"
 
 
 def named(fields: Iterable[str]) -> str:
-    """The names of a row's fields for a message: the first dozen, none endless."""
+    """The names of a row's fields for a message: the first dozen, long ones shortened."""
     names = [shortened(name) for name in fields]
     return ", ".join([*names[:_NAMES], *(["..."] if len(names) > _NAMES else [])]) or "none"
 
@@ -44,7 +54,7 @@ def _messages(row: Row) -> list[Message]:
 
 
 def _conversations(row: Row) -> list[Message]:
-    """ShareGPT's."""
+    """The shape of ShareGPT."""
     return _turns(row["conversations"], "from", "value")
 
 
@@ -53,23 +63,44 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
         try:
             turns = json.loads(turns)
         except (ValueError, RecursionError):
-            raise ValueError(f"a text where the list of messages should be: {shortened(turns)!r}") from None
-    if not isinstance(turns, list) or not turns:
-        raise ValueError("no messages in it")
+            raise ValueError(f"{shortened(turns, 40)!r} is not a list of messages in JSON") from None
+    if not isinstance(turns, list):
+        raise ValueError(f"the list of messages is {json_type(turns)}")
+    if not turns:
+        raise ValueError("the list of messages is empty")
     messages: list[Message] = []
     for turn in turns:
         if not isinstance(turn, Mapping):
-            raise ValueError(f"a message is {type(turn).__name__}, not an object")
+            raise ValueError(f"a message is {json_type(turn)}, not an object")
         role = turn.get(role_field, turn.get("role"))
         role = _OTHER_NAMES.get(role, role) if isinstance(role, str) else role
         if role not in ROLES:
-            raise ValueError(f"a message has the role {shortened(str(role))!r} (use {', '.join(ROLES)})")
+            raise ValueError(f"a message has the role {shortened(str(role), 40)!r} (use {', '.join(ROLES)})")
         text = turn.get(text_field, turn.get("content"))
         text = _joined(text) if isinstance(text, list) else text
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"a message of the {role} has no text")
-        messages.append({"role": role, "content": text})
+        if text is None and (calls := [name for name in _CALLS if turn.get(name)]):
+            raise ValueError(f"a message of the {role} has {calls[0]} and no text (tool calls are not supported)")
+        messages.append({"role": role, "content": text_of(text, f"the content of a message of the {role}")})
     return messages
+
+
+_CALLS = ("tool_calls", "function_call")
+
+
+def text_of(value: object, what: str) -> str:
+    """``value`` if it is text; else ValueError that says what it is instead."""
+    if isinstance(value, str) and value.strip():
+        return value
+    if isinstance(value, str):
+        raise ValueError(f"{what} is empty")
+    remedy = " (write it as text: json.dumps)" if isinstance(value, (dict, list)) else ""
+    raise ValueError(f"{what} is {json_type(value)}, not text{remedy}")
+
+
+def json_type(value: object) -> str:
+    """What JSON calls a value, with its article."""
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
 def _joined(parts: list[Any]) -> str:
@@ -82,24 +113,32 @@ def _joined(parts: list[Any]) -> str:
 
 
 def _pair(question: str, answer: str) -> Callable[[Row], list[Message]]:
-    def read(row: Row) -> list[Message]:
-        turns = [{"role": "user", "content": row[question]}, {"role": "assistant", "content": row[answer]}]
-        if isinstance(row.get("system"), str) and row["system"].strip():
-            turns = [{"role": "system", "content": row["system"]}, *turns]
-        return _turns(turns, "role", "content")
+    return lambda row: turns_of(row[question], row[answer], row.get("system"), names=(question, answer))
 
-    return read
+
+def turns_of(
+    question: object, answer: object, system: object = None, names: tuple[str, str] = ("", "")
+) -> list[Message]:
+    """A question with its answer; a system message that is empty or not text is left out."""
+    turns = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
+    turns.append({"role": "user", "content": _content(question, names[0])})
+    turns.append({"role": "assistant", "content": _content(answer, names[1])})
+    return turns
+
+
+def _content(value: object, name: str) -> str:
+    return text_of(_joined(value) if isinstance(value, list) else value, name)
 
 
 def instruction(row: Row) -> list[Message]:
-    """Alpaca's: the input, where there is one, stands below the instruction."""
-    given, answer = row["instruction"], row["output"]
-    if isinstance(given, str) and isinstance(row.get("input"), str) and row["input"].strip():
-        given = f"{given.strip()}\n\n{row['input'].strip()}"
-    return _pair("given", "answer")({"given": given, "answer": answer, "system": row.get("system")})
+    """Alpaca's: the input, if there is one, stands below the instruction."""
+    question = row["instruction"]
+    if isinstance(question, str) and isinstance(row.get("input"), str) and row["input"].strip():
+        question = f"{question.strip()}\n\n{row['input'].strip()}"
+    return turns_of(question, row["output"], row.get("system"), names=("instruction", "output"))
 
 
-# of each markup that texts for fine-tuning are kept in: what opens a turn, what closes its role, what closes the turn
+# markup of chats kept as text: what opens a turn, what ends its role, what closes the turn
 _MARKUP = (
     ("<|im_start|>", "\n", "<|im_end|>"),
     ("<start_of_turn>", "\n", "<end_of_turn>"),
@@ -111,10 +150,10 @@ PLAIN_TEXT = "Write a text."  # the prompt of a text that has none
 
 
 def _text(row: Row) -> list[Message]:
-    """A text with the markup of a chat is taken apart; any other is learned as the answer to one fixed prompt."""
+    """A text with the markup of a chat becomes its turns; any other becomes the answer to one fixed prompt."""
     text = row["text"]
     if not isinstance(text, str):
-        raise ValueError(f"'text' is {type(text).__name__}, not text")
+        raise ValueError(f"the field 'text' is {json_type(text)}, not text")
     for opening, after_role, closing in _MARKUP:
         if opening in text:
             return _turns(_marked(text.replace("\r\n", "\n"), opening, after_role, closing), "role", "content")
@@ -125,11 +164,11 @@ def _text(row: Row) -> list[Message]:
     if found and answer:
         question, _, given = question.partition(_ALPACA_INPUT)
         return instruction({"instruction": question.strip(), "input": given, "output": answer.strip()})
-    return _turns([{"role": "user", "content": PLAIN_TEXT}, {"role": "assistant", "content": text}], "role", "content")
+    return turns_of(PLAIN_TEXT, text, names=("", "text"))
 
 
 def _marked(text: str, opening: str, after_role: str, closing: str) -> list[dict[str, str]]:
-    """The turns between the marks; the last one may lack its closing mark."""
+    """The turns between the marks; the last one can lack its closing mark."""
     turns = []
     for part in text.split(opening)[1:]:
         role, _, words = part.partition(after_role)
@@ -138,7 +177,7 @@ def _marked(text: str, opening: str, after_role: str, closing: str) -> list[dict
 
 
 def _inst(text: str) -> list[dict[str, str]]:
-    """Of Llama 2 and Mistral."""
+    """The turns of Llama 2's and Mistral's markup."""
     turns = []
     for part in text.split(_INST)[1:]:
         question, _, answer = part.partition(_END_INST)
@@ -160,5 +199,5 @@ FORMATS: dict[tuple[str, ...], Callable[[Row], list[Message]]] = {
     ("question", "answer"): _pair("question", "answer"),
     ("text",): _text,
 }
-# mlx-lm would take these for the row; an answer to check against stays
+# mlx-lm would train on these instead; an answer to check against stays
 _SOURCE_FIELDS = {"system", "input", *(field for fields in FORMATS for field in fields)} - {"answer"}

@@ -1,39 +1,38 @@
-"""Your own pairs: a prompt with a better and a worse answer, for --method dpo and orpo.
+"""Preference pairs: a prompt with a better and a worse answer, for --method dpo and orpo.
 
-``chosen`` and ``rejected`` are texts or lists of messages; the prompt stands in ``prompt``, a text or messages, or at the
-beginning of both lists. What is kept is the conversation with the better answer, which plain training could learn from as well,
-and the text of the worse one as ``rejected``.
+``chosen`` and ``rejected`` are texts or lists of messages; the prompt is in ``prompt``, as text or messages, or at the
+beginning of both lists. A row keeps the conversation with the better answer, which --method sft can learn from too, and the
+text of the worse one as ``rejected``.
 """
 
 from typing import Any
 
 from finetune.models.encoder import Message
 from finetune.records.files import Row
-from finetune.tasks import conversations
-from finetune.tasks.base import RowKind
+from finetune.tasks.base import BadRow, RowKind
+from finetune.tasks.conversations import json_type, named, text_of, to_messages
 
 FIELDS = ("prompt", "chosen", "rejected")
 
 
 def _conversation(row: Row, side: str) -> list[Message]:
     """The prompt and the answer of one side."""
-    answer: Any = row.get(side)
-    if isinstance(answer, str):
-        if not answer.strip():
-            raise ValueError(f"no text in {side}")
-        answer = [{"role": "assistant", "content": answer}]
-    elif not isinstance(answer, list):
-        raise ValueError(f"no {side} answer (fields: {conversations.named(row)}; known: {', '.join(FIELDS)})")
+    answer = row.get(side)
+    if side not in row:
+        remedy = "name the fields with --column prompt=FIELD,chosen=FIELD,rejected=FIELD"
+        raise BadRow(f"no field {side!r} (fields: {named(row)}; known: {', '.join(FIELDS)})", remedy)
+    if not isinstance(answer, list):
+        answer = [{"role": "assistant", "content": text_of(answer, side)}]
     prompt: Any = row.get("prompt") or []
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
         if isinstance(row.get("system"), str) and row["system"].strip():
             prompt = [{"role": "system", "content": row["system"]}, *prompt]
     if not isinstance(prompt, list):
-        raise ValueError(f"prompt is {type(prompt).__name__}, not text or messages")
+        raise ValueError(f"prompt is {json_type(prompt)}, not text or a list of messages")
     if len(answer) == 1:
         answer = [*prompt, *answer]
-    messages = conversations.to_messages({"messages": answer})
+    messages = to_messages({"messages": answer})
     if messages[-1]["role"] != "assistant":
         raise ValueError(f"{side} does not end with a message of the assistant")
     return messages
@@ -42,11 +41,11 @@ def _conversation(row: Row, side: str) -> list[Message]:
 def _both(row: Row) -> tuple[list[Message], str]:
     chosen, rejected = (_conversation(row, side) for side in ("chosen", "rejected"))
     if len(chosen) < 2:
-        raise ValueError("no prompt (give it as prompt, or as the first messages of chosen and rejected)")
+        raise ValueError("no prompt (it belongs in the field prompt, or at the beginning of chosen and rejected)")
     if chosen[-2]["role"] == "assistant":
         raise ValueError("the prompt ends with a message of the assistant")
     if chosen[:-1] != rejected[:-1]:
-        raise ValueError("chosen and rejected answer different prompts")
+        raise ValueError("chosen and rejected have different prompts")
     if chosen[-1]["content"].strip() == rejected[-1]["content"].strip():
         raise ValueError("chosen and rejected are the same")
     return chosen, rejected[-1]["content"]
@@ -54,7 +53,7 @@ def _both(row: Row) -> tuple[list[Message], str]:
 
 PREFERENCE = RowKind(
     name="preference",
-    about="a better and a worse answer to the same prompt, for --method dpo and orpo; with --from-adapter the model's own",
+    about="preference pairs: a better and a worse answer to a prompt, for --method dpo and orpo",
     hub_dataset=None,
     licence=None,
     required=(),

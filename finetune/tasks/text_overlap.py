@@ -1,11 +1,11 @@
-"""How much of a reference text an answer has: by its words, and by their order."""
+"""How much of a reference text an answer repeats: by its words, and by their order."""
 
 import re
 import string
 from collections import Counter
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_LONGEST = 4000  # words that are compared: time grows with the product of the lengths
+_LONGEST = 4000  # words of each text that are compared: time grows with the product of the lengths
 
 
 def token_f1(reference: str, answer: str) -> float:

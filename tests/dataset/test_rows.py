@@ -65,14 +65,15 @@ def test_one_answer_of_a_prompt_is_kept_whatever_the_order_of_the_file(tmp_path:
 def test_every_row_read_is_kept_or_dropped_for_a_reason(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, numbered(30) + numbered(5), sample_size=20)
     kept = sum(len(rows) for rows in dataset.splits.values())
-    assert dataset.findings.dropped == {"duplicate row": 5, "not drawn (--sample-size)": 10}
+    assert dataset.findings.dropped == {"duplicate row": 5, "not sampled (--sample-size)": 10}
     assert dataset.read == 35 == kept + sum(dataset.findings.dropped.values())
 
 
 def test_bad_rows_are_listed_and_fix_leaves_them_out(tmp_path: Path) -> None:
     bad = [{**SQL_ROW, "sql": " "}, {"unlike": "?"}]
     with pytest.raises(
-        UserError, match=r"2 of 12 rows.*\n.*rows\.jsonl:11: no text in sql .*\n.*rows\.jsonl:12: no text"
+        UserError,
+        match=r"2 of 12 rows.*--fix skips them.*\n.*rows\.jsonl:11: sql is empty\n.*rows\.jsonl:12: no field sql_prompt",
     ):
         prepared(tmp_path, numbered(10) + bad)
     dataset = prepared(tmp_path, numbered(10) + bad, fix=True)
@@ -103,15 +104,23 @@ USER, ASSISTANT = {"role": "user", "content": "q"}, {"role": "assistant", "conte
     "row, words",
     [
         ({"unlike": "hello"}, "fields: unlike"),
-        ({"messages": []}, "no messages"),
+        ({"messages": []}, "the list of messages is empty"),
         ({"messages": [USER]}, "nothing to learn"),
         ({"messages": [{"role": "robot", "content": "a"}]}, "role 'robot'"),
-        ({"messages": [{"role": "user", "content": ""}]}, "no text"),
-        ({"messages": [USER, {"role": "assistant", "content": None}]}, "no text"),
-        ({"messages": [ASSISTANT]}, "no question"),
-        ({"messages": [USER, {"role": "system", "content": "s"}, ASSISTANT]}, "system message after"),
-        ({"prompt": "p", "completion": 3}, "no text"),
-        ({"text": ["a"]}, "'text' is list"),
+        ({"messages": [{"role": "user", "content": ""}]}, "the content of a message of the user is empty"),
+        ({"messages": [USER, {"role": "assistant", "content": None}]}, "a message of the assistant is null, not text"),
+        ({"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [1]}]}, "has tool_calls and no text"),
+        ({"messages": [USER, {"role": "assistant", "content": {"a": 1}}]}, r"is an object, not text .*json\.dumps"),
+        ({"messages": {"role": "user"}}, "the list of messages is an object"),
+        ({"messages": "hello"}, "'hello' is not a list of messages in JSON"),
+        ({"messages": ["hello"]}, "a message is text, not an object"),
+        ({"messages": [ASSISTANT]}, "no message of the user before"),
+        ({"messages": [USER, {"role": "system", "content": "s"}, ASSISTANT]}, "system message that is not the first"),
+        ({"prompt": "p", "completion": 3}, "completion is a number, not text"),
+        ({"prompt": "p", "completion": {"total": 3}}, "completion is an object, not text"),
+        ({"prompt": "p", "completion": None}, "completion is null, not text"),
+        ({"prompt": " ", "completion": "c"}, "prompt is empty"),
+        ({"text": ["a"]}, "'text' is a list"),
     ],
 )
 def test_chat_rows_are_refused_with_the_reason(tmp_path: Path, row: Row, words: str) -> None:
@@ -160,7 +169,7 @@ def test_fields_are_found_under_other_names(tmp_path: Path) -> None:
     assert "'query' read as sql (10 rows)" in dataset.notes
     odd = [{"frage": row["question"], "sql": "SELECT 1"} for row in rows]
     assert prepared(tmp_path, odd, column="sql_prompt=frage").splits["train"][0]["sql_prompt"].startswith("How")
-    with pytest.raises(UserError, match=r"no row has 'frag' .did you mean frage"):
+    with pytest.raises(UserError, match=r"no row has the field 'frag' .did you mean frage"):
         prepared(tmp_path, odd, column="sql_prompt=frag")
 
 
@@ -209,10 +218,115 @@ def test_the_source_s_own_splits_can_be_kept(tmp_path: Path) -> None:
     assert {split: len(rows) for split, rows in dataset.splits.items()} == {"train": 14, "valid": 5, "test": 11}
 
 
+def test_a_dropped_row_does_not_claim_its_prompt_for_its_split(tmp_path: Path) -> None:
+    broken = {**SQL_ROW, "sql_prompt": "How many, case 0?", "sql": "SELECT missing FROM t"}
+    for name, part in {"train": numbered(5), "test": [broken, *numbered(9)[7:]], "valid": numbered(7)[5:]}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    dataset = prepare(DatasetConfig(dataset_name=str(tmp_path), keep_splits=True), TASKS["sql"], print)
+    assert dataset.findings.dropped == {"its SQL fails in SQLite: unknown column": 1}
+    assert "How many, case 0?" in prompts(dataset, "train") and len(dataset.splits["train"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ("sql=a,sql_prompt=a", "--column: 'a' cannot be both sql and sql_prompt"),
+        ("sql=a,sql=b", "--column: sql cannot be read from both 'a' and 'b'"),
+        ("sql=a, sql = a", "--column: 'a' cannot be both sql and sql"),
+        ("sql", "'sql' does not have the form sql=query"),
+        ("sql=", "does not have the form"),
+        ("=a", "does not have the form"),
+        ("sql=a=b", "does not have the form"),
+    ],
+)
+def test_columns_that_contradict_each_other_are_refused(tmp_path: Path, columns: str, words: str) -> None:
+    rows = [{"a": f"SELECT {i}", "b": f"How many {i}?"} for i in range(9)]
+    with pytest.raises(UserError, match=words):
+        prepared(tmp_path, rows, column=columns)
+    assert len(prepared(tmp_path, rows, column=" sql = a ,sql_prompt=b,").splits["train"]) == 7
+
+
+def test_one_problem_of_many_rows_is_one_line_and_its_remedy_works(tmp_path: Path) -> None:
+    tickets = [{"ticket_text": f"Where is parcel {i}?", "category": "Delivery"} for i in range(40)]
+    with pytest.raises(UserError) as error:
+        prepared(tmp_path, tickets)
+    assert str(error.value) == (
+        f"{tmp_path / 'rows.jsonl'}:1: no field sql_prompt and no field sql (fields: ticket_text, category)"
+        " (and 39 more rows) (if the field has another name: --column sql_prompt=FIELD,sql=FIELD; for prompts and answers"
+        " of another kind: --type chat, and name its fields, for example --column prompt=ticket_text,completion=category)"
+    )
+    column = str(error.value).rpartition("--column ")[2].rstrip(")")
+    assert len(prepared(tmp_path, tickets, kind="chat", column=column).splits["train"]) == 36
+    with pytest.raises(
+        UserError, match=r"rows.jsonl:1: not a conversation .*39 more rows.*--column prompt=ticket_text"
+    ):
+        prepared(tmp_path, tickets, kind="chat")
+    mixed = (
+        [{"prompt": "p", "completion": ""}] * 30
+        + [{"prompt": "", "completion": "c"}] * 2
+        + [{"prompt": "p", "completion": "c"}]
+    )
+    with pytest.raises(UserError) as error:
+        prepared(tmp_path, mixed, kind="chat")
+    lines = str(error.value).splitlines()
+    assert lines[0] == "32 of 33 rows cannot be trained on, and nothing was written (--fix skips them)"
+    assert [line.rpartition("rows.jsonl:")[2] for line in lines[1:]] == [
+        "1: completion is empty (and 29 more rows)",
+        "31: prompt is empty (and 1 more row)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("context", "sql", "words"),
+    [
+        (
+            "CREATE TYPE mood AS ENUM ('ok');",
+            "SELECT 1",
+            'its schema does not parse as SQLite: near "TYPE": syntax error',
+        ),
+        ("CREATE TABLE t (a INT);", "SELECT a::date FROM t", "its SQL does not parse as SQLite: unrecognized token"),
+        (
+            "CREATE TABLE t (a INT);",
+            "SELECT now() FROM t",
+            "its SQL fails in SQLite: unknown function: no such function: now",
+        ),
+    ],
+)
+def test_sql_of_another_dialect_is_told_with_its_first_message_and_a_remedy(
+    tmp_path: Path, context: str, sql: str, words: str
+) -> None:
+    rows = [{**row, "sql_context": context, "sql": sql} for row in numbered(30)]
+    with pytest.raises(UserError) as error:
+        prepared(tmp_path, rows)
+    assert "none of the 30 rows is usable: 30 x" in str(error.value) and words in str(error.value)
+    assert "(--no-check-answers keeps such rows)" in str(error.value)
+    assert prepared(tmp_path, rows, check_answers=False).findings.dropped == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("rows.csv", 'prompt,completion\n"two\nlines",c\n\np,"",more\n', r"rows\.csv:5: more fields"),
+        ("rows.csv", 'prompt,completion\n"two\n\nlines"," "\n', r"rows\.csv:2: completion is empty"),
+        ("rows.csv", 'prompt;completion\n"a";"b"\n', "separated by semicolons, not by commas"),
+        ("rows.csv", "prompt\tcompletion\na\tb\n", "separated by tabs"),
+        ("rows.csv", "prompt,prompt\na,b\n", "more than one column is named 'prompt'"),
+        ("rows.csv", 'prompt,completion\n"a" b,c\n', r"rows\.csv:2: not CSV: .*unpaired quote"),
+        ("rows.tsv", "prompt\tcompletion\na\tb\n", r"'\.tsv' is not a file type that can be read, .* has tabs"),
+        ("rows.jsonl.gz", "\x1f\x8b", r"'\.gz' is not a file type that can be read .use \.jsonl"),
+        ("rows", "prompt,completion\n", r"rows: not JSON lines .use \.jsonl"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_why(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=words):
+        prepare(DatasetConfig(type_="chat", dataset_name=str(tmp_path / name)), TASKS["chat"], print)
+
+
 def test_a_flag_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--split-by: means nothing for the builtin rows"):
+    with pytest.raises(UserError, match="--split-by has no effect with the builtin rows"):
         prepare(DatasetConfig(dataset_name="builtin", split_by="domain"), TASKS["sql"], print)
-    with pytest.raises(UserError, match="--revision: means nothing for a local file"):
+    with pytest.raises(UserError, match="--revision has no effect with a local file"):
         prepared(tmp_path, numbered(5), revision="main")
 
 
@@ -225,9 +339,9 @@ def test_the_source_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_what_no_file_could_hold_is_refused(tmp_path: Path) -> None:
-    for value in ("NaN", '"\\ud800"', "1e999"):
+    for value, words in (("NaN", "NaN or infinite"), ('"\\ud800"', "half a surrogate"), ("1e999", "NaN or infinite")):
         (tmp_path / "rows.json").write_text(f'[{{"prompt": "p", "completion": "c", "more": [{value}]}}]')
-        with pytest.raises(UserError, match="not UTF-8 text, half a character, or a number"):
+        with pytest.raises(UserError, match=words):
             prepare(DatasetConfig(type_="chat", dataset_name=str(tmp_path / "rows.json")), TASKS["chat"], print)
     (tmp_path / "rows.csv").write_text('prompt,completion\np,c\n"x"y,c\n' + "p,c\n" * 50)
     with pytest.raises(UserError, match=r"rows\.csv:3: not CSV"):  # the rows after it would be lost
@@ -245,6 +359,27 @@ def test_texts_without_a_prompt_are_all_kept_and_the_system_message_counts(tmp_p
     assert len(prepared(tmp_path, rows, kind="chat").splits["train"]) == 26
 
 
+LONG = "word " * 50_000
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": LONG, "completion": "c"},
+        {"messages": [USER, {"role": "assistant", "content": LONG}]},
+        {"messages": [USER, ASSISTANT] * 30_000 + [{"role": "user", "content": LONG[:190_000]}, ASSISTANT]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": LONG}]}, ASSISTANT]},
+        {"messages": json.dumps([USER, {"role": "assistant", "content": LONG}])},
+        {"conversations": [{"from": "human", "value": LONG}, {"from": "gpt", "value": "a"}]},
+        {"prompt": "p", "completion": "c", "documents": [{"pages": [[LONG]]}]},
+    ],
+)
+def test_a_row_that_would_take_minutes_to_tokenise_is_dropped_wherever_its_text_is(tmp_path: Path, row: Row) -> None:
+    others = [{"prompt": f"p{i}", "completion": "c"} for i in range(5)]
+    dataset = prepared(tmp_path, [row, *others], kind="chat")
+    assert dataset.findings.dropped == {"longer than 200,000 characters": 1}
+
+
 def test_a_long_text_takes_no_longer_than_its_length(tmp_path: Path) -> None:
     texts = ["### Instruction:" + " " * 100_000 + "x", "<|im_start|>user\n" * 9_000]
     with pytest.raises(UserError):
@@ -254,7 +389,7 @@ def test_a_long_text_takes_no_longer_than_its_length(tmp_path: Path) -> None:
 def test_sql_that_does_not_run_is_left_out(tmp_path: Path) -> None:
     bad = {**SQL_ROW, "sql_prompt": "odd", "sql": "SELECT b FROM t"}
     dataset = prepared(tmp_path, [*numbered(9), bad])
-    assert dataset.findings.dropped == {"its SQL does not run: unknown_column": 1}
+    assert dataset.findings.dropped == {"its SQL fails in SQLite: unknown column": 1}
     assert prepared(tmp_path, [*numbered(9), bad], check_answers=False).findings.dropped == {}
 
 
@@ -291,8 +426,8 @@ def test_default_rows_fall_back_with_one_warning_and_a_given_name_never(
     "settings, words",
     [
         ({"keep_splits": True}, "--keep-splits: .*has no splits of its own"),
-        ({"check_answers": False}, "--no-check-answers: means nothing for --type chat"),
-        ({"revision": "main"}, "--revision: means nothing for a local file"),
+        ({"check_answers": False}, "--no-check-answers has no effect with --type chat"),
+        ({"revision": "main"}, "--revision has no effect with a local file"),
     ],
 )
 def test_what_a_source_cannot_have_is_refused(tmp_path: Path, settings: dict, words: str) -> None:

@@ -1,9 +1,8 @@
 """Instructions of every kind, each with an optional input and one output.
 
 Fields are those of Stanford Alpaca (https://github.com/tatsu-lab/stanford_alpaca): ``instruction``, ``input`` and ``output``.
-The builtin rows are short tasks whose answers can be decided, so each also has a ``check``
-(``alpaca_rows/checks.py``): another answer than the output is right too, where it comes to the same. Rows without one are
-compared with their output as text, which says little about long answers.
+The builtin rows are short tasks with one right answer, so each also has a ``check`` (``rows/checks.py``), which accepts every
+form of that answer. Rows without a check are compared with their output as text, which says little about long answers.
 """
 
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from finetune.tasks.alpaca.rows import CHECKS, decide, generate, normal
 from finetune.tasks.base import Score, Task
 from finetune.tasks.text_overlap import rouge_l, token_f1
 
-_WRONG = {"wrong_format": "the right words, in another form; expected", "wrong_answer": "expected"}
+_WRONG = {"wrong_format": "the right words in the wrong form; expected", "wrong_answer": "expected"}
 
 
 def _prompt(row: Row) -> str:
@@ -31,22 +30,22 @@ def to_messages(row: Row) -> list[Message]:
         except (TypeError, ValueError, LookupError, AttributeError):
             passes = False
         if not passes:
-            raise ValueError("its own output does not pass its check")
+            raise ValueError("its output does not pass its own check")
     return [{"role": "user", "content": _prompt(row)}, {"role": "assistant", "content": row["output"].strip()}]
 
 
 def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
-    """Generated rows for each split. Raises ValueError where there are not so many."""
+    """Generated rows for each split. ValueError if there are not as many."""
     rows = {split: list(islice(generate(split, seed), count)) for split, count in counts.items()}
     for split, count in counts.items():
         if len(rows[split]) < count:
-            raise ValueError(f"there are {len(rows[split])} builtin alpaca rows for {split}, not {count}")
+            raise ValueError(f"only {len(rows[split])} builtin alpaca rows exist for {split}, not {count}")
     return rows
 
 
 def score(row: Row, answer: str) -> Score:
-    """By the row's check, where it has one; else 1 for the same text, but for case, white space and outer punctuation, and
-    token F1 for another."""
+    """By the row's check, if it has one; else 1 for the same text, ignoring case, white space and outer punctuation, and token
+    F1 for any other."""
     output = row["output"]
     parts = {"token F1": token_f1(output, answer), "ROUGE-L": rouge_l(output, answer)}
     if not answer.strip():
@@ -58,16 +57,16 @@ def score(row: Row, answer: str) -> Score:
         return Score(float(kind == "ok"), kind, reason, parts)
     if normal(answer) == normal(output):
         return Score(1.0, "ok", "", parts)
-    # F1 knows no order and no articles: 1 is kept for the same text, because 1 is what counts as right
+    # F1 ignores order and articles, so 1, which counts as right, is reserved for the same text
     f1 = min(parts["token F1"], 0.99)
     if not f1:
-        return Score(0.0, "different", "no word of the output", parts)
+        return Score(0.0, "different", "no word in common with the output", parts)
     return Score(f1, "partial", f"token F1 {f1:.2f}", parts)
 
 
 ALPACA = Task(
     name="alpaca",
-    about="instructions of every kind, with or without an input (the fields of Alpaca)",
+    about="instructions of any kind, with or without an input (the fields of Alpaca)",
     hub_dataset="yahma/alpaca-cleaned",
     licence="CC BY-NC 4.0",
     required=("instruction", "output"),
@@ -79,7 +78,7 @@ ALPACA = Task(
     },
     to_messages=to_messages,
     builtin=builtin,
-    split_rule="no task is in two splits, in any wording, under any seed; kinds of task and vocabulary are the same in all",
+    split_rule="no task is in two splits, in any wording, with any seed; all splits have the same kinds of task and words",
     several_answers=False,
     open_scorer=lambda: nullcontext(score),
     metric="accuracy",

@@ -1,4 +1,4 @@
-"""The assembler for RISC-V of this machine, where there is one: whether lines are instructions at all is its to say."""
+"""The RISC-V assembler of this machine, if one is installed: it decides whether lines are valid instructions."""
 
 import shutil
 import subprocess
@@ -32,7 +32,7 @@ def assembles(lines: tuple[str, ...]) -> bool | None:
 
 
 def share_that_assembles(reference: Sequence[str], lines: Sequence[str]) -> float | None:
-    """1 or 0 for the lines; None where the reference, such as "add rd, rs1, rs2", does not assemble itself."""
+    """1 if the lines assemble, else 0; None if the reference itself does not, such as "add rd, rs1, rs2"."""
     if not assembles(tuple(reference)):
         return None
     return float(bool(lines) and assembles(tuple(lines)) is True)

@@ -1,8 +1,8 @@
-"""RISC-V: what an instruction does, answered by the assembly that does it, judged by comparing instructions.
+"""RISC-V: a description of an instruction, answered by its assembly, scored by comparing instructions.
 
-Fields are those of ``davidpirkl/riscv-instruction-specification``: ``description`` and ``instructions``. What assembles
-to the same machine code is the same answer: case, spaces, comments, x10 for a0, 0x10 for 16 and a pseudo-instruction for
-what it stands for make no difference; the order of the operands does, even in a sum.
+Fields are those of ``davidpirkl/riscv-instruction-specification``: ``description`` and ``instructions``. Answers that
+assemble to the same machine code are the same: case, spaces, comments, x10 for a0, 0x10 for 16 and a pseudo-instruction for
+its expansion make no difference; the order of the operands does, even in a sum.
 """
 
 import random
@@ -27,11 +27,11 @@ def to_messages(row: Row) -> list[Message]:
 
 
 def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
-    """Rows of the tables for each split. Raises ValueError where there are not so many."""
+    """Generated rows for each split. ValueError if there are not as many."""
     rows = [dict(row) for row in all_rows()]
     wanted = sum(counts.values())
     if wanted > len(rows):
-        raise ValueError(f"there are {len(rows)} different builtin riscv rows, not {wanted}")
+        raise ValueError(f"only {len(rows)} builtin riscv rows exist, not {wanted}")
     random.Random(f"riscv {seed}").shuffle(rows)
     rest = iter(rows)
     return {split: list(islice(rest, counts[split])) for split in ("test", "valid", "train")}
@@ -54,7 +54,7 @@ def _decimal(number: re.Match[str]) -> str:
 
 
 def _normal(line: str) -> str:
-    """A line in lower case without comment, label and needless spaces, in decimal numbers and the ABI's names."""
+    """A line in lower case without comment, label and needless spaces, with decimal numbers and ABI names of registers."""
     line = " ".join(re.split("#|//", line.lower(), maxsplit=1)[0].split())
     line = _BULLET.sub("", line.rpartition(": ")[2]).strip(' *"').rstrip(".")
     line = _SPACE_AROUND.sub(r"\1", line)
@@ -97,7 +97,7 @@ def _canonical(line: str) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines of a text as they are compared; what stands between backticks is a line too."""
+    """The lines of a text in the form in which they are compared; code between backticks counts as a line."""
     lines = (_canonical(_normal(line)) for line in re.split("[\n;`]", text))
     return [line for line in lines if line]
 
@@ -106,22 +106,22 @@ _DAMAGED = re.compile(r"([a-z.]+?) ?(r[sd][0-9]?(?:,\S+)?)(?: [0-9]+)?")
 
 
 def _repaired(line: str) -> str:
-    """Lines of the Hub's rows, read from a PDF, can lack the space after the mnemonic or end with a page number."""
+    """The line without the damage of the Hub's rows, which come from a PDF: a missing space, a page number at the end."""
     damaged = _DAMAGED.fullmatch(line)
     return _canonical(f"{damaged[1]} {damaged[2]}") if damaged and damaged[1] in MNEMONICS else line
 
 
 def score(row: Row, answer: str) -> Score:
-    """1 where the answer's first instructions are those of the row, or of any row with the same description."""
+    """1 if the answer begins with the instructions of the row, or of any row with the same description, else 0."""
     accepted = row.get("accepted") or [row["instructions"]]
     targets = [lines for lines in map(_lines, accepted) if lines]
     targets += [[_repaired(line) for line in target] for target in targets]
     expected = f"expected: {accepted[0].strip()[:100]}"
     if not targets:
-        return Score(None, "no_reference", "the row has no instruction")
+        return Score(None, "no_reference", "the row has no instruction to compare with")
     if not answer.strip():
         return Score(0.0, "empty", expected, {"mnemonic": 0.0, "operands": 0.0})
-    # What the Hub's rows ask for is not always assembly. A bare "add" is not code: it is talk about the instruction.
+    # the Hub's rows do not always ask for assembly; a bare "add" is not code: it only mentions the instruction
     whole = BARE_MNEMONICS.union(*targets)
     known = MNEMONICS.union(*map(_mnemonics, targets))
     lines = _lines(answer)
@@ -137,7 +137,7 @@ def score(row: Row, answer: str) -> Score:
 
 
 def _likeness(target: list[str], code: list[str]) -> dict[str, float]:
-    """The shares of the target's mnemonics and of its operands that stand in their places in the code."""
+    """The shares of the target's mnemonics and operands that the code has in the same places, 0 to 1."""
     mnemonics = operands = wanted = 0
     for at, (mnemonic, expected) in enumerate(map(_parts, target)):
         name, said = _parts(code[at]) if at < len(code) else ("", [])
@@ -149,7 +149,7 @@ def _likeness(target: list[str], code: list[str]) -> dict[str, float]:
 
 RISCV = Task(
     name="riscv",
-    about="what a RISC-V instruction does -> the assembly",
+    about="a description of a RISC-V instruction, answered by its assembly",
     hub_dataset="davidpirkl/riscv-instruction-specification",
     licence=None,
     required=("description", "instructions"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import TracebackType
 
+from finetune.tasks.base import WrongAnswer
 from finetune.tasks.sql.judging.answer import find_statements
 from finetune.tasks.sql.judging.compare import Expected, compare, ordered, same_tables, unordered
 from finetune.tasks.sql.judging.databases import generate
@@ -90,13 +91,21 @@ class Result:
         return compare([self.expected], [outcome])[0] == "ok"
 
 
-def gold_problem(worker: SqlWorker, context: str, gold: str) -> str | None:
-    """Why a row's own SQL does not run on the row's own tables, as a reason that can be counted; None where it does."""
+def gold_problem(worker: SqlWorker, context: str, gold: str) -> WrongAnswer | None:
+    """Why a row's own SQL does not run on the row's own tables; None if it does. ``detail`` is SQLite's message."""
     try:
         outcome, _ = _run_reference(worker, context, gold)
+        if outcome.error is None:
+            return None
+        database = worker.describe(context)
     except WorkerKilled as error:
-        return f"its SQL was not tried: {error}"
-    return None if outcome.error is None else f"its SQL does not run: {outcome.error}"
+        return WrongAnswer(f"its SQL was not tried: {error}")
+    what, failed = ("schema", database) if isinstance(database, Outcome) else ("SQL", outcome)
+    if failed.error == "parse_error":
+        reason = f"its {what} does not parse as SQLite"
+    else:
+        reason = f"its {what} fails in SQLite: {(failed.error or '').replace('_', ' ')}"
+    return WrongAnswer(reason, failed.message, "--no-check-answers keeps such rows")
 
 
 def _run_reference(worker: SqlWorker, context: str, gold: str) -> tuple[Outcome, bool]:

@@ -1,0 +1,87 @@
+"""What is found in rows before any of them is trained on: errors, and counts of what was dropped or repaired."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from finetune.records.files import Row
+
+_PLACES = 3  # kept of each finding
+_LISTED = 20  # different errors that are printed
+
+
+@dataclass(frozen=True)
+class RowError:
+    """A row that cannot be trained on; ``row`` is its beginning as text if it is not a row at all."""
+
+    place: str
+    reason: str
+    row: Row | str
+    remedy: str = ""
+
+
+@dataclass
+class Findings:
+    """Errors, and for each thing that was dropped or repaired how often and where first."""
+
+    errors: list[RowError] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    mended: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[str]] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)  # reason -> what was said about the first such row
+    remedies: dict[str, None] = field(default_factory=dict)  # what would keep rows that were dropped
+    blank_lines: int = 0
+
+    @property
+    def handled(self) -> Mapping[str, int]:
+        """What --strict refuses: everything dropped or repaired, except rows that were not sampled."""
+        return {reason: count for reason, count in (self.dropped + self.mended).items() if reason in self.places}
+
+    @property
+    def rejected(self) -> list[Row]:
+        """The rows of rejected.jsonl."""
+        return [{"place": error.place, "reason": error.reason, "row": error.row} for error in self.errors]
+
+    def drop(self, reason: str, place: str, detail: str = "", remedy: str = "") -> None:
+        self.dropped[reason] += 1
+        self._remember(reason, place)
+        if detail:
+            self.details.setdefault(reason, detail)
+        if remedy:
+            self.remedies[remedy] = None
+
+    def mend(self, reason: str, place: str) -> None:
+        self.mended[reason] += 1
+        self._remember(reason, place)
+
+    def _remember(self, reason: str, place: str) -> None:
+        places = self.places.setdefault(reason, [])
+        if len(places) < _PLACES:
+            places.append(place)
+
+    def explained(self, most: int) -> str:
+        """The most frequent reasons for which rows were dropped, each with its first place; and what would keep them."""
+        reasons = []
+        for reason, count in self.dropped.most_common(most):
+            first = f" (first {self.places[reason][0]})" if reason in self.places else ""
+            detail = f": {self.details[reason]}" if reason in self.details else ""
+            reasons.append(f"{count} x {reason}{detail}{first}")
+        return "; ".join(reasons) + "".join(f" ({remedy})" for remedy in self.remedies)
+
+    def listed(self, read: int, usable: int) -> str:
+        """All errors in one message: rows with the same problem share a line that names the first of them."""
+        groups = Counter(error.reason for error in self.errors)
+        first = {error.reason: error for error in reversed(self.errors)}
+        lines = []
+        for reason, count in list(groups.items())[:_LISTED]:
+            more = f" (and {count - 1} more row{'s' if count > 2 else ''})" if count > 1 else ""
+            lines.append(f"{first[reason].place}: {reason}{more}")
+        remedies = list(dict.fromkeys(error.remedy for error in self.errors if error.remedy))[:1]
+        remedies += ["--fix skips them"] if usable else []
+        hint = f" ({'; '.join(remedies)})" if remedies else ""
+        if len(groups) == 1:
+            return lines[0] + hint
+        if len(groups) > _LISTED:
+            lines.append(f"... and {len(groups) - _LISTED} more problems")
+        head = f"{len(self.errors)} of {read} rows cannot be trained on, and nothing was written{hint}"
+        return "\n  ".join([head, *lines])

@@ -1,0 +1,136 @@
+"""Rows of a dataset on the Hugging Face Hub. Only the files of the configuration and the splits in use are fetched."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+from finetune.dataset.sources import SPLIT_NAMES, SourcedRow
+from finetune.errors import UserError, closest, first_line
+from finetune.models.hub import ask_hub, cached_snapshot, download_snapshot, explain_hub_error
+from finetune.records.dataset import Source
+from finetune.records.files import SPLITS
+
+_CARD = "README.md"  # says which configurations there are
+
+
+def read_hub(
+    name: str, revision: str | None, subset: str | None, *, keep_splits: bool
+) -> tuple[Iterator[SourcedRow], Source]:
+    """The train split of a Hub dataset, with ``keep_splits`` all its splits, and its commit.
+
+    ``subset`` is the configuration; it can be None if there is one, or a default. UserError if the Hub does not give it.
+    """
+    import datasets
+
+    problem, folder = _card(name, revision)
+    configuration = _configuration(name, folder, subset)
+    root = str(folder) if problem else f"hf://datasets/{name}@{folder.name}"
+    patterns = _patterns(name, root, configuration)
+    own = {SPLIT_NAMES[split]: split for split in patterns if split in SPLIT_NAMES}
+    if "train" not in own:
+        raise UserError(f"{name}: no train split (it has {', '.join(patterns) or 'no files of rows'})")
+    wanted = {split: own[split] for split in SPLITS if split in own and (keep_splits or split == "train")}
+    paths = _files(name, root, {split: patterns[split] for split in wanted.values()}, problem)
+    if not problem:
+        download_snapshot(name, "dataset", [escape(path) for part in paths.values() for path in part], folder.name)
+    datasets.disable_progress_bars()
+    try:
+        tables = datasets.load_dataset(
+            str(folder),
+            configuration.get("config_name"),
+            data_files={split: [str(folder / path) for path in part] for split, part in paths.items()},
+            verification_mode="no_checks",  # the card lists splits that are not read here
+        )
+    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        raise UserError(f"{name}: its files cannot be read as rows: {first_line(error)}") from None
+
+    def rows() -> Iterator[SourcedRow]:
+        for split, theirs in wanted.items():
+            table = tables[theirs]
+            plain = [column for column, feature in table.features.items() if _is_plain(feature)]
+            for number, row in enumerate(table.select_columns(plain)):
+                yield SourcedRow(f"{name} {split} row {number}", dict(row), split=split)
+
+    return rows(), Source(name, revision=folder.name, subset=configuration.get("config_name"))
+
+
+def _card(name: str, revision: str | None) -> tuple[str, Path]:
+    """Why the Hub cannot be asked, or "", and the folder of the dataset in the Hub's cache, with its card if it has one."""
+    if not (problem := ask_hub(name, "dataset")):
+        return "", download_snapshot(name, "dataset", [_CARD], revision)
+    if cached := cached_snapshot(name, "dataset", [_CARD], revision):
+        return problem.clause, cached
+    no_file = "" if "/" in name else "no such file, and on the Hub: "
+    raise UserError(f"{name}: {no_file}{problem.clause}")
+
+
+def _configuration(name: str, folder: Path, subset: str | None) -> Mapping[str, Any]:
+    """The entry of the card for ``subset``, or for the default configuration; empty if the card lists none."""
+    from huggingface_hub import DatasetCard
+
+    path = folder / _CARD
+    listed = DatasetCard.load(path, ignore_metadata_errors=True).data.get("configs") if path.is_file() else None
+    entries = {str(entry.get("config_name", "default")): entry for entry in listed or [] if isinstance(entry, Mapping)}
+    if subset is None:
+        marked = [one for one, entry in entries.items() if entry.get("default")] or [
+            one for one in entries if one == "default"
+        ]
+        if len(entries) > 1 and not marked:
+            raise UserError(f"{name}: it has several configurations (choose one with --subset: {', '.join(entries)})")
+        subset = next(iter(marked or entries), "default")
+    if subset in entries:
+        return entries[subset]
+    if subset == "default" and not entries:
+        return {}
+    if not entries:
+        raise UserError(f"--subset: {name} has no configurations to choose from (leave the flag out)")
+    hint = f"did you mean {near}? " if (near := closest(subset, entries)) else ""
+    raise UserError(f"--subset: {name} has no configuration {subset!r} ({hint}choose from {', '.join(entries)})")
+
+
+def _patterns(name: str, root: str, configuration: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+    """Where the files of each split are: by the card, or else by their names, as the datasets library divides them."""
+    from datasets import data_files
+
+    if patterns := configuration.get("data_files"):
+        return data_files.sanitize_patterns(patterns)
+    below = str(configuration.get("data_dir") or "").strip("/")
+    with _explained(name):
+        found = data_files.get_data_patterns(f"{root}/{below}".rstrip("/"))
+    return {split: [f"{below}/{one}".lstrip("/") for one in part] for split, part in found.items()}
+
+
+def _files(name: str, root: str, patterns: Mapping[str, Sequence[str]], problem: str) -> Mapping[str, Sequence[str]]:
+    """The paths of each split's files in the repository."""
+    from datasets import data_files
+    from datasets.load import _ALL_ALLOWED_EXTENSIONS
+
+    with _explained(f"{name}: {problem}, and its cached copy lacks the rows" if problem else name):
+        found = data_files.DataFilesDict.from_patterns(
+            patterns, base_path=root, allowed_extensions=_ALL_ALLOWED_EXTENSIONS
+        )
+    return {split: [path.removeprefix(f"{root}/") for path in part] for split, part in found.items()}
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    import httpx2
+
+    try:
+        yield
+    except httpx2.HTTPError as error:
+        raise UserError(f"{name}: {explain_hub_error(error, name, 'dataset')}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name}: its files cannot be found: {first_line(error)}") from None
+
+
+def _is_plain(feature: object) -> bool:
+    import datasets
+
+    if isinstance(feature, datasets.Value):
+        return feature.dtype in ("string", "large_string", "bool") or feature.dtype.startswith(("int", "uint", "float"))
+    if isinstance(feature, dict):
+        return all(_is_plain(part) for part in feature.values())
+    return isinstance(feature, datasets.List) and _is_plain(feature.feature)

@@ -1,0 +1,142 @@
+"""Datasets of the Hub, by the real client from a Hub on loopback. In a process of its own: it reads HF_ENDPOINT once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopback_hub import LoopbackHub
+
+ROOT = Path(__file__).parents[2]
+PREPARE = """
+import json, sys
+from pathlib import Path
+from finetune.dataset.prepare import prepare
+from finetune.errors import UserError
+from finetune.settings.config import DatasetConfig
+from finetune.tasks import TASKS
+name, settings = sys.argv[1], json.loads(sys.argv[2])
+try:
+    dataset = prepare(DatasetConfig(type_="chat", dataset_name=name, **settings), TASKS["chat"], print)
+    rows = {split: sorted(row["messages"][0]["content"] for row in rows) for split, rows in dataset.splits.items()}
+    print(json.dumps([rows, dataset.source.subset]))
+except UserError as error:
+    print(json.dumps(str(error)))
+"""
+CARD = """---
+dataset_info:
+- config_name: main
+  splits: [{name: train, num_examples: 6}, {name: test, num_examples: 6}]
+configs:
+- config_name: main
+  data_files:
+  - {split: train, path: main/train-*}
+  - {split: test, path: main/test-*}
+- config_name: socratic
+  data_files:
+  - {split: train, path: socratic/train-*}
+  - {split: test, path: socratic/test-*}
+---
+"""
+
+
+@pytest.fixture
+def repositories(tmp_path: Path) -> Path:
+    """owner/two with two configurations, owner/default with a default one, owner/plain without any, owner/tests."""
+    root = tmp_path / "hub" / "datasets" / "owner"
+    for name in ("two/main/train-0", "two/main/test-0", "two/socratic/train-0", "two/socratic/test-0", "two/huge-0"):
+        write(root / f"{name}.jsonl", name)
+    (root / "two" / "README.md").write_text(CARD)
+    for part in ("en", "de"):
+        write(root / "default" / part / "rows.jsonl", part)
+    (root / "default" / "README.md").write_text(
+        "---\nconfigs:\n- {config_name: de, data_dir: de}\n- {config_name: en, data_dir: en, default: true}\n---\n"
+    )
+    for name in ("data/train-00000-of-00001", "data/test-00000-of-00001"):
+        write(root / "plain" / f"{name}.jsonl", name)
+    (root / "plain" / "photo.bin").write_bytes(b"x" * 1000)
+    write(root / "tests" / "test.jsonl", "test")
+    write(root / "broken" / "train.jsonl", "train")
+    (root / "broken" / "README.md").write_text("---\nconfigs: [\n---\n")
+    return tmp_path / "hub"
+
+
+def write(path: Path, name: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"prompt": f"{name} {i}", "completion": "c"}) + "\n" for i in range(6)))
+
+
+def prepared(tmp_path: Path, name: str, endpoint: str, offline: str = "0", **settings: object) -> Any:
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": offline}
+    done = subprocess.run(
+        [sys.executable, "-c", PREPARE, name, json.dumps(settings)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**environment, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def fetched(tmp_path: Path) -> set[str]:
+    """The files of the dataset in the cache of the client."""
+    (snapshot,) = (tmp_path / "home" / "hub").glob("datasets--*/snapshots/*")
+    return {path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()}
+
+
+def test_a_configuration_must_be_chosen_and_only_its_split_is_fetched(repositories: Path, tmp_path: Path) -> None:
+    with LoopbackHub(repositories) as hub:
+        many = prepared(tmp_path, "owner/two", hub.url)
+        assert many == "owner/two: it has several configurations (choose one with --subset: main, socratic)"
+        typo = prepared(tmp_path, "owner/two", hub.url, subset="socratc")
+        assert typo == (
+            "--subset: owner/two has no configuration 'socratc' (did you mean socratic? choose from main, socratic)"
+        )
+        assert fetched(tmp_path) == {"README.md"}
+        rows, subset = prepared(tmp_path, "owner/two", hub.url, subset="socratic")
+        assert subset == "socratic"
+        assert {row[:18] for part in rows.values() for row in part} == {"two/socratic/train"}
+        assert fetched(tmp_path) == {"README.md", "socratic/train-0.jsonl"}
+        rows, _ = prepared(tmp_path, "owner/two", hub.url, subset="main", keep_splits=True)
+        assert {row[:13] for row in rows["test"]} == {"two/main/test"}
+        assert fetched(tmp_path) == {"README.md", "socratic/train-0.jsonl", "main/train-0.jsonl", "main/test-0.jsonl"}
+    # the copy in the cache serves without the Hub, as far as it goes
+    assert prepared(tmp_path, "owner/two", hub.url, offline="1", subset="socratic")[1] == "socratic"
+    lacking = prepared(tmp_path, "owner/two", hub.url, offline="1", subset="socratic", keep_splits=True)
+    assert "HF_HUB_OFFLINE is set" in lacking and "its cached copy lacks the rows" in lacking
+
+
+def test_a_default_configuration_needs_no_flag(repositories: Path, tmp_path: Path) -> None:
+    with LoopbackHub(repositories) as hub:
+        rows, subset = prepared(tmp_path, "owner/default", hub.url)
+        assert subset == "en" and {row[:2] for part in rows.values() for row in part} == {"en"}
+        assert fetched(tmp_path) == {"README.md", "en/rows.jsonl"}
+        assert prepared(tmp_path, "owner/default", hub.url, subset="de")[1] == "de"
+
+
+def test_a_dataset_without_a_card_is_divided_by_the_names_of_its_files(repositories: Path, tmp_path: Path) -> None:
+    with LoopbackHub(repositories) as hub:
+        rows, subset = prepared(tmp_path, "owner/plain", hub.url)
+        assert subset is None and sum(map(len, rows.values())) == 6
+        assert fetched(tmp_path) == {"data/train-00000-of-00001.jsonl"}
+        refused = prepared(tmp_path, "owner/plain", hub.url, subset="main")
+        assert refused == "--subset: owner/plain has no configurations to choose from (leave the flag out)"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("owner/tests", "owner/tests: no train split (it has test)"),
+        ("owner/broken", "owner/broken: its card cannot be read"),
+        ("owner/nothing", "owner/nothing: there is no such repository on the Hub"),
+        ("nothing", "nothing: no such file, and on the Hub: "),
+    ],
+)
+def test_a_dataset_that_cannot_be_had_is_told(repositories: Path, tmp_path: Path, name: str, words: str) -> None:
+    with LoopbackHub(repositories) as hub:
+        assert prepared(tmp_path, name, hub.url).startswith(words)
