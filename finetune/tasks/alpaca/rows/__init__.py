@@ -1,11 +1,11 @@
-"""Short everyday tasks made here, each with the check that decides whether an answer is right.
+"""The builtin alpaca rows: short everyday tasks, each with the check that decides whether an answer is right.
 
-    from finetune.tasks.alpaca_rows import generate
+    from finetune.tasks.alpaca.rows import generate
     for row in generate("train", seed=0): ...
 
-A *draft* is one task before it is worded: what it is about, its answer, and the check. A *kind* makes drafts, and says in
-which wordings they are asked. To add a kind, write a function ``(Random) -> Draft`` beside its like and add its ``Kind`` to
-the table at the end of that file; a new sort of check is one function in ``checks.py``.
+Frozen: the same seed gives the same bytes in every version, so that runs of different versions can be compared. Add no kinds
+and change no wording; rows for another purpose belong in a file of the user's. A *draft* is one task before it is worded:
+what it is about, its answer, and the check. A *kind* makes drafts and holds the wordings in which they are asked.
 """
 
 from finetune.tasks.alpaca.rows.checks import CHECKS, decide, normal

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 class Draft(NamedTuple):
     text: str  # what the task is about
     answer: str
-    check: dict[str, Any]  # one of CHECKS
+    check: Mapping[str, object]  # one of CHECKS
     words: dict[str, str]  # what else the wordings name
 
 
@@ -44,7 +44,7 @@ def choice(text: str, answer: str, of: Sequence[str], **words: str) -> Draft:
     return Draft(text, answer, {"choice": answer, "of": list(of)}, words)
 
 
-def items(text: str, answers: Sequence[str], ordered: bool = True, **words: str) -> Draft:
+def items(text: str, answers: Sequence[str], *, ordered: bool = True, **words: str) -> Draft:
     return Draft(text, ", ".join(answers), {"list": list(answers), "ordered": ordered}, words)
 
 

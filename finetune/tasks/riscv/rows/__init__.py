@@ -1,7 +1,8 @@
-"""The builtin RISC-V rows: every instruction of the tables, described in every way that they know.
+"""The builtin RISC-V rows: every instruction of the tables, described in each of its phrases.
 
-A row is abstract (``add rd, rs1, rs2``), in each of the phrases of its instruction, or names registers, constants and
-labels; such an answer occurs once, in one phrase.
+Frozen: the same seed gives the same bytes in every version, so that runs of different versions can be compared. Add no
+instructions and change no phrase. A row is abstract (``add rd, rs1, rs2``) and occurs in each phrase of its instruction, or
+it names registers, constants and labels and occurs once, in one phrase.
 """
 
 import random

@@ -60,7 +60,7 @@ class Measure:
 NUMBER_OF_ROWS = Measure("COUNT({})", "number")
 
 
-def measure_of(voice: Voice, field: Field, rounded: bool = True) -> Measure:
+def measure_of(voice: Voice, field: Field, *, rounded: bool = True) -> Measure:
     """An aggregate that makes sense for the column."""
     column = field.column
     highest, lowest = column.extremes

@@ -6,7 +6,7 @@ from finetune.tasks.sql.rows.query import Query, column_of, keeping, names, noun
 from finetune.tasks.sql.rows.wording import Voice
 
 
-def ordering(voice: Voice, field: Field, descending: bool) -> str:
+def ordering(voice: Voice, field: Field, *, descending: bool) -> str:
     """The words after "sorted"."""
     noun = field.column.noun
     if field.column.kind == "label":
@@ -52,7 +52,7 @@ def order_by(db: Database, voice: Voice) -> Query:
             columns=nouns(fields),
             plurals=plurals(fields),
             rows=rows_where(voice, entity, conditions),
-            order=ordering(voice, field, descending),
+            order=ordering(voice, field, descending=descending),
         ),
         sql=f"SELECT {names(fields)} {source} {order};",
         explanation=f"{keeping(conditions)} {names(fields)} from {entity.name}, "
@@ -81,7 +81,7 @@ def order_by_two(db: Database, voice: Voice) -> Query:
             plurals=plurals(fields),
             rows=entity.table.plural,
             group=group.column.noun,
-            order=ordering(voice, field, descending),
+            order=ordering(voice, field, descending=descending),
         ),
         sql=f"SELECT {names(fields)} FROM {entity.name} "
         f"ORDER BY {group.name} ASC, {field.name} {'DESC' if descending else 'ASC'};",
@@ -119,7 +119,7 @@ def top_n(db: Database, voice: Voice) -> Query:
             measure=field.column.noun,
             first=extremes[0],
             last=extremes[1],
-            order=ordering(voice, field, descending),
+            order=ordering(voice, field, descending=descending),
         ),
         sql=f"SELECT {names(fields)} {source} LIMIT {count};",
         explanation=f"{keeping(conditions)} {names(fields)} of the {count} rows of {entity.name} "
@@ -202,7 +202,7 @@ def nth_best(db: Database, voice: Voice) -> Query:
             nth=nth,
             first=field.column.extremes[0 if descending else 1],
             measure=field.column.noun,
-            order=ordering(voice, field, descending),
+            order=ordering(voice, field, descending=descending),
         ),
         sql=f"SELECT {names(fields)} FROM {entity.name} {order} LIMIT 1 OFFSET {place - 1};",
         explanation=f"Sorts {entity.name} by {field.name} and returns {names(fields)} of row number {place}.",

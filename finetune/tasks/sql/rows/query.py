@@ -86,15 +86,15 @@ def _bag(database: Database, sql: str) -> list[tuple[Value, ...]]:
     return sorted(rows, key=repr)
 
 
-def where(conditions: Sequence[Condition], conjunction: str = "and", full: bool = False) -> str:
+def where(conditions: Sequence[Condition], conjunction: str = "and", *, full: bool = False) -> str:
     """The WHERE clause with a space before it, or nothing."""
     tests = [condition.full_sql if full else condition.sql for condition in conditions]
     return f" WHERE {f' {conjunction.upper()} '.join(tests)}" if tests else ""
 
 
-def keeping(conditions: Sequence[Condition], conjunction: str = "and", full: bool = False) -> str:
+def keeping(conditions: Sequence[Condition], conjunction: str = "and", *, full: bool = False) -> str:
     """The start of an explanation."""
-    tests = where(conditions, conjunction, full).removeprefix(" WHERE ")
+    tests = where(conditions, conjunction, full=full).removeprefix(" WHERE ")
     return f"Keeps the rows where {tests} and returns" if tests else "Returns"
 
 
@@ -106,7 +106,7 @@ def plurals(fields: Sequence[Field]) -> str:
     return listing([field.column.plural for field in fields])
 
 
-def names(fields: Sequence[Field], full: bool = False) -> str:
+def names(fields: Sequence[Field], *, full: bool = False) -> str:
     return ", ".join(field.full if full else field.name for field in fields)
 
 
