@@ -69,9 +69,13 @@ def _card(name: str, revision: str | None) -> tuple[str, Path]:
 def _configuration(name: str, folder: Path, subset: str | None) -> Mapping[str, Any]:
     """The entry of the card for ``subset``, or for the default configuration; empty if the card lists none."""
     from huggingface_hub import DatasetCard
+    from yaml import YAMLError
 
     path = folder / _CARD
-    listed = DatasetCard.load(path, ignore_metadata_errors=True).data.get("configs") if path.is_file() else None
+    try:
+        listed = DatasetCard.load(path).data.get("configs") if path.is_file() else None
+    except (YAMLError, ValueError) as error:
+        raise UserError(f"{name}: its card cannot be read: {first_line(error)}") from None
     entries = {str(entry.get("config_name", "default")): entry for entry in listed or [] if isinstance(entry, Mapping)}
     if subset is None:
         marked = [one for one, entry in entries.items() if entry.get("default")] or [
@@ -95,11 +99,11 @@ def _patterns(name: str, root: str, configuration: Mapping[str, Any]) -> Mapping
     from datasets import data_files
 
     if patterns := configuration.get("data_files"):
-        return data_files.sanitize_patterns(patterns)
+        return {str(split): part for split, part in data_files.sanitize_patterns(patterns).items()}
     below = str(configuration.get("data_dir") or "").strip("/")
     with _explained(name):
         found = data_files.get_data_patterns(f"{root}/{below}".rstrip("/"))
-    return {split: [f"{below}/{one}".lstrip("/") for one in part] for split, part in found.items()}
+    return {str(split): [f"{below}/{one}".lstrip("/") for one in part] for split, part in found.items()}
 
 
 def _files(name: str, root: str, patterns: Mapping[str, Sequence[str]], problem: str) -> Mapping[str, Sequence[str]]:
@@ -107,10 +111,13 @@ def _files(name: str, root: str, patterns: Mapping[str, Sequence[str]], problem:
     from datasets import data_files
     from datasets.load import _ALL_ALLOWED_EXTENSIONS
 
-    with _explained(f"{name}: {problem}, and its cached copy lacks the rows" if problem else name):
+    with _explained(name):
         found = data_files.DataFilesDict.from_patterns(
             patterns, base_path=root, allowed_extensions=_ALL_ALLOWED_EXTENSIONS
         )
+    if lacking := [split for split in patterns if not found.get(split)]:
+        why = f"{problem}, and its cached copy lacks" if problem else "it has no files of rows for"
+        raise UserError(f"{name}: {why} the split {lacking[0]}")
     return {split: [path.removeprefix(f"{root}/") for path in part] for split, part in found.items()}
 
 

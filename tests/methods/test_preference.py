@@ -44,15 +44,15 @@ def test_every_shape_becomes_the_same_row(tmp_path: Path, row: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "a", "chosen": "b"}, "no rejected answer"),
-        ({"prompt": "a", "chosen": "b", "rejected": " "}, "no text in rejected"),
+        ({"prompt": "a", "chosen": "b"}, "no field 'rejected'"),
+        ({"prompt": "a", "chosen": "b", "rejected": " "}, "rejected is empty"),
         ({"prompt": "a", "chosen": "b", "rejected": "b "}, "chosen and rejected are the same"),
         ({"chosen": "b", "rejected": "c"}, "no prompt"),
         (
             {"chosen": [USER, ANSWERS[0]], "rejected": [{**USER, "content": "?"}, ANSWERS[1]]},
-            "chosen and rejected answer different prompts",
+            "chosen and rejected have different prompts",
         ),
-        ({"prompt": 3, "chosen": "b", "rejected": "c"}, "prompt is int"),
+        ({"prompt": 3, "chosen": "b", "rejected": "c"}, "prompt is a number, not text"),
         ({"prompt": "a", "chosen": [USER], "rejected": "c"}, "chosen does not end with a message of the assistant"),
     ],
 )

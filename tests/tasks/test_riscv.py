@@ -1,17 +1,12 @@
 """The riscv task: builtin rows that are reproducible and decidable, and a scorer that compares what assembles alike."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from finetune.tasks.riscv.rows import GROUPS, all_rows
+from finetune.tasks.riscv.rows import all_rows
 from finetune.tasks.riscv.task import RISCV, builtin, score, to_messages
 
 ABSTRACT = set("rd rs rs1 rs2 rs3 frd frs frs1 frs2 frs3 imm uimm shamt label symbol csr pred succ rtz".split())
@@ -22,21 +17,6 @@ ABI = dict(zip("t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 s5 s6 s7".split(
 def judged(target: str, answer: str) -> tuple[float | None, str]:
     result = score({"description": "", "instructions": target}, answer)
     return result.value, result.kind
-
-
-@pytest.mark.parametrize("hash_seed", ["0", "1"])
-def test_another_process_makes_the_same_rows(hash_seed):
-    program = f"import json; from finetune.tasks.riscv import builtin; print(json.dumps(builtin({COUNTS}, 3)))"
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed},
-    )
-    assert json.loads(result.stdout) == builtin(COUNTS, 3)
-    assert builtin(COUNTS, 3) != builtin(COUNTS, 4)
 
 
 def test_splits_are_as_large_as_asked_and_share_no_description_and_no_given_operands():
@@ -50,14 +30,6 @@ def test_splits_are_as_large_as_asked_and_share_no_description_and_no_given_oper
         assert set(re.findall(r"\w+", answer.partition(" ")[2])) <= ABSTRACT
     with pytest.raises(ValueError, match=str(total)):
         builtin({"train": total, "valid": 1, "test": 0}, 0)
-
-
-@pytest.mark.parametrize("pattern", [pattern for group in GROUPS for pattern in group.words])
-def test_every_instruction_is_described_in_two_or_more_ways(pattern):
-    phrases = [phrase for group in GROUPS if pattern in group.words for phrase in group.phrases(pattern)]
-    assert len(set(phrases)) == len(phrases) >= 2
-    for phrase in phrases:
-        assert set(re.findall(r"{\w+}", phrase)) == set(re.findall(r"{\w+}", pattern))
 
 
 def test_description_and_answer_name_the_same_operands():

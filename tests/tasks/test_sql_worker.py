@@ -148,4 +148,5 @@ def test_a_worker_killed_at_gold_is_no_fault_of_the_row() -> None:
             assert judge.judge(CONTEXT, endless, GOLD).kind == "worker_killed"
         assert judge.judge(CONTEXT, endless, GOLD).kind == "gold_error"  # tried again, not remembered
         with killing(judge.worker, 2, signal.SIGKILL):
-            assert "not tried: the worker was killed" in (gold_problem(judge.worker, CONTEXT, endless) or "")
+            problem = gold_problem(judge.worker, CONTEXT, endless)
+            assert problem and "not tried: the worker was killed" in problem.reason
