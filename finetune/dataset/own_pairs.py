@@ -1,5 +1,5 @@
-"""Pairs that a model makes itself: it answers each row several times, the answers are judged as its task does (SQL is run), and
-each that is right stands beside one that is not."""
+"""Preference pairs of a model's own answers: it answers each row several times, its task scores the answers (SQL is run), and
+each right answer is paired with a wrong one."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,12 +22,14 @@ from finetune.terminal import Progress, say
 
 
 def make(config: DatasetConfig) -> None:
-    """Write train and valid of pairs, and the test rows as they are. UserError where there would be none to train on."""
+    """Write pairs for train and valid, and the test rows unchanged. UserError if there are no pairs to train on."""
     assert config.from_adapter is not None
     run = open_run(config.from_adapter)
     folder = config.data_dir or run.data_dir
     if folder.resolve() == config.output_dir.resolve():
-        raise UserError(f"--output-dir: {config.output_dir} holds the rows themselves (give the pairs another folder)")
+        raise UserError(
+            f"--output-dir: {config.output_dir} holds the rows to answer (choose another folder for the pairs)"
+        )
     dataset = read_dataset_record(folder)
     if dataset.type != run.task.name:
         raise UserError(f"{folder}: {dataset.type} rows, but {config.from_adapter} was trained on {run.task.name} rows")
@@ -38,7 +40,7 @@ def make(config: DatasetConfig) -> None:
     files.make_folder(config.output_dir)
     model = run.load()
     say(run.backend.describe())
-    # as many to validate, of those to train on, as there are of the rows themselves
+    # as many pairs to validate for each to train on as there are rows
     wanted = {"train": config.sample_size, "valid": -(-config.sample_size * len(rows["valid"]) // len(rows["train"]))}
     why: Counter[str] = Counter()
     kept: dict[str, list[Row]] = {}
@@ -48,7 +50,7 @@ def make(config: DatasetConfig) -> None:
         with Progress(f"Answering ({split})", len(rows[split]), "rows") as bar:
             kept[split] = []
             for row, group in _answered(config, run, model, rows[split], path):
-                made = pairs(row, group, config.reference_chosen)
+                made = pairs(row, group, reference_chosen=config.reference_chosen)
                 read += 1
                 if isinstance(made, str):
                     why[made] += 1
@@ -88,28 +90,28 @@ def _answered(
             yield from zip(rows[at : at + together], found.groups, strict=True)
 
 
-def pairs(row: Row, group: Group, reference_chosen: bool) -> list[Row] | str:
-    """The row with a right answer as its own and a wrong one as ``rejected``, as often as there are both, or why not.
+def pairs(row: Row, group: Group, *, reference_chosen: bool) -> list[Row] | str:
+    """Copies of the row, each with a right answer as its own and a wrong one as ``rejected``; or why there are none.
 
-    In the order in which they were drawn, the same answer as often as it came: then log p(chosen) - log p(rejected) has in the
-    mean the gradient of the log-odds of a right answer, and to the first order that is what DPO raises (arXiv 2305.18290,
-    section 4). Answers picked by how likely or how long they are would teach that too. What was cut off is neither right nor
-    wrong.
+    Answers are paired in the order in which they were sampled, repeated ones included: then the mean gradient of
+    log p(chosen) - log p(rejected) is that of the log-odds of a right answer, which DPO raises to first order
+    (arXiv 2305.18290, section 4). Choosing answers by likelihood or length would teach those too. An answer that was cut off
+    is neither right nor wrong.
     """
     if group.totals is None:
-        return "cannot be judged"
+        return "its answers cannot be scored"
     whole = [at for at, answer in enumerate(group.samples) if answer.stopped]
     right = [group.texts[at] for at in whole if group.totals[at] == 1]
     wrong = [group.texts[at] for at in whole if group.totals[at] < 1 and group.texts[at].strip()]
     if not wrong:
-        return "no answer is wrong" if right else "every answer is cut off"
+        return "no answer is wrong" if right else "every answer is cut off at the token limit"
     if not right:
         if not reference_chosen:
             return "no answer is right"
         right = [row["messages"][-1]["content"]]
     return [
         {**row, "messages": [*row["messages"][:-1], {"role": "assistant", "content": chosen}], REJECTED: rejected}
-        for chosen, rejected in zip(right, wrong, strict=False)  # what is left over of one kind has no partner
+        for chosen, rejected in zip(right, wrong, strict=False)  # those left over of one kind have no partner
     ]
 
 
@@ -136,7 +138,7 @@ def _write(
             ),
         ),
         seed=config.seed,
-        split_rule="that of the rows answered; test holds them as they are",
+        split_rule="that of the rows that were answered; test holds them unchanged",
         rows_read=read,
         kept=counts["train"] + counts["valid"],
         rows=counts,
@@ -146,7 +148,7 @@ def _write(
     write_dataset(config.output_dir, kept, [], record)
     print(f"{read} rows answered {config.answers} times each: {record.kept} pairs of a right and a wrong answer")
     for reason, number in why.most_common():
-        print(f"  {number:>6} without one: {reason}")
+        print(f"  {number:>6} rows without a pair: {reason}")
     for split, count in counts.items():
-        what = "as they were" if split == "test" else "pairs"
+        what = "rows, unchanged" if split == "test" else "pairs"
         print(f"  {files.split_file(config.output_dir, split)}  {count} {what}")

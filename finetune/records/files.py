@@ -25,7 +25,6 @@ CURVE = "loss.png"
 STATE = "state"
 STATE_RECORD = "state.json"
 REJECTED = "rejected.jsonl"
-LENGTHS = "lengths.png"
 EVALUATION = "evaluation.json"
 ANSWERS = "answers.jsonl"  # of a running evaluation
 BENCHMARK_ANSWERS = "benchmark_answers.jsonl"

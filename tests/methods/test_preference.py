@@ -97,11 +97,17 @@ def test_pairs_are_the_right_and_the_wrong_answers_as_they_were_drawn() -> None:
 
 def test_rows_without_a_pair_are_counted_by_reason() -> None:
     wrong, right = ("wrong", 0.0, True, -1.0), ("right", 1.0, True, -1.0)
-    assert pairs(ROW, group(wrong, wrong), False) == "no answer is right"
-    assert pairs(ROW, group(right, right), False) == "no answer is wrong"
-    assert pairs(ROW, group(("cut", 0.0, False, -1.0)), False) == "every answer is cut off"
-    assert pairs(ROW, group(("unjudged", None, True, -1.0), right), False) == "cannot be judged"
-    made = pairs(ROW, group(wrong, wrong), True)
+    assert pairs(ROW, group(wrong, wrong), reference_chosen=False) == "no answer is right"
+    assert pairs(ROW, group(right, right), reference_chosen=False) == "no answer is wrong"
+    assert (
+        pairs(ROW, group(("cut", 0.0, False, -1.0)), reference_chosen=False)
+        == "every answer is cut off at the token limit"
+    )
+    assert (
+        pairs(ROW, group(("unjudged", None, True, -1.0), right), reference_chosen=False)
+        == "its answers cannot be scored"
+    )
+    made = pairs(ROW, group(wrong, wrong), reference_chosen=True)
     assert made == [{**ROW, "rejected": "wrong"}]
 
 
