@@ -13,6 +13,7 @@ from finetune.records.dataset import Source
 from finetune.records.files import SPLITS
 
 _CARD = "README.md"  # says which configurations there are
+_NOT_OPTIONS = {"config_name", "data_files", "data_dir", "default", "description", "version"}
 
 
 def read_hub(
@@ -37,12 +38,7 @@ def read_hub(
         download_snapshot(name, "dataset", [escape(path) for part in paths.values() for path in part], folder.name)
     datasets.disable_progress_bars()
     try:
-        tables = datasets.load_dataset(
-            str(folder),
-            configuration.get("config_name"),
-            data_files={split: [str(folder / path) for path in part] for split, part in paths.items()},
-            verification_mode="no_checks",  # the card lists splits that are not read here
-        )
+        tables = _tables({split: [str(folder / path) for path in part] for split, part in paths.items()}, configuration)
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         raise UserError(f"{name}: its files cannot be read as rows: {first_line(error)}") from None
 
@@ -54,6 +50,18 @@ def read_hub(
                 yield SourcedRow(f"{name} {split} row {number}", dict(row), split=split)
 
     return rows(), Source(name, revision=folder.name, subset=configuration.get("config_name"))
+
+
+def _tables(paths: Mapping[str, Sequence[str]], configuration: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The table of each split, read with the options of the card. The card itself would demand files that are not fetched."""
+    import datasets
+    from datasets.data_files import DataFilesDict
+    from datasets.load import infer_module_for_data_files
+
+    found = DataFilesDict.from_patterns({split: list(map(escape, part)) for split, part in paths.items()})
+    kind, options = infer_module_for_data_files(found)
+    given = {key: value for key, value in configuration.items() if key not in _NOT_OPTIONS}
+    return datasets.load_dataset(kind, data_files=dict(paths), **{**options, **given})
 
 
 def _card(name: str, revision: str | None) -> tuple[str, Path]:

@@ -88,7 +88,7 @@ def prepare(
     if config.split_by:  # the digits order the two ends as ``connected`` needs it
         groups = splits.connected([(f"30{c.group}", f"31{c.apart.encode().hex()}") for c in rows])
         rows = [replace(c, group=group) for c, group in zip(rows, groups, strict=True)]
-    order = splits.drawn(rows, config.seed, lambda c: c.group, lambda c: c.prompt + c.answer)
+    order = splits.sampled(rows, config.seed, lambda c: c.group, lambda c: c.prompt + c.answer)
     if config.keep_splits:  # of two rows alike, the one to train on is dropped
         order.sort(key=lambda candidate: _FIRST_CHOICE.index(candidate.split or "train"))
     selection = select(list(distinct(order, task, findings)), config, task, encoder, findings)

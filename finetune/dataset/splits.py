@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def drawn(rows: Iterable[T], seed: int, group: Callable[[T], str], text: Callable[[T], str]) -> list[T]:
+def sampled(rows: Iterable[T], seed: int, group: Callable[[T], str], text: Callable[[T], str]) -> list[T]:
     """The rows in an order that depends only on the seed and their keys; those of a group stand together."""
 
     def draw(key: str) -> bytes:

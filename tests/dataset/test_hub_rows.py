@@ -60,6 +60,11 @@ def repositories(tmp_path: Path) -> Path:
         write(root / "plain" / f"{name}.jsonl", name)
     (root / "plain" / "photo.bin").write_bytes(b"x" * 1000)
     write(root / "tests" / "test.jsonl", "test")
+    (root / "semicolons").mkdir()
+    (root / "semicolons" / "rows.csv").write_text("prompt;completion\n" + "".join(f"q{i};c\n" for i in range(6)))
+    (root / "semicolons" / "README.md").write_text(
+        "---\nconfigs:\n- {config_name: all, data_files: rows.csv, sep: ';'}\n---\n"
+    )
     write(root / "broken" / "train.jsonl", "train")
     (root / "broken" / "README.md").write_text("---\nconfigs: [\n---\n")
     return tmp_path / "hub"
@@ -117,6 +122,8 @@ def test_a_default_configuration_needs_no_flag(repositories: Path, tmp_path: Pat
         assert subset == "en" and {row[:2] for part in rows.values() for row in part} == {"en"}
         assert fetched(tmp_path) == {"README.md", "en/rows.jsonl"}
         assert prepared(tmp_path, "owner/default", hub.url, subset="de")[1] == "de"
+        rows, subset = prepared(tmp_path, "owner/semicolons", hub.url)
+        assert subset == "all" and sum(map(len, rows.values())) == 6
 
 
 def test_a_dataset_without_a_card_is_divided_by_the_names_of_its_files(repositories: Path, tmp_path: Path) -> None:
