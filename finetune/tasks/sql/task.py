@@ -2,7 +2,7 @@
 
 Fields are those of ``gretelai/synthetic_text_to_sql``: ``sql_prompt`` (the question), ``sql`` (the reference query),
 ``sql_context`` (CREATE TABLE and INSERT statements) and optionally ``sql_explanation``. The prompt shows the model the
-tables, not the rows in them: a real database does not fit into a prompt, and an answer cannot be copied from it.
+tables, not their rows: a real database does not fit into a prompt, and answers must not be copied from it.
 """
 
 import random
@@ -30,7 +30,7 @@ _COMMENT = re.compile(  # or what is quoted, which may look like one
 
 
 def schema_of(context: str) -> str:
-    """The CREATE statements of a context, one a line, without comments, the sizes of types and the rows."""
+    """The CREATE statements of a context, one per line, without comments, sizes of types, and rows."""
     plain = context
     if "--" in context or "/*" in context:
         plain = _COMMENT.sub(lambda found: found["quoted"] or " ", context)
@@ -51,7 +51,7 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def user_message(context: str, question: str) -> str:
-    """What the user says: the tables of the context, then the question."""
+    """The prompt: the tables of the context, then the question."""
     return f"{schema_of(context)}\n\nWrite one SQLite query: {question.strip()}".lstrip()
 
 
@@ -88,7 +88,7 @@ def open_checker() -> Iterator[Checker]:
 
 
 def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
-    """Generated rows for each split; no two splits share a domain. Raises ValueError where there are not so many."""
+    """Generated rows for each split; no two splits share a domain. ValueError if there are not as many."""
     from finetune.tasks.sql.rows import DOMAINS, generate
 
     domains = list(DOMAINS)
@@ -101,8 +101,8 @@ def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
     return rows
 
 
-# a reward has to differ between answers before one is right: it parses, runs, has the right columns, the right rows. Little:
-# a model that is seldom right learns what is worth something often, and queries that merely run are easy to come by
+# rewards of wrong answers, so that answers differ before one is right: it parses, runs, has the right columns, the right rows.
+# They are small: a model that is seldom right learns what is rewarded often, and queries that merely run are easy
 _PARTIAL = dict.fromkeys(("unknown_table", "unknown_column", "unknown_function", "other_sql_error", "timeout"), 0.05)
 _PARTIAL |= {"wrong_shape": 0.1, "wrong_rows": 0.15, "wrong_order": 0.5}
 

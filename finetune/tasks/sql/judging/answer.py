@@ -1,8 +1,7 @@
-"""Finds the SQL in a chat answer, whatever stands around it, and never changes it.
+"""Finds the SQL in a chat answer, whatever surrounds it, and never changes it.
 
-Where an answer writes SQL in several ways, the plainest counts: fenced code; else statements that begin a
-line, after a label or not; else those after a colon; else quoted ones; else any in capitals within a
-sentence; last, any spelling.
+If an answer has SQL in several forms, the plainest counts: fenced code; else statements that begin a line, after a label or
+not; else those after a colon; else quoted ones; else any in capitals within a sentence; last, any spelling.
 """
 
 import re
@@ -39,7 +38,7 @@ _ANY_CASE = re.compile(rf"^{_MARKER}{_LABEL}(?P<sql>{_STATEMENT})", re.MULTILINE
 _LANGUAGE = rf"(?:[ \t]*+(?!{_STATEMENT})[\w+.-]*+[ \t]*+\n|[ \t]*(?i:sqlite|sql)\b)?"
 _FENCE = re.compile(rf"(?P<fence>```|~~~){_LANGUAGE}(?P<code>.*?)(?:(?P=fence)|\Z)", re.DOTALL)
 
-_TOKEN = re.compile(  # what is quoted runs to the end where its quote is not closed
+_TOKEN = re.compile(  # an unclosed quote runs to the end
     r"""'(?:[^']|'')*(?:'|\Z) | "(?:[^"]|"")*(?:"|\Z) | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z)
     | --[^\n]* | /\*.*?(?:\*/|\Z) | [();] | \b(?i:SELECT)\b | \n(?:[ \t]*+\n)*+""",
     re.DOTALL | re.VERBOSE,
@@ -55,12 +54,12 @@ _CONTINUES = re.compile(rf"\s*(?:[),]|--|(?:{'|'.join([*_CLAUSES.split(), *_CLAU
 
 
 def extract_sql(answer: str) -> str | None:
-    """The SQL of the answer, None where there is none. Of several statements all, with semicolons between."""
+    """The SQL of the answer, None if there is none. Several statements are joined with semicolons."""
     return ";\n".join(find_statements(answer)) or None
 
 
 def find_statements(answer: str) -> list[str]:
-    """The statements of the answer as they stand there, without repetitions and without what is around."""
+    """The statements of the answer, unchanged, each once."""
     answer = answer.rpartition("</think>")[2]
     found: list[str] = []
     for fence in _FENCE.finditer(answer):

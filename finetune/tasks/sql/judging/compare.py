@@ -39,8 +39,8 @@ def unordered(rows: tuple[Row, ...], columns: int) -> Expected:
 def ordered(rows: tuple[Row, ...], columns: int, keyed: tuple[Row, ...] | None, offset: int) -> Expected:
     """Gold with an outermost ORDER BY: rows that are equal on its keys form a group.
 
-    ``keyed`` is gold's result without LIMIT and OFFSET, with the sort keys as further columns. Where there is
-    none, or gold's rows are not found there, every row is a group of its own, ties as gold has them.
+    ``keyed`` is gold's result without LIMIT and OFFSET, with the sort keys as further columns. If it is None, or lacks gold's
+    rows, every row is a group of its own, with ties in gold's order.
     """
     strict = Expected(columns, tuple(range(len(rows))), tuple(enumerate(rows)))
     if keyed is None:
@@ -60,10 +60,10 @@ def compare(expected: Sequence[Expected], answers: Sequence[Outcome]) -> tuple[s
     pairs = list(zip(expected, answers, strict=True))
     for gold, answer in pairs:
         if answer.columns != gold.columns:
-            return "wrong_shape", f"{answer.columns} columns, not {gold.columns}"
+            return "wrong_shape", f"{answer.columns} columns instead of {gold.columns}"
     for number, (gold, answer) in enumerate(pairs):
         if len(answer.rows) != len(gold.places):
-            return "wrong_rows", f"{len(answer.rows)} rows, not {len(gold.places)}, on database {number + 1}"
+            return "wrong_rows", f"{len(answer.rows)} rows instead of {len(gold.places)} on database {number + 1}"
     gold_rows = [(number, group, row) for number, (gold, _) in enumerate(pairs) for group, row in gold.rows]
     answer_rows = [
         (number, group, row)
@@ -79,8 +79,8 @@ def compare(expected: Sequence[Expected], answers: Sequence[Outcome]) -> tuple[s
         return "ok", ""
     databases = [(number, 0) for number, *_ in gold_rows], [(number, 0) for number, *_ in answer_rows]
     if _same_bag(*databases, gold_values, answer_values):
-        return "wrong_order", "the right rows in another order"
-    return "wrong_rows", "as many rows, with other values"
+        return "wrong_order", "the right rows in the wrong order"
+    return "wrong_rows", "the right number of rows with wrong values"
 
 
 def same_tables(gold: dict[str, tuple[Row, ...]], answer: dict[str, tuple[Row, ...]]) -> bool:

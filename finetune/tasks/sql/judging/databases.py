@@ -164,7 +164,7 @@ def _drawn(source: Source, keys: dict[Place, list[Value]], draw: random.Random) 
 
 
 def _kind(column: Column, own: list[Value]) -> str:
-    """What the values are, or, where there are none, what the declared type says."""
+    """What the values are, or, if there are none, what the declared type says."""
     declared = column.type.upper()
     if set(own) == {0, 1} or (set(own) <= {0, 1} and re.search("BOOL|BIT", declared)):
         return "bool"
@@ -212,7 +212,7 @@ def _days_later(text: str, days: int) -> str:
 
 
 def _beside(constant: Constant, source: Source) -> list[Value]:
-    """Values equal to a constant of gold's, and just not; none where the column is of another kind."""
+    """Values equal to a constant of gold's, and just not; none if the column is of another kind."""
     if source.kind == "bool":
         return []
     if source.kind in ("int", "float"):
@@ -238,7 +238,7 @@ def _beside(constant: Constant, source: Source) -> list[Value]:
 
 
 def _insert(table: Table, row: Row) -> str:
-    """OR IGNORE: a row that a CHECK or a compound key refuses is left out."""
+    """OR IGNORE: a row that a CHECK or a compound key refuses is skipped."""
     name = _quoted(table.name, '"')
     names = ", ".join(_quoted(column.name, '"') for column in table.columns)
     return f"INSERT OR IGNORE INTO {name} ({names}) VALUES ({', '.join(map(_literal, row))});\n"

@@ -1,4 +1,4 @@
-"""What the judge needs to know of gold's text, read with sqlglot: WHERE, ORDER BY, constants and joins.
+"""What the judge needs to know about the text of gold, a row's own SQL: WHERE, ORDER BY, constants and joins (by sqlglot).
 
 Nothing here decides whether an answer is right, and no answer is ever parsed here: SQLite alone runs and
 refuses.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MAX_LENGTH, MAX_PARENTHESES = 20_000, 200  # gold is model-written too
 
-ColumnName = tuple[str | None, str]  # table (None where gold does not say) and column, both in lower case
+ColumnName = tuple[str | None, str]  # table (None if gold does not say) and column, both in lower case
 Constant = int | float | str
 
 
@@ -22,7 +22,7 @@ Constant = int | float | str
 class Gold:
     """What gold says.
 
-    ``without_where`` is gold without the WHERE of its outermost query, None where it has none. ``keyed``, of
+    ``without_where`` is gold without the WHERE of its outermost query, None if it has none. ``keyed``, of
     a query with an outermost ORDER BY, is gold without LIMIT and with its sort keys as last columns: it tells
     which rows are tied. ``limit`` is LIMIT plus OFFSET. ``constants`` are those that a column is compared
     with, ``equal`` the columns joined.
@@ -38,7 +38,7 @@ class Gold:
 
 
 def read_gold(sql: str) -> Gold | None:
-    """None where sqlglot cannot read it as exactly one statement."""
+    """None if sqlglot cannot read it as exactly one statement."""
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
@@ -107,7 +107,7 @@ def _sql(tree: "Expression") -> str:
 
 
 def _number(clause: "Expression | None") -> int:
-    """The number of a LIMIT or OFFSET clause; 0 where there is no clause, or no number in it."""
+    """The number of a LIMIT or OFFSET clause; 0 if there is no clause, or no number in it."""
     text = clause.expression.name if clause is not None and clause.expression is not None else ""
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
 

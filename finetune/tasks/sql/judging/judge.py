@@ -1,6 +1,6 @@
-"""Is a model's SQL right? It runs on three databases, and on each its result must be the one that gold gives.
+"""Is a model's SQL right? It runs on three databases, and on each it must give the same result as gold.
 
-Gold is run first: on the row's own database and on two generated from it. A row whose gold fails is
+*Gold* is the row's own SQL. It runs first: on the row's own database and on two generated from it. A row whose gold fails is
 ``gold_error``; one whose gold proves nothing (an empty result, chance, no two databases where its WHERE
 matters) is ``unscorable``.
 """
@@ -49,8 +49,8 @@ NOW = re.compile(
 
 @dataclass(frozen=True)
 class Judgement:
-    """``kind`` is one of ANSWER_KINDS, or of UNSCORED_KINDS: the row can say nothing about any answer, or the worker
-    was killed from outside both times that it was tried. ``reason`` says so too where the second try succeeded.
+    """``kind`` is one of ANSWER_KINDS, or of UNSCORED_KINDS: the row cannot judge any answer, or the worker was killed from
+    outside at both tries. ``reason`` also says so if the second try succeeded.
 
     ``write`` marks a row whose gold is an INSERT, UPDATE or DELETE, judged by all tables afterwards.
     """
@@ -109,7 +109,7 @@ def gold_problem(worker: SqlWorker, context: str, gold: str) -> WrongAnswer | No
 
 
 def _run_reference(worker: SqlWorker, context: str, gold: str) -> tuple[Outcome, bool]:
-    """What gold does, and whether it writes."""
+    """What gold does, and whether it writes to the tables."""
     (outcome,) = worker.run([Run(context, gold)])
     write = outcome.error == "forbidden" and outcome.denied in WRITES
     if write:
@@ -121,7 +121,7 @@ class SqlJudge:
     """Judges answers; owns one worker process, which ends with the context manager.
 
     ``seconds`` is the most that one answer takes on all its databases, by the wall clock; ``generated`` is how
-    many stand beside the row's own. What is learnt of a row's gold is kept: a second answer to the row costs only its own run.
+    many are used beside the row's own. Gold's results are kept: a second answer to the row costs only its own run.
     ``worker`` is the process.
     """
 
@@ -173,28 +173,30 @@ class SqlJudge:
             return compare([result.expected for result in results], outcomes)
         for number, (result, outcome) in enumerate(zip(results, outcomes, strict=True), start=1):
             if not result.agrees(outcome):
-                return "wrong_rows", f"database {number} holds other rows afterwards"
+                return "wrong_rows", f"database {number} holds wrong rows afterwards"
         return "ok", ""
 
     def _run_gold(self, context: str, gold: str) -> Judgement | list[Result]:
-        """Gold's results on the own database and the generated ones, or why the row cannot be judged."""
+        """Gold's results on the row's own database and the generated ones, or why the row cannot be judged."""
         own = self.worker.describe(context)
         if isinstance(own, Outcome):
-            return Judgement("gold_error", f"context: {own.message}")
+            return Judgement("gold_error", f"the row's schema fails in SQLite: {own.message}")
         outcome, write = _run_reference(self.worker, context, gold)
         if outcome.error is not None:
             kind = "unscorable" if outcome.error == "forbidden" else "gold_error"
-            return Judgement(kind, f"gold: {outcome.message}", write)
+            return Judgement(kind, f"the row's own SQL fails in SQLite: {outcome.message}", write)
         if _by_chance(own.functions, context) or _by_chance(outcome.functions, gold):
-            return Judgement("unscorable", "gold depends on chance or on the date", write)
+            return Judgement("unscorable", "the row's own SQL depends on chance or on the date", write)
         read = read_gold(gold)
         if read is None:
-            return Judgement("unscorable", "gold cannot be parsed", write)
+            return Judgement("unscorable", "the row's own SQL cannot be parsed", write)
         (result,) = self._try([(context, context)], gold, read, write=write)
         if result is None or result.empty:
-            return Judgement("unscorable", "gold gives nothing on the row's own database", write)
+            return Judgement("unscorable", "the row's own SQL returns nothing on the row's own tables", write)
         results = self._add_generated(result, own, context, gold, read)
-        return results or Judgement("unscorable", "too few databases on which gold shows what it does", write)
+        return results or Judgement(
+            "unscorable", "too few databases on which the row's own SQL differs from a wrong one", write
+        )
 
     def _add_generated(
         self, own: Result, description: Description, context: str, gold: str, read: Gold
@@ -231,7 +233,7 @@ class SqlJudge:
     def _try(self, scripts: list[tuple[str, str]], gold: str, read: Gold, *, write: bool) -> list[Result | None]:
         """Gold's result on each database, given as two scripts, the second with its rows the other way round.
 
-        None where gold fails.
+        None if gold fails.
         """
         third = "SELECT 1" if write else read.keyed or gold  # the tables before a write; gold's sort keys
         runs = [Run(script, sql) for script, _ in scripts for sql in (gold, read.without_where or gold, third)]
