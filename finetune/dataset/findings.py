@@ -60,10 +60,10 @@ class Findings:
             places.append(place)
 
     def explained(self, most: int) -> str:
-        """The most frequent reasons for which rows were dropped, each with its first place; and what would keep them."""
+        """The most frequent reasons for which rows were dropped, each with a place, and what would keep them."""
         reasons = []
         for reason, count in self.dropped.most_common(most):
-            first = f" (first {self.places[reason][0]})" if reason in self.places else ""
+            first = f" (for example {self.places[reason][0]})" if reason in self.places else ""
             detail = f": {self.details[reason]}" if reason in self.details else ""
             reasons.append(f"{count} x {reason}{detail}{first}")
         return "; ".join(reasons) + "".join(f" ({remedy})" for remedy in self.remedies)
