@@ -39,7 +39,7 @@ class PromptLength:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory after one stage of the measurement, in MB. The stages are `start`, `load` (the model), `prompt` (the longest prompt
+    """Memory after one stage of the measurement, in MB. The stages: `start`, `load` (the model), `prompt` (the longest prompt
     processed), `decode` (32 tokens after it), `batch of 16`, `freed` (the model released) and `training step` (one step with
     the settings of the run on its longest rows)."""
 
