@@ -1,10 +1,10 @@
-"""What MLX cannot read as it is is converted once: the folder made from it stays in the cache, by name and revision.
+"""The cache of converted models: what MLX cannot read is converted once, into a folder by name and revision.
 
-The revision is a SHA-256 of what the folder is made from, or for a model of the Hub the commit.
+The revision is the commit of a model from the Hub, and otherwise the SHA-256 of what is converted.
 
-A folder counts when its record is there and every file has the size that the record says. It appears by one
-rename, so a crash leaves no half of one, and two processes may convert the same file at once. The folder that a conversion
-works in is held by it: what nobody holds is what a killed one has left.
+A folder is valid if it has a record and every file has the size in that record. It appears by one rename, so a crash leaves
+no half-written folder, and two processes can convert the same model at once. A conversion holds a lock on the folder that it
+works in; a folder without a lock is the leftover of a killed conversion.
 """
 
 import contextlib
@@ -18,18 +18,18 @@ from finetune.records import files
 from finetune.records.lock import held
 
 RECORD = "conversion.json"
-REVISION = "sha256"  # the key in the record, of a commit too: the folders in people's caches have it
-WORK_PREFIX = ".converting-"  # of the folders that conversions work in
-VERSION = 1  # of what the converter writes; raise it when that changes, and old folders are made anew
+REVISION = "sha256"  # the key in the record, also of a commit: existing caches have it
+WORK_PREFIX = ".converting-"  # how the names of the folders that conversions work in begin
+VERSION = 1  # raise it when the converter writes something else: old folders are then converted again
 
 
 def convert_once(
     name: str, revision: str, models: Path, convert: Callable[[Path], None], say: Callable[[str], None]
 ) -> Path:
-    """The model folder below ``models`` that ``convert`` has filled, now or an earlier time.
+    """The converted model's folder in ``models``. ``convert`` is called with an empty folder to fill if there is none yet.
 
-    ``convert`` gets an empty folder. Raises what it raises (``UserError``, exit 2, for what is not understood), and
-    ``UserError`` with exit 4 where the cache cannot be written.
+    ``say`` is told before a conversion. UserError (exit 2) from ``convert`` for a model that it does not support, (exit 4) if
+    the cache cannot be written.
     """
     if folder := converted_folder(models, name, revision):
         return folder
@@ -48,13 +48,13 @@ def convert_once(
             return _publish(draft, models, name, revision)
     except OSError as error:
         raise UserError(
-            f"{models}: cannot be written: {error.strerror} (make room, or set FINETUNE_CACHE elsewhere)",
+            f"{models}: cannot be written: {error.strerror} (free some space, or set FINETUNE_CACHE to another folder)",
             exit_code=4,
         ) from None
 
 
 def converted_folder(models: Path, name: str, revision: str) -> Path | None:
-    """The folder of an earlier conversion, if it is whole and of this version of the converter."""
+    """The folder of an earlier conversion; None if there is none, or it is incomplete or from another converter version."""
     folder = folder_of(models, name, revision)
     try:
         record = json.loads((folder / RECORD).read_text())
@@ -66,9 +66,9 @@ def converted_folder(models: Path, name: str, revision: str) -> Path | None:
 
 
 def folder_of(models: Path, name: str, revision: str) -> Path:
-    """Where the folder made from what has this name and revision belongs, whether it is there or not.
+    """The path of the folder for this name and revision, whether it exists or not.
 
-    ``name`` is that of a GGUF file, of a folder, or of a repository, whose slash becomes two dashes as in the Hub's cache.
+    ``name`` is that of a GGUF file, a folder or a repository, whose slash becomes two dashes, as in the Hub's cache.
     """
     stem = Path(name).stem if name.lower().endswith(".gguf") else name.replace("/", "--")
     return models / f"{stem}-{revision[:12]}"

@@ -1,13 +1,13 @@
-"""A GGUF file as an ordinary model folder: config.json, model.safetensors in bfloat16 and the tokenizer.
+"""Converts a GGUF file to a model folder: config.json, model.safetensors in bfloat16 and the tokenizer.
 
-Any quantisation that the ``gguf`` package can undo, of the architectures in ``ARCHITECTURES``. The rest is
-refused by name: a model that loads but computes something else is worse than none.
+Supports the architectures in ``ARCHITECTURES`` with every quantisation that the ``gguf`` package can undo. Everything else is
+refused by name, because a model that loads but computes something else is worse than none.
 """
 
 import json
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
     from gguf import ReaderTensor
 
-Config = dict[str, Any]
+Config = dict[str, object]  # of config.json
 Tensors = dict[str, "ReaderTensor"]
 
-# The tensors of one layer: GGUF name -> Hugging Face name, and the shape in terms of _sizes.
+# The tensors of one layer: GGUF name -> Hugging Face name, and the shape in terms of Sizes.
 LLAMA_LAYER = {
     "attn_norm": ("input_layernorm", ("hidden",)),
     "attn_q": ("self_attn.q_proj", ("queries", "hidden")),
@@ -41,40 +41,61 @@ GEMMA3_LAYER = LLAMA_LAYER | {
     "ffn_norm": ("pre_feedforward_layernorm", ("hidden",)),
     "post_ffw_norm": ("post_feedforward_layernorm", ("hidden",)),
 }
-ROWS_AT_ONCE = 1024  # go through float32 together: a whole embedding would take gigabytes
+ROWS_AT_ONCE = 1024  # are converted through float32 together: a whole embedding would take gigabytes
 
 
-class Metadata(dict[str, Any]):
-    """The key-value pairs of the GGUF. A key that is not there is the file's fault."""
+@dataclass(frozen=True)
+class Sizes:
+    """The dimensions of the model, counted in values; ``layers`` is the number of layers."""
+
+    vocab: int
+    hidden: int
+    inner: int  # of the feed-forward layer
+    head: int  # of one attention head
+    query_heads: int
+    key_heads: int
+    layers: int
+    tied: bool  # the output matrix is the embedding
+
+    def __getitem__(self, name: str) -> int:
+        """The dimension by its name in the tables of layers: queries and keys are those of all heads."""
+        if name in ("queries", "keys"):
+            return self.head * (self.query_heads if name == "queries" else self.key_heads)
+        return int(getattr(self, name))
+
+
+class Metadata(dict[str, Any]):  # whatever the file says: each value is checked where it is used
+    """The key-value pairs of the GGUF file. UserError on reading a key that it lacks."""
 
     def __missing__(self, key: str) -> Any:
-        raise UserError(f"the GGUF has no {key} (it is incomplete: download or convert it again)")
+        raise UserError(f"the GGUF has no {key} (the file is incomplete: download or convert it again)")
 
     def model(self, key: str, default: Any = None) -> Any:
-        """The number or text under ``<architecture>.<key>``."""
+        """The number or text under ``<architecture>.<key>``. UserError if it is missing and there is no default."""
         name = f"{self['general.architecture']}.{key}"
         value = self[name] if default is None else self.get(name, default)
         if isinstance(value, list):
             raise UserError(f"{name} differs from layer to layer, which is not supported")
-        return float(f"{value:.7g}") if isinstance(value, float) else value  # float32: 9.9999997e-06 was 1e-05
+        return float(f"{value:.7g}") if isinstance(value, float) else value  # float32: 9.9999997e-06 is 1e-05
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Writes the model in ``gguf`` to the existing ``folder``.
+    """Convert the model in the file ``gguf`` into the existing ``folder``.
 
-    Raises ``UserError`` for a file that is not whole, or holds anything that is not understood.
+    UserError if the file is damaged or incomplete, or holds anything that is not supported.
     """
     try:
         metadata, tensors = _read(gguf)
         name = metadata["general.architecture"]
         if name not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
-            raise UserError(f"GGUF of the architecture {name!r} is not supported (supported: {known})")
+            raise UserError(f"GGUF architecture {name!r} is not supported (supported: {known})")
         architecture = ARCHITECTURES[name]
-        config = _common_config(metadata, tensors) | architecture.config(metadata)
-        names = _match(tensors, architecture, config)
-        config |= (ids := write_tokenizer(metadata, config["vocab_size"], folder))
-        _write_safetensors(folder / "model.safetensors", tensors, names, architecture, config)
+        sizes = _sizes(metadata, tensors)
+        config = _common_config(metadata, sizes) | architecture.config(metadata)
+        names = _match(tensors, architecture, sizes)
+        config |= (ids := write_tokenizer(metadata, sizes.vocab, folder))
+        _write_safetensors(folder / "model.safetensors", tensors, names, architecture, sizes)
     except UserError as error:
         raise UserError(f"{gguf}: {error}", error.exit_code) from None
     for file, values in {"config.json": config, "generation_config.json": ids}.items():
@@ -90,35 +111,47 @@ def _read(path: Path) -> tuple[Metadata, Tensors]:
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}") from None
     except (ValueError, IndexError, KeyError, OverflowError) as error:
-        raise UserError(f"not a GGUF file, or cut short: {error} (download it again)") from None
+        raise UserError(f"not a GGUF file, or incomplete: {error} (download it again)") from None
     return metadata, {tensor.name: tensor for tensor in reader.tensors}
 
 
-def _common_config(metadata: Metadata, tensors: Tensors) -> Config:
+def _sizes(metadata: Metadata, tensors: Tensors) -> Sizes:
     if "token_embd.weight" not in tensors:
-        raise UserError("the GGUF has no tensor token_embd.weight (it is incomplete: download it again)")
+        raise UserError("the GGUF has no tensor token_embd.weight (the file is incomplete: download it again)")
     hidden, heads = metadata.model("embedding_length"), metadata.model("attention.head_count")
-    head = metadata.model("attention.key_length", hidden // heads)
-    config = {
+    return Sizes(
+        vocab=int(tensors["token_embd.weight"].shape[-1]),
+        hidden=hidden,
+        inner=metadata.model("feed_forward_length"),
+        head=metadata.model("attention.key_length", hidden // heads),
+        query_heads=heads,
+        key_heads=metadata.model("attention.head_count_kv", heads),
+        layers=metadata.model("block_count"),
+        tied="output.weight" not in tensors,
+    )
+
+
+def _common_config(metadata: Metadata, sizes: Sizes) -> Config:
+    config: Config = {
         "dtype": "bfloat16",
-        "vocab_size": int(tensors["token_embd.weight"].shape[-1]),
-        "hidden_size": hidden,
-        "intermediate_size": metadata.model("feed_forward_length"),
-        "num_hidden_layers": metadata.model("block_count"),
-        "num_attention_heads": heads,
-        "num_key_value_heads": metadata.model("attention.head_count_kv", heads),
-        "head_dim": head,
+        "vocab_size": sizes.vocab,
+        "hidden_size": sizes.hidden,
+        "intermediate_size": sizes.inner,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.query_heads,
+        "num_key_value_heads": sizes.key_heads,
+        "head_dim": sizes.head,
         "max_position_embeddings": metadata.model("context_length"),
         "rms_norm_eps": metadata.model("attention.layer_norm_rms_epsilon"),
-        "tie_word_embeddings": "output.weight" not in tensors,
+        "tie_word_embeddings": sizes.tied,
     }
     scaling = metadata.model("rope.scaling.type", "none")
     if scaling == "linear":
         config["rope_scaling"] = {"rope_type": "linear", "factor": metadata.model("rope.scaling.factor")}
     elif scaling != "none":
-        raise UserError(f"RoPE scaling of the type {scaling!r} is not supported")
-    if metadata.model("rope.dimension_count", head) != head:
-        raise UserError("RoPE over a part of each head is not supported")
+        raise UserError(f"RoPE scaling {scaling!r} is not supported (supported: linear)")
+    if metadata.model("rope.dimension_count", sizes.head) != sizes.head:
+        raise UserError("RoPE on only a part of each head is not supported")
     return config
 
 
@@ -155,10 +188,16 @@ def _gemma3_config(metadata: Metadata) -> Config:
 
 @dataclass(frozen=True)
 class Architecture:
-    config: Callable[[Metadata], Config]  # what config.json holds beyond _common_config
-    layer: dict[str, tuple[str, tuple[str, ...]]]
-    interleaves_heads: bool = False  # in each query and key head the two halves are stored row by row in turns
-    adds_one_to_norms: bool = False  # the model multiplies by 1 + weight, and the GGUF stores the sum
+    """How GGUF stores one architecture: its own part of config.json, the tensors of a layer, and how they differ.
+
+    ``interleaves_heads``: the rows of the two halves of each query and key head alternate. ``adds_one_to_norms``: the model
+    multiplies by 1 + weight, and the file holds the sum.
+    """
+
+    config: Callable[[Metadata], Config]
+    layer: Mapping[str, tuple[str, tuple[str, ...]]]
+    interleaves_heads: bool = False
+    adds_one_to_norms: bool = False
 
 
 ARCHITECTURES = {
@@ -167,25 +206,17 @@ ARCHITECTURES = {
 }
 
 
-def _match(tensors: Tensors, architecture: Architecture, config: Config) -> dict[str, str]:
-    """Hugging Face name -> GGUF name, of all tensors. Raises ``UserError`` listing all that do not fit."""
+def _match(tensors: Tensors, architecture: Architecture, sizes: Sizes) -> dict[str, str]:
+    """The GGUF name of every tensor, by its Hugging Face name. UserError that lists all tensors that do not fit."""
     from gguf import dequantize
 
-    sizes = {
-        "vocab": config["vocab_size"],
-        "hidden": config["hidden_size"],
-        "inner": config["intermediate_size"],
-        "head": config["head_dim"],
-        "queries": config["num_attention_heads"] * config["head_dim"],
-        "keys": config["num_key_value_heads"] * config["head_dim"],
-    }
     expected = {
         "token_embd.weight": ("model.embed_tokens.weight", ("vocab", "hidden")),
         "output_norm.weight": ("model.norm.weight", ("hidden",)),
     }
-    if not config["tie_word_embeddings"]:
+    if not sizes.tied:
         expected["output.weight"] = ("lm_head.weight", ("vocab", "hidden"))
-    for layer in range(config["num_hidden_layers"]):
+    for layer in range(sizes.layers):
         for name, (target, dimensions) in architecture.layer.items():
             expected[f"blk.{layer}.{name}.weight"] = (f"model.layers.{layer}.{target}.weight", dimensions)
 
@@ -212,10 +243,10 @@ def _shape(tensor: "ReaderTensor") -> tuple[int, ...]:
 
 
 def _write_safetensors(
-    path: Path, tensors: Tensors, names: dict[str, str], architecture: Architecture, config: Config
+    path: Path, tensors: Tensors, names: Mapping[str, str], architecture: Architecture, sizes: Sizes
 ) -> None:
-    """Tensor after tensor, so that the memory is that of the largest: length of the header, header, data."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    """Write the length of the header, the header and the data, one tensor after the other to save memory."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for target, name in names.items():
         shape = _shape(tensors[name])
@@ -223,7 +254,7 @@ def _write_safetensors(
         header[target] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+    heads = {"q_proj": sizes.query_heads, "k_proj": sizes.key_heads}
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for target, name in names.items():
@@ -237,7 +268,7 @@ def _write_safetensors(
 
 
 def _bfloat16(tensor: "ReaderTensor", subtract: int) -> "np.ndarray":
-    """The bits of bfloat16, rounded to nearest even, of the shape of the tensor."""
+    """The tensor's values as the bits of bfloat16, rounded to nearest even: uint16[shape of the tensor]."""
     import numpy as np
     from gguf import dequantize
 

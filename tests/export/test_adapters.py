@@ -13,10 +13,9 @@ import pytest
 from finetune.backends.mlx.runtime import mx  # isort: skip  before any other import of MLX
 from finetune.backends.mlx import adapters
 from finetune.backends.mlx.model import load_network
-from finetune.commands import convert_adapter
 from finetune.commands.convert_adapter import Config, main
 from finetune.errors import UserError
-from finetune.export.adapters import mlx_side, peft_side
+from finetune.export.adapters import convert, mlx_side, peft_side
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files
 from finetune.records.dataset import Source
@@ -207,11 +206,11 @@ def test_other_kinds_of_adapter_are_named(tiny_model: Path, tmp_path: Path) -> N
     source = mlx_adapter(tiny_model, tmp_path / "source")
     settings = json.loads((source / files.ADAPTER_CONFIG).read_text())
     (source / files.ADAPTER_CONFIG).write_text(json.dumps({**settings, "fine_tune_type": "full"}))
-    assert "fine_tune_type full" in refused(source, "peft", tmp_path / "output")
+    assert "fine_tune_type 'full'" in refused(source, "peft", tmp_path / "output")
     (source / files.ADAPTERS).rename(source / files.PEFT_ADAPTERS)
     (source / files.ADAPTER_CONFIG).write_text('{"peft_type": "IA3"}')
     assert "peft_type 'IA3'" in refused(source, "mlx", tmp_path / "output")
-    assert "PEFT has written it already" in refused(source, "peft", tmp_path / "output")
+    assert "already an adapter of PEFT" in refused(source, "peft", tmp_path / "output")
 
 
 def _truncated(path: Path) -> None:
@@ -263,10 +262,10 @@ def test_what_else_is_wrong_with_a_source(tiny_model: Path, tiny_gemma: Path, tm
     assert "damaged" in refused(tmp_path / "flipped", "peft", output, 3)
     settings = json.loads((source / files.ADAPTER_CONFIG).read_text())
     (source / files.ADAPTER_CONFIG).write_text(json.dumps({**settings, "model": None}))
-    assert "--model names it" in refused(source, "peft", output)
+    assert "pass it with --model" in refused(source, "peft", output)
     (source / files.ADAPTER_CONFIG).unlink()
     assert "not found" in refused(source, "peft", output)
-    assert "not found (give the folder" in refused(tmp_path, "peft", output)
+    assert "not found (use the folder" in refused(tmp_path, "peft", output)
 
 
 def test_a_run_of_ours_stays_one(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,10 +284,10 @@ def test_a_run_of_ours_stays_one(tiny_model: Path, tmp_path: Path, capsys: pytes
     assert origin and origin.sha256 == files.file_hash(source / files.ADAPTERS)
     main(Config(tmp_path / "peft", "mlx", tmp_path / "mlx"))
     assert read_run(tmp_path / "mlx").config["backend"] == "mlx"
-    assert "is there already" in refused(source, "peft", tmp_path / "peft")
+    assert "already exists" in refused(source, "peft", tmp_path / "peft")
 
 
 def test_without_torch_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert_adapter, "find_spec", lambda name: None)
-    assert "torch and peft not installed" in (said := refused(tmp_path, "peft", tmp_path / "output"))
+    monkeypatch.setattr(convert, "find_spec", lambda name: None)
+    assert "torch and peft are not installed" in (said := refused(tmp_path, "peft", tmp_path / "output"))
     assert "make setup-torch" in said

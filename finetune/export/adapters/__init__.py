@@ -1,5 +1,5 @@
-"""python -m finetune convert-adapter: adapters of MLX as PEFT has them, and back, proven by the logits of both.
+"""Adapters converted from MLX to PEFT and back, and checked by comparing the logits of both libraries.
 
-``names`` pairs the modules of the two networks, ``mlx_side`` and ``peft_side`` read and write a folder each, ``check`` loads
-both and compares; ``command`` ties them together.
+``names`` pairs the modules of the two networks, ``mlx_side`` and ``peft_side`` each read and write a folder, ``check`` loads
+and compares both, and ``convert`` is the whole conversion.
 """

@@ -1,11 +1,11 @@
-"""An adapter in memory, whichever folder it came from: MLX's arrays by the names of MLX's modules."""
+"""An adapter in memory: MLX arrays by the names of MLX modules, whichever library wrote the folder."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
 class Part(NamedTuple):
-    """What one linear module has learned: its output becomes x W + scale · (x a) b, with DoRA at the length m."""
+    """The trained part of one linear module: its output is x W + scale · (x a) b; with DoRA, columns have the norm m."""
 
     a: Any  # [input, rank]
     b: Any  # [rank, output]
@@ -15,6 +15,8 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Adapter:
+    """The trained parts of all modules, by the modules' names in MLX; ``dropout`` is a probability."""
+
     dora: bool
     rank: int
     dropout: float

@@ -1,4 +1,4 @@
-"""The same adapter on both sides: the logits have to be the same, and not those of the base model."""
+"""Compares the logits of MLX and PEFT with the same adapter: they must agree, and differ from the base model's."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,10 +9,10 @@ from typing import Any
 from finetune.backends.mlx.runtime import BLAS, ON_CPU, mx
 from finetune.errors import UserError, first_line
 
-# Of what float32 rounds in two libraries, models of 30 layers keep 1e-5 of the spread of their logits; this leaves room
-# for deeper ones.
+# In standard deviations of the logits. Rounding in float32 differs between the libraries by 1e-5 for models of 30 layers;
+# this leaves room for deeper ones.
 TOLERANCE = 1e-3
-_VISIBLE = 10  # times more than the difference of the libraries is what an adapter has to change
+_VISIBLE = 10  # the adapter must change the logits this many times more than the libraries differ
 
 _TEXTS = (
     "The capital of France is Paris, and the capital of Italy is",
@@ -22,37 +22,40 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class Agreement:
-    """Largest differences of logits, as a share of their standard deviation."""
+    """Largest differences between logits, in standard deviations of the logits.
 
-    difference: float  # of the adapted model, between the libraries
-    base: float  # of the model without the adapter, between the libraries
-    effect: float  # of the adapter, within a library
+    ``difference`` is that between the libraries with the adapter, ``base`` that without it, and ``effect`` is the difference
+    that the adapter makes within a library.
+    """
 
-    def demand(self, changes_nothing: bool) -> None:
-        """UserError (exit 3) where the two are not the same adapter, as far as this can be seen."""
-        found = f"{self.difference:.1e} of their spread"
+    difference: float
+    base: float
+    effect: float
+
+    def demand(self, *, changes_nothing: bool) -> None:
+        """UserError (exit 3) unless both sides are the same adapter, as far as the logits can tell."""
         if not self.base <= TOLERANCE:
             raise UserError(
-                f"transformers and MLX do not compute the same with this base model: logits differ by {self.base:.1e}"
-                f" of their spread without any adapter (allowed {TOLERANCE:.0e}): nothing is written",
+                f"transformers and MLX compute different logits with this base model: without any adapter they differ by"
+                f" {self.base:.1e} standard deviations (allowed: {TOLERANCE:.0e}). Nothing was written",
                 exit_code=3,
             )
         if not self.difference <= TOLERANCE:
             raise UserError(
-                f"the converted adapter computes something else: logits differ by {found} (allowed {TOLERANCE:.0e}),"
-                f" without it by {self.base:.1e}: nothing is written",
+                f"the converted adapter computes something else: logits differ by {self.difference:.1e} standard deviations"
+                f" (allowed: {TOLERANCE:.0e}; without the adapter: {self.base:.1e}). Nothing was written",
                 exit_code=3,
             )
         if not changes_nothing and not self.effect >= _VISIBLE * self.difference:
             raise UserError(
-                f"the adapter changes the logits by {self.effect:.1e} of their spread, the conversion by"
-                f" {self.difference:.1e}: too little to tell whether it is right, nothing is written",
+                f"the adapter changes the logits by only {self.effect:.1e} standard deviations, the conversion by"
+                f" {self.difference:.1e}: too little to tell whether the conversion is right. Nothing was written",
                 exit_code=3,
             )
 
 
 def prompts(folder: Path) -> list[list[int]]:
-    """The token ids of some texts: words, SQL, code and other alphabets. UserError where there is no tokenizer."""
+    """The token ids of texts with words, SQL, code and other alphabets. UserError if the tokenizer cannot be loaded."""
     from transformers import AutoTokenizer
 
     try:
@@ -63,14 +66,14 @@ def prompts(folder: Path) -> list[list[int]]:
 
 
 def load_torch(folder: Path) -> Any:
-    """The network of transformers, in float32 on the CPU. UserError where it has none for this model."""
+    """The model in transformers, in float32 on the CPU. UserError if transformers cannot load it."""
     import torch
     import transformers
 
     from finetune.backends.torch.model import as_trained
 
     if "quantization" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
-        raise UserError(f"{folder}: MLX has quantised this model, which transformers cannot load")
+        raise UserError(f"{folder}: a model quantised by MLX, which transformers cannot load (use the original model)")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     load = transformers.AutoModelForCausalLM.from_pretrained
@@ -82,7 +85,10 @@ def load_torch(folder: Path) -> Any:
 
 
 def compare(prompts: Sequence[Sequence[int]], model: Any, network: Any, switch: Callable[[Any], None]) -> Agreement:
-    """PEFT's model against MLX's network with its ``switch``, each with the adapter and without it."""
+    """Compare the logits of PEFT's ``model`` and MLX's ``network``, each with and without its adapter.
+
+    ``prompts`` are token ids; ``switch`` attaches and disables the adapter of the MLX network.
+    """
     import numpy as np
 
     with model.disable_adapter():
@@ -104,12 +110,12 @@ def compare(prompts: Sequence[Sequence[int]], model: Any, network: Any, switch: 
 
 
 def _torch_logits(model: Any, prompts: Sequence[Sequence[int]]) -> Any:
-    """[tokens of all prompts, vocabulary]"""
+    """float32[tokens of all prompts, vocabulary]"""
     import numpy as np
     import torch
 
     threads = torch.get_num_threads()
-    if BLAS is not None:  # PyTorch calls it too; with its threads beside those of the BLAS it takes 8 times as long
+    if BLAS is not None:  # PyTorch calls it too, and its own threads beside those of the BLAS make it 8 times slower
         torch.set_num_threads(1)
     try:
         with torch.no_grad():
@@ -121,7 +127,7 @@ def _torch_logits(model: Any, prompts: Sequence[Sequence[int]]) -> Any:
 def _mlx_logits(network: Any, prompts: Sequence[Sequence[int]]) -> Any:
     import numpy as np
 
-    mx.disable_compile()  # on the CPU it would call a compiler
+    mx.disable_compile()  # on the CPU it would start a C++ compiler
     try:
         with mx.stream(mx.cpu):
             return np.concatenate([np.array(network(mx.array([ids]))[0]) for ids in prompts])

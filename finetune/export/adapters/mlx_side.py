@@ -14,30 +14,35 @@ from finetune.records import files
 
 
 def check(path: Path, settings: Mapping[str, Any]) -> None:
-    """UserError for what has no counterpart in PEFT, from the settings (of the file ``path``) alone."""
+    """UserError if the settings, read from ``path``, describe an adapter that PEFT cannot express."""
     kind = settings.get("fine_tune_type", "lora")
     if kind == "full":
-        raise UserError(f"{path}: fine_tune_type full: layers that were trained whole are no adapter")
+        raise UserError(
+            f"{path}: fine_tune_type 'full' cannot be converted: the layers themselves were trained, there is no adapter"
+        )
     if kind not in ("lora", "dora"):
-        raise UserError(f"{path}: fine_tune_type {kind!r} cannot be converted (lora or dora can)")
+        raise UserError(f"{path}: fine_tune_type {kind!r} cannot be converted (supported: lora, dora)")
 
 
 def read(network: Any, settings: Mapping[str, Any]) -> Adapter:
-    """The adapter that is attached to the network, which ``settings`` describe."""
+    """The adapter attached to the MLX network; ``settings`` is its adapter_config.json."""
     dora, parts = settings.get("fine_tune_type") == "dora", {}
     for name, module in network.named_modules():
         if "lora_b" in module:
             if type(module).__name__ not in ("LoRALinear", "DoRALinear"):
-                raise UserError(f"{name}: {type(module).__name__} cannot be converted (adapters of linear modules can)")
+                raise UserError(
+                    f"{name}: {type(module).__name__} cannot be converted (supported: adapters of linear modules)"
+                )
             parts[name] = Part(module.lora_a, module.lora_b, module.m if dora else None, module.scale)
     parameters = settings["lora_parameters"]
     return Adapter(dora, parameters["rank"], float(parameters.get("dropout", 0.0)), parts)
 
 
 def write(folder: Path, adapter: Adapter, network: Any, layers: Layers, about: Mapping[str, str]) -> None:
-    """Write both files. ``about``: the model's folder or name, and the fingerprint of its weights, as "model" and "base".
+    """Write an adapter folder of MLX: adapters.safetensors and adapter_config.json.
 
-    UserError where MLX cannot put the same modules on: it adapts the last layers, the same modules in each.
+    ``about["model"]`` is the base model's folder or name, ``about["base"]`` the fingerprint of its weights. UserError if MLX
+    cannot adapt these modules: it always adapts the last layers, and the same modules in each of them.
     """
     first, keys = _keys(adapter, network, layers)
     scale, arrays = _one_scale(adapter)
@@ -60,14 +65,14 @@ def _keys(adapter: Adapter, network: Any, layers: Layers) -> tuple[int, list[str
         for inner in keys:
             if inner in there and (number, inner) not in places:
                 raise UserError(
-                    f"{layers.mlx}.{number}.{inner} has no adapter, the same module of another layer has one:"
-                    " MLX adapts the last layers, the same modules in each"
+                    f"{layers.mlx}.{number}.{inner} has no adapter, but the same module of another layer has one;"
+                    " MLX adapts the last layers, and the same modules in each of them"
                 )
     return first, keys
 
 
-def _one_scale(adapter: Adapter) -> tuple[float, dict[str, Any]]:
-    """The scale that most modules have, and the arrays for it: where a module has another, lora_b makes up for it."""
+def _one_scale(adapter: Adapter) -> tuple[float, Mapping[str, Any]]:
+    """The scale that most modules have, and the arrays by name; lora_b of modules with another scale is multiplied."""
     scale = Counter(part.scale for part in adapter.parts.values()).most_common(1)[0][0]
     arrays = {}
     for name, part in adapter.parts.items():

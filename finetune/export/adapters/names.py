@@ -1,4 +1,4 @@
-"""The modules of a layer are named alike in mlx_lm and transformers; the list of the layers may not be."""
+"""Module names in mlx_lm and transformers: the same within a layer, but the list of layers can have another name."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,20 +8,22 @@ from finetune.errors import UserError
 
 @dataclass(frozen=True)
 class Layers:
-    """Where the layers of one model lie in the two networks: "model.h" and "transformer.h" of GPT-2."""
+    """The names of a model's list of layers in the two libraries, such as "model.h" and "transformer.h" for GPT-2."""
 
     mlx: str
     torch: str
     depth: int
 
     def to_torch(self, name: str) -> str:
+        """The name in transformers of a module named ``name`` in MLX. UserError if it is not in a layer."""
         return _moved(name, self.mlx, self.torch)
 
     def to_mlx(self, name: str) -> str:
+        """The name in MLX of a module named ``name`` in transformers. UserError if it is not in a layer."""
         return _moved(name, self.torch, self.mlx)
 
     def place(self, name: str) -> tuple[int, str]:
-        """The layer of a module that MLX names so, and its name within the layer."""
+        """The number of the layer of a module named ``name`` in MLX, and the module's name within the layer."""
         number, _, inner = name.removeprefix(f"{self.mlx}.").partition(".")
         return int(number), inner
 
@@ -29,14 +31,15 @@ class Layers:
 def _moved(name: str, source: str, target: str) -> str:
     number = name.removeprefix(f"{source}.").partition(".")[0]
     if not name.startswith(f"{source}.") or not number.isdecimal():
-        raise UserError(
-            f"{name}: an adapter outside of the layers ({source}.N) cannot be converted (embedding, head or another part)"
-        )
+        raise UserError(f"{name}: cannot be converted (supported: adapters of modules in layers, {source}.N)")
     return target + name.removeprefix(source)
 
 
 def pair(network: Any, torch_network: Any) -> Layers:
-    """Of the lists of as many modules as MLX's network has layers, the one whose layers hold the same names."""
+    """Find the list of layers of transformers' network that corresponds to the layers of MLX's network.
+
+    It has as many modules, and its modules have the most names in common with MLX's. UserError if there is none.
+    """
     from torch import nn
 
     depth = len(network.layers)
@@ -49,6 +52,6 @@ def pair(network: Any, torch_network: Any) -> Layers:
     }
     if not lists:
         raise UserError(
-            f"{type(torch_network).__name__} of transformers has no {depth} layers, as the model has in MLX"
+            f"{type(torch_network).__name__} of transformers has no list of {depth} layers, unlike the model in MLX"
         )
     return Layers(ours, max(lists, key=lambda name: (lists[name], name == ours)), depth)

@@ -16,7 +16,7 @@ _PREFIX = "base_model.model."
 _LEAVES = {"a": "lora_A.weight", "b": "lora_B.weight", "m": "lora_magnitude_vector"}
 _NAME = re.compile(re.escape(_PREFIX) + r"(.+)\.(" + "|".join(map(re.escape, _LEAVES.values())) + ")")
 
-# settings of LoraConfig that make something else of LoRA, or train something beside it
+# settings of LoraConfig that change what LoRA computes, or train more than the adapter
 _WITHOUT_COUNTERPART = (
     "modules_to_save lora_bias trainable_token_indices target_parameters layer_replication alora_invocation_tokens"
     " use_qalora use_bdlora arrow_config kasa_config velora_config monteclora_config"
@@ -25,35 +25,35 @@ _CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # values of
 
 
 def check(path: Path, settings: Mapping[str, Any]) -> None:
-    """UserError for what MLX cannot express, from the settings (of the file ``path``) alone."""
+    """UserError if the settings, read from ``path``, describe an adapter that MLX cannot express."""
     kind = settings.get("peft_type")
     if kind != "LORA":
-        raise UserError(f"{path}: peft_type {kind!r} cannot be converted (LORA can)")
+        raise UserError(f"{path}: peft_type {kind!r} cannot be converted (supported: LORA)")
     for name in _WITHOUT_COUNTERPART:
         if settings.get(name):
             raise UserError(f"{path}: {name} has no counterpart in MLX")
     if (bias := settings.get("bias", "none")) != "none":
-        raise UserError(f"{path}: bias {bias!r}: trained biases have no counterpart in MLX")
+        raise UserError(f"{path}: bias {bias!r} has no counterpart in MLX, which does not train biases")
     if str(begin := settings.get("init_lora_weights")).startswith(_CHANGES_THE_BASE):
-        raise UserError(f"{path}: init_lora_weights {begin!r} changes the base model, which MLX cannot do")
+        raise UserError(f"{path}: init_lora_weights {begin!r} changes the base model, which MLX does not support")
 
 
 def check_names(path: Path, arrays: Mapping[str, Any]) -> None:
-    """UserError where the file ``path`` holds more than LoRA or DoRA of linear modules."""
+    """UserError if ``arrays``, read from ``path``, are more than LoRA or DoRA of linear modules, or empty."""
     for name in arrays:
         if not _NAME.fullmatch(name):
-            raise UserError(f"{path}: {name} has no counterpart in MLX (LoRA and DoRA of linear modules have)")
+            raise UserError(f"{path}: {name} has no counterpart in MLX (supported: LoRA and DoRA of linear modules)")
     if not arrays:
-        raise UserError(f"{path}: there is nothing in it", exit_code=3)
+        raise UserError(f"{path}: the file is empty", exit_code=3)
 
 
 def load(network: Any, folder: Path) -> Any:
-    """PEFT's model of the network with the adapter of the folder. UserError (exit 3) where it does not fit."""
+    """Wrap transformers' network into a PEFT model with the adapter in ``folder``. UserError (exit 3) if it does not fit."""
     import peft
     from safetensors import SafetensorError
 
     try:
-        with warnings.catch_warnings():  # about keys, which are compared here
+        with warnings.catch_warnings():  # they are about keys, which are compared below
             warnings.simplefilter("ignore")
             model = peft.PeftModel.from_pretrained(network, str(folder))
     except (
@@ -76,33 +76,40 @@ def load(network: Any, folder: Path) -> Any:
 
 
 def read(model: Any, folder: Path, layers: Layers) -> Adapter:
-    """The adapter that is attached to PEFT's model, with its arrays as the folder has them."""
+    """The adapter attached to the PEFT model, with the arrays of ``folder`` in their own types.
+
+    UserError if modules have different ranks, which MLX does not support.
+    """
     from peft.tuners.lora import LoraLayer
 
     config, (arrays, _) = model.peft_config["default"], adapters.read(folder / files.PEFT_ADAPTERS)
     parts, ranks = {}, {}
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer):
-            here: dict[str, Any] = {leaf: arrays.get(f"{name}.{ending}") for leaf, ending in _LEAVES.items()}
+            a, b = arrays[f"{name}.{_LEAVES['a']}"], arrays[f"{name}.{_LEAVES['b']}"]
             ours = layers.to_mlx(name.removeprefix(_PREFIX))
-            parts[ours] = Part(here["a"].T, here["b"].T, here["m"], float(module.scaling["default"]))
+            parts[ours] = Part(a.T, b.T, arrays.get(f"{name}.{_LEAVES['m']}"), float(module.scaling["default"]))
             ranks[module.r["default"]] = ours
     if len(ranks) > 1:
         listed = ", ".join(f"{rank} of {name}" for rank, name in sorted(ranks.items()))
-        raise UserError(f"{folder}: modules have different ranks ({listed}); MLX has one for all")
+        raise UserError(f"{folder}: modules have different ranks ({listed}); MLX has one rank for all")
     return Adapter(bool(config.use_dora), min(ranks), float(config.lora_dropout), parts)
 
 
 def write(folder: Path, adapter: Adapter, network: Any, layers: Layers, about: Mapping[str, str]) -> None:
-    """Write both files, for the network of transformers. ``about``: as for MLX."""
+    """Write an adapter folder of PEFT, for transformers' network: adapter_model.safetensors and adapter_config.json.
+
+    ``about["model"]`` is the base model's folder or name, ``about["base"]`` the fingerprint of its weights. UserError if the
+    network does not have one of the modules.
+    """
     from peft import LoraConfig
 
     names = {layers.to_torch(name): part for name, part in adapter.parts.items()}
     modules = dict(network.named_modules())
     for name in names:
         if name not in modules:
-            raise UserError(f"{name}: {type(network).__name__} of transformers has no such module")
-    scale = next(iter(adapter.parts.values())).scale  # MLX has one for all
+            raise UserError(f"{name}: not a module of {type(network).__name__} in transformers")
+    scale = next(iter(adapter.parts.values())).scale  # MLX has one scale for all
     config = LoraConfig(
         task_type="CAUSAL_LM",
         base_model_name_or_path=about["model"],
@@ -128,13 +135,13 @@ def write(folder: Path, adapter: Adapter, network: Any, layers: Layers, about: M
 
 
 def _alpha(scale: float, rank: int) -> float:
-    """PEFT divides by the rank what MLX multiplies with as it is."""
+    """PEFT's alpha: its scale is alpha / rank. An integer if it is one but for rounding."""
     alpha = scale * rank
     return round(alpha) if abs(alpha - round(alpha)) < 1e-9 else alpha
 
 
-def _targets(wanted: Mapping[str, Any], modules: Mapping[str, Any], layers: Layers) -> dict[str, Any]:
-    """The shortest way to say which modules are adapted: their last names, or these in some layers, or each by its path."""
+def _targets(wanted: Mapping[str, Part], modules: Mapping[str, Any], layers: Layers) -> Mapping[str, object]:
+    """The shortest setting that selects the wanted modules: their last names, these in some layers, or their full names."""
     from peft import LoraConfig
     from peft.tuners.tuners_utils import check_target_module_exists
 
