@@ -68,14 +68,14 @@ def read(
 
 
 def _check_vocabulary(folder: ModelFolder, examples: list[Example]) -> None:
-    """UserError where the tokenizer has tokens that the model does not know: MLX would read beside its weights."""
+    """UserError if a token id exceeds the model's vocabulary: MLX would read past the end of the embedding."""
     config = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
     known = (config.get("text_config") or config).get("vocab_size", math.inf)
     highest = max(max(example.tokens) for example in examples)
     if highest >= known:
         raise UserError(
-            f"{folder.name}: the tokenizer makes token {highest} of the rows, and the model knows {known}"
-            " (take the tokenizer that belongs to the model)"
+            f"{folder.name}: tokenizer and model do not match: token id {highest}, vocabulary size {known}"
+            " (use the tokenizer that ships with the model)"
         )
 
 

@@ -70,12 +70,9 @@ def test_the_tokens_are_those_of_transformers(encoder: ChatEncoder, text: str) -
 
 
 def test_a_system_message_reaches_a_model_without_that_role(builtin_model: Path) -> None:
-    encoder = ChatEncoder(builtin_model)
-    for template in ("{{ raise_exception('no system') if messages[0].role == 'system' }}", ""):
-        encoder.tokenizer.chat_template = (
-            template + "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
-        )
-        encoder._knows_system = encoder._keeps_system()
+    contents = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
+    for refusal in ("{{ raise_exception('no system') if messages[0].role == 'system' }}", ""):
+        encoder = ChatEncoder(builtin_model, refusal + contents)
         tokens = encoder.prompt([{"role": "system", "content": "Be brief."}, ASK])
         assert encoder.tokenizer.decode(tokens) == "Be brief.\n\nHow many?"
 
