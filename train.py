@@ -23,23 +23,22 @@ def main(config: TrainingConfig) -> None:
     backend = load_backend(config.backend)
     if config.dry_run:
         from finetune.settings import conflicts
-        from finetune.training import plan as planning
-        from finetune.training import plan_view
+        from finetune.training import plan, plan_view
 
         print(describe(config, dict(conflicts.without_effect(config))), flush=True)
-        if plan := planning.make(config, method, backend):
-            plan_view.show(plan)
-            if plan.reward_probe:
-                plan.reward_probe.check(config)
+        if planned := plan.make(config, method, backend):
+            plan_view.show(planned)
+            if planned.reward_probe:
+                planned.reward_probe.check(config)
         return
     if config.export_mlx_lm:
         from finetune.training import mlx_lm_export
 
         mlx_lm_export.export(config, config.export_mlx_lm)
         return
-    from finetune.training import run as training
+    from finetune.training import run
 
-    training.run(config, method, backend)
+    run.train(config, method, backend)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ _MOVES = (("plain", 0.5), ("plain", 1.0), ("plain", -1.0), ("Adam's", 0.5), ("Ad
 def main(config: TrainingConfig) -> None:
     config = replace(config, grpo_updates=1, grpo_kl=0.0, lora_dropout=0.0)
     method, backend = METHODS["grpo"], load_backend("mlx")
-    given = inputs.read(config, method.encode)
+    given = inputs.read_inputs(config, method.encode)
     model = backend.load(given.folder.path, given.encoder)
     begun = config.from_adapter / ADAPTERS if config.from_adapter else None
     base = fingerprint(given.folder.path)

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -37,7 +39,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def results() -> Any:
-    """The console for results. A reader that has seen enough is no error, as for any other program."""
+    """The console for results on stdout. A closed pipe, as of ``| head``, raises BrokenPipeError for the caller to handle."""
     from rich.console import Console
 
     class Results(Console):
@@ -47,10 +49,35 @@ def results() -> Any:
     return Results(highlight=False, emoji=False, markup=False)
 
 
-class Progress:
-    """``with Progress("Training", 800, "steps") as bar: bar.advance(note="loss 0.41")``"""
+class Console:
+    """Notes and progress bars for a person. ``silent``: in all processes of a distributed run but one."""
 
-    def __init__(self, title: str, total: int, unit: str, silent: bool = False):
+    def __init__(self, *, silent: bool = False):
+        self.silent = silent
+        self._bar: Progress | None = None
+
+    def say(self, line: str) -> None:
+        """Print a note to stderr, above the progress bar if there is one."""
+        if not self.silent:
+            (self._bar.say if self._bar else say)(line)
+
+    @contextmanager
+    def progress(self, title: str, total: int, unit: str) -> Iterator["Progress"]:
+        """A progress bar for the work inside the ``with`` block."""
+        with Progress(title, total, unit, silent=self.silent) as self._bar:
+            try:
+                yield self._bar
+            finally:
+                self._bar = None
+
+
+class Progress:
+    """A bar on a terminal; elsewhere a line now and then.
+
+    ``with Progress("Training", 800, "steps") as bar: bar.advance(note="loss 0.41")``
+    """
+
+    def __init__(self, title: str, total: int, unit: str, *, silent: bool = False):
         self.title, self.total, self.unit, self.silent = title, total, unit, silent
         self.done = 0
         self._bar: Any = None
@@ -84,7 +111,7 @@ class Progress:
         return self
 
     def advance(self, count: int = 1, note: str | None = None) -> None:
-        """``note`` stands behind the bar until another comes; "" takes it away."""
+        """Count work that is done. ``note`` is shown behind the bar until another replaces it; "" removes it."""
         self.done += count
         if self._bar is not None:
             self._bar.update(self._task, advance=count, **({} if note is None else {"note": self._fitting(note)}))
@@ -93,7 +120,7 @@ class Progress:
             say(f"{self.title}: {self.done}/{self.total} {self.unit}" + (f", {note}" if note else ""))
 
     def _fitting(self, note: str) -> str:
-        """As many of its parts as there is room for: what is cut in the middle is another number."""
+        """As many parts of the note as fit: a number cut in the middle would be another number."""
         parts = note.split(", ")
         while len(parts) > 1 and len(", ".join(parts)) > self._bar.console.width - self._taken:
             parts.pop()

@@ -235,7 +235,7 @@ def test_a_signal_before_the_first_step_leaves_a_run_that_goes_on(road: Path, ti
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130 and "--resume --adapter-path early" in stderr, stderr
-    assert "Going on after step 0 of 3" in run(road, "train.py", "--resume", "--adapter-path", "early").stderr
+    assert "Resuming after step 0 of 3" in run(road, "train.py", "--resume", "--adapter-path", "early").stderr
 
 
 def test_the_template_of_the_training_is_that_of_the_evaluation(road: Path, tiny_model: Path) -> None:
@@ -330,7 +330,7 @@ def test_a_second_run_keeps_the_adapters_of_the_first(road: Path, tiny_model: Pa
     assert (tmp_path / "checkpoints" / "previous" / "adapters.safetensors").exists()
     # it can still be gone on with; it had ended, so that nothing is left to do
     done = run(tmp_path, "train.py", "--resume", "--adapter-path", "checkpoints/previous")
-    assert "Going on after step 2 of 2" in done.stderr
+    assert "Resuming after step 2 of 2" in done.stderr
 
 
 DEFAULT_ROWS = {

@@ -2,10 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from finetune.errors import UserError
 from finetune.records import files, lock
@@ -13,7 +13,14 @@ from finetune.records import files, lock
 _KEEP = 2
 
 
-def write(folder: Path, name: str, fill: Callable[[Path], dict[str, Any]]) -> None:
+class Checkpoint(NamedTuple):
+    """A whole training state: its folder, and what ``fill`` had put into state.json."""
+
+    folder: Path
+    content: Mapping[str, Any]
+
+
+def write(folder: Path, name: str, fill: Callable[[Path], Mapping[str, object]]) -> None:
     """Keep a state as ``folder/name``: ``fill`` writes its files into a folder and returns what goes into state.json.
 
     The folder appears under its name when everything in it is on the disk. Of older states one is kept. Names sort by age.
@@ -36,7 +43,7 @@ def write(folder: Path, name: str, fill: Callable[[Path], dict[str, Any]]) -> No
         raise UserError(f"{folder / name}: cannot be written: {error.strerror}", exit_code=4) from None
 
 
-def newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+def newest(folder: Path, say: Callable[[str], None]) -> Checkpoint:
     """The newest state that is whole, and its state.json; ``say`` hears of each that is not.
 
     UserError: exit 2 where there is none, exit 3 where none is whole.
@@ -46,7 +53,7 @@ def newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, An
         raise UserError(f"{folder}: no run to go on with (start it without --resume)")
     for state in reversed(states):
         try:
-            return state, _verified(state)
+            return Checkpoint(state, _verified(state))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             say(f"Warning: {state} is damaged and passed over: {error}")
     raise UserError(f"{folder}: every state is damaged (start again without --resume)", exit_code=3)
@@ -87,7 +94,7 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(path)
 
 
-def _verified(state: Path) -> dict[str, Any]:
+def _verified(state: Path) -> Mapping[str, Any]:
     manifest = dict(json.loads((state / files.STATE_RECORD).read_text(encoding="utf-8")))
     if manifest.pop("sha256") != _hash(manifest):
         raise ValueError(f"{files.STATE_RECORD} is not what was written")
@@ -97,5 +104,5 @@ def _verified(state: Path) -> dict[str, Any]:
     return manifest
 
 
-def _hash(manifest: dict[str, Any]) -> str:
+def _hash(manifest: Mapping[str, object]) -> str:
     return files.text_hash(json.dumps(manifest, sort_keys=True))

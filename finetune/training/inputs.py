@@ -49,7 +49,7 @@ def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[Data
     return dataset, rows
 
 
-def read(
+def read_inputs(
     config: TrainingConfig,
     encode: Encode = whole_conversations,
     columns: Sequence[str] = (),

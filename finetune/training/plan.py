@@ -19,8 +19,7 @@ from finetune.settings import conflicts
 from finetune.settings.config import TrainingConfig
 from finetune.tasks import TASKS
 from finetune.terminal import say
-from finetune.training import inputs
-from finetune.training.inputs import Inputs
+from finetune.training.inputs import Inputs, read_inputs
 
 _PROCESS_MB = 450  # Python, its packages, and what the allocator keeps for reuse, beside what the backend counts
 _SPARE = 1.1  # the estimate is one
@@ -115,7 +114,7 @@ def make(config: TrainingConfig, method: Method, backend: Backend) -> Plan | Non
             f"No rows in {config.data_dir} yet: once dataset.py has written them, this also says what the run would take."
         )
         return None
-    given = inputs.read(config, method.encode, method.columns, weights=config.probe or method.rollouts)
+    given = read_inputs(config, method.encode, method.columns, weights=config.probe or method.rollouts)
     if method.rollouts:
         return _of_rollouts(config, method, backend, given)
     work = describe(config, method, given)

@@ -1,67 +1,114 @@
-"""What is found out about a model between the steps of its training, on the validation rows."""
+"""Measuring the model between the steps of its training, on the validation rows."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import fmean
-from typing import Any
 
-from finetune.backends.interface import Answer, Model
+from finetune.backends.interface import Answer, Model, Trainer
 from finetune.errors import UserError
 from finetune.evaluation.evaluate import evaluate
+from finetune.methods.dpo import REFERENCE
+from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow
 from finetune.records.files import Row
 from finetune.rollouts.rewards import Judge
 from finetune.settings.config import TrainingConfig
 from finetune.tasks import Task
+from finetune.terminal import Console
 
-_SHOWN_TOKENS = 64  # of an answer shown at a validation
+_SHOWN_TOKENS = 64  # of a sample answer
 
 Stop = Callable[[], bool]
-Note = Callable[[str], None]  # tells people how far it is
-Values = list[float | None]  # of the rows, in their order; None of one that says nothing
-Found = tuple[float, Values] | None  # a mean, and the values it is of, if they are known; None where it was stopped
+Note = Callable[[str], None]  # shows how far a validation is
+Values = list[float | None]  # for each validation row, in order; None if the row cannot be judged
+Found = tuple[float, Values] | None  # a mean with the values behind it, if they are known; None if it was interrupted
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a validation finds, and by which the best adapters are chosen."""
+    """What a validation measures. The best adapters are chosen by it."""
 
     name: str  # "loss" or "reward"
     of: Callable[[Stop, Note], Found]
-    higher_is_better: bool = False
 
     @property
     def key(self) -> str:
         return f"valid_{self.name}"
 
     def better(self, value: float, best: float | None) -> bool:
-        return best is None or (value > best if self.higher_is_better else value < best)
+        """Whether ``value`` is better than the best so far: a lower loss, a higher reward."""
+        return best is None or (value > best if self.name == "reward" else value < best)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A validation question with the model's answer, to be shown."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a Watcher saw at a validation."""
+
+    task_score: float | None = None  # 0..1, the mean over the rows of --eval-samples that can be scored
+    samples: tuple[Sample, ...] = ()  # of --show-samples
+
+    def as_metrics(self) -> dict[str, object]:
+        """Entries of the validation's line in metrics.jsonl."""
+        score = {} if self.task_score is None else {"task_score": self.task_score}
+        return {**score, "samples": [asdict(one) for one in self.samples]} if self.samples else dict(score)
 
 
 class Watcher:
-    """Answers of the model under training to validation rows: a few to look at, and a score where one is wanted."""
+    """Has the model under training answer validation rows: some to be scored, some to be shown."""
 
     def __init__(self, model: Model, task: Task, rows: Sequence[Row], config: TrainingConfig):
         self._model, self._task = model, task
         self._scored = rows[: config.eval_samples]
         self._shown = rows[: config.show_samples]
 
-    def look(self) -> dict[str, Any]:
-        """What goes into the metrics of a validation: ``task_score`` (0 to 1) and ``samples``."""
-        found: dict[str, Any] = {}
+    def look(self) -> Seen:
+        """Score and samples of the model as it is now."""
+        score: float | None = None
+        samples: tuple[Sample, ...] = ()
         if self._scored:
-            with self._task.open_scorer() as score:
-                scored = evaluate(self._model, score, self._scored, 4 * _SHOWN_TOKENS)
+            with self._task.open_scorer() as scorer:
+                scored = evaluate(self._model, scorer, self._scored, 4 * _SHOWN_TOKENS)
             values = [one.score.value for one in scored if one.score.value is not None]
-            found["task_score"] = sum(values) / len(values) if values else None
+            score = sum(values) / len(values) if values else None
         if self._shown:
-            conversations = [row["messages"][:-1] for row in self._shown]
-            answers = self._model.answers(conversations, max_tokens=_SHOWN_TOKENS)
-            found["samples"] = [
-                {"question": self._task.question(row), "answer": answer.text}
-                for row, answer in zip(self._shown, answers, strict=True)
-            ]
-        return found
+            answers = self._model.answers([row["messages"][:-1] for row in self._shown], max_tokens=_SHOWN_TOKENS)
+            samples = tuple(
+                Sample(self._task.question(row), answer.text) for row, answer in zip(self._shown, answers, strict=True)
+            )
+        return Seen(score, samples)
+
+
+def add_references(trainer: Trainer, examples: Sequence[Example], console: Console) -> None:
+    """Give each example the log-probability of its answer under the starting model."""
+    with console.progress("Reference", len(examples), "answers") as bar:
+        found = trainer.logprobs(examples, on_batch=bar.advance)
+    for example, values in zip(examples, found, strict=True):
+        example.terms[REFERENCE] = math.fsum(values)
+
+
+def loss_measure(trainer: Trainer, rows: Sequence[TrainingRow]) -> Measure:
+    """The method's loss over all validation rows."""
+
+    def measured(stop: Stop, note: Note) -> Found:
+        loss = trainer.validation_loss(rows, stop)
+        return None if loss is None else (loss, [])
+
+    return Measure("loss", measured)
+
+
+def reward_measure(model: Model, judge: Judge, rows: Sequence[TrainingRow], config: TrainingConfig) -> Measure:
+    """The mean reward of greedy answers to the validation rows that can be judged."""
+    return Measure("reward", partial(mean_reward, model, judge, rows, config))
 
 
 def mean_reward(
@@ -72,7 +119,7 @@ def mean_reward(
     stop: Stop,
     note: Note,
 ) -> Found:
-    """Of greedy answers to the validation rows that can be judged."""
+    """The mean reward of greedy answers, with that of each row; UserError if none can be judged."""
     totals: dict[int, float | None] = {}
 
     def on_answer(index: int, answer: Answer) -> None:
@@ -82,11 +129,11 @@ def mean_reward(
     note(f"validation 0/{len(rows)}")  # the first answer takes a while
     conversations = [row.fields["messages"][:-1] for row in rows]
     answers = model.answers(conversations, on_answer, max_tokens=config.grpo_max_tokens, stop=stop)
-    note("")  # what comes next may take a while before it has something to say
+    note("")  # the next step may take a while before it has something to show
     if not answers:
         return None
     values = [totals[index] for index in range(len(rows))]
     judged = [value for value in values if value is not None]
     if not judged:
-        raise UserError("--method grpo: none of the validation rows can be judged (other rows, or --grpo-reward FILE)")
+        raise UserError("--method grpo: no validation row can be judged (use other rows, or --grpo-reward FILE)")
     return fmean(judged), values

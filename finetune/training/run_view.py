@@ -1,0 +1,75 @@
+"""What a run tells a person before its first step and after its last."""
+
+from finetune.methods import Method, epoch_steps
+from finetune.models.examples import examples_of
+from finetune.records import files
+from finetune.settings import advice
+from finetune.settings.config import TrainingConfig
+from finetune.terminal import Console, format_seconds
+from finetune.training.inputs import Inputs
+from finetune.training.session import Session
+
+
+def announce(config: TrainingConfig, method: Method, inputs: Inputs, steps: int, console: Console) -> None:
+    """Print what is trained on what, and what is unusual about the settings."""
+    console.say(overview(config, method, inputs, steps))
+    rows = len(inputs.train)
+    for note in advice.notes(config, rows, steps / epoch_steps(config, rows)):
+        console.say(f"Note: {note}")
+
+
+def overview(config: TrainingConfig, method: Method, inputs: Inputs, steps: int) -> str:
+    """The run in one line: model, rows, steps and epochs."""
+    rows, examples = len(inputs.train), examples_of(inputs.train)
+    tokens = sum(len(example.tokens) for example in examples)
+    learned = sum(sum(example.loss_mask) for example in examples)
+    if method.rollouts:
+        what = f"prompts of {tokens / rows:.0f} tokens, {config.grpo_group_size} sampled answers each"
+    else:
+        kind = "preference pairs" if method.pairs else "training rows"
+        what = f"{kind} of {tokens / rows:.0f} tokens ({learned / tokens:.0%} in the loss)"
+    batches = "" if config.grad_accumulation == 1 else f"{config.grad_accumulation} batches of "
+    start = f" with {config.from_adapter}" if config.from_adapter else ""
+    epochs = steps / epoch_steps(config, rows)
+    return (
+        f"Model {inputs.folder.name}{start}, {rows} {what}, {steps} steps of {batches}{config.batch_size} rows"
+        f" = {epochs:.1f} epochs"
+    )
+
+
+def conclude(session: Session) -> None:
+    """Draw the curve and print what came out, where it is, and what to do next."""
+    session.metrics.draw_curve()
+    config, state, say = session.config, session.state, session.console.say
+    say(f"Done: {session.trainer.position.step} steps in {_times(session)}; {_outcome(session)}.")
+    if sum(state.seconds_on.values()):
+        rollout, reward = (state.seconds_on[name] / state.seconds for name in ("rollout", "reward"))
+        say(f"Of the training time {rollout:.0%} sampling, {reward:.0%} rewards, {1 - rollout - reward:.0%} updates.")
+    if state.best.step == 0:
+        start = f"the adapters of {config.from_adapter}" if config.from_adapter else "the untrained adapters"
+        say(f"No validation improved on the starting model: {config.adapter_path} holds {start}.")
+    found = state.best.against_start
+    if found and found.low is not None and found.high is not None:
+        verdict = "better" if found.low > 0 else "the difference can be chance"
+        best_of = f", widened for the best of {count}" if (count := state.best.validations) > 1 else ""
+        say(
+            f"Reward on the validation rows: {found.base:.3f} -> {found.tuned:.3f}, {found.difference:+.3f}"
+            f" (95 % interval {found.low:+.3f} to {found.high:+.3f}{best_of}): {verdict}."
+        )
+    say(f"Adapters: {config.adapter_path / session.adapter_file}; curve: {config.adapter_path / files.CURVE}")
+    say(f"Better than the base model? python test_finetuned.py --adapter-path {config.adapter_path}")
+    if config.from_adapter:
+        against = f"--adapter-path {config.adapter_path} --against {config.from_adapter}"
+        say(f"Better than before? python test_finetuned.py {against}")
+
+
+def _times(session: Session) -> str:
+    return f"{format_seconds(session.state.seconds)} of training ({format_seconds(session.wall_seconds)} in all)"
+
+
+def _outcome(session: Session) -> str:
+    measure, best = session.measure, session.state.best
+    if measure is None or best.value is None:
+        return "without validation rows, the last adapters are kept"
+    early = f"stopped early because the validation {measure.name} no longer improved, " if session.stopped_early else ""
+    return f"{early}best validation {measure.name} {best.value:.3f} at step {best.step}"
