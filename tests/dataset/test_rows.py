@@ -311,7 +311,7 @@ def test_sql_of_another_dialect_is_told_with_its_first_message_and_a_remedy(
         ("rows.csv", 'prompt;completion\n"a";"b"\n', "separated by semicolons, not by commas"),
         ("rows.csv", "prompt\tcompletion\na\tb\n", "separated by tabs"),
         ("rows.csv", "prompt,prompt\na,b\n", "more than one column is named 'prompt'"),
-        ("rows.csv", 'prompt,completion\n"a" b,c\n', r"rows\.csv:2: not CSV: .*unpaired quote"),
+        ("rows.csv", 'prompt,completion\np,c\n"a"b,c\n' + "p,c\n" * 50, r"rows\.csv:3: not CSV: .*unpaired quote"),
         ("rows.tsv", "prompt\tcompletion\na\tb\n", r"'\.tsv' is not a file type that can be read, .* has tabs"),
         ("rows.jsonl.gz", "\x1f\x8b", r"'\.gz' is not a file type that can be read .use \.jsonl"),
         ("rows", "prompt,completion\n", r"rows: not JSON lines .use \.jsonl"),
@@ -321,13 +321,6 @@ def test_a_file_that_cannot_be_read_is_told_why(tmp_path: Path, name: str, text:
     (tmp_path / name).write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=words):
         prepare(DatasetConfig(type_="chat", dataset_name=str(tmp_path / name)), TASKS["chat"], print)
-
-
-def test_a_flag_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--split-by has no effect with the builtin rows"):
-        prepare(DatasetConfig(dataset_name="builtin", split_by="domain"), TASKS["sql"], print)
-    with pytest.raises(UserError, match="--revision has no effect with a local file"):
-        prepared(tmp_path, numbered(5), revision="main")
 
 
 def test_the_source_is_never_overwritten(tmp_path: Path) -> None:
@@ -343,9 +336,6 @@ def test_what_no_file_could_hold_is_refused(tmp_path: Path) -> None:
         (tmp_path / "rows.json").write_text(f'[{{"prompt": "p", "completion": "c", "more": [{value}]}}]')
         with pytest.raises(UserError, match=words):
             prepare(DatasetConfig(type_="chat", dataset_name=str(tmp_path / "rows.json")), TASKS["chat"], print)
-    (tmp_path / "rows.csv").write_text('prompt,completion\np,c\n"x"y,c\n' + "p,c\n" * 50)
-    with pytest.raises(UserError, match=r"rows\.csv:3: not CSV"):  # the rows after it would be lost
-        prepare(DatasetConfig(type_="chat", dataset_name=str(tmp_path / "rows.csv"), fix=True), TASKS["chat"], print)
 
 
 def test_texts_without_a_prompt_are_all_kept_and_the_system_message_counts(tmp_path: Path) -> None:
@@ -386,13 +376,6 @@ def test_a_long_text_takes_no_longer_than_its_length(tmp_path: Path) -> None:
         prepared(tmp_path, [{"text": text} for text in texts], kind="chat")
 
 
-def test_sql_that_does_not_run_is_left_out(tmp_path: Path) -> None:
-    bad = {**SQL_ROW, "sql_prompt": "odd", "sql": "SELECT b FROM t"}
-    dataset = prepared(tmp_path, [*numbered(9), bad])
-    assert dataset.findings.dropped == {"its SQL fails in SQLite: unknown column": 1}
-    assert prepared(tmp_path, [*numbered(9), bad], check_answers=False).findings.dropped == {}
-
-
 def test_the_prompt_shows_the_tables_without_rows_or_sizes() -> None:
     context = "CREATE TABLE t (a VARCHAR(50), b DECIMAL(10, 2)); INSERT INTO t VALUES ('x; CREATE y', 1);"
     prompt = TASKS["sql"].to_messages({**SQL_ROW, "sql_context": context})[-2]["content"]
@@ -425,6 +408,11 @@ def test_default_rows_fall_back_with_one_warning_and_a_given_name_never(
 @pytest.mark.parametrize(
     "settings, words",
     [
+        (
+            {"dataset_name": "builtin", "type_": "sql", "split_by": "domain"},
+            "--split-by has no effect with the builtin rows",
+        ),
+        ({"subset": "main"}, "--subset has no effect with a local file"),
         ({"keep_splits": True}, "--keep-splits: .*has no splits of its own"),
         ({"check_answers": False}, "--no-check-answers has no effect with --type chat"),
         ({"revision": "main"}, "--revision has no effect with a local file"),
@@ -434,4 +422,5 @@ def test_what_a_source_cannot_have_is_refused(tmp_path: Path, settings: dict, wo
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(f'{{"prompt": "p{n}", "completion": "c{n}"}}\n' for n in range(9)))
     with pytest.raises(UserError, match=words):
-        prepare(DatasetConfig(type_="chat", dataset_name=str(path), **settings), TASKS["chat"], print)
+        config = DatasetConfig(**{"type_": "chat", "dataset_name": str(path), **settings})
+        prepare(config, TASKS[config.type_], print)
