@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from finetune.records.dataset import Source
 from finetune.records.files import SPLITS
 
 _CARD = "README.md"  # says which configurations there are
-_NOT_OPTIONS = {"config_name", "data_files", "data_dir", "default", "description", "version"}
 
 
 def read_hub(
@@ -60,7 +60,12 @@ def _tables(paths: Mapping[str, Sequence[str]], configuration: Mapping[str, Any]
 
     found = DataFilesDict.from_patterns({split: list(map(escape, part)) for split, part in paths.items()})
     kind, options = infer_module_for_data_files(found)
-    given = {key: value for key, value in configuration.items() if key not in _NOT_OPTIONS}
+    builder = datasets.load_dataset_builder(kind, data_files=dict(paths), **options)
+    # only options of how a file is read: a card must not choose where things are written
+    known = {option.name for option in fields(builder.config)} - {
+        option.name for option in fields(datasets.BuilderConfig)
+    }
+    given = {key: value for key, value in configuration.items() if key in known}
     return datasets.load_dataset(kind, data_files=dict(paths), **{**options, **given})
 
 

@@ -63,7 +63,7 @@ def repositories(tmp_path: Path) -> Path:
     (root / "semicolons").mkdir()
     (root / "semicolons" / "rows.csv").write_text("prompt;completion\n" + "".join(f"q{i};c\n" for i in range(6)))
     (root / "semicolons" / "README.md").write_text(
-        "---\nconfigs:\n- {config_name: all, data_files: rows.csv, sep: ';'}\n---\n"
+        "---\nconfigs:\n- {config_name: all, data_files: rows.csv, sep: ';', cache_dir: /nowhere}\n---\n"
     )
     write(root / "broken" / "train.jsonl", "train")
     (root / "broken" / "README.md").write_text("---\nconfigs: [\n---\n")
