@@ -391,17 +391,20 @@ GOOD_ROW = b'{"prompt": "p", "completion": "c"}\n'
 @pytest.mark.parametrize(
     "content, words",
     [
-        (b"", "no rows in it"),
+        (b"", "it has no rows"),
         (GOOD_ROW + b"{broken\n", "rows.jsonl:2: not JSON"),
         (GOOD_ROW + b'{"prompt": "caf\xe9", "completion": "c"}\n', "rows.jsonl:2: not UTF-8"),
         (GOOD_ROW + b'{"prompt": "\x00", "completion": "c"}\n', "rows.jsonl:2: not JSON"),
         (b"[1, 2]\n", "rows.jsonl:1: not a JSON object"),
         (b"7\n", "rows.jsonl:1: not a JSON object"),
         (GOOD_ROW * 20 + b'{"prompt": "p"}\n', "rows.jsonl:21: not a conversation (fields: prompt"),
-        (b'{"messages": []}\n', "rows.jsonl:1: no messages"),
+        (b'{"messages": []}\n', "rows.jsonl:1: the list of messages is empty"),
         (b'{"prompt": "p", "completion": NaN}\n', "rows.jsonl:1: not JSON: NaN"),
         (b'{"prompt": "p", "completion": "\\ud800"}\n', "rows.jsonl:1: half of a surrogate pair"),
-        (b'{"prompt": "' + b"x" * 50_000_000 + b'", "completion": "c"}\n', "usable rows are too few"),
+        (
+            b'{"prompt": "' + b"x" * 50_000_000 + b'", "completion": "c"}\n',
+            "its only row is not usable: 1 x longer than 200,000 characters",
+        ),
         (None, "cannot be read"),
     ],
     ids=lambda value: "" if isinstance(value, bytes) else value,
@@ -410,7 +413,7 @@ def test_bad_rows_get_one_line_and_nothing_is_written(tmp_path: Path, content: b
     path = tmp_path / "rows.jsonl"
     if content is None:
         path.mkdir()
-        words = "a folder without rows"
+        words = "no rows in this folder"
     else:
         path.write_bytes(content)
     done = run(tmp_path, "dataset.py", "--type", "chat", "--dataset-name", "rows.jsonl", code=2)

@@ -21,6 +21,7 @@ from finetune.settings.fields import flag
 from finetune.tasks.base import RowKind
 
 _FIRST_CHOICE = ("test", "valid", "train")
+_FALLING_BACK = "{}. Using the builtin rows instead (--dataset-name builtin avoids this message)."
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,13 @@ def prepare(
         written = [split_file(config.output_dir, split) for split in SPLITS]
         sourced, source = read_local(name, [*written, config.output_dir / REJECTED])
     else:
-        sourced, source = read_hub(name, config.revision, config.subset, keep_splits=config.keep_splits)
+        try:
+            sourced, source = read_hub(name, config.revision, config.subset, keep_splits=config.keep_splits)
+        except UserError as error:
+            if config.dataset_name or not task.builtin:
+                raise
+            say(_FALLING_BACK.format(error))
+            return _builtin(config, task, encoder)
     findings = Findings()
     candidates = read_candidates(sourced, config, task, findings)
     own = config.keep_splits and any(candidate.split for candidate in candidates.rows)
@@ -119,7 +126,8 @@ def _demand_rows(
     kept = sum(map(len, divided.values()))
     why = findings.explained(3)
     if not kept:
-        raise UserError(f"{name}: none of the {read} rows is usable: {why}")
+        none = f"none of its {read} rows is usable" if read > 1 else "its only row is not usable"
+        raise UserError(f"{name}: {none}: {why}")
     too_few = f"{kept} usable rows are too few to fill {', '.join(split for split in SPLITS if wanted[split])}"
     remedy = "more rows, or --valid-fraction 0 --test-fraction 0"
     raise UserError(f"{name}: {too_few} ({remedy})" + (f"; dropped: {why}" if why else ""))
@@ -130,9 +138,7 @@ def _default_source(config: DatasetConfig, task: RowKind, say: Callable[[str], N
         raise UserError(f"--dataset-name: --type {task.name} has no default rows (give a file or a Hub dataset)")
     problem = hub_problem(task.hub_dataset, "dataset")
     if problem and task.builtin:
-        say(
-            f"{task.hub_dataset}: {problem}. Using the builtin rows instead (--dataset-name builtin avoids this message)."
-        )
+        say(_FALLING_BACK.format(f"{task.hub_dataset}: {problem}"))
         return "builtin"
     return task.hub_dataset
 

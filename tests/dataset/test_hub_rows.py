@@ -19,9 +19,9 @@ from finetune.dataset.prepare import prepare
 from finetune.errors import UserError
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import TASKS
-name, settings = sys.argv[1], json.loads(sys.argv[2])
+settings = {"type_": "chat", **json.loads(sys.argv[1])}
 try:
-    dataset = prepare(DatasetConfig(type_="chat", dataset_name=name, **settings), TASKS["chat"], print)
+    dataset = prepare(DatasetConfig(**settings), TASKS[settings["type_"]], lambda line: print(line, file=sys.stderr))
     rows = {split: sorted(row["messages"][0]["content"] for row in rows) for split, rows in dataset.splits.items()}
     print(json.dumps([rows, dataset.source.subset]))
 except UserError as error:
@@ -75,10 +75,10 @@ def write(path: Path, name: str) -> None:
     path.write_text("".join(json.dumps({"prompt": f"{name} {i}", "completion": "c"}) + "\n" for i in range(6)))
 
 
-def prepared(tmp_path: Path, name: str, endpoint: str, offline: str = "0", **settings: object) -> Any:
+def prepared(tmp_path: Path, name: str | None, endpoint: str, offline: str = "0", **settings: object) -> Any:
     environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": offline}
     done = subprocess.run(
-        [sys.executable, "-c", PREPARE, name, json.dumps(settings)],
+        [sys.executable, "-c", PREPARE, json.dumps({"dataset_name": name, **settings})],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -114,6 +114,16 @@ def test_a_configuration_must_be_chosen_and_only_its_split_is_fetched(repositori
     assert prepared(tmp_path, "owner/two", hub.url, offline="1", subset="socratic")[1] == "socratic"
     lacking = prepared(tmp_path, "owner/two", hub.url, offline="1", subset="socratic", keep_splits=True)
     assert "HF_HUB_OFFLINE is set" in lacking and lacking.endswith("its cached copy lacks the split test")
+
+
+def test_default_rows_of_which_the_cache_has_the_card_alone_fall_back(repositories: Path, tmp_path: Path) -> None:
+    folder = repositories / "datasets" / "yahma" / "alpaca-cleaned"
+    write(folder / "train.jsonl", "train")
+    (folder / "README.md").write_text("# Rows")
+    with LoopbackHub(repositories, cut=("train.jsonl",)) as hub:
+        rows, _ = prepared(tmp_path, None, hub.url, type_="alpaca", sample_size=50)
+        assert len(rows["train"]) == 46
+    assert len(prepared(tmp_path, None, hub.url, offline="1", type_="alpaca", sample_size=50)[0]["train"]) == 46
 
 
 def test_a_default_configuration_needs_no_flag(repositories: Path, tmp_path: Path) -> None:

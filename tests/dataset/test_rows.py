@@ -298,7 +298,7 @@ def test_sql_of_another_dialect_is_told_with_its_first_message_and_a_remedy(
     rows = [{**row, "sql_context": context, "sql": sql} for row in numbered(30)]
     with pytest.raises(UserError) as error:
         prepared(tmp_path, rows)
-    assert "none of the 30 rows is usable: 30 x" in str(error.value) and words in str(error.value)
+    assert "none of its 30 rows is usable: 30 x" in str(error.value) and words in str(error.value)
     assert "(--no-check-answers keeps such rows)" in str(error.value)
     assert prepared(tmp_path, rows, check_answers=False).findings.dropped == {}
 
