@@ -1,6 +1,5 @@
 """Rewards: what a wrong answer is worth, and functions of the user's in a process of their own."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -88,23 +87,6 @@ def test_a_call_that_takes_too_long_counts_as_nothing_and_the_next_one_goes_on(t
     with RewardFunction(function(tmp_path / "r.py", text), 0.5) as reward:
         assert [reward({}, answer) for answer in ("four", "slow", "good", "unknown")] == [4.0, 0.0, 4.0, None]
         assert reward.late == 1
-
-
-def test_what_a_reward_has_started_ends_with_it(tmp_path: Path) -> None:
-    """A child that holds the line open would else be waited for."""
-    text = (
-        "import os, time\ndef reward(row, answer):\n    child = os.fork()\n    if child == 0:\n        time.sleep(60)\n"
-        "    open(answer, 'w').write(str(child))\n    time.sleep(60)\n"
-    )
-    with RewardFunction(function(tmp_path / "r.py", text), 0.5) as reward:
-        assert reward({}, str(tmp_path / "child")) == 0.0
-    child = Path(f"/proc/{(tmp_path / 'child').read_text()}/stat")
-    for _ in range(500):  # nobody waits for a grandchild: it ends within seconds of its kill
-        if not child.exists() or child.read_text().split()[2] == "Z":
-            break
-        time.sleep(0.01)
-    else:
-        pytest.fail("the child of the reward's process is still there")
 
 
 def test_nothing_rewarded_is_refused() -> None:
