@@ -16,14 +16,14 @@ from finetune.errors import UserError
 from finetune.settings.config import TrainingConfig
 from finetune.settings.fields import flag
 
-# Read when PyTorch is imported, which others do too. Threads that wait for each other by spinning take the cores from whatever
-# else runs: beside another program a step took five times as long.
+# Read when PyTorch is imported. Threads that wait for each other by spinning take the cores from whatever else runs: beside
+# another program a step took five times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 BACKENDS = {"mlx": "finetune.backends.mlx", "torch": "finetune.backends.torch"}
 AUTO = "auto"
 CHOICES = {AUTO: None, **BACKENDS}
-# values of flags that a backend does not have
+# values of flags that a backend does not support
 _WITHOUT = {"torch": {"fine_tune_type": ("full",), "optimizer": ("lion",)}}
 _NEEDED = {"mlx": ("mlx", "mlx_lm"), "torch": ("torch", "transformers", "peft", "trl", "accelerate")}
 _REMEDY = {"mlx": "make setup", "torch": "make setup-torch"}
@@ -49,7 +49,7 @@ def _missing(name: str) -> list[str]:
 def resolved(config: TrainingConfig) -> TrainingConfig:
     """``config`` with the backend that "auto" stands for on this machine, and why as its origin.
 
-    UserError where the backend does not have what ``config`` asks for.
+    UserError if the backend does not support what ``config`` asks for.
     """
     if config.backend == AUTO:
         name, why = chosen_by_auto()
@@ -61,13 +61,13 @@ def resolved(config: TrainingConfig) -> TrainingConfig:
 
 
 def chosen_because(config: TrainingConfig) -> str:
-    """Why a resolved backend was taken, in brackets; nothing where it was given or is the only one."""
+    """Why "auto" chose the backend, in brackets; empty if it was given or is the only one installed."""
     origin = config.origins.get("backend", "")
     return f" ({origin})" if origin.startswith(f"{AUTO}: ") and not _missing("torch") else ""
 
 
 def chosen_by_auto() -> tuple[str, str]:
-    """The backend that "auto" stands for on this machine, and why."""
+    """The backend that "auto" stands for on this machine, and why, as a phrase for the terminal."""
     if _missing("torch"):
         return "mlx", "the only one installed"
     if not _missing("mlx") and (gpu := _gpu_of_mlx()):
@@ -78,13 +78,13 @@ def chosen_by_auto() -> tuple[str, str]:
         from finetune.backends.mlx.runtime import BLAS
 
         if BLAS is not None:
-            return "mlx", "on a CPU as fast as PyTorch, in less memory"
+            return "mlx", "as fast as PyTorch on a CPU, in less memory"
     return "torch", "MLX has no fast BLAS here"
 
 
 def _gpu_of_mlx() -> str | None:
-    """What MLX runs on beside the CPU. On Linux it is imported only where it could be CUDA: it loads a BLAS for all that
-    comes after it, and PyTorch's threads beside those of that BLAS make it several times slower."""
+    """The GPU that MLX runs on; None for the CPU. On Linux MLX is imported only if it can be CUDA: it loads a BLAS for
+    everything after it, and PyTorch's threads beside those of that BLAS are several times slower."""
     if sys.platform == "linux" and not any(dist.name.startswith("mlx-cuda") for dist in distributions()):
         return None
     from finetune.backends.mlx.runtime import ON_CPU

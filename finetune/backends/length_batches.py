@@ -1,4 +1,4 @@
-"""How examples are put together where nothing is learned: in batches of about the same length, by both backends."""
+"""Batches of examples of about the same length, for forward passes without gradients on both backends."""
 
 from collections.abc import Iterator, Sequence
 

@@ -46,7 +46,6 @@ class Method:
     """How a model learns. ``encode`` makes the examples of each row; a row that lacks ``columns`` is refused before."""
 
     name: str
-    about: str
     loss: LossFunction
     encode: Encode = whole_conversations
     columns: tuple[str, ...] = ()  # fields that every row needs beside its messages

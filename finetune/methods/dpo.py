@@ -52,7 +52,6 @@ def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingCo
 
 DPO = Method(
     name="dpo",
-    about="prefer the better of two answers",
     loss=loss,
     encode=pairs.encode,
     columns=(pairs.REJECTED,),

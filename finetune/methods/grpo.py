@@ -1,16 +1,17 @@
-"""Group relative policy optimisation (Shao et al., arXiv 2402.03300): the model answers each prompt several times, and what is
-rewarded above the mean of its group becomes more likely.
+"""Group relative policy optimisation (Shao et al., arXiv 2402.03300): the model samples several completions for each prompt, and
+those with a reward above the mean of their group become more likely.
 
-With r = p(token) / p_old(token), the advantage A of the answer and k the clip, the loss of a token is
+With r = p(token) / p_old(token), the advantage A of the completion and k the clip range, the loss of a token is
 -min(r A, clip(r, 1 - k, 1 + k_high) A) + kl (q / p - log(q / p) - 1), q the model as it started (equations 3 and 4).
-``--grpo-clip-high`` is DAPO's (Yu et al., arXiv 2503.14476, section 3.1). ``--grpo-loss`` says what the losses are a mean of:
-all tokens of a step (dapo, section 3.3 there), the means of the answers (grpo), or, against a preference for long wrong
-answers, a sum over a fixed length (dr_grpo, Liu et al., arXiv 2503.20783, section 3.2).
+``--grpo-clip-high`` is DAPO's (Yu et al., arXiv 2503.14476, section 3.1). ``--grpo-loss`` normalises the loss: per token over the
+step (dapo, section 3.3 there), per completion (grpo), or, against a bias towards long wrong answers, by a fixed length (dr_grpo,
+Liu et al., arXiv 2503.20783, section 3.2).
 
-Where this differs from the first paper: advantages are not divided by the deviation of their group, unless --grpo-scale-rewards
-says so (as Dr. GRPO, section 3.1): divided, a group whose answers are wrong in slightly different ways counts as much as one of
-right and wrong answers. Answers of a group whose rewards are all equal have advantage 0 and would only dilute the mean; without
---grpo-kl they are left out, as in DAPO's dynamic sampling (section 3.2 there), but no others are drawn in their place.
+Where this differs from the first paper: advantages are not divided by the standard deviation of their group, unless
+--grpo-scale-rewards is given (as Dr. GRPO, section 3.1): divided, a group whose answers are wrong in slightly different ways
+counts as much as one of right and wrong answers. Completions of a group whose rewards are all equal have advantage 0 and would
+only dilute the mean; without --grpo-kl they are dropped, as in DAPO's dynamic sampling (section 3.2 there), but no others are
+sampled in their place.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ _LEAST_DEVIATION = 1e-4
 
 
 def encode(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
-    """Of each row its prompt."""
+    """One example for each row: its prompt, with nothing in the loss."""
     for row in rows:
         try:
             tokens = encoder.prompt(row["messages"][:-1])
@@ -39,7 +40,7 @@ def encode(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
 
 
 def advantages(rewards: Sequence[float], *, scale: bool) -> list[float]:
-    """Of each answer of a group: its reward above the mean, over the standard deviation where ``scale``."""
+    """For each completion of a group its reward minus the mean; ``scale`` divides by the standard deviation."""
     mean = fmean(rewards)
     deviation = stdev(rewards)
     if deviation < _LEAST_DEVIATION:
@@ -48,7 +49,8 @@ def advantages(rewards: Sequence[float], *, scale: bool) -> list[float]:
 
 
 def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingConfig) -> BatchLoss:
-    """Summed over the tokens. Without OLD the answers are the model's own of this moment, and r is 1 with p's gradient."""
+    """Summed over the tokens; the weight is their number, or that of the completions. Without OLD the completions are the
+    model's own of this moment, and r is 1 with p's gradient."""
     spread = [example.learned for example in examples]
 
     def each(values: Sequence[float]) -> Any:
@@ -82,7 +84,6 @@ def _constant(xp: Any, array: Any) -> Any:
 
 GRPO = Method(
     name="grpo",
-    about="answer, and learn from what is rewarded",
     loss=loss,
     encode=encode,
     rollouts=True,

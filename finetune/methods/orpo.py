@@ -36,7 +36,6 @@ def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingCo
 
 ORPO = Method(
     name="orpo",
-    about="learn the better of two answers, away from the worse",
     loss=loss,
     encode=pairs.encode,
     columns=(pairs.REJECTED,),

@@ -15,7 +15,7 @@ from finetune.tasks import Score, Scorer, Task
 
 @dataclass(frozen=True)
 class Reward:
-    """``total`` is None where the row can say nothing about any answer. ``parts`` are not weighted yet."""
+    """The reward of an answer; ``total`` is None if the row cannot be judged. ``parts`` are not weighted."""
 
     total: float | None
     parts: dict[str, float]
@@ -80,7 +80,7 @@ def weighted_judge(
 
 
 def graded(task: Task, score: Score) -> float | None:
-    """A task's score as a reward: what is wrong is worth something where it came some of the way."""
+    """A task's score as a reward; some kinds of wrong answers have a partial reward."""
     if score.value is None or score.value == 1:
         return score.value
     return task.partial.get(score.kind, score.value)

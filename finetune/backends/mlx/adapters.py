@@ -141,7 +141,7 @@ class Switch:
 def fused_for_a_while(network: Any) -> Iterator[None]:
     """The adapter added into a copy of the weights, which decodes a fifth faster than beside them.
 
-    Only where all of them are float32, since in lower precision a step's update may be too small to change a weight, and where
+    Only if all of them are float32, since in lower precision a step's update may be too small to change a weight, and if
     the copy is small beside what a step takes anyway.
     """
     attached = _adapted(network)
@@ -167,7 +167,7 @@ def _fused(adapted: Mapping[str, Any]) -> Arrays:
 
 
 class WholeSwitch:
-    """The same for layers that were trained whole: there is nothing to fuse."""
+    """The same for layers that were trained in full: there is nothing to fuse."""
 
     def __init__(self, network: Any, trained: Mapping[str, Any], plain: Mapping[str, Any]):
         self._network, self._trained, self._plain = network, trained, plain
@@ -177,7 +177,7 @@ class WholeSwitch:
 
 
 def load(network: Any, folder: Path, base: str | None = None) -> Callable[[AdapterMode], None]:
-    """Attach the adapter of a folder; what is returned changes its state. UserError (exit 3) where it does not fit.
+    """Attach the adapter of a folder; returns a function that changes its state. UserError (exit 3) if it does not fit.
 
     ``base`` is the fingerprint of the model's weights; an adapter that names another was trained on another model.
     """
@@ -208,7 +208,7 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[Adapt
 
 
 def _check(network: Any, wanted: Mapping[str, Any]) -> None:
-    """ValueError where the settings could be attached and would compute something else than was trained, or nonsense."""
+    """ValueError if the settings could be attached but would not compute what was trained."""
     layers = wanted["num_layers"]
     if not isinstance(layers, int) or not 1 <= layers <= len(network.layers):
         raise ValueError(f"num_layers is {layers!r}, the model has {len(network.layers)}")

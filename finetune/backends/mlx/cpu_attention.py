@@ -1,6 +1,6 @@
 """Attention on the CPU, in fp32, from few operations: short rows in one piece, long rows in blocks of queries.
 
-The weights of a row are as many as the square of its length. In one piece they are kept for the way back; in blocks they
+The weights of a row are as many as the square of its length. In one piece they are kept for the backward pass; in blocks they
 are computed again there, so that the memory of a row grows with its length alone (arXiv 2205.14135, 2307.08691).
 """
 

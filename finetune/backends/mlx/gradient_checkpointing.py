@@ -1,4 +1,4 @@
-"""Blocks that are computed again on the way back instead of being kept."""
+"""Gradient checkpointing: activations of a block are recomputed in the backward pass instead of being kept."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +7,8 @@ from finetune.backends.mlx.runtime import mx
 
 
 def checkpoint_gradients(network: Any) -> None:
-    """Keep only the input of each block for the way back and compute the block again there: less memory, a third more time.
-
-    arXiv 1604.06174.
+    """Keep only the input of each block, and recompute the block in the backward pass (arXiv 1604.06174): less memory, a third
+    more time.
     """
     for layer in network.layers:
         kind = type(layer)

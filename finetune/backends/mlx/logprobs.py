@@ -42,8 +42,8 @@ Part = Batch | SharedBatch
 
 
 def collate(examples: Sequence[Example], *, share_prompts: bool = False) -> list[Part]:
-    """The rows in as many parts as the machine works on side by side, in their order; with ``share_prompts``, a prompt of
-    several neighbours once in each part, where that is less work."""
+    """The examples in as many parts as the machine works on side by side, in their order; with ``share_prompts``, a prompt of
+    several neighbours is computed once in each part if that is less work."""
     count = len(streams(len(examples)))
     groups = shared_prompts.grouped(examples) if share_prompts else []
     if groups and shared_prompts.worth_it(groups):
@@ -82,10 +82,10 @@ def _padded(examples: Sequence[Example]) -> Batch:
 
 
 def logprob_function(network: Any, temperature: float = 1.0) -> Callable[[Any, list[Part]], Any]:
-    """A function (network, parts of a batch) -> log-probabilities [learned] of all parts, float32; those of what is sampled at
-    ``temperature``.
+    """A function (network, parts of a batch) -> log-probabilities [learned] of all parts, float32, of the
+    distribution at ``temperature``.
 
-    It runs trunk and head apart where the head is a frozen matrix, quantised or not, and ``head(trunk(x)) == network(x)``;
+    It runs trunk and head apart if the head is a frozen matrix, quantised or not, and ``head(trunk(x)) == network(x)``;
     any other model (one with soft-capped logits, say) gets its own full logits.
     """
     head = frozen_head(network)
@@ -129,7 +129,7 @@ def plain_head(network: Any) -> Any | None:
 
 
 def frozen_head(network: Any) -> Head | None:
-    """The head of a network, where it is a matrix that is not trained and nothing comes after it; None for any other."""
+    """The head of a network, if it is a matrix that is not trained and nothing comes after it; None for any other."""
     module = _module(network)
     if type(module) not in (*_PLAIN, *_QUANTISED) or "bias" in module or "weight" in module.trainable_parameters():
         return None

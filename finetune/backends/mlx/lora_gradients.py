@@ -1,8 +1,8 @@
-"""LoRA's update with its weights' gradients in time: as soon as they are known, what they were made of can be let go.
+"""LoRA's update with early gradients of its weights: as soon as they are known, what they were made of can be freed.
 
 MLX would leave the gradients of the LoRA weights to the end of the backward pass, and keep until then the input of every
-adapted layer and the gradient of its output. Where blocks are computed twice that is nearly all the memory of a step; where
-they are not, it is there at the peak anyway, and waiting would only cost time.
+adapted layer and the gradient of its output. With gradient checkpointing that is nearly all the memory of a
+step; without, it is held at the peak anyway, and waiting would only cost time.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class TimelyLoRALinear(LoRALinear):
 
 
 def make_timely(network: Any) -> None:
-    """Give every LoRA layer of a network that is to be trained its gradients in time."""
+    """Give every LoRA layer of a network early gradients."""
     for _, module in network.named_modules():
         if type(module) is LoRALinear:
             module.__class__ = TimelyLoRALinear
@@ -39,7 +39,7 @@ def update(scale: float) -> Callable[..., Any]:
         for_a = (inputs.T @ inner).astype(a.dtype)
         for_b = (scale * ((inputs @ a).T @ arrived)).astype(b.dtype)
         for_x = (inner @ a.T).reshape(x.shape).astype(x.dtype)
-        # the way back goes on only when both are there
+        # the backward pass continues only when both are there
         return mx.depends(for_x, [for_a, for_b]), for_a, for_b
 
     @with_gradient(backward)

@@ -11,7 +11,7 @@ __all__ = ["matmul_rate"]
 def matmul_rate(size: int | None = None, seconds: float = 1.0) -> float:
     """GFLOP/s of the product of two square matrices in ``DTYPE``: the best of those that fit into ``seconds``, at least two.
 
-    ``size``: rows of a matrix; None takes 1024 on the CPU, 4096 elsewhere, where smaller ones measure the way there.
+    ``size``: rows of a matrix; None takes 1024 on the CPU, and 4096 on a GPU, where smaller ones measure how fast it starts.
     """
     size = size or (1024 if ON_CPU else 4096)
     streams(1)  # one product has all cores

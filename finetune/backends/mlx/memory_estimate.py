@@ -1,6 +1,6 @@
-"""What a model of MLX holds, and steps on its first layers: what ``backends.memory_estimate`` concludes from.
+"""What a model of MLX holds, and steps on its first layers: what ``backends.memory_estimate`` extrapolates from.
 
-Only what a short model needs is loaded; where a folder has no weights at all, the layers are filled with a constant.
+Only what a short model needs is loaded; if a folder has no weights, the layers are filled with a constant.
 """
 
 import gc
@@ -62,7 +62,7 @@ class Probe:
         try:
             model: Any = SimpleNamespace(network=network)  # nothing is asked of it
             trainer = Trainer(model, method, source, config, STEPS, "")
-            gc.collect()  # an earlier model that goes away meanwhile would be taken for memory that this one gives back
+            gc.collect()  # an earlier model that is freed meanwhile would count as memory that this one frees
             held = mx.get_active_memory()
 
             def peak() -> float:
@@ -72,7 +72,7 @@ class Probe:
 
             mx.reset_peak_memory()
             return measure_steps(layers, lambda on_step: trainer.train(never, on_step), peak)
-        except (IndexError, ValueError) as error:  # sizes that contradict each other show only where they meet
+        except (IndexError, ValueError) as error:  # sizes that contradict each other fail only when they meet
             raise UserError(f"{folder}: MLX cannot run this model: {first_line(error)}") from None
         finally:
             mx.clear_cache()
@@ -97,7 +97,7 @@ def _count(module: Any) -> int:
 
 
 def _period(folder: Path, network: Any) -> int:
-    """Layers from the first up to where every kind has come once: Gemma 3 has a global one after five with a window."""
+    """The number of first layers in which every kind occurs: Gemma 3 has a global one after five with a window."""
     kinds = text_config(folder).get("layer_types")
     if kinds:
         return max(kinds.index(kind) for kind in kinds) + 1
@@ -147,12 +147,12 @@ def _quantize(folder: Path, network: Any, quantization: Mapping[str, Any]) -> No
 
 
 def _filled(array: Any) -> Any:
-    """Random numbers would take longer to draw than the steps."""
+    """A constant: random numbers would take longer than the steps."""
     return mx.full(array.shape, 0.01, array.dtype) if mx.issubdtype(array.dtype, mx.floating) else mx.zeros_like(array)
 
 
 def _has_weights(folder: Path) -> bool:
-    """All of them: where a download broke off, what is there is as good as nothing."""
+    """Whether all weights are there; the part that an interrupted download left does not count."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()

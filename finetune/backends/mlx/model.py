@@ -173,6 +173,6 @@ def peak_memory_mb() -> float:
 
 
 def reset_peak_memory() -> None:
-    """Forget the peak, and give back what is kept for reuse."""
+    """Forget the peak, and free what is kept for reuse."""
     mx.clear_cache()
     mx.reset_peak_memory()

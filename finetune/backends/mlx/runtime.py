@@ -38,7 +38,7 @@ _BLAS_VARIABLE = "FINETUNE_BLAS"  # path of a BLAS library to use instead of the
 
 
 def _load_blas() -> str | None:
-    """Load a fast BLAS for every library loaded later, and give its name; None where there is none."""
+    """Load a fast BLAS for every library loaded later, and return its name; None if there is none."""
     if not _LINUX:
         return None
     if "mlx.core" in sys.modules:

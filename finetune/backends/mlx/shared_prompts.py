@@ -1,5 +1,5 @@
-"""Several answers to one prompt, with the prompt computed once: its keys and values serve all of them, and all their gradients
-go back through it once.
+"""Several completions of one prompt, with the prompt computed once: its keys and values serve all of them, and all their
+gradients go back through it once.
 
 A group of eight short answers costs a third of eight whole conversations. To the models of mlx_lm it looks like the cache that
 they decode with; what stands in it here is part of the computation, so that gradients flow.
@@ -63,7 +63,7 @@ def cost(groups: Sequence[Sequence[Example]]) -> int:
 
 
 def worth_it(groups: Sequence[Sequence[Example]]) -> bool:
-    """Whether to share is less work than to compute each conversation whole."""
+    """Whether sharing is less work than computing each conversation as a whole."""
     examples = [example for group in groups for example in group]
     if len(groups) == len(examples) or any(prompt_length(group[0]) < 2 for group in groups):
         return False
@@ -151,7 +151,7 @@ def run(model: Any, batch: SharedBatch, layers: int) -> Any:
 
 
 def possible(network: Any) -> bool:
-    """Whether the network computes the same so, which a layer with a state of another kind would not."""
+    """Whether the network computes the same with shared prompts; a layer with another kind of state would not."""
     from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
 
     caches = make_prompt_cache(network)

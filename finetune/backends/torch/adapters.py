@@ -26,7 +26,7 @@ Plain = list[tuple[Any, Any]]  # layers with their own weights
 
 
 def settings(network: Any, config: TrainingConfig) -> peft.LoraConfig:
-    """The same layers, rank and scale as on MLX. UserError where the model has no such layers."""
+    """The same layers, rank and scale as on MLX. UserError if the model has no such layers."""
     pattern, layers = _layers(network)
     depth = len(layers)
     count = depth if config.lora_layers is None else config.lora_layers
@@ -130,7 +130,8 @@ def put(model: peft.PeftModel, tensors: Mapping[str, Any], path: Path = Path()) 
 
 
 def load(network: Any, folder: Path, base: str | None = None) -> tuple[peft.PeftModel, Callable[[AdapterMode], None]]:
-    """The model with the adapter of a folder on it, and what changes its state. UserError (exit 3) where it does not fit.
+    """The model with the adapter of a folder attached, and a function that changes its state. UserError (exit 3) if it does
+    not fit.
 
     ``base`` is the fingerprint of the model's weights; an adapter that names another was trained on another model.
     """
@@ -176,7 +177,7 @@ class Switch:
 
 @contextmanager
 def fused_for_a_while(network: Any) -> Iterator[None]:
-    """The adapter added into a copy of the weights, which decodes faster than beside them; where it is done on MLX."""
+    """The adapter added into a copy of the weights, which decodes faster; under the same conditions as on MLX."""
     weights = [layer.get_base_layer().weight for layer in _adapted(network)]
     exact = all(weight.dtype == torch.float32 for weight in weights)
     plain = _fuse(network) if exact and sum(weight.nbytes for weight in weights) <= MOST_COPIED_BYTES else []

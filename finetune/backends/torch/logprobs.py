@@ -65,8 +65,8 @@ def has_plain_head(network: Any) -> bool:
 class _HeadLogprobs(torch.autograd.Function):
     """Log-probabilities [tokens] of the labels under ``hidden [tokens, size] @ weight.T / temperature``, a chunk at a time.
 
-    The gradient is found on the way forward, from the same exponentials (Liger Kernel, arXiv 2410.10989, section 3.2), and no
-    logits are kept for the way back.
+    The gradient is computed in the forward pass, from the same exponentials (Liger Kernel, arXiv 2410.10989, section 3.2), so
+    that no logits are kept for the backward pass.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Memory as PyTorch counts it on CUDA and MPS; on the CPU, where it does not count, what the process has grown by."""
+"""Memory as PyTorch counts it on CUDA and MPS; on the CPU, which PyTorch does not count, the growth of the process."""
 
 import ctypes
 import gc
@@ -30,7 +30,7 @@ def peak_memory_mb() -> float:
 
 
 def reset_peak_memory() -> None:
-    """Forget the peak, and give back what is kept for reuse."""
+    """Forget the peak, and free what is kept for reuse."""
     gc.collect()
     if device().type == "cuda":
         torch.cuda.empty_cache()
@@ -40,7 +40,7 @@ def reset_peak_memory() -> None:
     elif sys.platform == "linux":
         if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
             libc.malloc_trim(0)
-        with suppress(OSError):  # where it is forbidden, the peak is that of the whole process so far
+        with suppress(OSError):  # if this is forbidden, the peak is that of the whole process so far
             _CLEAR.write_text("5")  # proc(5): sets the peak to what is resident now
 
 

@@ -1,4 +1,4 @@
-"""What a model of PyTorch holds, and steps on its first layers: what ``backends.memory_estimate`` concludes from.
+"""What a model of PyTorch holds, and steps on its first layers: what ``backends.memory_estimate`` extrapolates from.
 
 Sizes are those of a model on PyTorch's meta device, which has no memory; the short models are filled with a constant.
 """
@@ -75,7 +75,11 @@ class Probe:
                 return found * 1e6
 
             return measure_steps(layers, lambda on_step: trainer.train(never, on_step), peak)
-        except (IndexError, ValueError, RuntimeError) as error:  # sizes that contradict each other show where they meet
+        except (
+            IndexError,
+            ValueError,
+            RuntimeError,
+        ) as error:  # sizes that contradict each other fail only when they meet
             raise UserError(f"{folder}: PyTorch cannot run this model: {first_line(error)}") from None
 
 

@@ -24,12 +24,12 @@ from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.errors import UserError, first_line
 from finetune.models.encoder import ChatEncoder, Example, Message
 
-_LOGITS_COPIES = 6  # of a row's last logits in float32, while a token is drawn
+_LOGITS_COPIES = 6  # of a row's last logits in float32, while a token is sampled
 _LOSS_TOKENS = 4096  # of conversations whose loss is computed at once
 # answered at once: on a GPU a token takes about as long for many rows as for few
 _MOST_ROWS = {"cpu": 32, "cuda": 1024, "mps": 128}
 _CACHE_BYTES = 2e9  # of keys and values at once, prompts and answers at their longest
-_CUDA_SHARE = 1 / 8  # of the device's memory, for the same and for what is made of the logits
+_CUDA_SHARE = 1 / 8  # of the device's memory, for the cache and for copies of the logits
 
 
 def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: str | None = None) -> "TorchModel":
@@ -171,7 +171,7 @@ class TorchModel:
         row, room = 2 * config.num_hidden_layers * heads * size * dtype().itemsize * length, _CACHE_BYTES
         if device().type == "cuda":
             row += _LOGITS_COPIES * 4 * config.vocab_size
-            # not what is free now: how many rows are computed together must be the same whenever a run goes on
+            # not what is free now: how many rows are computed together must be the same when a run is resumed
             room = _CUDA_SHARE * torch.cuda.get_device_properties(device()).total_memory
         return int(min(self.batch_hint, max(1, room // row)))
 

@@ -61,7 +61,7 @@ def dtype() -> Any:
 
 
 def _multiplies(kind: Any) -> bool:
-    """Whether the device multiplies matrices of this type, by itself and with the right result."""
+    """Whether the device multiplies matrices of this type natively and with the right result."""
     if (
         kind is torch.bfloat16
         and device().type == "cuda"

@@ -142,7 +142,7 @@ class Trainer:
             if self._any(stop):
                 return None
             if mine := examples_of(batch[rank :: processes()]):
-                with device():  # where the loss makes its constants
+                with device():  # the device on which the loss makes its constants
                     loss = self.method.loss(torch, self._learned(mine), mine, self.config)
                 total += loss.total.item()
                 weight += loss.weight
@@ -215,7 +215,7 @@ class Trainer:
         """Write what ``restore`` needs into the folder; returns the position, for the caller to keep."""
         if (
             self._resumed and self._trl.state.global_step < self.position.step
-        ):  # TRL has not gone on, and loaded nothing
+        ):  # TRL has not been resumed yet, and has loaded nothing
             for path in self._resumed.iterdir():
                 if path.name != files.STATE_RECORD and not (folder / path.name).exists():
                     shutil.copyfile(path, folder / path.name)

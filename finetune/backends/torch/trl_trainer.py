@@ -110,7 +110,7 @@ class CompletionTrainer(SFTTrainer):
         logprobs = model(**inputs, only_learned=True)  # through the wrapper that adds up what several processes found
         if not examples:  # of this process; the others wait for it
             return logprobs.sum() * 0.0
-        with logprobs.device:  # where the loss makes its constants
+        with logprobs.device:  # the device on which the loss makes its constants
             loss = self._method.loss(torch, logprobs, examples, self._config)
         self.seen["loss"] += float(loss.total.detach())
         self.seen["weight"] += loss.weight
@@ -130,7 +130,7 @@ class CompletionTrainer(SFTTrainer):
         return samples, self.accelerator.gather(torch.tensor([rows], device=on)).sum()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """To the callback alone: the metrics file is not TRL's, and its history of all steps would grow in each state."""
+        """Only to the callback: the metrics file is not TRL's, and its history of all steps would grow in each state."""
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
 
     def store_flos(self) -> None:
@@ -150,7 +150,7 @@ class CompletionTrainer(SFTTrainer):
     def write_state(self, folder: Path) -> None:
         """What ``train(resume_from_checkpoint=folder)`` needs: weights, optimizer, schedule, randomness, step."""
         self.args.output_dir = str(folder)
-        self.control.should_training_stop = False  # it stops now, not when the run goes on
+        self.control.should_training_stop = False  # it stops now, not when the run is resumed
         self._save_checkpoint(self.model, trial=None)
         made = folder / f"checkpoint-{self.state.global_step}"
         for path in made.iterdir():
