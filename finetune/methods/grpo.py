@@ -1,11 +1,11 @@
-"""Group relative policy optimisation (Shao et al., arXiv 2402.03300): the model samples several completions for each prompt, and
-those with a reward above the mean of their group become more likely.
+"""Group relative policy optimisation (Shao et al., arXiv 2402.03300): the model samples several completions for each prompt,
+and those with a reward above the mean of their group become more likely.
 
 With r = p(token) / p_old(token), the advantage A of the completion and k the clip range, the loss of a token is
 -min(r A, clip(r, 1 - k, 1 + k_high) A) + kl (q / p - log(q / p) - 1), q the model as it started (equations 3 and 4).
-``--grpo-clip-high`` is DAPO's (Yu et al., arXiv 2503.14476, section 3.1). ``--grpo-loss`` normalises the loss: per token over the
-step (dapo, section 3.3 there), per completion (grpo), or, against a bias towards long wrong answers, by a fixed length (dr_grpo,
-Liu et al., arXiv 2503.20783, section 3.2).
+``--grpo-clip-high`` is DAPO's (Yu et al., arXiv 2503.14476, section 3.1). ``--grpo-loss`` normalises the loss: per token over
+the step (dapo, section 3.3 there), per completion (grpo), or, against a bias towards long wrong answers, by a fixed length
+(dr_grpo, Liu et al., arXiv 2503.20783, section 3.2).
 
 Where this differs from the first paper: advantages are not divided by the standard deviation of their group, unless
 --grpo-scale-rewards is given (as Dr. GRPO, section 3.1): divided, a group whose answers are wrong in slightly different ways
