@@ -27,14 +27,7 @@ __all__ = [
     "never",
 ]
 
-OPTIMIZERS = {
-    "adamw": "AdamW",
-    "adam": "Adam",
-    "sgd": "SGD",
-    "lion": "Lion",
-    "adafactor": "Adafactor",
-    "muon": "Muon",
-}
+OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "lion": "Lion", "adafactor": "Adafactor", "muon": "Muon"}
 
 MOST_COPIED_BYTES = 1e9  # of weights that are copied so that sampling is faster
 
