@@ -1,9 +1,9 @@
-"""What is around the pipeline, not in it. Each command says with --help what it does.
+"""Commands beside the four scripts; each explains itself with --help.
 
-python -m finetune doctor             what is missing here, and the remedy
-python -m finetune models             the models in the caches; --remove NAME
-python -m finetune convert-adapter    MLX adapters to PEFT's, and back
-python -m finetune completion bash    all flags, for eval "$(...)"; zsh too
+python -m finetune doctor             check this machine, and how to fix what is missing
+python -m finetune models             list the cached models; --remove NAME deletes one
+python -m finetune convert-adapter    convert adapters between MLX and PEFT
+python -m finetune completion bash    shell completion of all flags: eval "$(...)"; or zsh
 """
 
 import shutil
@@ -48,7 +48,7 @@ def main() -> None:
         elif name in ("-h", "--help"):
             print(command_line.fitted(__doc__ or "", max(40, shutil.get_terminal_size().columns)))
         else:
-            raise UserError(f"there is no command {name!r} (choose from {', '.join([*COMMANDS, 'completion'])})")
+            raise UserError(f"unknown command {name!r} (choose from {', '.join([*COMMANDS, 'completion'])})")
 
     command_line.run(other, NoFlags, argv=[])
 

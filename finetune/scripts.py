@@ -53,7 +53,7 @@ def run(main: Callable[[Any], None], config_class: type[FileConfig]) -> NoReturn
 
 
 def _within_memory(main: Callable[[Any], None]) -> Callable[[Any], None]:
-    """``main``, with memory that does not suffice told as what can be done about it."""
+    """``main``, with out-of-memory errors as a UserError that says what to do."""
 
     @wraps(main)
     def run(config: Any) -> None:
@@ -65,20 +65,20 @@ def _within_memory(main: Callable[[Any], None]) -> Callable[[Any], None]:
                 raise
             what = ". ".join(message.split(". ")[:2])
             raise UserError(
-                f"out of memory: {what} (close other programs, or a smaller --batch-size or --max-seq-length, or"
-                " --grad-checkpoint; train.py --dry-run says what a run needs)"
+                f"out of memory: {what} (close other programs, use a smaller --batch-size or --max-seq-length, or"
+                " --grad-checkpoint; train.py --dry-run estimates the memory of a run)"
             ) from None
 
     return run
 
 
-def layers_of(config_class: type[FileConfig]) -> Callable[[Mapping[str, Any]], Sequence[Layer]]:
-    """Where a script takes what no flag says."""
+def layers_of(config_class: type[FileConfig]) -> Callable[[Mapping[str, object]], Sequence[Layer]]:
+    """Where a script takes the values that no flag gives."""
     return start.layers if config_class is TrainingConfig else partial(file_layers, config_class)
 
 
 def prepare(config: FileConfig) -> None:
-    """What comes before ``main``: UserError for what contradicts itself or the run to be gone on with; ``--save-config``."""
+    """Before ``main``: UserError for contradictory settings, or those that differ from the run to resume; ``--save-config``."""
     conflicts.check(config)
     if isinstance(config, TrainingConfig):
         start.check_start(config)

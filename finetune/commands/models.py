@@ -1,7 +1,7 @@
-"""The models in the caches: the Hub's, those that were converted (the builtin one too), and what killed conversions left.
+"""List the cached models: from the Hub, converted ones (also the builtin model), and leftovers of interrupted conversions.
 
-python -m finetune models                   what is there, how large, when it was last used
-python -m finetune models --remove NAME     delete one, by the name that the list shows
+python -m finetune models                   names, sizes, last use
+python -m finetune models --remove NAME     delete a model, by the name that the list shows
 """
 
 import json
@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from finetune.errors import UserError, visible
 from finetune.models.cached import CachedModel, cached_models, remove
-from finetune.settings.fields import option
+from finetune.settings.fields import option, switch
 
 _WIDE = 72  # columns that the revision needs
 _DAY = 24 * 3600
@@ -20,8 +20,8 @@ _DAY = 24 * 3600
 
 @dataclass(frozen=True)
 class Config:
-    remove: str | None = option(None, "delete this model; nothing is asked")
-    json: bool = option(False, "print JSON for programs, sizes in bytes")
+    remove: str | None = option(None, "delete this model without asking")
+    json: bool = switch("print JSON, sizes in bytes")
 
 
 def main(config: Config) -> None:
@@ -45,8 +45,8 @@ def _named(models: Sequence[CachedModel], name: str) -> CachedModel:
     if name in by_name:
         return by_name[name]
     near = get_close_matches(name, by_name, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}?" if near else "python -m finetune models lists what is there"
-    raise UserError(f"--remove: there is no {name!r} in the caches ({hint})")
+    hint = f"did you mean {near[0]}?" if near else "python -m finetune models lists the names"
+    raise UserError(f"--remove: no model {name!r} in the caches ({hint})")
 
 
 def _as_record(models: Sequence[CachedModel]) -> dict[str, object]:
@@ -89,7 +89,7 @@ def _print_table(models: Sequence[CachedModel]) -> None:
         revision = [visible(model.revision[:8])] if wide else []
         table.add_row(visible(model.name), where, *revision, _megabytes(model.size), used)
     console.print(table)
-    console.print(f"Together {_megabytes(sum(model.size for model in models))}.")
+    console.print(f"Total: {_megabytes(sum(model.size for model in models))}.")
 
 
 def _megabytes(size: int) -> str:

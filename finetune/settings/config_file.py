@@ -27,7 +27,7 @@ def layers(path: Path, document: Entry, own: str, sections: Sections) -> list[La
         return _of_class(path, entries, sections[own], sections)
     for name, entry in entries.items():
         if name not in named:
-            raise UserError(f"{path}:{entry.line}: {name!r} stands beside sections (put it into one of them)")
+            raise UserError(f"{path}:{entry.line}: {name!r} stands beside sections (move it into one of them)")
         if list(named.values()).count(named[name]) > 1:
             raise UserError(f"{path}:{entry.line}: the section {named[name]} is given twice")
         if not isinstance(entry.value, dict | None):
@@ -38,7 +38,7 @@ def layers(path: Path, document: Entry, own: str, sections: Sections) -> list[La
             for field, value in values.items():
                 check_value(sections[section], field, value)
     if own not in found:
-        raise UserError(f"{path}: no section {own!r} in it (it has {', '.join(named)})")
+        raise UserError(f"{path}: no section {own!r} (found: {', '.join(named)})")
     return found[own]
 
 

@@ -62,17 +62,16 @@ _SCHEDULES = {  # mlx-lm's name -> ours, and its arguments
     "linear_schedule": ("linear", "[peak, end, steps]"),
 }
 _IDLE = {"train", "test_batches", "clear_cache_threshold", "project_name"}  # change nothing here
-_ALLOWED: dict[
-    str, tuple[tuple[object, ...], str]
-] = {  # what else may stand there, and what to do where another value does
-    "test": ((False,), "test_finetuned.py evaluates"),
-    "val_batches": (("25", "-1"), "every validation takes all rows here"),
-    "resume_adapter_file": ((), "--resume goes on with a run"),
+# what else can stand there, and what to do if another value does
+_ALLOWED: dict[str, tuple[tuple[object, ...], str]] = {
+    "test": ((False,), "evaluate with test_finetuned.py"),
+    "val_batches": (("25", "-1"), "every validation uses all rows"),
+    "resume_adapter_file": ((), "resume with --resume, or continue from adapters with --from-adapter"),
     "config": ((), "leave it out"),
-    "hf_dataset": ((), "python dataset.py --dataset-name reads rows from the Hub"),
-    "trust_remote_code": ((False,), "no code of a model is run here"),
-    "report_to": (("wandb",), "--report-to names the tools"),
-    "mask_prompt": ((True,), "only answers are learned here: mask_prompt: true"),
+    "hf_dataset": ((), "read rows from the Hub with python dataset.py --dataset-name"),
+    "trust_remote_code": ((False,), "code from a model's repository is never run"),
+    "report_to": (("wandb",), "use --report-to; its help lists the tools"),
+    "mask_prompt": ((True,), "the loss mask always covers the prompt: mask_prompt: true"),
 }
 _NESTED = {"lora_parameters": (*LORA, "keys"), "lr_schedule": ("name", "arguments", "warmup", "warmup_init")}
 _KNOWN = [name for name in _DEFAULTS if name not in LORA] + [*_IDLE, *_ALLOWED, *_NESTED, "optimizer_config"]
@@ -94,7 +93,7 @@ def layers(path: Path, document: Entry, explicit: Mapping[str, object]) -> list[
     for unheard in ("quick_test", "conservative", "profile"):
         if explicit.get(unheard):
             name = "--" + unheard.replace("_", "-")
-            raise UserError(f"{name} has no effect with {path}, a file of mlx-lm (leave one out)")
+            raise UserError(f"{name} has no effect with {path}, a config file for mlx_lm.lora (leave one out)")
     values = _File(path, document).values(has_rows="data_dir" in explicit)
     said = {name: value for name, value in values.items() if isinstance(value, Given)}
     unsaid = {name: value for name, value in values.items() if name not in said}
@@ -106,13 +105,15 @@ class _File:
         self._path, self._entries = path, dict(document.value)
         for key, entry in self._entries.items():
             if key not in _KNOWN:
-                raise unknown(path, key, entry.line, _KNOWN, "mlx-lm has no such setting, and this is a file of mlx-lm")
+                raise unknown(path, key, entry.line, _KNOWN, "not a setting of mlx_lm.lora, for which this file is")
             if key in _ALLOWED and entry.value is not None and entry.value not in _ALLOWED[key][0]:
-                raise self._refusal(key, f"not that here ({_ALLOWED[key][1]})")
+                raise self._refusal(key, f"not supported ({_ALLOWED[key][1]})")
         said = self._entries.get("mask_prompt")
         if said is None or said.value is None:
             place = f"{path}:{said.line}: mask_prompt" if said else path
-            raise UserError(f"{place}: without mask_prompt mlx-lm learns the prompts too (add mask_prompt: true)")
+            raise UserError(
+                f"{place}: mlx-lm's default, a loss on prompts too, is not supported (add mask_prompt: true)"
+            )
 
     def values(self, *, has_rows: bool) -> dict[str, object]:
         """By our names; ``Given`` where the file says it, bare where mlx-lm's default does."""
@@ -189,7 +190,7 @@ class _File:
         values: dict[str, object] = {"lora_modules": "all"}
         for name, ours in LORA.items():
             if part and name not in part:
-                raise self._refusal("lora_parameters", f"no {name} in it, which mlx-lm wants")
+                raise self._refusal("lora_parameters", f"{name} is missing, which mlx-lm requires")
             place = f"{self._path}:{part[name].line}: lora_parameters.{name}" if part else ""
             values[ours] = Given(part[name].value, place) if part else _DEFAULTS[name]
         keys = part.get("keys")
@@ -209,7 +210,7 @@ class _File:
             allowed = _MAY.get(optimizer, {})
             if not (name == "weight_decay" and optimizer in _WEIGHT_DECAY) and entry.value is not allowed.get(name, ""):
                 place = f"{self._path}:{entry.line}: optimizer_config.{shortened(f'{optimizer}.{name}')}"
-                raise UserError(f"{place}: cannot be set here" + (" to that" if name in allowed else ""))
+                raise UserError(f"{place}: {'this value is ' if name in allowed else ''}not supported")
         for name, wanted in _OURS.get(optimizer, {}).items():
             if name not in said:
                 text = f"optimizer_config: {{{optimizer}: {{{name}: {str(wanted).lower()}}}}}"
@@ -244,12 +245,16 @@ class _File:
         warmup = self._number("lr_schedule.warmup", part["warmup"]) if "warmup" in part else 0
         start = self._number("lr_schedule.warmup_init", part["warmup_init"]) if "warmup_init" in part else 0.0
         if end != 0:
-            raise self._refusal("lr_schedule", f"ends at {end:g}; here the learning rate falls to 0")
+            raise self._refusal("lr_schedule", f"ends at {end:g}, but schedules here end at 0")
         # the whole run, or what the warm-up leaves of it
         if schedule != "constant" and not steps - warmup - 2 <= length <= steps + 2:
-            raise self._refusal("lr_schedule", f"ends after {length:g} steps; here it ends with the run, {steps} steps")
+            raise self._refusal(
+                "lr_schedule", f"ends after {length:g} steps; schedules here end with the run, {steps} steps"
+            )
         if warmup and start > 1.01 * peak / (warmup + 1):
-            raise self._refusal("lr_schedule", f"warmup_init {start:g}: here a warm-up begins with the peak / steps")
+            raise self._refusal(
+                "lr_schedule", f"warmup_init {start:g}: warmup here starts at the peak / steps of warmup"
+            )
         place = f"{self._path}:{self._entries['lr_schedule'].line}: lr_schedule"
         rate = {"learning_rate": peak, "schedule": schedule, "warmup": warmup}
         return {name: Given(value, place) for name, value in rate.items()}

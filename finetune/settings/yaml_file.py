@@ -1,6 +1,6 @@
 """A YAML file as plain values that know their lines. Knows nothing of this project.
 
-What is read is what stands there: a number stays the text that was written, so that ``1e-5``, ``010`` and ``1_000`` mean here
+Values are read as written: a number stays text, so that ``1e-5``, ``010`` and ``1_000`` mean here
 what they mean on a command line; only true, false and null are more than text. Keys may be written with - or _.
 """
 
@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 
 
 def read(path: Path) -> Entry:
-    """The mapping that the file holds. UserError, with file and line, where it holds anything else or is no YAML."""
+    """The mapping that the file holds. UserError, with file and line, if it holds anything else or is not YAML."""
     text = _text(path)
     import yaml
 
@@ -32,14 +32,14 @@ def read(path: Path) -> Entry:
         for number, event in enumerate(yaml.parse(text, Loader=loader)):  # libyaml's compose dies of deep nesting
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST or number > 2 * _MOST_VALUES:
-                raise _not_settings(f"{path}:{event.start_mark.line + 1}", depth > _DEEPEST)
+                raise _not_settings(f"{path}:{event.start_mark.line + 1}", deep=depth > _DEEPEST)
         node = yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         raise UserError(_syntax(path, text, error)) from None
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {first_line(error)}") from None
     if node is None:
-        raise UserError(f"{path}: nothing in it (write names and values, such as batch_size: 4)")
+        raise UserError(f"{path}: the file is empty (write names and values, such as batch_size: 4)")
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"{path}:{node.start_mark.line + 1}: not a mapping of names to values (such as batch_size: 4)")
     return _Reader(path).entry(node, 1)
@@ -67,11 +67,11 @@ def _syntax(path: Path, text: str, error: Any) -> str:
     for number in (line, line - 1):
         written = lines[number] if 0 <= number < len(lines) else ""
         if "\t" in written[: len(written) - len(written.lstrip())] or "\\t" in str(error.problem):
-            return f"{path}:{number + 1}: a tab (YAML is indented with spaces)"
+            return f"{path}:{number + 1}: a tab in the indentation (YAML is indented with spaces)"
     return f"{path}:{line + 1}: cannot be read as YAML: {error.problem or first_line(error)}"
 
 
-def _not_settings(place: str, deep: bool) -> UserError:
+def _not_settings(place: str, *, deep: bool) -> UserError:
     why = "nested too deeply" if deep else f"more than {_MOST_VALUES} values"
     return UserError(f"{place}: {why}: not a file of settings")
 
@@ -90,7 +90,7 @@ class _Reader:
         place = f"{self._path}:{line}"
         deep = depth > _DEEPEST and not isinstance(node, yaml.ScalarNode)
         if self._count > _MOST_VALUES or deep:
-            raise _not_settings(place, deep)
+            raise _not_settings(place, deep=deep)
         if isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN:
             return Entry(self._scalar(node, place), line)
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
@@ -98,14 +98,14 @@ class _Reader:
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return Entry(self._mapping(node, depth), line)
         tag = node.tag.replace(_TAG, "!!")
-        raise UserError(f"{place}: the tag {tag} is not read here (plain values alone)")
+        raise UserError(f"{place}: unsupported YAML tag {tag} (only plain values can be read)")
 
     def _mapping(self, node: Any, depth: int) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key.value, str):
-                raise UserError(f"{self._path}:{line}: a name is text, not a list or a mapping")
+                raise UserError(f"{self._path}:{line}: a setting's name must be text, not a list or a mapping")
             name = key.value.replace("-", "_")
             if name in entries:
                 raise UserError(f"{self._path}:{line}: {name!r} is given twice (first in line {entries[name].line})")

@@ -6,12 +6,15 @@ from finetune.settings import advice, conflicts
 from finetune.settings.config import TrainingConfig
 from finetune.terminal import say
 from finetune.training import inputs
+from finetune.training.reporters import library_of
 
 
 def run(config: TrainingConfig) -> None:
     """Print what was checked; UserError for what is wrong."""
     dataset, rows = inputs.read_rows(config, METHODS[config.method].columns)
     find_template(config.template)
+    if config.report_to:
+        library_of(config.report_to)
     train, valid = len(rows["train"]), len(rows["valid"])
     steps = total_steps(config, train)
     conflicts.check_warmup(config, steps)

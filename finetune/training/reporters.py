@@ -35,12 +35,17 @@ def open_reporter(name: str | None, folder: Path, settings: Mapping[str, Any]) -
     """What sends metrics to the tool ``name``; None sends them nowhere. UserError where its library is missing."""
     if name is None:
         return lambda metrics: None
+    library = library_of(name)
+    return _OPEN[name](library, folder, {key: str(value) for key, value in settings.items()})
+
+
+def library_of(name: str) -> Any:
+    """The library of the tool ``name``. UserError if it is not installed."""
     package = REPORTERS[name]
     try:
-        library = import_module(package)
+        return import_module(package)
     except ImportError:
         raise UserError(f"--report-to {name}: {package} is not installed (pip install {package})") from None
-    return _OPEN[name](library, folder, {key: str(value) for key, value in settings.items()})
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

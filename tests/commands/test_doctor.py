@@ -14,6 +14,7 @@ from finetune.backends.memory_estimate import Sizes
 from finetune.commands.doctor import capacity, hardware, pytorch, software, sources
 from finetune.commands.doctor.command import CHECKS
 from finetune.errors import UserError
+from finetune.methods import METHODS
 from finetune.models import builtin
 from finetune.models.find import DEFAULT_MODEL
 from finetune.records import machine
@@ -41,7 +42,7 @@ def test_every_check_is_there_and_each_problem_has_a_remedy(doctor: Any) -> None
     assert done.returncode == any(finding["status"] == "fail" for finding in found.values())
     assert found["hub"]["status"] == "warn" and "HF_HUB_OFFLINE" in found["hub"]["found"]
     assert "GFLOP/s" in found["mlx"]["found"] and found["memory"]["found"].endswith("free")
-    assert found["backend"]["found"].startswith("--backend auto takes ")
+    assert found["backend"]["found"].startswith("--backend auto chooses ")
     fits = found["fits"]["details"]
     assert all(list(sizes) == list(capacity.LADDER) for sizes in fits["needed_gb"].values())
     for kind, largest in fits["largest"].items():  # as far up the ladder as there is room
@@ -175,7 +176,7 @@ def test_little_room_and_a_cache_that_is_a_file(tmp_path: Path, monkeypatch: pyt
         assert finding.status == status and "this folder" in finding.found
     (tmp_path / "not").write_text("")
     [finding] = hardware.disk()
-    assert finding.status == "fail" and finding.found.endswith("cannot be written: converted models")
+    assert finding.status == "fail" and finding.found.endswith("not writable: converted models")
 
 
 def test_damaged_entries_of_the_caches_are_named_with_how_to_remove_them(
@@ -202,15 +203,15 @@ def built(cuda: str | None = None, on_cuda: bool = False) -> pytorch.Build:
 @pytest.mark.parametrize(
     "build, sees_gpu, status, words, remedy",
     [
-        (None, False, "ok", "not installed (not needed); make setup-torch", ""),
+        (None, False, "ok", "not installed (optional); make setup-torch", ""),
         (built(), False, "ok", "PyTorch 2.0, CPU, float32", ""),
         (built("12.8", on_cuda=True), True, "ok", "CUDA (a GPU, 8.0 GB)", ""),
-        (built("12.8"), False, "warn", "built for CUDA 12.8, and there is no GPU", "make setup-torch TORCH=cpu"),
+        (built("12.8"), False, "warn", "built for CUDA 12.8, but it finds no usable GPU", "make setup-torch TORCH=cpu"),
         (
             built("12.8"),
             True,
             "warn",
-            "no GPU that it can use",
+            "it finds no usable GPU",
             "update the NVIDIA driver, or make setup-torch TORCH=cpu",
         ),
         (built(), True, "warn", "this build cannot use", "make setup-torch TORCH=cuda"),
@@ -265,27 +266,37 @@ def test_what_stands_on_pytorch_is_compared_with_its_pins(tmp_path: Path, monkey
     assert finding.remedy.endswith("make setup-torch")
 
 
+@pytest.fixture(scope="module")
+def step_memory() -> capacity.StepMemory:
+    from finetune.backends.mlx.memory_estimate import Probe
+
+    return capacity.measured(Probe())
+
+
 @pytest.mark.slow
-def test_what_a_step_takes_is_near_what_is_measured(tmp_path: Path) -> None:
-    """On MLX, layers of a model too small for anything but this; benchmarks/doctor_sizes.py does it for larger ones."""
+@pytest.mark.parametrize(
+    "kind, shape",
+    [
+        ("LoRA", capacity.Shape(576, 4, 9, 3, 64, 1536, 49152, tied=True)),  # layers of the builtin model
+        ("LoRA", capacity.Shape(384, 6, 3, 1, 128, 1024, 32000, tied=False)),
+        ("4-bit LoRA", capacity.Shape(576, 4, 9, 3, 64, 1536, 49152, tied=True)),
+        ("whole", capacity.Shape(576, 4, 9, 3, 64, 1536, 49152, tied=True)),
+    ],
+)
+def test_the_estimate_is_that_of_a_dry_run(step_memory: capacity.StepMemory, kind: str, shape: capacity.Shape) -> None:
     from finetune.backends import mlx
-    from finetune.methods import METHODS
-    from finetune.models.encoder import Example
-    from finetune.models.examples import as_rows
-    from finetune.settings.config import TrainingConfig
 
-    shape = capacity.Shape(256, 8, 4, 2, 64, 768, 2000, True)
-    shape.write(tmp_path, bits=None)
-    guess = capacity.footprint(capacity.of_mlx(), shape, "LoRA")
-    learned = [at > capacity.TOKENS / 2 for at in range(capacity.TOKENS + 1)]
-    rows = as_rows([Example([1 + at % 1000 for at in range(len(learned))], learned)] * capacity.ROWS)
-    config = TrainingConfig(batch_size=capacity.ROWS, lora_rank=capacity.RANK)
-    real = mlx.estimate_memory(tmp_path, METHODS["sft"], config, rows, rows, 8e9)
+    how = capacity.KINDS[kind]
+    guess = capacity.estimate(capacity.of_mlx(), step_memory, shape, how)
+    rows = capacity._rows(capacity.ROWS, capacity.TOKENS)
+    with shape.folder(how.bits) as folder:
+        config = capacity._config(how.fine_tune_type)
+        real = mlx.estimate_memory(folder, METHODS["sft"], config, rows, rows, 8e9)
     assert guess.static_mb == real.static_mb
-    assert guess.layers_mb == pytest.approx(real.layers_mb, rel=0.25)
+    assert guess.peak_mb == pytest.approx(real.peak_mb, rel=0.15)
 
 
-def test_a_machine_with_little_memory_and_a_backend_that_does_less() -> None:
+def test_a_machine_with_little_memory_and_a_backend_that_does_less(monkeypatch: pytest.MonkeyPatch) -> None:
     class Less:
         """Adapts, and does nothing else."""
 
@@ -294,17 +305,17 @@ def test_a_machine_with_little_memory_and_a_backend_that_does_less() -> None:
                 raise UserError("not this")
             return Sizes(2, None, 1, 1, weights=10**9, adapters=0, optimizer=0, period=1)
 
-    roomy = capacity.Device("Less", Less(), "bfloat16", 2, 1e12, (7, 4, 0), 0.0)  # type: ignore[arg-type]
+    step = capacity.StepMemory(layer=[4e4, 2e4, 0, 0, 0], rest=[0.0] * 5, head=1e8, update=4)
+    monkeypatch.setattr(capacity, "measured", lambda probe: step)
+    roomy = capacity.Device("Less", Less(), "bfloat16", 2, 1e12)  # type: ignore[arg-type]
     finding = capacity.finding("fits", roomy)
     assert finding.status == "ok" and finding.details["largest"] == {"whole": None, "LoRA": "32B", "4-bit LoRA": None}
-    assert "not with Less" in finding.found and "(or more)" in finding.found
+    assert "not supported by Less" in finding.found and "(or more)" in finding.found
     assert finding.details["too_slow"] == []
     assert capacity.finding("fits", replace(roomy, slow_quantised=True)).details["too_slow"] == ["4-bit LoRA"]
     finding = capacity.finding("fits", replace(roomy, memory=1e9))
-    assert (finding.status, finding.details["largest"]["LoRA"]) == (
-        "warn",
-        None,
-    ) and "--model builtin" in finding.remedy
+    assert (finding.status, finding.details["largest"]["LoRA"]) == ("warn", None)
+    assert "--model builtin" in finding.remedy
 
 
 @pytest.mark.parametrize("about, wanted", [({}, 64e9), ({"max_recommended_working_set_size": 48 * 10**9}, 48e9)])

@@ -75,7 +75,7 @@ def test_a_removed_model_is_gone_and_the_others_are_not(converted: Path, run_pyt
 def test_an_unknown_name_is_refused_with_the_nearest(converted: Path, run_python: Any) -> None:
     before = sorted(converted.rglob("*"))
     error = models(run_python, "--remove", "built-in", code=2)
-    assert error == "error: --remove: there is no 'built-in' in the caches (did you mean builtin?)\n"
+    assert error == "error: --remove: no model 'built-in' in the caches (did you mean builtin?)\n"
     assert "lists what is there" in models(run_python, "--remove", "/", code=2)
     assert "lists what is there" in models(run_python, "--remove", "..", code=2)
     assert sorted(converted.rglob("*")) == before
@@ -132,6 +132,6 @@ def test_models_of_the_hub(tmp_path: Path, run_python: Any) -> None:
 def test_empty_caches_and_commands_that_are_not(run_python: Any) -> None:
     assert models(run_python) == "No models in the caches.\n"
     assert run_python("-m", "finetune", "model", code=2).stderr == (
-        "error: there is no command 'model' (choose from doctor, models, convert-adapter, completion)\n"
+        "error: unknown command 'model' (choose from doctor, models, convert-adapter, completion)\n"
     )
     assert "--remove" in models(run_python, "--help")

@@ -1,5 +1,6 @@
 """Numbers that are none, and values that were given in vain."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,19 @@ def test_a_profile_is_for_the_model_of_the_adapters_to_go_on_from(
     config = configured("train", "--from-adapter", tmp_path, *flags.split())
     assert (config.learning_rate, config.origins["learning_rate"]) == (rate, origin)
     assert (config.model, config.lora_rank) == ("builtin", 4)  # the adapters decide, not the profile
+
+
+def test_validate_says_that_the_tool_for_the_metrics_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from finetune.records.dataset import DatasetRecord, Source, write_dataset
+    from finetune.training import check_only
+
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
+    messages = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "1"}]
+    rows = {"train": [{"messages": messages}] * 8, "valid": [{"messages": messages}], "test": []}
+    write_dataset(tmp_path, rows, [], DatasetRecord("chat", Source("own"), {}))
+    flags = ["--data-dir", tmp_path, "--iters", 4, "--warmup", 1]
+    check_only.run(configured("train", *flags))
+    with pytest.raises(UserError, match="--report-to wandb: wandb is not installed"):
+        check_only.run(configured("train", *flags, "--report-to", "wandb"))

@@ -1,36 +1,29 @@
-"""How large a model can be trained here, by the estimate that ``train.py --dry-run`` makes, for models of usual shapes.
+"""How large a model can be trained here: the estimate of ``train.py --dry-run``, for models of usual shapes.
 
-Weights, adapters and the optimizer's state are counted to the byte, on models of which nothing is in memory. Running steps on
-layers of eight billion parameters would take minutes, so what a step takes is a formula (``step_bytes``), checked
-against such steps by ``benchmarks/doctor_sizes.py``.
+Weights, adapters and optimizer state are counted. What a step takes on top is measured and extrapolated as ``--dry-run`` does
+it, but on very small models: each differs from the first in one size, and memory grows linearly with these sizes.
 """
 
 import json
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from finetune.backends.interface import MemoryEstimate
-from finetune.backends.memory_estimate import Probe, Sizes
+from finetune.backends.memory_estimate import MeasuredSteps, Probe, StepEstimate, extrapolate
 from finetune.commands.doctor import pytorch
 from finetune.commands.doctor.finding import Finding
 from finetune.errors import UserError
+from finetune.methods import METHODS
+from finetune.models.encoder import Example
+from finetune.models.examples import TrainingRow
 from finetune.records import machine
 from finetune.settings.config import TrainingConfig
 from finetune.training import plan as planning
 
 ROWS, TOKENS, RANK = 4, 256, 16  # of a batch; half of the tokens are learned
-_BESIDE = 1.2  # what is under way beside what the layers keep, in layers
-_UPDATE = 2.8  # bytes that an update takes for each byte it updates: gradient, new moments, new weight
-
-# What a layer keeps for the way back, for each token: vectors of the hidden size, vectors of the intermediate size, rows of
-# attention weights. In half precision MLX keeps the inputs of LoRA's matrices a second time in float32, and PyTorch what its
-# norms compute in float32 and an input of its own for each of LoRA's matrices.
-_MLX_KEEPS = {4: (7, 4, 1), 2: (19, 6, 1)}  # by the bytes of a number
-_TORCH_KEEPS = {4: (7, 4, 0), 2: (13, 4, 0)}
-_MLX_HEAD, _TORCH_HEAD = 0.16e9, 0.3e9  # bytes of the output head and the loss, which take a piece at a time
 
 
 @dataclass(frozen=True)
@@ -44,11 +37,17 @@ class Shape:
     head_size: int
     intermediate: int
     vocabulary: int
-    tied: bool  # the output head is the matrix of the embeddings
+    tied: bool = field(kw_only=True)  # the output head is the matrix of the embeddings
 
-    def write(self, folder: Path, bits: int | None) -> None:
-        """The config.json of such a model without weights; ``bits``: quantised as MLX does it."""
-        config: dict[str, Any] = {
+    @property
+    def sizes(self) -> list[float]:
+        """What the memory of a step is linear in."""
+        return [self.hidden, self.intermediate, self.heads * self.head_size, self.heads, 1.0]
+
+    @contextmanager
+    def folder(self, bits: int | None = None) -> Iterator[Path]:
+        """A folder with the config.json of such a model, without weights; ``bits``: quantised as MLX does it."""
+        config: dict[str, object] = {
             "model_type": "llama",
             "architectures": ["LlamaForCausalLM"],
             "hidden_size": self.hidden,
@@ -63,22 +62,25 @@ class Shape:
         }
         if bits:
             config["quantization"] = {"group_size": 64, "bits": bits}
-        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+            yield folder
 
 
 LADDER = {
-    "0.4B": Shape(960, 32, 15, 5, 64, 2560, 49152, True),  # SmolLM2 360M
-    "1B": Shape(2048, 16, 32, 8, 64, 8192, 128256, True),  # Llama 3.2 1B
-    "3B": Shape(3072, 28, 24, 8, 128, 8192, 128256, True),  # Llama 3.2 3B
-    "8B": Shape(4096, 32, 32, 8, 128, 14336, 128256, False),  # Llama 3.1 8B
-    "14B": Shape(5120, 48, 40, 8, 128, 13824, 152064, False),  # Qwen2.5 14B
-    "32B": Shape(5120, 64, 40, 8, 128, 27648, 152064, False),  # Qwen2.5 32B
+    "0.4B": Shape(960, 32, 15, 5, 64, 2560, 49152, tied=True),  # SmolLM2 360M
+    "1B": Shape(2048, 16, 32, 8, 64, 8192, 128256, tied=True),  # Llama 3.2 1B
+    "3B": Shape(3072, 28, 24, 8, 128, 8192, 128256, tied=True),  # Llama 3.2 3B
+    "8B": Shape(4096, 32, 32, 8, 128, 14336, 128256, tied=False),  # Llama 3.1 8B
+    "14B": Shape(5120, 48, 40, 8, 128, 13824, 152064, tied=False),  # Qwen2.5 14B
+    "32B": Shape(5120, 64, 40, 8, 128, 27648, 152064, tied=False),  # Qwen2.5 32B
 }
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to train: ``--fine-tune-type``, and the bits of a weight where it is quantised."""
+    """A way to train: ``--fine-tune-type``, and the bits per weight if the model is quantised."""
 
     fine_tune_type: str
     bits: int | None = None
@@ -86,6 +88,17 @@ class Kind:
 
 KINDS = {"whole": Kind("full"), "LoRA": Kind("lora"), "4-bit LoRA": Kind("lora", 4)}
 _WIDTH = max(len(name) for name in KINDS)
+
+
+_SMALL = Shape(128, 3, 4, 2, 32, 384, 512, tied=True)
+_SMALL_SHAPES = (  # as many as there are sizes
+    _SMALL,
+    replace(_SMALL, hidden=256),
+    replace(_SMALL, intermediate=768),
+    replace(_SMALL, head_size=64),
+    replace(_SMALL, heads=8, kv_heads=4, head_size=16),
+)
+_LAYERS = (1, 3)  # of the models that are measured
 
 
 @dataclass(frozen=True)
@@ -97,13 +110,72 @@ class Device:
     precision: str
     itemsize: int  # bytes of a number in that precision
     memory: float
-    keeps: tuple[int, int, int]
-    head_bytes: float
     slow_quantised: bool = False
 
 
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes of a step with ``ROWS`` rows of ``TOKENS`` tokens above what is held between steps."""
+
+    layer: Sequence[float]  # activations of a layer, for each of ``Shape.sizes``
+    rest: Sequence[float]  # the same of what is beside the layers, with a small vocabulary
+    head: float  # output head and loss with a large vocabulary
+    update: float  # of the optimizer's update, for each byte that is trained
+
+    def of(self, shape: Shape, trained: float) -> StepEstimate:
+        """A step on a model of this shape; ``trained``: bytes of weights that are trained, 0 for adapters alone."""
+        layer, rest = (_dot(per_size, shape.sizes) for per_size in (self.layer, self.rest))
+        return StepEstimate(max(shape.layers * layer, self.update * trained), max(rest, self.head), 0.0)
+
+
+def _dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+def measured(probe: Probe) -> StepMemory:
+    """Run steps on very small models: a few seconds. UserError if the backend cannot."""
+    import numpy as np
+
+    steps = [_step(probe, shape, _config("lora"), _rows(ROWS, TOKENS)) for shape in _SMALL_SHAPES]
+    sizes = np.array([shape.sizes for shape in _SMALL_SHAPES])
+    large = replace(_SMALL, hidden=64, intermediate=64, vocabulary=128256)
+    head = _step(probe, large, _config("lora"), _rows(ROWS, TOKENS), whole=True).head_and_loss
+    # so few tokens that the update is all
+    config = replace(_config("full"), batch_size=1)
+    whole = _step(probe, _SMALL, config, _rows(1, 8))
+    with _SMALL.folder() as folder:
+        trained = probe.weights(folder, _LAYERS[1]) - probe.weights(folder, _LAYERS[0])
+    return StepMemory(
+        layer=np.linalg.solve(sizes, [step.layers / _SMALL.layers for step in steps]).tolist(),
+        rest=np.linalg.solve(sizes, [step.head_and_loss for step in steps]).tolist(),
+        head=head,
+        update=whole.layers / _SMALL.layers / (trained / (_LAYERS[1] - _LAYERS[0])),
+    )
+
+
+def _step(
+    probe: Probe, shape: Shape, config: TrainingConfig, rows: Sequence[TrainingRow], *, whole: bool = False
+) -> StepEstimate:
+    method, runs = METHODS["sft"], []
+    with shape.folder() as folder:
+        for layers in _LAYERS[:1] if whole else _LAYERS:
+            runs.append(probe.measured(folder, method, config, layers, MeasuredSteps(method, rows, rows, config)))
+        sizes = probe.sizes(folder, config)
+    return extrapolate(runs, sizes, sizes.layers, whole=whole)
+
+
+def _config(fine_tune_type: str) -> TrainingConfig:
+    return TrainingConfig(fine_tune_type=fine_tune_type, lora_rank=RANK, batch_size=ROWS)
+
+
+def _rows(count: int, tokens: int) -> list[TrainingRow]:
+    """Rows of so many tokens to predict; the second half is learned."""
+    example = Example([1 + at % 500 for at in range(tokens + 1)], [at > tokens / 2 for at in range(tokens + 1)])
+    return [TrainingRow(line, {}, (example,)) for line in range(1, count + 1)]
+
+
 def fits() -> Iterator[Finding]:
-    """For the device of MLX, and for PyTorch's where that is a GPU with memory of its own."""
+    """For MLX's device, and for PyTorch's if that is a GPU with memory of its own."""
     try:
         device = of_mlx()
     except (ImportError, UserError, RuntimeError, ValueError):  # mlx is a check of its own
@@ -115,10 +187,11 @@ def fits() -> Iterator[Finding]:
 
 
 def finding(name: str, device: Device) -> Finding:
-    needed = {kind: needed_gb(device, kind) for kind in KINDS}
+    step = measured(device.probe)
+    needed = {kind: needed_gb(device, step, kind) for kind in KINDS}
     lines = [
-        f"the largest models to train in {device.memory / 1e9:.1f} GB on {device.name} in {device.precision}, and what"
-        f" the next would take; estimated for {ROWS} rows of {TOKENS} tokens, LoRA rank {RANK}:"
+        f"largest models that can be trained in {device.memory / 1e9:.1f} GB on {device.name} in {device.precision}, about;"
+        f" in parentheses, what the next size would need (batch of {ROWS} rows of {TOKENS} tokens, LoRA rank {RANK}):"
     ]
     largest = {}
     for kind, sizes in needed.items():
@@ -138,7 +211,7 @@ def finding(name: str, device: Device) -> Finding:
     }
     if largest["LoRA"] or not needed["LoRA"]:
         return Finding(name, "ok", "\n".join(lines), details=details)
-    remedy = "--model builtin with --batch-size 1 --grad-checkpoint, or a machine with more memory"
+    remedy = "use --model builtin with --batch-size 1 --grad-checkpoint, or a machine with more memory"
     return Finding(name, "warn", "\n".join(lines), remedy, details)
 
 
@@ -148,7 +221,7 @@ def _too_slow(device: Device, kind: str) -> bool:
 
 def _said(device: Device, kind: str, sizes: dict[str, float], largest: str | None) -> str:
     if not sizes:
-        return f"not with {device.name}"
+        return f"not supported by {device.name}"
     if _too_slow(device, kind):
         return "much too slow on a CPU"
     names = list(sizes)
@@ -157,53 +230,33 @@ def _said(device: Device, kind: str, sizes: dict[str, float], largest: str | Non
     return f"none ({following})" if largest is None else f"{largest:>4}, {sizes[largest]:.1f} GB ({following})"
 
 
-def needed_gb(device: Device, kind: str) -> dict[str, float]:
-    """Gigabytes that training takes, by the size of the model; empty where the backend does not train like this."""
+def needed_gb(device: Device, step: StepMemory, kind: str) -> dict[str, float]:
+    """Gigabytes that training takes, by the size of the model; empty if the backend does not train in this way."""
     try:
-        return {
-            size: round(planning.needed_mb(footprint(device, shape, kind)) / 1e3, 1) for size, shape in LADDER.items()
-        }
+        estimates = {size: estimate(device, step, shape, KINDS[kind]) for size, shape in LADDER.items()}
     except UserError:
         return {}
+    return {size: round(planning.needed_mb(found) / 1e3, 1) for size, found in estimates.items()}
 
 
-def footprint(device: Device, shape: Shape, kind: str) -> MemoryEstimate:
-    """What ``backends.memory_estimate`` gives for a model of this shape. UserError if the backend does not train like this."""
-    how = KINDS[kind]
-    config = TrainingConfig(fine_tune_type=how.fine_tune_type, lora_rank=RANK, batch_size=ROWS)
-    with tempfile.TemporaryDirectory() as folder:
-        shape.write(Path(folder), how.bits)
-        sizes = device.probe.sizes(Path(folder), config)
-    layers, others = step_bytes(device, shape, sizes, trains_weights=how.fine_tune_type == "full")
+def estimate(device: Device, step: StepMemory, shape: Shape, kind: Kind) -> MemoryEstimate:
+    """Memory for a model of this shape. UserError if the backend does not train in this way."""
+    with shape.folder(kind.bits) as folder:
+        sizes = device.probe.sizes(folder, _config(kind.fine_tune_type))
+    found = step.of(shape, sizes.trainable * device.itemsize if kind.fine_tune_type == "full" else 0)
     return MemoryEstimate(
         parameters=sizes.parameters,
         trainable=sizes.trainable,
         layers=sizes.layers,
         thinnest=sizes.thinnest,
-        measured_layers=(),
+        measured_layers=_LAYERS,
         weights_mb=sizes.weights / 1e6,
         adapters_mb=sizes.adapters / 1e6,
         optimizer_mb=sizes.optimizer / 1e6,
-        layers_mb=layers / 1e6,
-        head_and_loss_mb=others / 1e6,
+        layers_mb=found.layers / 1e6,
+        head_and_loss_mb=found.head_and_loss / 1e6,
         seconds=0.0,
     )
-
-
-def step_bytes(device: Device, shape: Shape, sizes: Sizes, trains_weights: bool) -> tuple[float, float]:
-    """What a step with ``ROWS`` rows of ``TOKENS`` tokens takes above what is held: in the layers, and beside them.
-
-    In float32 a layer keeps for each token about seven vectors of the hidden size (the inputs of its halves before and after
-    the norm, queries, keys and values, what attention found), four of the intermediate size (gate, its activation, up, their
-    product) and, on MLX, the weights of attention. Where the weights are trained, the update may take more than that.
-    """
-    hidden, intermediate, attention = device.keeps
-    numbers = hidden * shape.hidden + intermediate * shape.intermediate + attention * shape.heads * TOKENS
-    layer = float(ROWS * TOKENS * numbers * device.itemsize)
-    layers = shape.layers * layer
-    if trains_weights:
-        layers = max(layers, _UPDATE * sizes.trainable * device.itemsize)
-    return layers, _BESIDE * layer + device.head_bytes
 
 
 def of_mlx() -> Device:
@@ -221,8 +274,6 @@ def of_mlx() -> Device:
         precision=str(DTYPE).removeprefix("mlx.core."),
         itemsize=DTYPE.size,
         memory=memory,
-        keeps=_MLX_KEEPS[DTYPE.size],
-        head_bytes=_MLX_HEAD,
         slow_quantised=ON_CPU,
     )
 
@@ -237,6 +288,4 @@ def of_cuda() -> Device:
         precision=str(dtype()).removeprefix("torch."),
         itemsize=dtype().itemsize,
         memory=float(torch.cuda.get_device_properties(0).total_memory),
-        keeps=_TORCH_KEEPS[dtype().itemsize],
-        head_bytes=_TORCH_HEAD,
     )

@@ -1,9 +1,9 @@
-"""Check whether this machine has what the scripts need, and say what to do where it has not.
+"""Check whether this machine has what the scripts need, and how to fix what is missing.
 
-python -m finetune doctor            a line for each check: ok, warn (works, but not as it could) or fail
-python -m finetune doctor --json     the same for programs
+python -m finetune doctor            one line per check: ok, warn (works, with limits) or fail
+python -m finetune doctor --json     the same as JSON
 
-Exit code 1 where something fails.
+The exit code is 1 if a check fails.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from finetune.commands.doctor import capacity, hardware, pytorch, software, sources
 from finetune.commands.doctor.finding import Finding, Status
 from finetune.errors import UserError, visible
-from finetune.settings.fields import option
+from finetune.settings.fields import switch
 
 CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "variables": sources.variables,  # first: many libraries read them when they are imported
@@ -43,7 +43,7 @@ _COLOURS: dict[Status, str] = {"ok": "32", "warn": "33", "fail": "31"}
 
 @dataclass(frozen=True)
 class Config:
-    json: bool = option(False, "print JSON for programs: a list of {name, status, found, remedy, details}")
+    json: bool = switch("print JSON: a list of {name, status, found, remedy, details}")
 
 
 def main(config: Config) -> None:
@@ -63,26 +63,26 @@ def main(config: Config) -> None:
 
 
 def examine() -> Iterator[Finding]:
-    """What each check finds, as it comes. A check that cannot be made has failed."""
+    """The findings of all checks, one by one. A check that cannot run has failed."""
     for name, check in CHECKS.items():
         findings = []
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # of a variable that it cannot read a library may say so there
+            with contextlib.redirect_stdout(sys.stderr):  # where a library may complain about a variable
                 for finding in check():
                     findings.append(finding)
         except ImportError as error:
             findings.append(Finding(name, "fail", f"a package is missing or broken: {error}", "make setup"))
         except UserError as error:
             found, _, remedy = str(error).partition(" (")
-            findings.append(Finding(name, "fail", found, remedy.removesuffix(")") or "put that right"))
+            findings.append(Finding(name, "fail", found, remedy.removesuffix(")") or "fix this"))
         except OSError as error:
-            remedy = "see what is wrong with that file or device"
+            remedy = "check that file or device"
             findings.append(Finding(name, "fail", f"cannot be checked: {error}", remedy))
         yield from findings
 
 
 def _show(finding: Finding) -> None:
-    """Written without rich, which may be what is missing."""
+    """Written without rich, which can itself be missing."""
     width = max(40, shutil.get_terminal_size((100, 24)).columns)
     indent = " " * (len("fail  ") + _NAME_WIDTH + 2)
     text = finding.found + (f"\n-> {finding.remedy}" if finding.remedy else "")

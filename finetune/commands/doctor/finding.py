@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 Status = Literal["ok", "warn", "fail"]  # fail: the scripts cannot work like this
 
@@ -12,5 +12,5 @@ class Finding:
     name: str
     status: Status
     found: str
-    remedy: str = ""  # where it is not ok
-    details: Mapping[str, Any] = field(default_factory=dict)  # the numbers behind it, for programs
+    remedy: str = ""  # empty if ok
+    details: Mapping[str, object] = field(default_factory=dict)  # the numbers behind it, for programs

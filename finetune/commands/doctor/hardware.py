@@ -1,4 +1,4 @@
-"""What computes, how fast, and how much room there is."""
+"""Compute backends and their speed, memory and disk space."""
 
 import os
 import shutil
@@ -35,32 +35,32 @@ def mlx() -> Iterator[Finding]:
     elif sys.platform == "linux" and BLAS is None:
         yield Finding("mlx", "warn", found, SLOW_BLAS_REMEDY)
     else:
-        remedy = "end what else computes here, or name another BLAS in FINETUNE_BLAS"
+        remedy = "stop other programs that use the CPU, or set FINETUNE_BLAS to another BLAS library"
         yield Finding("mlx", "warn", f"{found}: slow", remedy)
 
 
 def backend() -> Iterator[Finding]:
-    """What --backend auto takes here."""
+    """What --backend auto chooses on this machine."""
     try:
         name, why = chosen_by_auto()
     except pytorch.BROKEN as error:  # PyTorch's, or MLX's: checks of their own
-        remedy = "put right what is wrong above, or give --backend mlx"
+        remedy = "fix the problem above, or use --backend mlx"
         yield Finding("backend", "warn", f"--backend auto cannot choose: {pytorch.reason(error)}", remedy)
         return
-    yield Finding("backend", "ok", f"--backend auto takes {name}: {why}")
+    yield Finding("backend", "ok", f"--backend auto chooses {name}: {why}")
 
 
 def memory() -> Iterator[Finding]:
     total, available = machine.memory_bytes()
     found = f"{total / 1e9:.1f} GB, {available / 1e9:.1f} free"
     if available < _NEED_MEMORY:
-        yield Finding("memory", "warn", found, "close other programs, or --batch-size 1 --grad-checkpoint")
+        yield Finding("memory", "warn", found, "close other programs, or use --batch-size 1 --grad-checkpoint")
     else:
         yield Finding("memory", "ok", found)
 
 
 def disk() -> Iterator[Finding]:
-    """Room where the scripts write: each file system once."""
+    """Free space in the folders that the scripts write to; each file system once."""
     from finetune.commands.doctor.sources import hub_cache
 
     places = {"this folder": Path.cwd(), "converted models": cache_dir(), "the Hub's cache": hub_cache()}
@@ -75,7 +75,7 @@ def disk() -> Iterator[Finding]:
     found = "; ".join(f"{free / 1e9:.1f} GB free for {', '.join(names)}" for free, names in rooms.values())
     least = min(free for free, _ in rooms.values())
     if unwritable:
-        found += f"; cannot be written: {', '.join(unwritable)}"
+        found += f"; not writable: {', '.join(unwritable)}"
     status: Status = "fail" if unwritable or least < _NO_DISK else "warn" if least < _LITTLE_DISK else "ok"
-    remedy = "make room (python -m finetune models shows what is cached), or set HF_HOME and FINETUNE_CACHE elsewhere"
+    remedy = "free disk space (see python -m finetune models), or point HF_HOME and FINETUNE_CACHE elsewhere"
     yield Finding("disk", status, found, "" if status == "ok" else remedy)

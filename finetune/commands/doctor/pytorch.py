@@ -1,4 +1,4 @@
-"""PyTorch, which --backend torch needs and nothing else: its build, its device, and what stands on it."""
+"""PyTorch, which only --backend torch needs: its build, its device, and the packages on top of it."""
 
 import subprocess
 import warnings
@@ -19,19 +19,19 @@ BROKEN = (ImportError, OSError, RuntimeError, AttributeError, ValueError)
 
 @dataclass(frozen=True)
 class Build:
-    """What PyTorch was built for, and what it can use here."""
+    """What PyTorch was built for, and what it can use on this machine."""
 
     version: str
     cuda: str | None  # the version of CUDA that it was built for
-    device: str  # for people: "CUDA (NVIDIA H100, 85.0 GB)", "MPS", "CPU"
+    device: str  # to be shown: "CUDA (NVIDIA H100, 85.0 GB)", "MPS", "CPU"
     on_cuda: bool = False
     precision: str | None = None  # of the weights; None where --backend torch is not wholly installed
 
 
 def torch() -> Iterator[Finding]:
-    """Only looked at where it is installed: importing it takes a while."""
+    """Imported only if it is installed: the import takes a while."""
     if not is_installed():
-        found = "not installed (not needed); make setup-torch adds it, for --backend torch"
+        found = "not installed (optional); make setup-torch installs it for --backend torch"
         yield Finding("torch", "ok", found)
         return
     try:
@@ -45,27 +45,27 @@ def torch() -> Iterator[Finding]:
     problem, remedy = _of_build(built)
     differs = compared(TORCH_REQUIREMENTS).said if TORCH_REQUIREMENTS.is_file() else ""
     if differs:
-        found, remedy = f"{found}; not as in requirements-torch.txt: {differs}", remedy or _AGAIN
+        found, remedy = f"{found}; differs from requirements-torch.txt: {differs}", remedy or _AGAIN
     elif with_it:
         found += ", as in requirements-torch.txt"
     yield Finding("torch", "warn" if remedy else "ok", found + problem, remedy)
 
 
 def _of_build(built: Build) -> tuple[str, str]:
-    """What is wrong with the build for this machine, and the remedy; twice empty where nothing is."""
+    """What is wrong with the build on this machine, and the remedy; both empty if nothing is."""
     if built.on_cuda:
         return "", ""
     if built.cuda:
         update = "update the NVIDIA driver, or " if sees_gpu() else ""
-        problem = f"; built for CUDA {built.cuda}, and there is no GPU that it can use"
+        problem = f"; built for CUDA {built.cuda}, but it finds no usable GPU"
         return problem, f"{update}make setup-torch TORCH=cpu"
     if sees_gpu():
-        return "; there is an NVIDIA GPU, which this build cannot use", "make setup-torch TORCH=cuda"
+        return "; this build cannot use the NVIDIA GPU of this machine", "make setup-torch TORCH=cuda"
     return "", ""
 
 
 def reason(error: BaseException) -> str:
-    """Why something broken could not be imported, in one line."""
+    """Why an import failed, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -74,7 +74,7 @@ def is_installed() -> bool:
 
 
 def has_cuda() -> bool:
-    """Whether --backend torch has a GPU of NVIDIA's here; what is broken is said by ``torch``."""
+    """Whether --backend torch can use an NVIDIA GPU; ``torch`` reports a broken installation."""
     try:
         return is_installed() and look().on_cuda and look().precision is not None
     except BROKEN:
@@ -82,7 +82,7 @@ def has_cuda() -> bool:
 
 
 def look() -> Build:
-    """Import PyTorch. Raises one of ``BROKEN`` where it cannot be."""
+    """Import PyTorch. Raises one of ``BROKEN`` if that fails."""
     import torch
 
     with warnings.catch_warnings():  # a driver that is too old is said to be on stderr; here it has a remedy
@@ -101,7 +101,7 @@ def look() -> Build:
 
 
 def sees_gpu() -> bool:
-    """Whether the NVIDIA driver knows of a GPU, whatever PyTorch can use."""
+    """Whether the NVIDIA driver finds a GPU, whether or not PyTorch can use it."""
     try:
         done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Python, the packages, and what else may be installed."""
+"""Python, the packages, and optional programs."""
 
 import platform
 import sys
@@ -28,7 +28,7 @@ class Comparison:
 
     @property
     def said(self) -> str:
-        """The first that are not as they should be; empty where all are."""
+        """The first packages that differ; empty if none does."""
         wrong = [*(f"{name} is missing" for name in self.missing), *self.different]
         more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         return ", ".join(wrong[:_SHOWN]) + more
@@ -60,15 +60,15 @@ def compared(requirements: Path) -> Comparison:
 def packages() -> Iterator[Finding]:
     """Compares what is installed with what requirements.txt pins for this system and Python."""
     if not REQUIREMENTS.is_file():
-        remedy = "take the whole repository to have the versions that it was tested with"
-        yield Finding("packages", "warn", "no requirements.txt beside the package: versions are not compared", remedy)
+        remedy = "use a checkout of the whole repository to get the tested versions"
+        yield Finding("packages", "warn", "no requirements.txt beside the package: versions cannot be compared", remedy)
         return
     found = compared(REQUIREMENTS)
     if not found.said:
-        yield Finding("packages", "ok", f"all {found.pins} as in requirements.txt")
+        yield Finding("packages", "ok", f"all {found.pins} packages match requirements.txt")
         return
     wrong = len(found.missing) + len(found.different)
-    said = f"{wrong} of {found.pins} not as in requirements.txt: {found.said}"
+    said = f"{wrong} of {found.pins} packages differ from requirements.txt: {found.said}"
     yield Finding("packages", "fail" if found.missing else "warn", said, "make setup")
 
 
@@ -76,12 +76,12 @@ def assembler() -> Iterator[Finding]:
     from finetune.tasks.riscv import assembler
 
     command = assembler.find()
-    found = f"{command[0]}" if command else "none (not needed): riscv answers are not checked for syntax"
+    found = f"{command[0]}" if command else "none (optional): riscv answers are not checked for syntax"
     yield Finding("assembler", "ok", found)
 
 
 def terminal() -> Iterator[Finding]:
     encoding = getattr(sys.__stdout__, "encoding", None) or "none"
     if encoding.lower().replace("-", "") != "utf8":
-        found = f"standard output is {encoding}: other characters are shown as ?"
-        yield Finding("terminal", "warn", found, "set LANG=C.UTF-8 and leave PYTHONIOENCODING unset")
+        found = f"the encoding of standard output is {encoding}: other characters are shown as ?"
+        yield Finding("terminal", "warn", found, "set LANG=C.UTF-8 and unset PYTHONIOENCODING")

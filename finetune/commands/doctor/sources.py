@@ -12,7 +12,7 @@ from finetune.models.find import DEFAULT_MODEL, HUB_FILES, converted_dir
 
 
 def variables() -> Iterator[Finding]:
-    """Reads .env; finds something only where a variable cannot be what it is to be."""
+    """Reads .env; a variable with an invalid value is a UserError."""
     hub.read_dotenv()
     yield from ()
 
@@ -30,12 +30,12 @@ def hub_access() -> Iterator[Finding]:
     problem = hub.ask_hub(DEFAULT_MODEL, "model")
     from huggingface_hub import constants
 
-    endpoint = re.sub(r"//[^/@]*@", "//", constants.ENDPOINT)  # a mirror's password is nobody's business
+    endpoint = re.sub(r"//[^/@]*@", "//", constants.ENDPOINT)  # without the password of a mirror
     if constants.HF_HUB_OFFLINE:
-        found = f"HF_HUB_OFFLINE is set: {endpoint} is not asked, only what is in the cache can be used"
+        found = f"HF_HUB_OFFLINE is set: {endpoint} is not contacted, only cached files can be used"
         yield Finding("hub", "warn", found, "unset HF_HUB_OFFLINE to download")
     elif problem and not problem.answered:
-        remedy = "look at the network, HTTPS_PROXY and HF_ENDPOINT; what is builtin or in the cache works without"
+        remedy = "check the network, HTTPS_PROXY and HF_ENDPOINT; builtin and cached models and rows work offline"
         yield Finding("hub", "warn", f"{endpoint}: {problem.clause}", remedy)
     else:
         yield Finding("hub", "ok", f"{endpoint} answers")
@@ -43,15 +43,15 @@ def hub_access() -> Iterator[Finding]:
     yield Finding("token", "ok", _token())
 
     if problem is None:
-        yield Finding("default model", "ok", f"{DEFAULT_MODEL} is open to you")
+        yield Finding("default model", "ok", f"you have access to {DEFAULT_MODEL}")
     elif hub.cached_snapshot(DEFAULT_MODEL, "model", HUB_FILES):
         yield Finding("default model", "ok", f"{DEFAULT_MODEL} is in the cache")
     else:
-        remedy = "put that right, or use --model builtin"
+        remedy = "fix this, or use --model builtin"
         if problem.answered:
             remedy = (
-                f"accept the licence at {endpoint}/{DEFAULT_MODEL}, make a token at {endpoint}/settings/tokens"
-                " and write it into .env as HF_TOKEN; or use --model builtin"
+                f"accept the licence at {endpoint}/{DEFAULT_MODEL}, create a token at {endpoint}/settings/tokens"
+                " and put it into .env as HF_TOKEN; or use --model builtin"
             )
         yield Finding("default model", "warn", f"{DEFAULT_MODEL}: {problem.clause.partition(': ')[0]}", remedy)
 
@@ -63,8 +63,8 @@ def _token() -> str:
     if any(os.environ.get(name, "").strip() for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")):
         return "HF_TOKEN is set"
     if Path(constants.HF_TOKEN_PATH).is_file():
-        return "logged in by hf auth login"
-    return "none (needed for gated models only)"
+        return "logged in with hf auth login"
+    return "none (only needed for gated models)"
 
 
 def caches() -> Iterator[Finding]:
@@ -72,7 +72,7 @@ def caches() -> Iterator[Finding]:
 
     models = cached_models()
     counts = []
-    for where, name in (("hub", "of the Hub"), ("builtin", "builtin"), ("converted", "converted")):
+    for where, name in (("hub", "from the Hub"), ("builtin", "builtin"), ("converted", "converted")):
         if sizes := [model.size for model in models if model.where == where]:
             counts.append(f"{len(sizes)} {name}, {sum(sizes) / 1e9:.1f} GB")
     bad = [model for model in models if model.problem and model.problem != IN_PROGRESS]
@@ -89,8 +89,10 @@ def builtin_model() -> Iterator[Finding]:
         builtin.installed_file()
     except UserError as error:
         if is_converted:
-            yield Finding("builtin model", "ok", "converted; its wheel is not installed")
+            yield Finding("builtin model", "ok", "converted; its package is not installed")
         else:
             yield Finding("builtin model", "fail", str(error).partition(" (")[0], "make setup")
         return
-    yield Finding("builtin model", "ok", "installed, " + ("converted" if is_converted else "to be converted once"))
+    yield Finding(
+        "builtin model", "ok", "installed, " + ("converted" if is_converted else "will be converted on first use")
+    )

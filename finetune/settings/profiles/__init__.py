@@ -3,7 +3,6 @@
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 _EVERY_SIZE = "every size"
 _UNIT = {"m": 1e6, "b": 1e9}
@@ -14,7 +13,7 @@ _BYTES = {".safetensors": 2.0, ".gguf": 0.65}  # of a weight, as such files usua
 PROFILES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.yml"))}
 
 
-def read(name: str, model: Any) -> tuple[str, dict[str, Any]]:
+def read(name: str, model: object) -> tuple[str, dict[str, object]]:
     """What a profile says for a model of this size, and the size it was written for. Sizes are compared as ratios."""
     import yaml
 
@@ -27,7 +26,7 @@ def read(name: str, model: Any) -> tuple[str, dict[str, Any]]:
     return nearest, {key: float(value) if key == "learning_rate" else value for key, value in values.items()}
 
 
-def parameters(model: Any) -> float:
+def parameters(model: object) -> float:
     """About how many a model has, by its name, else by its files: good enough to choose among sizes.
 
     What is no model is refused by whoever looks for it, not here.
