@@ -305,7 +305,7 @@ def test_a_machine_with_little_memory_and_a_backend_that_does_less(monkeypatch: 
                 raise UserError("not this")
             return Sizes(2, None, 1, 1, weights=10**9, adapters=0, optimizer=0, period=1)
 
-    step = capacity.StepMemory(layer=[4e4, 2e4, 0, 0, 0], rest=[0.0] * 5, head=1e8, update=4)
+    step = capacity.StepMemory(layer=[4e4, 2e4, 0, 0, 0], rest=[0.0] * 5, head=(1e8, 2e8), update=4)
     monkeypatch.setattr(capacity, "measured", lambda probe: step)
     roomy = capacity.Device("Less", Less(), "bfloat16", 2, 1e12)  # type: ignore[arg-type]
     finding = capacity.finding("fits", roomy)

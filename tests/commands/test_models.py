@@ -61,7 +61,7 @@ def test_conversions_are_listed_with_what_is_wrong(converted: Path, run_python: 
     record = json.loads(models(run_python, "--json"))
     assert record["size"] == sum(model["size"] for model in record["models"]) > 4499
     table = models(run_python)
-    assert "builtin" in table and builtin.SHA256[:8] in table and "today" in table and "Together" in table
+    assert "builtin" in table and builtin.SHA256[:8] in table and "today" in table and "Total" in table
     assert max(len(line) for line in table.splitlines()) <= 80
 
 
@@ -76,8 +76,8 @@ def test_an_unknown_name_is_refused_with_the_nearest(converted: Path, run_python
     before = sorted(converted.rglob("*"))
     error = models(run_python, "--remove", "built-in", code=2)
     assert error == "error: --remove: no model 'built-in' in the caches (did you mean builtin?)\n"
-    assert "lists what is there" in models(run_python, "--remove", "/", code=2)
-    assert "lists what is there" in models(run_python, "--remove", "..", code=2)
+    assert "lists the names" in models(run_python, "--remove", "/", code=2)
+    assert "lists the names" in models(run_python, "--remove", "..", code=2)
     assert sorted(converted.rglob("*")) == before
 
 

@@ -98,6 +98,7 @@ _SMALL_SHAPES = (  # as many as there are sizes
     replace(_SMALL, head_size=64),
     replace(_SMALL, heads=8, kv_heads=4, head_size=16),
 )
+_VOCABULARIES = (32768, 65536)  # the loss takes a piece of the tokens at a time, so a larger one takes little more
 _LAYERS = (1, 3)  # of the models that are measured
 
 
@@ -119,13 +120,15 @@ class StepMemory:
 
     layer: Sequence[float]  # activations of a layer, for each of ``Shape.sizes``
     rest: Sequence[float]  # the same of what is beside the layers, with a small vocabulary
-    head: float  # output head and loss with a large vocabulary
+    head: tuple[float, float]  # output head and loss, by ``_VOCABULARIES``; in between and above, linear
     update: float  # of the optimizer's update, for each byte that is trained
 
     def of(self, shape: Shape, trained: float) -> StepEstimate:
         """A step on a model of this shape; ``trained``: bytes of weights that are trained, 0 for adapters alone."""
         layer, rest = (_dot(per_size, shape.sizes) for per_size in (self.layer, self.rest))
-        return StepEstimate(max(shape.layers * layer, self.update * trained), max(rest, self.head), 0.0)
+        (less, more), (small, large) = self.head, _VOCABULARIES
+        head = less + (more - less) * max(0, shape.vocabulary - small) / (large - small)
+        return StepEstimate(max(shape.layers * layer, self.update * trained), max(rest, head), 0.0)
 
 
 def _dot(one: Sequence[float], other: Sequence[float]) -> float:
@@ -138,8 +141,11 @@ def measured(probe: Probe) -> StepMemory:
 
     steps = [_step(probe, shape, _config("lora"), _rows(ROWS, TOKENS)) for shape in _SMALL_SHAPES]
     sizes = np.array([shape.sizes for shape in _SMALL_SHAPES])
-    large = replace(_SMALL, hidden=64, intermediate=64, vocabulary=128256)
-    head = _step(probe, large, _config("lora"), _rows(ROWS, TOKENS), whole=True).head_and_loss
+    narrow = replace(_SMALL, hidden=64, intermediate=64)
+    less, more = (
+        _step(probe, replace(narrow, vocabulary=size), _config("lora"), _rows(ROWS, TOKENS), whole=True).head_and_loss
+        for size in _VOCABULARIES
+    )
     # so few tokens that the update is all
     config = replace(_config("full"), batch_size=1)
     whole = _step(probe, _SMALL, config, _rows(1, 8))
@@ -148,7 +154,7 @@ def measured(probe: Probe) -> StepMemory:
     return StepMemory(
         layer=np.linalg.solve(sizes, [step.layers / _SMALL.layers for step in steps]).tolist(),
         rest=np.linalg.solve(sizes, [step.head_and_loss for step in steps]).tolist(),
-        head=head,
+        head=(less, more),
         update=whole.layers / _SMALL.layers / (trained / (_LAYERS[1] - _LAYERS[0])),
     )
 
