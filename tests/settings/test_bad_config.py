@@ -155,3 +155,12 @@ def test_validate_says_that_the_tool_for_the_metrics_is_missing(
     check_only.run(configured("train", *flags))
     with pytest.raises(UserError, match="--report-to wandb: wandb is not installed"):
         check_only.run(configured("train", *flags, "--report-to", "wandb"))
+
+
+def test_all_contradictions_are_listed_at_once() -> None:
+    with pytest.raises(UserError) as caught:
+        prepare(configured("train", *"--quick-test --conservative --rslora --fine-tune-type full --probe".split()))
+    said = str(caught.value)
+    assert said.count("; ") == 2 and "\n" not in said
+    for words in ("exclude each other", "--rslora has no effect with", "--probe has no effect without --dry-run"):
+        assert words in said
