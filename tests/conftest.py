@@ -22,7 +22,9 @@ SLOW = dict.fromkeys(("builtin_model", "tiny_model", "tiny_gemma"), "model") | {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        for fixture in SLOW.keys() & set(getattr(item, "fixturenames", ())):
+        named = getattr(item, "callspec", None)  # a fixture can also be named by a parameter
+        used = {*getattr(item, "fixturenames", ()), *(map(str, named.params.values()) if named else ())}
+        for fixture in SLOW.keys() & used:
             item.add_marker(SLOW[fixture])
 
 

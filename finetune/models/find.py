@@ -171,6 +171,8 @@ def _is_pickled(folder: Path) -> bool:
 
 def _check_folder(folder: Path, *, weights: bool) -> None:
     """UserError that names everything that is missing or damaged; missing weights count if ``weights`` are needed."""
+    if (folder / files.ADAPTER_CONFIG).exists() and not (folder / "config.json").exists():
+        raise UserError(f"{folder}: an adapter, not a model (pass the model that the adapter was trained on)")
     problems: list[str] = []
     config = _read(folder / "config.json", problems)
     if config is not None:

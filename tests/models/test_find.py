@@ -348,6 +348,13 @@ def test_a_folder_is_checked_and_everything_that_is_wrong_named(tmp_path: Path) 
         assert problem in str(refusal.value)
 
 
+def test_an_adapter_is_not_called_an_incomplete_model(tmp_path: Path) -> None:
+    for name in ("adapter_config.json", "adapters.safetensors"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match="an adapter, not a model"):
+        find_model(str(tmp_path), print)
+
+
 @pytest.mark.parametrize(
     "changes, problem",
     [
@@ -384,6 +391,7 @@ PARAGRAPH = (
 )
 
 
+@pytest.mark.model
 @pytest.mark.model
 @pytest.mark.skipif(find_spec(builtin.PACKAGE) is None, reason="the builtin model is not installed: make setup")
 def test_the_builtin_model_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
