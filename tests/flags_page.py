@@ -20,8 +20,9 @@ def said(script: str, flag: str, columns: int = 100) -> str:
 def page() -> str:
     parts = [
         "# The flags of the four scripts\n\n"
-        "What `--help` says; the same names, with - or _, stand in a `--config` file (but for\n"
-        "those that say what to do with the settings, such as `--resume` and `--dry-run`).\n"
+        "The output of `--help`. A `--config` file takes the same names, with - or _ (except for flags\n"
+        "that say what to do with the settings, such as `--resume` and `--dry-run`). Every switch also\n"
+        "has a `--no-` form, which overrides a file; the help shows it only if the switch is on by default.\n"
     ]
     parts += [f"## {script}.py\n\n```\n{said(script, '--help')}```\n" for script in SCRIPTS]
     return "\n".join(parts)

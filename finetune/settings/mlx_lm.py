@@ -116,7 +116,7 @@ class _File:
             )
 
     def values(self, *, has_rows: bool) -> dict[str, object]:
-        """By our names; ``Given`` where the file says it, bare where mlx-lm's default does."""
+        """By our names; ``Given`` where the file says it, bare if it is mlx-lm's default."""
         values = {ours: self._get(name) for name, ours in SAME.items()}
         optimizer = str(plain(values["optimizer"])).lower()
         values["optimizer"] = _with(values["optimizer"], optimizer)
@@ -174,7 +174,7 @@ class _File:
         return given
 
     def _part(self, name: str) -> dict[str, Entry]:
-        """A mapping in the file, whose keys are checked; empty where it is missing."""
+        """A mapping in the file, whose keys are checked; empty if it is missing."""
         entry = self._entries.get(name)
         if entry is None or entry.value is None:
             return {}
@@ -223,7 +223,7 @@ class _File:
         return {"weight_decay": _WEIGHT_DECAY[optimizer]}
 
     def _learning_rate(self, steps: int) -> dict[str, object]:
-        """Peak, warm-up and schedule; mlx-lm takes ``learning_rate`` only where there is no ``lr_schedule``."""
+        """Peak, warm-up and schedule; mlx-lm takes ``learning_rate`` only if there is no ``lr_schedule``."""
         part = self._part("lr_schedule")
         if not part:
             return {"learning_rate": self._get("learning_rate"), "schedule": "constant", "warmup": 0}

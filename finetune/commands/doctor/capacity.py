@@ -203,7 +203,7 @@ def finding(name: str, device: Device) -> Finding:
     for kind, sizes in needed.items():
         fitting = [size for size, gb in sizes.items() if gb * 1e9 <= device.memory]
         largest[kind] = fitting[-1] if fitting else None
-        lines.append(f"{kind:<{_WIDTH}}  {_said(device, kind, sizes, largest[kind])}")
+        lines.append(f"{kind:<{_WIDTH}}  {_largest_text(device, kind, sizes, largest[kind])}")
     details = {
         "device": device.name,
         "precision": device.precision,
@@ -225,7 +225,7 @@ def _too_slow(device: Device, kind: str) -> bool:
     return bool(KINDS[kind].bits and device.slow_quantised)
 
 
-def _said(device: Device, kind: str, sizes: dict[str, float], largest: str | None) -> str:
+def _largest_text(device: Device, kind: str, sizes: dict[str, float], largest: str | None) -> str:
     if not sizes:
         return f"not supported by {device.name}"
     if _too_slow(device, kind):
