@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from finetune.errors import UserError
 from finetune.records import files
@@ -57,7 +57,7 @@ class DatasetRecord(Record):
     recognised: tuple[str, ...] = ()  # row formats that were recognised
 
     @classmethod
-    def upgrade(cls, value: dict[str, Any], written: int) -> None:
+    def upgrade(cls, value: Row, written: int) -> None:
         """Format 1 called the rows read ``read``, and had the settings of own answers beside the name of the source."""
         value["rows_read"] = value.get("read", 0)
         source = value["source"]

@@ -33,7 +33,7 @@ BENCHMARK_TABLE = "benchmark.csv"
 HISTORY = "history"  # earlier benchmark.json files
 REPORT = "report.html"
 
-Row = dict[str, Any]  # one line of a JSON lines file
+Row = dict[str, Any]  # a JSON object: a line of a JSON lines file, or a whole file
 
 
 def split_file(folder: Path, split: str) -> Path:
@@ -118,7 +118,7 @@ def append_jsonl(path: Path, row: Row) -> None:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}", exit_code=4) from None
 
 
-def read_json(path: Path, made_by: str) -> dict[str, Any]:
+def read_json(path: Path, made_by: str) -> Row:
     """The JSON object in ``path``; ``made_by`` is the command that writes it, for the UserError if it is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ class Record:
     MADE_BY: ClassVar[str]  # the command that writes such a file, for error messages
 
     @classmethod
-    def upgrade(cls, value: dict[str, Any], written: int) -> None:
+    def upgrade(cls, value: files.Row, written: int) -> None:
         """Change, in place, the keys of a file of format ``written``, lower than ``FORMAT``, to those of today."""
 
     @classmethod
@@ -52,7 +52,7 @@ class Record:
 def as_json(value: object) -> Any:
     """``value`` as dicts, lists and plain values; a ``Record`` begins with its format number."""
     if is_dataclass(value):
-        start: dict[str, Any] = {"format": value.FORMAT} if isinstance(value, Record) else {}
+        start: files.Row = {"format": value.FORMAT} if isinstance(value, Record) else {}
         return start | {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): as_json(one) for key, one in value.items()}
@@ -72,7 +72,7 @@ class _Newer(_Unfit):
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: type) -> files.Row:
     return get_type_hints(kind)
 
 

@@ -84,7 +84,7 @@ class RunRecord(Record):
     converted_from: ConvertedFrom | None = None  # set by convert-adapter
 
     @classmethod
-    def upgrade(cls, value: dict[str, Any], written: int) -> None:
+    def upgrade(cls, value: files.Row, written: int) -> None:
         """Format 2 called the fingerprint ``weights``; format 1 had none. Before --backend there was MLX alone."""
         value["config"] = {"backend": "mlx", **value["config"]}
         model = value["model"]
@@ -114,7 +114,7 @@ def read_metrics(adapter_path: Path) -> list[files.Row]:
     return [renamed_metrics(row) for _, row in files.read_jsonl(path)] if path.exists() else []
 
 
-def renamed_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def renamed_metrics(metrics: Mapping[str, Any]) -> files.Row:
     """Metrics under the names of today, also those that an older version wrote: its ``signal`` was the share of groups whose
     rewards differ, ``frac_reward_zero_std`` is the share of the others."""
     found = {_RENAMED.get(name, name): value for name, value in metrics.items() if name != "signal"}
