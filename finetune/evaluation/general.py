@@ -1,4 +1,4 @@
-"""General questions with short answers: has a model that learned one narrow task forgotten what it knew?
+"""General questions with short answers: did a model that learned one narrow task forget what it knew?
 
 The questions (``general_questions.py``) have nothing to do with any task. The same ones are asked of the base model and of the
 tuned one; what counts is the difference. A model that answers everything in the language of its task ("SELECT 'Paris';")
@@ -17,10 +17,10 @@ from finetune.tasks.base import Score
 
 __all__ = ["QUESTIONS", "Question", "messages", "score"]
 
-_LENGTH, _SENTENCES = 200, 3  # what counts of an answer: further on, small models ramble
+_LENGTH, _SENTENCES = 200, 3  # characters and sentences of an answer that count: after them, small models ramble
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"”'*)]*\s+|\n+")
-# five or more short items in a row: where everything is named, the right one is named too
+# five or more short items in a row: a list of everything also names the right answer
 _ITEM = r"(?:[-*•]\s*|\d+[.)]\s*)?[\w'’-]+(?: [\w'’-]+)?"
 _LIST = re.compile(rf"(?:{_ITEM}\s*(?:[,;/|\n]\s*(?:and |or )?| and | or )\s*){{4,}}{_ITEM}")
 _WORD = re.compile(r"(?:(?<!\w)-)?\d+(?:\.\d+)?|[^\W\d_]+")
@@ -48,10 +48,9 @@ def messages(question: Question) -> list[Message]:
 
 
 def score(question: Question, answer: str) -> Score:
-    """1 where the answer says an accepted word and no rejected one, else 0; the kind is "ok", "wrong", "empty" or "code".
+    """1 if the answer has an accepted word and no rejected one, else 0; the kind is "ok", "wrong", "empty" or "code".
 
-    Only the first sentences count, and in them neither the question again, nor other questions, nor long lists, nor what is
-    denied ("not hot").
+    Only the first sentences count. The repeated question, other questions, long lists and what is denied ("not hot") do not.
     """
     if not any(character.isalnum() for character in answer):
         return Score(0.0, "empty", "no text")
@@ -72,7 +71,7 @@ def _echo(question: Question) -> re.Pattern[str]:
 
 
 def _first_sentences(text: str) -> str:
-    """One a line. Questions are left out: a model that does not answer often asks more of them."""
+    """One per line, without questions: a model that does not answer often asks more of them."""
     sentences = [sentence.strip() for sentence in _SENTENCE_END.split(text)]
     return "\n".join([sentence for sentence in sentences if sentence and sentence[-1] != "?"][:_SENTENCES])
 

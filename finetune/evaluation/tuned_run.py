@@ -21,7 +21,7 @@ from finetune.terminal import say
 
 @dataclass(frozen=True)
 class TunedRun:
-    """A run as train.py recorded it; a later stage takes from here what it is not told."""
+    """A run as train.py recorded it, with the defaults that a later stage inherits: its model, template, task and rows."""
 
     adapter_path: Path
     record: RunRecord
@@ -38,13 +38,13 @@ class TunedRun:
         return Path(self.record.data.folder)
 
     def load(self, *, tuned: bool = True) -> Model:
-        """The tuned model, which can also answer without its adapter; or the base model alone."""
+        """The tuned model, or the base model alone. UserError (exit 3) if the adapters are damaged or do not fit."""
         adapter = self.adapter_path if tuned else None
         return self.backend.load(self.model_path, self.encoder, adapter, fingerprint(self.model_path))
 
 
 def open_run(adapter_path: Path) -> TunedRun:
-    """The run of an adapter folder; UserError where a part is missing or no longer what was trained with."""
+    """The run of an adapter folder. UserError if a part is missing; exit 3 if the chat template has changed since training."""
     record, path = read_run(adapter_path), adapter_path / files.RUN_RECORD
     if record.task not in TASKS:
         raise UserError(f"{path}: unknown task {shortened(record.task)!r} (run again: {record.MADE_BY})")
@@ -58,24 +58,29 @@ def open_run(adapter_path: Path) -> TunedRun:
         if not (adapter_path / name).is_file():
             raise UserError(f"{adapter_path / name}: not found (run: python train.py)")
     if not model_path.is_dir():
-        raise UserError(f"{model_path}: the model of this run is gone (run: {record.command})")
+        raise UserError(f"{model_path}: the model of this run is gone (restore it, or train again: {record.command})")
     encoder = ChatEncoder(model_path, record.template)
     if files.text_hash(encoder.template) != record.template_sha256:
-        raise UserError(f"{model_path}: the chat template is not the one of the training", exit_code=3)
+        raise UserError(
+            f"{model_path}: the chat template has changed since training (restore it, or train again)", exit_code=3
+        )
     return TunedRun(adapter_path, record, backend, encoder, TASKS[record.task])
 
 
 def open_other(adapter_path: Path, run: TunedRun) -> TunedRun:
-    """The run that is to stand in the place of the base model; UserError where it cannot be compared with ``run``."""
+    """The run that takes the place of the base model. UserError if it cannot be compared with ``run``."""
     if adapter_path.resolve() == run.adapter_path.resolve():
         raise UserError(f"--against: {adapter_path} is --adapter-path itself (name the folder of other adapters)")
     other = open_run(adapter_path)
     if other.task is not run.task:
         raise UserError(
-            f"{adapter_path}: trained on {other.task.name} rows, {run.adapter_path} on {run.task.name} rows"
+            f"{adapter_path}: trained on {other.task.name} rows, {run.adapter_path} on {run.task.name} rows (name a run"
+            " of the same type)"
         )
     if other.record.model.fingerprint != run.record.model.fingerprint:
-        raise UserError(f"{adapter_path}: trained on another model than {run.adapter_path}")
+        raise UserError(
+            f"{adapter_path}: trained on another model than {run.adapter_path} (name a run of the same model)"
+        )
     return other
 
 
@@ -103,13 +108,16 @@ def held_out_rows(run: TunedRun, config: EvaluationConfig | BenchmarkConfig, *, 
 
 
 def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None, seed: int) -> list[Row]:
-    """The rows of a split, or a draw of them by seed, in the order of the file."""
+    """The rows of a split, or a random sample of them, in the order of the file. UserError if they are of another type."""
     data = read_dataset_record(data_dir)
     if data.type != run.task.name:
-        raise UserError(f"{data_dir}: {data.type} rows, but {run.adapter_path} was trained on {run.task.name} rows")
+        raise UserError(
+            f"{data_dir}: {data.type} rows, but {run.adapter_path} was trained on {run.task.name} rows (name other rows with"
+            " --data-dir)"
+        )
     rows = [row for _, row in read_split(data_dir, split, data)]
     if data.files != run.record.data.files:
-        say(f"Note: {data_dir} is not the data that {run.adapter_path} was trained on.")
+        say(f"Note: {data_dir} is not the data set that {run.adapter_path} was trained on.")
     if num_samples is not None and num_samples > len(rows):
         path = files.split_file(data_dir, split)
         say(f"Note: {path} has {len(rows)} rows, fewer than {num_samples}; all of them are used.")

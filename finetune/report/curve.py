@@ -75,14 +75,8 @@ def curve_picture(metrics: Metrics) -> bytes | None:
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.add_subplot()
         marker = "o-" if len(found.training) == 1 else "-"  # a line of one point would not be seen
-        axes.plot(
-            *_xy(found.training),
-            marker,
-            color=grey,
-            lw=1,
-            alpha=0.35 if found.means else 1,
-            label="training",
-        )
+        faint = 0.35 if found.means else 1
+        axes.plot(*_xy(found.training), marker, color=grey, lw=1, alpha=faint, label="training")
         if found.means:
             axes.plot(*_xy(found.means), color=grey, lw=1.8, label=f"mean of {MEAN_OF}")
         axes.plot(*_xy(found.validation), "o-", color=blue, lw=1.8, markersize=3.5, label="validation")

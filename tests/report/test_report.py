@@ -5,12 +5,14 @@ import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from math import isfinite
 from typing import Any
 
 import pytest
 
 from finetune.records.difference import Difference
 from finetune.report import render
+from finetune.report.curve import curve_picture
 from finetune.report.texts import clean
 from report_records import TOKEN, attacked, evaluation, measured, of_quality, records
 
@@ -280,3 +282,29 @@ def test_the_loss_chart_marks_the_best(more: list[dict[str, Any]], label: str) -
     given = records()
     page = Page(render(**given | {"metrics": given["metrics"] + more}))
     assert any(f"best validation loss {label}" in str(text) for text in page.values("aria-label"))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0],
+        [2.0, 2.0, 2.0],
+        [0.0, 0.0],
+        [1e9, 1e-9],
+        [-3.0, -1.0, 2.5],
+        [float("nan"), 1.0, float("inf")],
+        [float("nan")],
+        [1e-300, 2e-300],
+        [5.0 - step / 1000 for step in range(3000)],
+    ],
+    ids=lambda values: f"{len(values)} from {values[0]}",
+)
+@pytest.mark.parametrize("name", ["loss", "reward"])
+def test_any_curve_can_be_drawn(values: list[float], name: str) -> None:
+    metrics = [{"step": step, name: value} for step, value in enumerate(values, start=1)]
+    metrics += [{"step": step, f"valid_{name}": value, "best": True} for step, value in enumerate(values[:5], start=1)]
+    html = render(**records() | {"metrics": metrics})
+    charts = "".join(re.findall("<svg.*?</svg>", html, re.DOTALL))
+    assert not re.search(r'"[^"]*\b(nan|inf)\b', charts)
+    assert charts.count("<svg") == (7 if any(map(isfinite, values)) else 6)
+    assert (curve_picture(metrics) is not None) == any(map(isfinite, values))
