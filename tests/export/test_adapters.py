@@ -255,7 +255,7 @@ def test_what_else_is_wrong_with_a_source(tiny_model: Path, tiny_gemma: Path, tm
     files.write_json(
         source / files.RUN_RECORD, dict.fromkeys("config task model template_sha256 data command".split(), "?")
     )
-    assert "run.json: config is " in (said := refused(source, "peft", output)) and "python train.py" in said
+    assert "run.json: not a record of" in (said := refused(source, "peft", output)) and "python train.py" in said
     (source / files.RUN_RECORD).unlink()
     shutil.copytree(source, tmp_path / "flipped")
     _flipped(tmp_path / "flipped" / files.ADAPTERS)
