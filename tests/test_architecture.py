@@ -28,6 +28,8 @@ LAYERS = [  # from the top; a room imports from the layers below its own, never 
 FILES = ("scripts", "terminal", "errors")  # the parts that are one module, not a folder
 GROUND = ("settings", "records", "terminal", "errors")  # what everything may use
 DEPTH = {part: depth for depth, parts in enumerate(LAYERS) for part in parts}
+MOST_LINES = {"function": 60, "module": 300}
+MOST_UNTYPED = {"dict[str, Any]": 25, "ModuleType": 0, "trainer: Any": 0}
 TOP = -1  # the four scripts and python -m finetune
 
 SOURCES = [
@@ -89,6 +91,32 @@ def test_few_rooms_and_few_arrows_between_them() -> None:
     }
     assert len(DEPTH) <= 19
     assert len(arrows) <= 45, sorted(arrows)
+
+
+def test_modules_and_functions_are_short() -> None:
+    long = []
+    for path in SOURCES:
+        if "rows" in path.parts:  # generated rows: tables of words and patterns
+            continue
+        text = path.read_text(encoding="utf-8")
+        functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+        lengths = {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno}
+        long += [
+            f"{path.relative_to(ROOT)}: {name}" for name, length in lengths.items() if length > MOST_LINES["function"]
+        ]
+        if len(text.splitlines()) > MOST_LINES["module"]:
+            long.append(str(path.relative_to(ROOT)))
+    assert not long
+
+
+def test_interfaces_are_typed() -> None:
+    found: dict[str, list[str]] = {untyped: [] for untyped in MOST_UNTYPED}
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        for untyped, places in found.items():
+            places += [str(path.relative_to(ROOT))] * text.count(untyped)
+    for untyped, most in MOST_UNTYPED.items():
+        assert len(found[untyped]) <= most, f"{untyped}: {found[untyped]}"
 
 
 def test_make_test_torch_runs_every_test_that_needs_pytorch() -> None:
