@@ -243,7 +243,7 @@ def test_the_template_of_the_training_is_that_of_the_evaluation(road: Path, tiny
     assert "### Response" in json.loads((road / "alpaca" / "run.json").read_text())["template"]
     run(road, "test_finetuned.py", "--adapter-path", "alpaca", "--num-samples", 2)
     rejected = run(road, "train.py", "--adapter-path", "alpaca", "--resume", "--template", "gemma", code=3)
-    assert "--template alpaca, now gemma" in rejected.stderr
+    assert "--template was alpaca, is now gemma" in rejected.stderr
     assert "did you mean gemma" in run(road, "train.py", "--template", "gema", code=2).stderr
 
 

@@ -41,7 +41,7 @@ def test_a_killed_run_ends_with_the_same_adapters(folder: Path, tiny_model: Path
     killed.kill()
     killed.communicate()
     refused = run(folder, "train.py", "--resume", "--adapter-path", "killed", "--backend", "mlx", code=3)
-    assert "--backend torch, now mlx" in refused
+    assert "--backend was torch, is now mlx" in refused
     assert "Resuming after step" in run(folder, "train.py", "--resume", "--adapter-path", "killed")
     whole, again = (load_file(folder / name / files.PEFT_ADAPTERS) for name in ("whole", "killed"))
     assert whole.keys() == again.keys() and all((whole[name] == again[name]).all() for name in whole)

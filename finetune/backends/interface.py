@@ -221,6 +221,9 @@ class Trainer(Policy, Protocol):
     ) -> list[list[float]]:
         """Log-probabilities of each example's learned tokens; ``at_start``: under the model as the run began."""
 
+    def any_process(self, stop: Stop) -> bool:
+        """Whether ``stop`` returns True in any process of the run; all of them must make this call."""
+
     def save_adapters(self, path: Path) -> None:
         """Write the adapters as safetensors, atomically, with their hash."""
 

@@ -1,4 +1,4 @@
-"""train.py --validate: settings and rows, without a model; fast enough to check every change of somebody's rows."""
+"""train.py --validate: checks settings and rows without a model, fast enough to be run after every change of the rows."""
 
 from finetune.methods import METHODS, epoch_steps, total_steps
 from finetune.models.templates import find_template
@@ -20,8 +20,8 @@ def run(config: TrainingConfig) -> None:
     conflicts.check_warmup(config, steps)
     conflicts.check_validation(config, valid)
     epochs = steps / epoch_steps(config, train)
-    print(f"Rows: {train} to train on, {valid} to validate, as dataset.py checked them ({dataset.type})")
+    print(f"Rows: {train} to train on, {valid} to validate, unchanged since dataset.py checked them ({dataset.type})")
     print(f"Settings: {steps} steps = {epochs:.1f} epochs")
     for note in advice.notes(config, train, epochs):
         say(f"Note: {note}")
-    print("Valid. What a run needs of memory and time: train.py --dry-run")
+    print("Valid. To see the memory and time a run needs: python train.py --dry-run")

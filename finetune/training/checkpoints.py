@@ -1,4 +1,4 @@
-"""The states from which a run can go on: each complete in a folder of its own, hashed, or not there at all."""
+"""Training states to resume from. Each is a folder of its own: complete and hashed, or not there at all."""
 
 import json
 import shutil
@@ -21,9 +21,9 @@ class Checkpoint(NamedTuple):
 
 
 def write(folder: Path, name: str, fill: Callable[[Path], Mapping[str, object]]) -> None:
-    """Keep a state as ``folder/name``: ``fill`` writes its files into a folder and returns what goes into state.json.
+    """Save a training state as ``folder/name``: ``fill`` writes its files into a folder and returns what goes into state.json.
 
-    The folder appears under its name when everything in it is on the disk. Of older states one is kept. Names sort by age.
+    The folder gets its name when everything in it is on the disk. One older state is kept. Names sort by age.
     """
     temporary = folder / f".{name}.tmp"
     try:
@@ -44,19 +44,19 @@ def write(folder: Path, name: str, fill: Callable[[Path], Mapping[str, object]])
 
 
 def newest(folder: Path, say: Callable[[str], None]) -> Checkpoint:
-    """The newest state that is whole, and its state.json; ``say`` hears of each that is not.
+    """The newest undamaged training state; ``say`` is called with a warning about each damaged one.
 
-    UserError: exit 2 where there is none, exit 3 where none is whole.
+    UserError: exit 2 if there is none, exit 3 if all are damaged.
     """
     states = _states(folder) if folder.is_dir() else []
     if not states:
-        raise UserError(f"{folder}: no run to go on with (start it without --resume)")
+        raise UserError(f"{folder}: nothing to resume here (start a run without --resume)")
     for state in reversed(states):
         try:
             return Checkpoint(state, _verified(state))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            say(f"Warning: {state} is damaged and passed over: {error}")
-    raise UserError(f"{folder}: every state is damaged (start again without --resume)", exit_code=3)
+            say(f"Warning: {state} is damaged and skipped: {error}")
+    raise UserError(f"{folder}: every training state is damaged (start a new run without --resume)", exit_code=3)
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def only_run(folder: Path) -> Iterator[None]:
                 raise UserError(f"{path}: cannot be locked: {error.strerror}", exit_code=4) from None
             if not is_ours:
                 raise UserError(
-                    f"{folder}: another run writes here, process {lock.holder(path)} (use another --adapter-path)"
+                    f"{folder}: another run is writing here, process {lock.holder(path)} (use another --adapter-path)"
                 )
             yield
     finally:
@@ -89,7 +89,7 @@ def _states(folder: Path) -> list[Path]:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a killed process left half written."""
+    """Remove half-written training states of a killed process."""
     for path in folder.glob(".*.tmp"):
         shutil.rmtree(path)
 

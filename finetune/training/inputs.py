@@ -29,8 +29,8 @@ class Inputs:
 
 
 def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[DatasetRecord, Rows]:
-    """The record of the rows, and those of train and valid; UserError where they are not what dataset.py checked, or lack one
-    of the ``columns`` that the method needs."""
+    """The record of the rows, and the rows of train and valid. UserError if they are not the ones that dataset.py checked, or
+    if one lacks a field of ``columns``, which the method needs."""
     dataset = read_dataset_record(config.data_dir)
     if config.dataset_type not in (None, dataset.type):
         raise UserError(f"--dataset-type: {config.data_dir} holds {dataset.type} rows, not {config.dataset_type}")
@@ -43,8 +43,8 @@ def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[Data
             for column in columns:
                 if not isinstance(row.get(column), str):
                     raise UserError(
-                        f"{files.split_file(config.data_dir, split)}:{line}: no {column!r}, which --method"
-                        f" {config.method} needs (python dataset.py --type preference)"
+                        f"{files.split_file(config.data_dir, split)}:{line}: no field {column!r}, which --method"
+                        f" {config.method} needs (run: python dataset.py --type preference)"
                     )
     return dataset, rows
 
@@ -56,8 +56,10 @@ def read_inputs(
     *,
     weights: bool = True,
 ) -> Inputs:
-    """All that ``config`` names; ``encode`` makes examples of rows. Without ``weights`` the model's may be missing, and are not
-    downloaded."""
+    """Rows, model folder and tokenizer that ``config`` names; ``encode`` makes examples of a row's messages.
+
+    With ``weights`` False the model's weights can be missing, and are not downloaded. UserError for whatever is wrong.
+    """
     dataset, rows = read_rows(config, columns)
     template = find_template(config.template)
     folder = find_model(config.model, say, weights=weights)

@@ -21,7 +21,7 @@ def export(config: TrainingConfig, path: Path) -> None:
     """Write the file. What mlx-lm cannot do stands at its top; UserError where it could not run it at all."""
     if config.optimizer not in _MLX_LM_OPTIMIZERS:
         raise UserError(
-            f"--optimizer {config.optimizer}: mlx_lm.lora has it not (it has {_listed(_MLX_LM_OPTIMIZERS)})"
+            f"--optimizer {config.optimizer}: not available in mlx_lm.lora (choose from {_listed(_MLX_LM_OPTIMIZERS)})"
         )
     if path.is_dir():
         raise UserError(f"{path}: cannot be written: it is a folder", exit_code=4)
@@ -40,7 +40,7 @@ def export(config: TrainingConfig, path: Path) -> None:
     say(f"For mlx-lm: {path} (mlx_lm.lora -c {path})")
 
 
-def _settings(config: TrainingConfig, folder: ModelFolder, steps: int) -> dict[str, Any]:
+def _settings(config: TrainingConfig, folder: ModelFolder, steps: int) -> dict[str, object]:
     batches = {name: getattr(config, ours) * config.grad_accumulation for name, ours in BATCHES.items()}
     same = {name: getattr(config, ours) for name, ours in SAME.items()}
     model = folder.name if folder.source == "hub" else folder.path.resolve()
@@ -58,9 +58,9 @@ def _settings(config: TrainingConfig, folder: ModelFolder, steps: int) -> dict[s
     return settings
 
 
-def _optimizer(config: TrainingConfig) -> dict[str, Any]:
+def _optimizer(config: TrainingConfig) -> dict[str, object]:
     """What our backend gives the optimizer of this name."""
-    options: dict[str, Any] = {} if config.optimizer == "adam" else {"weight_decay": config.weight_decay}
+    options: dict[str, object] = {} if config.optimizer == "adam" else {"weight_decay": config.weight_decay}
     if config.optimizer in ("adam", "adamw"):
         options["bias_correction"] = True
     if config.optimizer == "adafactor":
@@ -68,7 +68,7 @@ def _optimizer(config: TrainingConfig) -> dict[str, Any]:
     return options
 
 
-def _learning_rate(config: TrainingConfig, steps: int) -> dict[str, Any]:
+def _learning_rate(config: TrainingConfig, steps: int) -> dict[str, object]:
     """The peak, and the schedule with its warm-up, to within two steps."""
     warmup = min(config.warmup, steps // 2)
     peak, rest = config.learning_rate, max(steps - warmup + 1, 1)

@@ -1,11 +1,11 @@
-"""A plan, for people: what the run would do, what it would take, and whether this machine has that."""
+"""The plan of --dry-run as text: steps, memory, time, and whether this machine has enough memory."""
 
 import math
 import textwrap
 
 from finetune.methods.schedules import warmup_steps
 from finetune.settings import advice
-from finetune.terminal import results
+from finetune.terminal import format_bytes, format_seconds, results
 from finetune.training.plan import Plan
 
 _BAR = 24  # columns of the longest bar, where there is room
@@ -38,15 +38,15 @@ def _wrapped(title: str, text: str, width: int) -> str:
 def _rows(plan: Plan) -> str:
     work = plan.work
     shortest, median, longest = work.lengths
-    left_out = f", {work.left_out} left out as too long" if work.left_out else ""
+    left_out = f", {work.left_out} skipped as too long" if work.left_out else ""
     if plan.reward_probe:
         return (
             f"{work.rows:,} prompts{left_out}, {work.valid_rows:,} to validate; {shortest} to {longest} tokens,"
-            f" half have at most {median}; answers of {plan.reward_probe.completion_length:.0f} tokens"
+            f" median {median}; answers of {plan.reward_probe.completion_length:.0f} tokens"
         )
     return (
         f"{work.rows:,} to train on{left_out}, {work.valid_rows:,} to validate; {work.tokens:,} tokens,"
-        f" {work.learned / work.tokens:.0%} learned; {shortest} to {longest} a row, half have at most {median}"
+        f" {work.learned / work.tokens:.0%} in the loss; {shortest} to {longest} a row, median {median}"
     )
 
 
@@ -56,12 +56,12 @@ def _steps(plan: Plan) -> str:
     if plan.reward_probe:
         return (
             f"{work.steps:,} of {batches}{config.batch_size} prompts with {config.grpo_group_size} answers each"
-            f" = {work.epochs:.1f} epochs; the first {warmup_steps(config.warmup, work.steps)} warm up"
+            f" = {work.epochs:.1f} epochs; {warmup_steps(config.warmup, work.steps)} steps of warmup"
         )
     return (
         f"{work.steps:,} of {batches}{config.batch_size} rows = {work.epochs:.1f} epochs"
         f" ({work.steps_per_epoch:,} steps each), {work.padding:.0%} padding;"
-        f" the first {warmup_steps(config.warmup, work.steps)} warm up"
+        f" {warmup_steps(config.warmup, work.steps)} steps of warmup"
     )
 
 
@@ -69,7 +69,7 @@ def _model(plan: Plan) -> str:
     found = plan.memory
     return (
         f"{plan.model}: {_count(found.parameters)} parameters in {found.layers} layers;"
-        f" {_count(found.trainable)} ({found.trainable / found.parameters:.1%}) are trained"
+        f" {_count(found.trainable)} ({found.trainable / found.parameters:.1%}) trained"
     )
 
 
@@ -84,15 +84,15 @@ def _memory(plan: Plan, bar: str) -> list[str]:
     }
     if not found.layers_mb:
         parts = dict(list(parts.items())[:3]) | {"step": found.head_and_loss_mb}
-    parts["spare and Python"] = plan.needed_mb - found.peak_mb
+    parts["margin and Python"] = plan.needed_mb - found.peak_mb
     how = "measured" if not found.layers_mb else f"from {found.measured_layers[-1]} of {found.layers} layers"
     verdict = "it fits" if plan.fits else "it does NOT fit"
-    free = f"{_gb(plan.available_mb)} of {_gb(plan.total_mb)} are free: {verdict}"
+    free = f"{_gb(plan.available_mb)} of {_gb(plan.total_mb)} free: {verdict}"
     if math.isinf(plan.total_mb):
-        free = "this system does not say how much is free"
+        free = "free memory unknown on this system"
     lines = [
-        f"{_gb(found.peak_mb)} at the peak of the longest batch ({how}), {_gb(plan.needed_mb)} with Python and"
-        f" some room; {free}"
+        f"{_gb(found.peak_mb)} peak with the longest batch ({how}), {_gb(plan.needed_mb)} with Python and"
+        f" a margin; {free}"
     ]
     most = max(parts.values())
     for name, size in parts.items():
@@ -104,25 +104,17 @@ def _memory(plan: Plan, bar: str) -> list[str]:
 
 def _remedy(plan: Plan) -> str:
     if plan.remedy:
-        return f"With {plan.remedy.change} it needs {_gb(plan.remedy.needed_mb)} and fits."
+        return f"It would need {_gb(plan.remedy.needed_mb)}, and fit, with {plan.remedy.change}."
     if plan.needed_mb <= plan.total_mb:
-        return "It would fit if other programs were closed."
-    return "No smaller batch and no shorter rows make it fit: take a smaller model (--model)."
+        return "It would fit with other programs closed."
+    return "It does not fit even with smaller batches and shorter rows: use a smaller model (--model)."
 
 
 def _time(plan: Plan) -> str:
     seconds, config = plan.seconds, plan.config
     more = f", {plan.validations} validation{'s' * (plan.validations > 1)}" if plan.validations else ""
-    early = ", less where it stops early" if config.patience else ""
-    return f"about {_duration(seconds)}: {plan.seconds_per_step:.1f} s a step{more}{early}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours" if seconds < 172800 else f"{seconds / 86400:.1f} days"
+    early = ", less if it stops early" if config.patience else ""
+    return f"about {format_seconds(float(f'{seconds:.2g}'))}: {plan.seconds_per_step:.1f} s a step{more}{early}"
 
 
 def _count(number: int) -> str:
@@ -130,4 +122,4 @@ def _count(number: int) -> str:
 
 
 def _gb(megabytes: float) -> str:
-    return f"{megabytes / 1e3:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"
+    return format_bytes(megabytes * 1e6)

@@ -100,7 +100,9 @@ class Session:
         if found is None:
             return False
         value, values = found
-        seen = self.watcher.look() if self.leader else Seen()
+        seen = self.watcher.observe(stop) if self.leader else Seen()
+        if self.trainer.any_process(lambda: seen is None) or seen is None:
+            return False
         # the reward of a run that goes wrong can well be the best one
         improved = measure.better(value, state.best.value) and not state.collapse.drifting
         state.best.take(step, value, values, improved=improved)

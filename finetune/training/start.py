@@ -1,4 +1,4 @@
-"""The record of a training run: written before the first step, finished after the last, opened by the later stages."""
+"""The start of a run: settings taken from the adapters or the run that it continues, and its record."""
 
 import shlex
 import shutil
@@ -26,24 +26,24 @@ from finetune.terminal import say
 _PREVIOUS = "previous"
 
 
-# flags that change what is seen of a run, not what it does
+# settings that can differ when a run is resumed: they do not change what it computes
 _FREE = {"adapter_path", "report_to", "show_samples", "steps_per_save", "dataset_type", "data_dir"}
 _FREE |= {field.name for field in flags_of(TrainingConfig) if not field.metadata["in_file"]}
 
 
 def layers(explicit: Mapping[str, object]) -> list[Layer]:
-    """Where train.py takes what no flag says: from the modes, or, of a run that is resumed, from its own record."""
+    """The sources of settings that no flag gives: file, profile and mode, or the record of the run that is resumed."""
     if not explicit.get("resume"):
         return training_layers(explicit, _of_start)
     given = file_layers(TrainingConfig, explicit)
-    # what is given is compared with the record
+    # these are compared with the record
     adapter_path = Path(str(strongest([("flag", explicit), *given], "adapter_path") or TrainingConfig.adapter_path))
     place, recorded = recorded_layer(read_run(adapter_path), adapter_path / files.RUN_RECORD)
     kept = {field.name for field in flags_of(TrainingConfig) if field.metadata["in_file"]}
     return [*given, (place, {name: value for name, value in recorded.items() if name in kept})]
 
 
-# what the adapters that a run goes on from decide
+# settings that belong to the adapters of --from-adapter
 _OF_START = (
     *("model", "template", "backend", "fine_tune_type"),
     *("lora_rank", "lora_scale", "lora_alpha", "rslora", "lora_layers", "lora_modules"),
@@ -51,8 +51,8 @@ _OF_START = (
 
 
 def _of_start(given: Sequence[Layer]) -> list[Layer]:
-    """What ``--from-adapter`` brings with it: the model, the shape of the adapters and, for a method that takes the same rows,
-    where those are."""
+    """Settings recorded with the adapters of ``--from-adapter``: the model, the shape of the adapters and, unless the method
+    needs other rows, the folder of the rows."""
     folder = strongest(given, "from_adapter")
     if folder is None:
         return []
@@ -66,17 +66,20 @@ def _of_start(given: Sequence[Layer]) -> list[Layer]:
 
 
 def check_start(config: TrainingConfig) -> None:
-    """UserError where the settings do not go with the adapters that the run is to go on from."""
+    """UserError if the settings do not fit the adapters of ``--from-adapter``."""
     if config.from_adapter is None or config.resume:
         return
     start, target = config.from_adapter.resolve(), config.adapter_path.resolve()
-    if target in (start, *start.parents):  # a run before this one moves aside, and with it what it began from
+    if target in (
+        start,
+        *start.parents,
+    ):  # an earlier run in the target folder is moved away, with the adapters to begin with
         raise UserError(
-            f"--from-adapter: {config.from_adapter} is where the new adapters would go (give another --adapter-path)"
+            f"--from-adapter: the new adapters would replace {config.from_adapter} (use another --adapter-path)"
         )
     recorded = read_run(config.from_adapter).config
     different = [
-        f"{flag(name)} {_short(recorded[name])}, now {_short(getattr(config, name))}"
+        f"{flag(name)} was {_short(recorded[name])}, is now {_short(getattr(config, name))}"
         for name in _OF_START
         if name in recorded
         and _plain(recorded[name]) != _plain(getattr(config, name))
@@ -84,14 +87,14 @@ def check_start(config: TrainingConfig) -> None:
     ]
     if different:
         raise UserError(
-            f"--from-adapter: {config.from_adapter} was made with other settings: {'; '.join(different)} (leave them out)"
+            f"--from-adapter: {config.from_adapter} was trained with other settings: {'; '.join(different)} (omit these flags)"
         )
 
 
 def describe_run(
     config: TrainingConfig, folder: ModelFolder, encoder: ChatEncoder, dataset: DatasetRecord, device: str
 ) -> RunRecord:
-    """All that decides what a run does, and where it does it. UserError if the file of --grpo-reward cannot be read."""
+    """What decides the results of a run, and its machine. UserError if the file of --grpo-reward cannot be read."""
     return RunRecord(
         config={name: getattr(config, name) for name in config.origins},
         origins=config.origins,
@@ -122,10 +125,10 @@ def start(
     model_key: str,
     save_begun: Callable[[Path], None] | None,
 ) -> None:
-    """Say what will make these adapters; ``model_key`` of adapter_config.json is their model.
+    """Write the records that say what will make these adapters; ``model_key`` of adapter_config.json is their model.
 
-    An earlier run moves aside whole, so that it can still be gone on with there. ``save_begun`` writes the adapters that the
-    run goes on from, for --resume: those it has, for their file may be another by now.
+    An earlier run in the folder is moved to ``previous``, where it can still be resumed. ``save_begun`` writes the adapters
+    that the run begins with, which --resume needs: their own file can have changed by then.
     """
     _set_aside(config.adapter_path)
     if save_begun:
@@ -141,20 +144,18 @@ def check_same(adapter_path: Path, now: RunRecord) -> None:
     then = read_run(adapter_path)
     compared = _settings(adapter_path, then, now.config)
     compared += [(f"rows in {name}", then.data.files.get(name), sha256) for name, sha256 in now.data.files.items()]
-    compared.append(("the weights of the model", then.model.fingerprint, now.model.fingerprint))
-    compared.append(("the function of --grpo-reward", then.reward_sha256, now.reward_sha256))
-    compared.append(("the chat template", then.template_sha256, now.template_sha256))
+    compared.append(("weights of the model", then.model.fingerprint, now.model.fingerprint))
+    compared.append(("file of --grpo-reward", then.reward_sha256, now.reward_sha256))
+    compared.append(("chat template", then.template_sha256, now.template_sha256))
     _demand_same(adapter_path, compared)
     if unknown := unknown_settings(then):
         say(f"Note: this version does not know {', '.join(unknown)} of {adapter_path / files.RUN_RECORD}; ignored.")
     if now.machine and not now.machine.computes_as(then.machine):
-        say(
-            "Note: another machine or other versions than the run began with; the result may differ in the last digits."
-        )
+        say("Note: the machine or its software has changed since the run began; results can differ in the last digits.")
 
 
 def check_settings(config: TrainingConfig) -> None:
-    """The same of the settings alone, before anything is loaded."""
+    """UserError (exit 3) if settings differ from those of the run to be resumed. Loads nothing."""
     settings = {name: getattr(config, name) for name in config.origins}
     _demand_same(config.adapter_path, _settings(config.adapter_path, read_run(config.adapter_path), settings))
 
@@ -166,13 +167,17 @@ def _settings(adapter_path: Path, then: RunRecord, now: Mapping[str, object]) ->
 
 
 def _demand_same(adapter_path: Path, compared: list[tuple[str, object, object]]) -> None:
-    different = [f"{what} {_short(old)}, now {_short(new)}" for what, old, new in compared if old != new]
-    if different:
-        raise UserError(
-            f"{adapter_path}: not the run that was started: {'; '.join(different)}"
-            " (give the same again, or start a new run without --resume)",
-            exit_code=3,
-        )
+    different = [(what, f"{what} was {_short(old)}, is now {_short(new)}") for what, old, new in compared if old != new]
+    if not different:
+        return
+    changed = "settings" if all(what.startswith("--") for what, _ in different) else "inputs"
+    remedy = "use the original values, or start a new run without --resume"
+    if {what for what, _ in different} <= {"--iters", "--epochs"}:
+        remedy = f"to train longer, start a new run with --from-adapter {adapter_path} and another --adapter-path"
+    raise UserError(
+        f"cannot resume {adapter_path}: {changed} changed: {'; '.join(text for _, text in different)} ({remedy})",
+        exit_code=3,
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -180,7 +185,7 @@ def _plain(value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = "not set" if value is None else str(value)
     return text[:8] if len(text) == 64 else text  # a hash
 
 
@@ -196,4 +201,4 @@ def _set_aside(adapter_path: Path) -> None:
                 path.rename(previous / path.name)
     except OSError as error:
         raise UserError(f"{previous}: cannot be written: {error.strerror}", exit_code=4) from None
-    say(f"The adapters of the run before are now in {previous}.")
+    say(f"The adapters of the earlier run are now in {previous}.")

@@ -71,17 +71,22 @@ class Watcher:
         self._scored = rows[: config.eval_samples]
         self._shown = rows[: config.show_samples]
 
-    def look(self) -> Seen:
-        """Score and samples of the model as it is now."""
+    def observe(self, stop: Stop) -> Seen | None:
+        """Score and samples of the model as it is now; None if ``stop`` interrupted the answers."""
         score: float | None = None
         samples: tuple[Sample, ...] = ()
         if self._scored:
             with self._task.open_scorer() as scorer:
-                scored = evaluate(self._model, scorer, self._scored, 4 * _SHOWN_TOKENS)
+                scored = evaluate(self._model, scorer, self._scored, 4 * _SHOWN_TOKENS, stop=stop)
+            if not scored:
+                return None
             values = [one.score.value for one in scored if one.score.value is not None]
             score = sum(values) / len(values) if values else None
         if self._shown:
-            answers = self._model.answers([row["messages"][:-1] for row in self._shown], max_tokens=_SHOWN_TOKENS)
+            conversations = [row["messages"][:-1] for row in self._shown]
+            answers = self._model.answers(conversations, max_tokens=_SHOWN_TOKENS, stop=stop)
+            if not answers:
+                return None
             samples = tuple(
                 Sample(self._task.question(row), answer.text) for row, answer in zip(self._shown, answers, strict=True)
             )

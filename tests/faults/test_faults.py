@@ -162,7 +162,7 @@ def test_a_damaged_state_is_passed_over(runs: Runs, whole: tuple[str, str], file
         flipped = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
         path.write_bytes({"truncated": content[:half], "empty": b"", "flipped": flipped}[damage])
     done = runs.train(name, "--resume")
-    assert done.returncode == 0 and "is damaged and passed over" in done.stderr
+    assert done.returncode == 0 and "is damaged and skipped" in done.stderr
     assert runs.hashes(name) == whole
     show(f"{file} {damage}", "refused, the state before used, the same bits")
 
@@ -194,7 +194,7 @@ def test_two_runs_on_one_folder(runs: Runs) -> None:
     second = runs.train("shared")
     first.terminate()
     first.communicate()
-    assert second.returncode == 2 and "another run writes here" in second.stderr
+    assert second.returncode == 2 and "another run is writing here" in second.stderr
     show("a second run on the folder", "exit 2")
 
 

@@ -116,9 +116,9 @@ def test_a_resumed_run_takes_no_other_settings(tmp_path: Path) -> None:
     same = ["--adapter-path", tmp_path, "--resume", "--dry-run"]
     prepare(configured("train", *same, "--lora-rank", 8))
     for flags, words in (
-        (["--lora-rank", 4], "--lora-rank 8, now 4"),
-        (["--quick-test"], "--quick-test False, now True"),
-        (["--config", tmp_path / "run.yml"], "--lora-rank 8, now 16"),
+        (["--lora-rank", 4], "--lora-rank was 8, is now 4"),
+        (["--quick-test"], "--quick-test was False, is now True"),
+        (["--config", tmp_path / "run.yml"], "--lora-rank was 8, is now 16"),
     ):
         with pytest.raises(UserError, match=words):
             prepare(configured("train", *same, *flags))

@@ -162,11 +162,14 @@ def test_pairs_that_the_model_makes_are_learned(short: Path) -> None:
     [
         (
             "--method dpo --from-adapter sft --adapter-path new",
-            "data/train.jsonl:1: no 'rejected', which --method dpo needs",
+            "data/train.jsonl:1: no field 'rejected', which --method dpo needs",
         ),
-        ("--from-adapter sft --adapter-path sft", "is where the new adapters would go"),
+        ("--from-adapter sft --adapter-path sft", "the new adapters would replace"),
         ("--from-adapter nowhere --adapter-path new", "nowhere/run.json: not found"),
-        ("--from-adapter sft --adapter-path new --lora-rank 4", "made with other settings: --lora-rank 16, now 4"),
+        (
+            "--from-adapter sft --adapter-path new --lora-rank 4",
+            "trained with other settings: --lora-rank was 16, is now 4",
+        ),
         ("--grpo-group-size 4", "--grpo-group-size has no effect with --method sft"),
         ("--method grpo --dpo-beta 0.2", "--dpo-beta has no effect with --method grpo"),
         ("--method grpo --grpo-reward-weight 2", "--grpo-reward-weight has no effect without --grpo-reward"),

@@ -121,7 +121,7 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         checkpoints.newest(tmp_path / "state", said.append)
     assert refused.value.exit_code == 3
-    with pytest.raises(UserError, match="no run to go on with"):
+    with pytest.raises(UserError, match="nothing to resume here"):
         checkpoints.newest(tmp_path / "none", said.append)
 
 

@@ -272,6 +272,10 @@ class Trainer:
             prompts, max_tokens=config.grpo_max_tokens, temperature=config.grpo_temperature, seed=seed, stop=stop
         )
 
+    def any_process(self, stop: Stop) -> bool:
+        """Whether ``stop`` returns True in any process of the run."""
+        return self.ranks.any(stop)
+
     def save_adapters(self, path: Path) -> None:
         adapters.save(adapters.trainable(self.network), path, self._about)
 

@@ -99,7 +99,7 @@ class Trainer:
         """
         self._stop, self._on_step, self._started = stop, on_step, time.perf_counter()
         self._trl.listen(
-            lambda step: self.source.next_step(step, self, stop), self._after_step, lambda: self._any(stop)
+            lambda step: self.source.next_step(step, self, stop), self._after_step, lambda: self.any_process(stop)
         )
         try:
             self._trl.train(resume_from_checkpoint=str(self._resumed) if self._resumed else None)
@@ -131,7 +131,7 @@ class Trainer:
         self.position = Position(number)
         go_on = self._on_step(step)
         self._started = time.perf_counter()
-        return go_on and not self._any(self._stop)
+        return go_on and not self.any_process(self._stop)
 
     def validation_loss(self, rows: Sequence[TrainingRow], stop: Stop = never) -> float | None:
         """The method's loss over all rows, a mean by its weight; None if ``stop`` interrupted it."""
@@ -139,7 +139,7 @@ class Trainer:
         total, weight = 0.0, 0.0
         rank = torch.distributed.get_rank() if processes() > 1 else 0
         for batch in row_batches(rows, self.config.batch_size):
-            if self._any(stop):
+            if self.any_process(stop):
                 return None
             if mine := examples_of(batch[rank :: processes()]):
                 with device():  # the device on which the loss makes its constants
@@ -204,7 +204,7 @@ class Trainer:
             raise UserError(f"{problem} (--resume continues from the last training state)", exit_code=1) from None
         return [float(value) for value in sums.tolist()]
 
-    def _any(self, stop: Stop) -> bool:
+    def any_process(self, stop: Stop) -> bool:
         """Whether ``stop`` returns True in any process."""
         return self._total([float(stop())])[0] > 0
 

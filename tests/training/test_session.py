@@ -1,0 +1,104 @@
+"""What a run reports, when it stops, and what it knows when it is resumed."""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from finetune.backends.interface import Step
+from finetune.errors import UserError
+from finetune.records import files
+from finetune.settings.config import TrainingConfig
+from finetune.tasks import TASKS
+from finetune.terminal import Console
+from finetune.training import metrics, run
+from finetune.training.best import BestAdapters
+from finetune.training.session import Session
+from finetune.training.signals import StopRequest
+from finetune.training.state import RunState
+from finetune.training.validation import Watcher
+
+ROW = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+
+
+def step(number: int, loss: float, weight: float, learned: int) -> Step:
+    return Step(number, loss, weight, True, 1e-4, [0], learned, learned, 1.0, 100.0)
+
+
+@pytest.mark.parametrize("weights, loss", [((1, 1), 0.5), ((10, 90), 0.1)], ids=["dpo, by pairs", "sft, by tokens"])
+def test_losses_of_several_steps_are_averaged_by_their_weight(weights: tuple[int, int], loss: float) -> None:
+    steps = [step(1, 1.0, weights[0], 10), step(2, 0.0, weights[1], 90)]
+    assert metrics.report(steps)["loss"] == pytest.approx(loss)
+
+
+def test_the_state_of_an_older_version_is_read() -> None:
+    older: dict[str, Any] = {
+        "seconds": 2.5,
+        "best_step": 4,
+        "best": 0.75,
+        "validations": 2,
+        "validated": 6,
+        "since_best": 1,
+        "values": {"start": [0.5], "best": [0.75]},
+        "shares": {"rollout": 1.0, "reward": 0.5},
+        "collapse": {"first": [{"entropy": 1.0, "length": 8.0, "cut": 0.5}], "last": []},
+        "unreported": [],
+    }
+    state = RunState.read(older)
+    assert state.best == BestAdapters(4, 0.75, [0.75], [0.5], 2, 1)
+    assert (state.seconds, state.wall_seconds, state.validated) == (2.5, 2.5, 6)
+    assert state.seconds_on == {"rollout": 1.0, "reward": 0.5}
+    assert state.collapse.first == [{"entropy": 1.0, "completion_length": 8.0, "clipped_ratio": 0.5}]
+    assert RunState.read(asdict(state)) == state
+    del older["values"], older["validations"]
+    assert RunState.read(older).best == BestAdapters(4, 0.75, since=1)
+
+
+@pytest.mark.parametrize("samples", [{"eval_samples": 1}, {"show_samples": 1}])
+def test_a_signal_interrupts_the_answers_of_a_validation(samples: dict[str, int]) -> None:
+    asked: list[bool] = []
+
+    def answers(conversations: object, *_: object, stop: Callable[[], bool], **__: object) -> list[object]:
+        asked.append(stop())
+        return []
+
+    config = TrainingConfig(**{"eval_samples": 0, "show_samples": 0, **samples})
+    watcher = Watcher(SimpleNamespace(answers=answers), TASKS["chat"], [ROW], config)  # type: ignore[arg-type]
+    assert watcher.observe(lambda: True) is None and asked == [True]
+
+
+@pytest.mark.parametrize("writes", [False, True], ids=["noticed at the end", "noticed by a write"])
+def test_a_folder_that_is_removed_under_a_run_is_named_as_the_reason(tmp_path: Path, writes: bool) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / files.RUN_RECORD).write_text("{}")
+
+    def train(stop: object, on_step: Callable[[Step], bool]) -> None:
+        shutil.rmtree(folder)
+        if writes:
+            on_step(step(1, 1.0, 1, 1))
+
+    trainer = SimpleNamespace(
+        train=train, steps=1, position=SimpleNamespace(step=0, batch=0), save=lambda folder: {}, trainable_parameters=1
+    )
+    session = Session(
+        config=TrainingConfig(adapter_path=folder, steps_per_report=1),
+        trainer=trainer,  # type: ignore[arg-type]
+        measure=None,
+        watcher=None,  # type: ignore[arg-type]
+        metrics=metrics.Metrics(folder, lambda line: None, writes=True),
+        lines=[1],
+        adapter_file=files.ADAPTERS,
+        console=Console(),
+        began=time.monotonic(),
+    )
+    session.console.progress = lambda *_: nullcontext(SimpleNamespace(advance=lambda *_, **__: None))  # type: ignore
+    with pytest.raises(UserError, match="run: removed while the run was writing to it") as refused:
+        run.fit(session, StopRequest())
+    assert refused.value.exit_code == 4 and not folder.exists()
