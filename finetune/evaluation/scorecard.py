@@ -5,6 +5,7 @@ from typing import Any
 from finetune.errors import visible
 from finetune.records.evaluation import LOSS, SCORE, EvaluationRecord, GeneralRecord, RowRecord
 from finetune.report import answers
+from finetune.report.answers import POINTS
 from finetune.report.texts import plain
 from finetune.terminal import results
 
@@ -91,13 +92,14 @@ def _measures(record: EvaluationRecord, *, wide: bool) -> Any:
         table.add_column(name, justify="right")
     with_differences = wide and record.base is not None
     if with_differences:
-        table.add_column("difference (95 % interval)", justify="right")
+        table.add_column("difference (95 %)", justify="right")
 
     def add(label: str, cells: list[str], difference: str = "") -> None:
         table.add_row(label, *map(plain, cells), *([plain(difference)] if with_differences else []))
 
     for row in answers.measures(record):
-        change = f"{row.difference.text} ({row.difference.detail})" if row.difference else ""
+        # a terminal of 80 columns has no room for the unit
+        change = f"{row.difference.text.removesuffix(POINTS)} ({row.difference.detail})" if row.difference else ""
         add(row.label, [cell.text for cell in row.cells], change)
         if row.cells[0].detail:
             add("  95 % interval", [cell.detail for cell in row.cells])

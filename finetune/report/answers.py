@@ -16,6 +16,7 @@ from finetune.records.evaluation import (
 )
 from finetune.report.texts import Cell, number, percent, signed
 
+POINTS = " points"  # of percentages
 _SHOWN = 50_000  # characters of a text; those cut off are counted
 
 # outcome of a row: did the base model get it right, did the tuned one; without a base model the first is None
@@ -112,7 +113,7 @@ def measures(evaluation: EvaluationRecord) -> list[Measure]:
         rows.append(Measure(label, list(cells), difference))
 
     if is_scored(evaluation):
-        shares = [Cell(percent(side.accuracy or 0), " to ".join(map(percent, side.interval))) for side in shown]
+        shares = [Cell(percent(side.accuracy or 0), _interval(*side.interval)) for side in shown]
         add(evaluation.metric, shares, is_share=True)
         add("right answers", (Cell(f"{side.right} of {evaluation.scored}") for side in shown))
         if any(side.score != side.accuracy for side in shown):
@@ -128,10 +129,15 @@ def measures(evaluation: EvaluationRecord) -> list[Measure]:
     return rows
 
 
+def _interval(low: float, high: float) -> str:
+    """In whole percent: of a few hundred rows it says no more."""
+    return f"{100 * low:.0f} to {percent(high, 0)}"
+
+
 def _difference(found: Difference, *, more_is_better: bool, is_share: bool) -> Cell:
     """The difference and, below it, its 95 % interval; it is good or bad if the interval excludes 0."""
     scale, digits = (100, 1) if is_share else (1, 3)
-    text = signed(scale * found.difference, digits) + (" points" if is_share else "")
+    text = signed(scale * found.difference, digits) + (POINTS if is_share else "")
     if found.low is None or found.high is None:
         return Cell(text, "too few rows")
     excludes_zero = found.low > 0 or found.high < 0

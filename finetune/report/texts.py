@@ -49,8 +49,8 @@ def plain(text: str) -> str:
     return text.replace(_SPACE, " ").replace(_MINUS, "-").replace("×", "x").replace("–", "-")
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}{_SPACE}%"
+def percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f}{_SPACE}%"
 
 
 def signed(value: float, digits: int) -> str:

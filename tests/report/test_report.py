@@ -58,7 +58,7 @@ def test_the_answer_comes_first(verdict: str, right: tuple[int, int], sentence: 
     html = render(**judged(verdict, *right)).replace("\N{NO-BREAK SPACE}", " ")
     heading = re.sub("<[^>]*>", "", html[html.index("<h1>") : html.index("</h1>")])
     assert " ".join(heading.split()) == sentence
-    assert "15.0 % to 85.0 %" in html  # of two right answers in four
+    assert "15 to 85 %" in html  # of two right answers in four
 
 
 def judged(verdict: str, base: int, tuned: int) -> dict[str, Any]:
