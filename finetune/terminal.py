@@ -1,4 +1,4 @@
-"""Output for a person: notes on stderr, results on stdout, a progress bar, sizes and durations as text."""
+"""Output for a person: notes on stderr, results on stdout, a progress bar; counts, sizes and durations as text."""
 
 import sys
 import time
@@ -16,6 +16,11 @@ _DURATIONS = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s
 def say(line: str) -> None:
     """Print a note to stderr; results go to stdout."""
     print(line, file=sys.stderr, flush=True)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and its noun: ``"1 row"``, ``"2 rows"``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def format_bytes(count: float) -> str:

@@ -70,7 +70,7 @@ def test_evaluation_has_the_agreed_keys(road: Path) -> None:
 
 def test_benchmark_writes_numbers_and_a_page(road: Path) -> None:
     done = run(road, "benchmark.py", "--compare", "--quick", "--num-samples", 5, "--max-tokens", 8)
-    assert "has 3 rows, fewer than 5; all of them are used" in done.stderr
+    assert "has only 3 rows, not 5; all of them are used" in done.stderr
     record = json.loads((road / "results" / "benchmark.json").read_text())
     assert record["format"] == 3 and record["speed"].keys() == {"base", "tuned", "fused"}
     for side in record["speed"].values():

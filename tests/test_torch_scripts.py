@@ -67,7 +67,7 @@ def test_the_later_stages_take_the_backend_from_the_record(folder: Path) -> None
 def test_what_torch_does_not_have_is_refused_before_a_model_is_loaded(folder: Path) -> None:
     for flags in (["--optimizer", "lion"], ["--fine-tune-type", "full"]):
         said = run(folder, "train.py", "--backend", "torch", "--model", "nowhere", *flags, code=2)
-        assert f"{' '.join(flags)}: not with --backend torch" in said
+        assert f"{' '.join(flags)}: not supported by --backend torch" in said
 
 
 def test_reinforcement_and_own_pairs(folder: Path, tiny_model: Path) -> None:

@@ -56,7 +56,7 @@ def resolved(config: TrainingConfig) -> TrainingConfig:
         config = replace(config, backend=name, origins={**config.origins, "backend": f"{AUTO}: {why}"})
     for name, values in _WITHOUT.get(config.backend, {}).items():
         if (value := getattr(config, name)) in values:
-            raise UserError(f"{flag(name)} {value}: not with --backend {config.backend} (--backend mlx has it)")
+            raise UserError(f"{flag(name)} {value}: not supported by --backend {config.backend} (use --backend mlx)")
     return config
 
 
@@ -79,7 +79,7 @@ def chosen_by_auto() -> tuple[str, str]:
 
         if BLAS is not None:
             return "mlx", "as fast as PyTorch on a CPU, in less memory"
-    return "torch", "MLX has no fast BLAS here"
+    return "torch", "MLX has no fast BLAS on this machine"
 
 
 def _gpu_of_mlx() -> str | None:

@@ -126,7 +126,7 @@ class Model(Protocol):
         """How many answers to ask for in one call, so that the hardware is used and progress can be shown in between."""
 
     def without_adapter(self) -> "Model":
-        """The base model on the same weights. It is no second copy: only one of the two can work at a time."""
+        """The base model on the same weights. It is not a second copy: only one of the two can work at a time."""
 
     def fused(self) -> "Model":
         """The tuned model with the adapter added into a copy of the adapted weights."""
@@ -168,7 +168,7 @@ class Model(Protocol):
 
 
 class Position(Protocol):
-    """How far a run is."""
+    """How far a run has come."""
 
     @property
     def step(self) -> int:
@@ -188,11 +188,11 @@ class Trainer(Policy, Protocol):
 
     @property
     def position(self) -> Position:
-        """How far the run is."""
+        """How far the run has come."""
 
     @property
     def full_logits(self) -> bool:
-        """Whether the loss needs the logits of every token, because the output head is no plain matrix."""
+        """Whether the loss needs the logits of every token, because the output head is not a plain matrix."""
 
     @property
     def trainable_parameters(self) -> int:
@@ -219,7 +219,7 @@ class Trainer(Policy, Protocol):
         at_start: bool = False,
         on_batch: Callable[[int], None] = lambda count: None,
     ) -> list[list[float]]:
-        """Log-probabilities of each example's learned tokens; ``at_start``: under the model as the run began."""
+        """Log-probabilities of each example's learned tokens; ``at_start``: under the model at the start of the run."""
 
     def any_process(self, stop: Stop) -> bool:
         """Whether ``stop`` returns True in any process of the run; all of them must make this call."""
@@ -283,7 +283,7 @@ class Backend(Protocol):
     ) -> MemoryEstimate:
         """Memory of a step on the ``largest`` batch and time of one on the ``typical`` batch, measured on a few layers of the
         model; ``whole``: on all of them. ``available``: bytes of memory that may be used. UserError if the model cannot be
-        trained so, or if not even a few layers fit."""
+        trained in this way, or if not even a few layers fit."""
 
     def static_mb(self, folder: Path, config: TrainingConfig) -> float:
         """Memory held between two steps, in 10^6 bytes. Loads no weights."""

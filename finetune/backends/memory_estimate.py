@@ -97,7 +97,7 @@ def estimate_memory(
     if smallest > available:
         raise UserError(
             f"{folder}: {counts[-1]} of its {sizes.layers} layers alone take {smallest / 1e9:.1f} GB,"
-            f" and {available / 1e9:.1f} GB are free (use a smaller model)"
+            f" but only {available / 1e9:.1f} GB are free (use a smaller model)"
         )
     accumulation = min(config.grad_accumulation, 2)  # more of them hold no more memory
     runs = []

@@ -44,7 +44,7 @@ def keep(results_dir: Path) -> None:
     with files.atomic(kept) as temporary:
         shutil.copyfile(path, temporary)
     if not readable:
-        say(f"Note: {path} was not a readable benchmark; it is now {kept}.")
+        say(f"Note: {path} is not a readable benchmark; a copy is kept as {kept}.")
 
 
 def since(results_dir: Path, now: BenchmarkRecord) -> HistoryRecord:
@@ -76,7 +76,7 @@ def since(results_dir: Path, now: BenchmarkRecord) -> HistoryRecord:
 
 
 def _instant(created: str) -> datetime:
-    """When a benchmark was made; without a zone, UTC is assumed. ValueError if it is no time."""
+    """When a benchmark was made; without a zone, UTC is assumed. ValueError if it is not a time."""
     made = datetime.fromisoformat(created)
     return made if made.tzinfo else made.replace(tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from finetune.records.benchmark import BenchmarkRecord, HistoryRecord
 from finetune.report import costs
 from finetune.report.costs import LATENCIES, MEMORY, SPEEDS
 from finetune.report.texts import minute, number, percent, plain
-from finetune.terminal import results
+from finetune.terminal import counted, results
 
 _WIDE = 96  # columns that the ranges and the ratios need
 
@@ -72,7 +72,7 @@ def _latency(record: BenchmarkRecord) -> Any:
     for key, label in LATENCIES.items():
         table.add_row(label, *(f"{getattr(side, key) / 1e3:.2f}" for side in record.latency_ms.values()))
     count = len(next(iter(record.latency_ms.values())).all)
-    table.caption = f"{count} answers each"
+    table.caption = f"{counted(count, 'answer')} each"
     return table
 
 
@@ -108,7 +108,7 @@ def _print_history(console: Any, history: HistoryRecord) -> None:
         table.caption = f"and {history.older} older"
     console.print(table)
     if history.left_out:
-        console.print(f"Skipped, not readable as benchmarks: {', '.join(history.left_out)}.")
+        console.print(f"Skipped because not readable as benchmarks: {', '.join(history.left_out)}.")
     if found := history.answers:
         of_difference = " of a difference" if found.verdict == "no evidence" else ""
         console.print(
@@ -121,7 +121,7 @@ def _print_history(console: Any, history: HistoryRecord) -> None:
 
 
 def _changes(history: HistoryRecord) -> list[str]:
-    """What is to be said of the speeds, a line each."""
+    """What changed in the speeds, a line each."""
     speeds = history.speeds
     if speeds is None:
         return [

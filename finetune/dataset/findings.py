@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from finetune.records.files import Row
+from finetune.terminal import counted
 
 _PLACES = 3  # kept of each finding
 _LISTED = 20  # different errors that are printed
@@ -74,7 +75,7 @@ class Findings:
         first = {error.reason: error for error in reversed(self.errors)}
         lines = []
         for reason, count in list(groups.items())[:_LISTED]:
-            more = f" (and {count - 1} more row{'s' if count > 2 else ''})" if count > 1 else ""
+            more = f" (and {counted(count - 1, 'more row')})" if count > 1 else ""
             lines.append(f"{first[reason].place}: {reason}{more}")
         remedies = list(dict.fromkeys(error.remedy for error in self.errors if error.remedy))[:1]
         remedies += ["--fix skips them"] if usable else []
@@ -82,6 +83,6 @@ class Findings:
         if len(groups) == 1:
             return lines[0] + hint
         if len(groups) > _LISTED:
-            lines.append(f"... and {len(groups) - _LISTED} more problems")
+            lines.append(f"... and {counted(len(groups) - _LISTED, 'more problem')}")
         head = f"{len(self.errors)} of {read} rows cannot be trained on, and nothing was written{hint}"
         return "\n  ".join([head, *lines])

@@ -31,7 +31,7 @@ def read_hub(
     patterns = _patterns(name, root, configuration)
     own = {SPLIT_NAMES[split]: split for split in patterns if split in SPLIT_NAMES}
     if "train" not in own:
-        raise UserError(f"{name}: no train split (it has {', '.join(patterns) or 'no files of rows'})")
+        raise UserError(f"{name}: no train split (it has {', '.join(patterns) or 'no data files'})")
     wanted = {split: own[split] for split in SPLITS if split in own and (keep_splits or split == "train")}
     paths = _files(name, root, {split: patterns[split] for split in wanted.values()}, problem)
     if not problem:
@@ -102,7 +102,7 @@ def _configuration(name: str, folder: Path, subset: str | None) -> Mapping[str, 
     if subset == "default" and not entries:
         return {}
     if not entries:
-        raise UserError(f"--subset: {name} has no configurations to choose from (leave the flag out)")
+        raise UserError(f"--subset: {name} has no configurations to choose from (omit the flag)")
     hint = f"did you mean {near}? " if (near := closest(subset, entries)) else ""
     raise UserError(f"--subset: {name} has no configuration {subset!r} ({hint}choose from {', '.join(entries)})")
 
@@ -129,7 +129,7 @@ def _files(name: str, root: str, patterns: Mapping[str, Sequence[str]], problem:
             patterns, base_path=root, allowed_extensions=_ALL_ALLOWED_EXTENSIONS
         )
     if lacking := [split for split in patterns if not found.get(split)]:
-        why = f"{problem}, and its cached copy lacks" if problem else "it has no files of rows for"
+        why = f"{problem}, and its cached copy lacks" if problem else "it has no data files for"
         raise UserError(f"{name}: {why} the split {lacking[0]}")
     return {split: [path.removeprefix(f"{root}/") for path in part] for split, part in found.items()}
 

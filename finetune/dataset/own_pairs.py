@@ -18,7 +18,7 @@ from finetune.records.files import Row
 from finetune.rollouts.groups import Group, sample_groups
 from finetune.rollouts.rewards import RewardWeights, weighted_judge
 from finetune.settings.config import DatasetConfig
-from finetune.terminal import Progress, say
+from finetune.terminal import Progress, counted, say
 
 
 def make(config: DatasetConfig) -> None:
@@ -62,7 +62,7 @@ def make(config: DatasetConfig) -> None:
                     break
     if not kept["train"]:
         reasons = "; ".join(f"{number} x {reason}" for reason, number in why.most_common())
-        raise UserError(f"no pairs: {reasons} (--reference-chosen, more --answers, or a higher --temperature)")
+        raise UserError(f"no pairs: {reasons} (try --reference-chosen, more --answers, or a higher --temperature)")
     _write(config, folder, dataset, kept | {"test": rows["test"]}, read, why)
 
 
@@ -146,7 +146,10 @@ def _write(
         dropped=dict(why.most_common()),
     )
     write_dataset(config.output_dir, kept, [], record)
-    print(f"{read} rows answered {config.answers} times each: {record.kept} pairs of a right and a wrong answer")
+    print(
+        f"{counted(read, 'row')}, {counted(config.answers, 'answer')} each:"
+        f" {counted(record.kept, 'pair')} of a right and a wrong answer"
+    )
     for reason, number in why.most_common():
         print(f"  {number:>6} rows without a pair: {reason}")
     for split, count in counts.items():

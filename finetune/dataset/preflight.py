@@ -16,7 +16,7 @@ def checked(messages: list[Message], mend: Callable[[str], None]) -> list[Messag
     ValueError if there is nothing to learn.
     """
     if not any(message["role"] == "assistant" for message in messages):
-        raise ValueError("no message of the assistant, so there is nothing to learn")
+        raise ValueError("no assistant message, so there is nothing to learn")
     first = 1 if messages[0]["role"] == "system" else 0
     if any(message["role"] == "system" for message in messages[first:]):
         raise ValueError("a system message that is not the first message")
@@ -30,11 +30,11 @@ def checked(messages: list[Message], mend: Callable[[str], None]) -> list[Messag
     for message in messages[begin : last + 1]:
         if len(merged) > first and merged[-1]["role"] == message["role"]:
             merged[-1] = {**message, "content": f"{merged[-1]['content']}\n\n{message['content']}"}
-            mend("consecutive turns of one role joined")
+            mend("consecutive turns of the same role joined")
         else:
             merged.append(message)
     if len(merged) == first or merged[-1]["role"] != "assistant":
-        raise ValueError("no message of the user before that of the assistant")
+        raise ValueError("no user message before the first assistant message")
     for message in merged:
         if has_controls(message["content"]):
             mend("control characters kept")

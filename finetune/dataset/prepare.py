@@ -189,6 +189,6 @@ def _refuse(config: DatasetConfig, names: Iterable[str], source: str) -> None:
     """No flag is accepted and then ignored."""
     for name in names:
         if name == "check_answers" and not config.check_answers:
-            raise UserError(f"--no-check-answers has no effect with {source} (leave it out)")
+            raise UserError(f"--no-check-answers has no effect with {source} (omit it)")
         if name != "check_answers" and getattr(config, name):
-            raise UserError(f"{flag(name)} has no effect with {source} (leave it out)")
+            raise UserError(f"{flag(name)} has no effect with {source} (omit it)")

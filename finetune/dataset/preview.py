@@ -13,7 +13,7 @@ from finetune.records import files
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import RowKind
-from finetune.terminal import results
+from finetune.terminal import counted, results
 
 _BINS = 12  # of the histogram
 _BAR = 40  # columns
@@ -48,9 +48,9 @@ def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
             places = _short(dataset.findings.places.get(reason, []))
             print(f"  {count:>6} {title}: {reason}{f'  ({places})' if places else ''}")
     if record.blank_lines:
-        print(f"  {record.blank_lines:>6} blank lines skipped")
+        print(f"  {record.blank_lines:>6} blank line{'s' if record.blank_lines != 1 else ''} skipped")
     for split, count in record.rows.items():
-        print(f"  {files.split_file(config.output_dir, split)}  {count} row{'s' if count != 1 else ''}")
+        print(f"  {files.split_file(config.output_dir, split)}  {counted(count, 'row')}")
 
 
 def _short(places: Sequence[str]) -> str:

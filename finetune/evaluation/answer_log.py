@@ -40,19 +40,19 @@ class AnswerLog:
     def _open(self, key: dict[str, object], *, resume: bool) -> None:
         path = self.path
         if resume and not path.exists():
-            raise UserError(f"nothing to resume: {path} does not exist (leave out --resume)")
+            raise UserError(f"nothing to resume: {path} does not exist (omit --resume)")
         lines = _lines(path) if resume else []
         if resume and not lines:
-            raise UserError(f"nothing to resume: {path} is empty (leave out --resume)")
+            raise UserError(f"nothing to resume: {path} is empty (omit --resume)")
         if lines and lines[0] != key:
             changed = ", ".join(name for name in key if lines[0].get(name) != key[name])
-            raise UserError(f"--resume: the interrupted evaluation had a different {changed} (leave out --resume)")
+            raise UserError(f"--resume: the interrupted evaluation had a different {changed} (omit --resume)")
         try:
             for line in lines[1:]:
                 answer = AnswerRecord(**{name: value for name, value in line.items() if name not in ("side", "row")})
                 self._known.setdefault(line["side"], {})[line["row"]] = Scored.of(answer)
         except (KeyError, TypeError) as error:
-            raise UserError(f"{path}: not what an evaluation wrote: {error!r} (leave out --resume)") from None
+            raise UserError(f"{path}: not a valid answer log: {error!r} (omit --resume)") from None
         if path.exists() and not resume:
             kept = path.with_name(f"previous_{path.name}")
             path.replace(kept)
@@ -83,7 +83,7 @@ def _lines(path: Path) -> list[Row]:
         texts = path.read_text(encoding="utf-8").split("\n")[:-1]
         lines = [json.loads(text) for text in texts]
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not what an evaluation wrote: {error} (leave out --resume)") from None
+        raise UserError(f"{path}: not a valid answer log: {error} (omit --resume)") from None
     if not all(isinstance(line, dict) for line in lines):
-        raise UserError(f"{path}: not what an evaluation wrote (leave out --resume)")
+        raise UserError(f"{path}: not a valid answer log (omit --resume)")
     return lines

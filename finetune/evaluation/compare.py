@@ -16,7 +16,7 @@ from finetune.records import files
 from finetune.records.evaluation import EvaluationRecord, GeneralRecord, GeneralRow, GeneralSide
 from finetune.records.files import Row
 from finetune.tasks import Score, Scorer
-from finetune.terminal import Progress, say
+from finetune.terminal import Progress, counted, say
 
 _GENERAL_TOKENS = 32  # of an answer to a general question
 
@@ -63,7 +63,7 @@ def compare(asked: Comparison) -> EvaluationRecord:
                 for name, side in (models.items() if asked.general else [])
             }
         except KeyboardInterrupt:
-            kept = f"stopped: {log.count} answers are kept in {asked.log} (resume with --resume)"
+            kept = f"stopped: {counted(log.count, 'answer')} kept in {asked.log} (resume with --resume)"
             raise Stopped(kept, signal.SIGINT) from None
     subject = Subject(
         run.task,
@@ -79,11 +79,11 @@ def compare(asked: Comparison) -> EvaluationRecord:
 def _fitting(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> tuple[list[Row], int]:
     """The rows that fit into the model's context, and the tokens that are left for an answer to the longest of them.
 
-    UserError if a row is no conversation, if the chat template refuses one, or if none fits.
+    UserError if a row is not a conversation, if the chat template refuses one, or if none fits.
     """
     for number, row in enumerate(rows, start=1):
         if not _is_conversation(row):
-            raise UserError(f"{run.data_dir}: row {number} is not what dataset.py wrote (run: python dataset.py)")
+            raise UserError(f"{run.data_dir}: row {number} was not written by dataset.py (run: python dataset.py)")
     context, fitting, room = run.encoder.context_length, [], max_tokens
     examples = run.encoder.examples(row["messages"] for row in rows)
     for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):

@@ -7,7 +7,7 @@ from finetune.records.evaluation import LOSS, SCORE, EvaluationRecord, GeneralRe
 from finetune.report import answers
 from finetune.report.answers import POINTS
 from finetune.report.texts import plain
-from finetune.terminal import results
+from finetune.terminal import counted, results
 
 _WIDE = 72  # columns of a terminal that has room for the differences
 _WORSE = 5  # rows that got worse, named
@@ -27,7 +27,7 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
     console.print(_measures(record, wide=console.width >= _WIDE))
     if record.unscored:
         by_kind = ", ".join(f"{count} {kind}" for kind, count in record.unscored.items())
-        console.print(f"{sum(record.unscored.values())} row(s) skipped: they cannot be scored ({by_kind}).")
+        console.print(f"Skipped: {counted(sum(record.unscored.values()), 'row')} that cannot be scored ({by_kind}).")
     for name, side in record.sides.items():
         if side.kinds:
             console.print(f"{name}: {', '.join(f'{kind} {count}' for kind, count in side.kinds.items())}")
@@ -35,7 +35,7 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
         return
     if worse := record.worse_rows:
         first = "; the first:" if len(worse) > _WORSE else ":"
-        console.print(f"\nGot worse: {len(worse)} of {record.n} rows{first}")
+        console.print(f"\nGot worse: {len(worse)} of {counted(record.n, 'row')}{first}")
         for index in worse[:_WORSE]:
             console.print(f"  row {index + 1}: {visible(record.rows[index].question)[: console.width - 16]}")
     if record.general and record.general.base:
@@ -45,7 +45,7 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
     names = {"tuned": "the tuned model", "base": "the base model"}
     if record.against:
         names = {"tuned": record.adapter_path, "base": record.against}
-        console.print(f'\nIn the table, "base" is the adapters in {record.against}.')
+        console.print(f'\nIn the table, "base" stands for the adapters in {record.against}.')
     decided_by = _BY.get(record.decided_by or "", "")
     console.print(f"\nVerdict{decided_by}: {_VERDICTS[record.verdict].format(**names)}", style="bold")
     console.print(f"{record.explanation}.")

@@ -16,7 +16,7 @@ from finetune.records.run import RunRecord, read_run
 from finetune.settings.config import QUICK_ROWS, BenchmarkConfig, EvaluationConfig
 from finetune.settings.recorded import training_config
 from finetune.tasks import TASKS, Task
-from finetune.terminal import say
+from finetune.terminal import counted, say
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None
         say(f"Note: {data_dir} is not the data set that {run.adapter_path} was trained on.")
     if num_samples is not None and num_samples > len(rows):
         path = files.split_file(data_dir, split)
-        say(f"Note: {path} has {len(rows)} rows, fewer than {num_samples}; all of them are used.")
+        say(f"Note: {path} has only {counted(len(rows), 'row')}, not {num_samples}; all of them are used.")
     elif num_samples is not None:
         rows = [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), num_samples))]
     return rows

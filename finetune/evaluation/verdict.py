@@ -7,6 +7,7 @@ from statistics import NormalDist
 
 from finetune.records.difference import Difference
 from finetune.records.evaluation import Word
+from finetune.terminal import counted
 
 _SIGNIFICANT = 0.05
 _Z, _Z_POWER = 1.959964, 0.841621  # for 95 % confidence, and for a power of 80 %
@@ -33,7 +34,7 @@ def judge(base: Sequence[bool], tuned: Sequence[bool]) -> Verdict:
     p = mcnemar_p(fixed, broken)
     word: Word = "no evidence" if p >= _SIGNIFICANT else "better" if fixed > broken else "worse"
     needed = mcnemar_rows(fixed, broken, len(base)) if word == "no evidence" else None
-    explanation = f"{fixed} answers fixed, {broken} broken; exact McNemar test: p = {p:.2g}"
+    explanation = f"{counted(fixed, 'answer')} fixed, {broken} broken; exact McNemar test: p = {p:.2g}"
     return Verdict(word, explanation + _to_settle(needed), p, fixed, broken, needed)
 
 
@@ -51,7 +52,7 @@ def judge_means(
     fixed, broken = sum(sign > 0 for sign in signs), sum(sign < 0 for sign in signs)
     means = f"{measure} {found.base:.3f} and {found.tuned:.3f}: {found.difference:+.3f}"
     if found.low is None or found.high is None:
-        return Verdict("no evidence", f"{means}, but {len(base)} rows are too few", None, fixed, broken, _FEWEST)
+        return Verdict("no evidence", f"{means}; too few rows ({len(base)}) to compare", None, fixed, broken, _FEWEST)
     rose, fell = found.low > 0, found.high < 0
     word: Word = "no evidence" if not rose and not fell else "better" if rose == higher_is_better else "worse"
     needed = None
@@ -59,13 +60,14 @@ def judge_means(
         error = (found.high - found.low) / (2 * _Z)
         needed = ceil(len(base) * ((_Z + _Z_POWER) * error / found.difference) ** 2)
     explanation = (
-        f"{means} (95 % interval {found.low:+.3f} to {found.high:+.3f}, paired bootstrap over {len(base)} rows)"
+        f"{means} (95 % interval {found.low:+.3f} to {found.high:+.3f},"
+        f" paired bootstrap over {counted(len(base), 'row')})"
     )
     return Verdict(word, explanation + _to_settle(needed), None, fixed, broken, needed)
 
 
 def _to_settle(needed: int | None) -> str:
-    return f". About {needed:,} scored rows would settle it if the difference is as large as it seems" if needed else ""
+    return f". About {needed:,} scored rows would settle it if the true difference is this large" if needed else ""
 
 
 def mcnemar_p(fixed: int, broken: int) -> float:

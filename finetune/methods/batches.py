@@ -48,7 +48,7 @@ class Policy(Protocol):
         """One completion for each prompt (token ids), sampled with the settings of the run; None if ``stop`` interrupted it."""
 
     def logprobs(self, examples: Sequence[Example], *, at_start: bool = False) -> list[list[float]]:
-        """Log-probabilities of each example's learned tokens; ``at_start``: under the model as the run began."""
+        """Log-probabilities of each example's learned tokens; ``at_start``: under the model at the start of the run."""
 
 
 class BatchSource(Protocol):

@@ -8,6 +8,7 @@ from pathlib import Path
 from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder, Example
 from finetune.records.files import Row
+from finetune.terminal import counted
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def encode_rows(
         else:
             found.append(training_row)
     if problems:
-        more = f" ... and {len(problems) - 1} more rows like it" if len(problems) > 1 else ""
+        more = f" ... and {counted(len(problems) - 1, 'more row')} like it" if len(problems) > 1 else ""
         raise UserError(problems[0] + more)
     if too_long and not found:
         raise UserError(f"{path}: every row has more than {max_tokens} tokens (raise --max-seq-length)")

@@ -188,7 +188,7 @@ def _check_folder(folder: Path, *, weights: bool) -> None:
 
 
 def _read(path: Path, problems: list[str]) -> Mapping[str, object] | None:
-    """The mapping in a JSON file; None, and one problem more, if it cannot be had."""
+    """The mapping in a JSON file; None, and one problem more, if it cannot be read."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from finetune.models.examples import TrainingRow
 from finetune.rollouts.groups import Group, SampleFunction, sample_groups
 from finetune.rollouts.rewards import Judge
 from finetune.settings.config import TrainingConfig
+from finetune.terminal import counted
 
 _WEAK = 0.1  # share of the prompts; below, most of a run is spent on groups without a training signal
 _SHOWN = 3  # completions of the group that is shown
@@ -85,14 +86,14 @@ class RewardProbe:
         if not self.judged:
             return ["no row can be judged"]
         lines = [
-            f"{self.size} completions of each of {len(self.groups)} prompts: rewards differ for {self.signal:.0%} of the"
-            f" prompts; mean reward {self.mean:.3f}, best of {self.size} {self.best:.3f};"
+            f"{self.size} completions of each of {counted(len(self.groups), 'prompt')}: rewards differ for"
+            f" {self.signal:.0%} of the prompts; mean reward {self.mean:.3f}, best of {self.size} {self.best:.3f};"
             f" {self.clipped_ratio:.0%} of the completions are cut off at the token limit"
         ]
         if not self.signal:
-            lines.append("no training signal: within each group all rewards are equal")
+            lines.append("no training signal: in every group all rewards are equal")
         elif self.signal < _WEAK:
-            lines.append("weak training signal: within most groups all rewards are equal")
+            lines.append("weak training signal: in most groups all rewards are equal")
         return lines
 
     def check(self, config: TrainingConfig) -> None:
@@ -104,11 +105,12 @@ class RewardProbe:
             return
         values = {value for totals in self.judged for value in totals}
         if len(values) == 1 and values != {0.0}:
-            found = f"all {self.size} completions of each of {len(self.groups)} prompts got the same reward, {self.mean:.3f}"
+            prompts = counted(len(self.groups), "prompt")
+            found = f"all {self.size} completions of each of {prompts} got the same reward, {self.mean:.3f}"
             remedy = "the reward is constant; use one that distinguishes answers"
         else:
             found = (
-                f"within each of {len(self.groups)} groups of {self.size} completions all rewards are equal,"
+                f"in each of {counted(len(self.groups), 'group')} of {self.size} completions all rewards are equal,"
                 f" {self.mean:.3f} on average"
             )
             if self.clipped_ratio > 0.9:

@@ -36,7 +36,7 @@ class FileConfig:
 @dataclass(frozen=True)
 class DatasetConfig(FileConfig):
     type_: str = option("sql", "kind of rows", choices="row_kinds", group="rows")
-    list_: bool = switch("list the kinds of rows with their default source and fields, then stop", in_file=False)
+    list_: bool = switch("list the kinds of rows with their default source and fields, then exit", in_file=False)
     dataset_name: str | None = option(
         None,
         "source of the rows: a file, folder or glob (.jsonl .json .csv .parquet), a Hub dataset, or builtin"
@@ -55,9 +55,9 @@ class DatasetConfig(FileConfig):
     split_by: str | None = option(None, "keep rows with the same value of this field in one split")
     keep_splits: bool = switch("keep the splits of the source: its file names, or its splits on the Hub")
     check_answers: bool = switch("run the SQL of each row and skip rows whose SQL fails", default=True, group="checks")
-    strict: bool = switch("fail instead of silently dropping or repairing rows")
+    strict: bool = switch("fail instead of dropping or repairing rows")
     fix: bool = switch("skip unusable rows and write them to rejected.jsonl")
-    show: int = option(0, "number of rows to print as the model sees them, trained tokens in colour", at_least=0)
+    show: int = option(0, "number of rows to print as the model sees them, learned tokens in colour", at_least=0)
     model: str | None = option(None, "also check the rows with the tokenizer of this model")
     template: str = option("model", _TEMPLATE)
     max_seq_length: int = option(1024, "longest row, in tokens of that model", at_least=8)
@@ -118,12 +118,12 @@ class TrainingConfig(DpoFlags, OrpoFlags, GrpoFlags, FileConfig):
     seed: int = option(42, "random seed for the order of rows and the initial adapters", at_least=0, at_most=_SEEDS)
     fine_tune_type: str = option(
         "lora",
-        "what is trained: LoRA adapters, DoRA adapters, or all weights (full)",
+        "what to train: LoRA adapters, DoRA adapters, or all weights (full)",
         choices="fine_tune_types",
         group="LoRA",
     )
     lora_rank: int = option(16, "LoRA rank", at_least=1, at_most=65536)
-    lora_scale: float = option(2.0, "LoRA scale: factor of the adapter's output, alpha / rank", above=0, at_most=1e5)
+    lora_scale: float = option(2.0, "LoRA scale, alpha / rank: multiplies the adapter's output", above=0, at_most=1e5)
     lora_alpha: float | None = option(
         None, "LoRA alpha, instead of --lora-scale: the scale is then alpha / rank", above=0, at_most=1e5
     )
@@ -142,12 +142,12 @@ class TrainingConfig(DpoFlags, OrpoFlags, GrpoFlags, FileConfig):
     show_samples: int = option(1, "validation rows whose answers are printed at each validation", at_least=0)
     report_to: str | None = option(None, "also send the metrics to this tool", choices="reporters")
     dry_run: bool = switch(
-        "show the plan, then stop: every setting and its source, steps, memory estimate, time", in_file=False
+        "show the plan, then exit: every setting and its source, steps, memory estimate, time", in_file=False
     )
     probe: bool = switch("with --dry-run: measure on the whole model instead of a few of its layers", in_file=False)
-    validate: bool = switch("check settings and rows without loading a model, then stop", in_file=False)
+    validate: bool = switch("check settings and rows without loading a model, then exit", in_file=False)
     export_mlx_lm: Path | None = option(
-        None, "write these settings as a config file for mlx_lm.lora -c, then stop", in_file=False
+        None, "write these settings as a config file for mlx_lm.lora -c, then exit", in_file=False
     )
 
     @property
@@ -191,7 +191,7 @@ class BenchmarkConfig(FileConfig):
     )
     resume: bool = switch("resume an interrupted benchmark; its answers are kept", in_file=False)
     history: bool = switch("compare with earlier benchmarks in --results-dir")
-    json: bool = switch("print the result as JSON and nothing else")
+    json: bool = switch("print only the result, as JSON")
 
 
 SECTIONS: dict[str, type[FileConfig]] = {

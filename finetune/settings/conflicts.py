@@ -27,7 +27,7 @@ def _problems(config: FileConfig) -> Iterator[str]:
             yield f"{named(config, one)} and {named(config, other)} exclude each other (give one)"
     for name, why in dict(without_effect(config)).items():
         if _counts(config, name):
-            remedy = "leave one out" if why.startswith("with ") else "leave it out"
+            remedy = "omit one of the two" if why.startswith("with ") else "omit it"
             yield f"{named(config, name)} has no effect {why} ({remedy})"
     if isinstance(config, DatasetConfig) and config.valid_fraction + config.test_fraction >= 1:
         yield "--valid-fraction and --test-fraction leave no rows to train on (their sum must be below 1)"
@@ -60,7 +60,7 @@ def check_validation(config: TrainingConfig, rows: int) -> None:
     if config.method == "grpo":
         raise UserError("--method grpo: needs validation rows (python dataset.py with a --valid-fraction above 0)")
     _refuse(
-        f"{named(config, name)} has no effect without validation rows (leave it out)"
+        f"{named(config, name)} has no effect without validation rows (omit it)"
         for name in ("patience", "eval_samples", "show_samples")
         if getattr(config, name) and given(config, name)
     )

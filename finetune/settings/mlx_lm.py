@@ -1,8 +1,8 @@
 """mlx-lm's own LoRA settings (``mlx_lm.lora -c FILE``) read as ours.
 
-The file describes a run of mlx-lm, so what it leaves out has mlx-lm's default, not ours. What has no counterpart here is
-refused by name, unless it changes nothing. Two things differ and cannot be said in a file: Adam always corrects its bias
-here, and rows that are too long are left out, not cut.
+The file describes a run of mlx-lm, so a missing key has mlx-lm's default, not ours. A key without a counterpart here is
+refused by name, unless it changes nothing. Two differences cannot be expressed in a file: Adam always corrects its bias
+here, and rows that are too long are skipped, not truncated.
 """
 
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ _ALLOWED: dict[str, tuple[tuple[object, ...], str]] = {
     "test": ((False,), "evaluate with test_finetuned.py"),
     "val_batches": (("25", "-1"), "every validation uses all rows"),
     "resume_adapter_file": ((), "resume with --resume, or continue from adapters with --from-adapter"),
-    "config": ((), "leave it out"),
+    "config": ((), "omit it"),
     "hf_dataset": ((), "read rows from the Hub with python dataset.py --dataset-name"),
     "trust_remote_code": ((False,), "code from a model's repository is never run"),
     "report_to": (("wandb",), "use --report-to; its help lists the tools"),
@@ -93,7 +93,7 @@ def layers(path: Path, document: Entry, explicit: Mapping[str, object]) -> list[
     for unheard in ("quick_test", "conservative", "profile"):
         if explicit.get(unheard):
             name = "--" + unheard.replace("_", "-")
-            raise UserError(f"{name} has no effect with {path}, a config file for mlx_lm.lora (leave one out)")
+            raise UserError(f"{name} has no effect with {path}, a config file for mlx_lm.lora (omit one of the two)")
     values = _File(path, document).values(has_rows="data_dir" in explicit)
     said = {name: value for name, value in values.items() if isinstance(value, Given)}
     unsaid = {name: value for name, value in values.items() if name not in said}
@@ -105,7 +105,9 @@ class _File:
         self._path, self._entries = path, dict(document.value)
         for key, entry in self._entries.items():
             if key not in _KNOWN:
-                raise unknown(path, key, entry.line, _KNOWN, "not a setting of mlx_lm.lora, for which this file is")
+                raise unknown(
+                    path, key, entry.line, _KNOWN, "not a setting of mlx_lm.lora, for which this file was written"
+                )
             if key in _ALLOWED and entry.value is not None and entry.value not in _ALLOWED[key][0]:
                 raise self._refusal(key, f"not supported ({_ALLOWED[key][1]})")
         said = self._entries.get("mask_prompt")
@@ -116,7 +118,7 @@ class _File:
             )
 
     def values(self, *, has_rows: bool) -> dict[str, object]:
-        """By our names; ``Given`` where the file says it, bare if it is mlx-lm's default."""
+        """By our names; ``Given`` if the file says it, bare if it is mlx-lm's default."""
         values = {ours: self._get(name) for name, ours in SAME.items()}
         optimizer = str(plain(values["optimizer"])).lower()
         values["optimizer"] = _with(values["optimizer"], optimizer)
@@ -214,7 +216,9 @@ class _File:
         for name, wanted in _OURS.get(optimizer, {}).items():
             if name not in said:
                 text = f"optimizer_config: {{{optimizer}: {{{name}: {str(wanted).lower()}}}}}"
-                raise UserError(f"{self._path}: optimizer {optimizer} has another {name} here (to say so: {text})")
+                raise UserError(
+                    f"{self._path}: optimizer {optimizer} uses another {name} here (to accept it, write {text})"
+                )
         if optimizer not in _WEIGHT_DECAY:
             return {}
         if decay := said.get("weight_decay"):
@@ -253,7 +257,7 @@ class _File:
             )
         if warmup and start > 1.01 * peak / (warmup + 1):
             raise self._refusal(
-                "lr_schedule", f"warmup_init {start:g}: warmup here starts at the peak / steps of warmup"
+                "lr_schedule", f"warmup_init {start:g}: warmup here starts at the peak divided by the warmup steps"
             )
         place = f"{self._path}:{self._entries['lr_schedule'].line}: lr_schedule"
         rate = {"learning_rate": peak, "schedule": schedule, "warmup": warmup}

@@ -108,7 +108,7 @@ def _joined(parts: list[Any]) -> str:
     for part in parts:
         if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
             kind = shortened(str(part.get("type"))) if isinstance(part, Mapping) else type(part).__name__
-            raise ValueError(f"a message has a part that is no text ({kind})")
+            raise ValueError(f"a message has a part that is not text ({kind})")
     return "\n".join(part["text"] for part in parts)
 
 
@@ -119,7 +119,7 @@ def _pair(question: str, answer: str) -> Callable[[Row], list[Message]]:
 def turns_of(
     question: object, answer: object, system: object = None, names: tuple[str, str] = ("", "")
 ) -> list[Message]:
-    """A question with its answer; a system message that is empty or not text is left out."""
+    """A question with its answer; a system message that is empty or not text is dropped."""
     turns = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
     turns.append({"role": "user", "content": _content(question, names[0])})
     turns.append({"role": "assistant", "content": _content(answer, names[1])})

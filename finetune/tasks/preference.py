@@ -34,7 +34,7 @@ def _conversation(row: Row, side: str) -> list[Message]:
         answer = [*prompt, *answer]
     messages = to_messages({"messages": answer})
     if messages[-1]["role"] != "assistant":
-        raise ValueError(f"{side} does not end with a message of the assistant")
+        raise ValueError(f"{side} does not end with an assistant message")
     return messages
 
 
@@ -43,7 +43,7 @@ def _both(row: Row) -> tuple[list[Message], str]:
     if len(chosen) < 2:
         raise ValueError("no prompt (it belongs in the field prompt, or at the beginning of chosen and rejected)")
     if chosen[-2]["role"] == "assistant":
-        raise ValueError("the prompt ends with a message of the assistant")
+        raise ValueError("the prompt ends with an assistant message")
     if chosen[:-1] != rejected[:-1]:
         raise ValueError("chosen and rejected have different prompts")
     if chosen[-1]["content"].strip() == rejected[-1]["content"].strip():

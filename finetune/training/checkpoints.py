@@ -97,10 +97,10 @@ def _clear(folder: Path) -> None:
 def _verified(state: Path) -> Mapping[str, Any]:
     manifest = dict(json.loads((state / files.STATE_RECORD).read_text(encoding="utf-8")))
     if manifest.pop("sha256") != _hash(manifest):
-        raise ValueError(f"{files.STATE_RECORD} is not what was written")
+        raise ValueError(f"{files.STATE_RECORD} differs from what was written")
     for name, wanted in manifest["files"].items():
         if files.file_hash(state / name) != wanted:
-            raise ValueError(f"{name} is not what was written")
+            raise ValueError(f"{name} differs from what was written")
     return manifest
 
 

@@ -58,7 +58,7 @@ def read_inputs(
 ) -> Inputs:
     """Rows, model folder and tokenizer that ``config`` names; ``encode`` makes examples of a row's messages.
 
-    With ``weights`` False the model's weights can be missing, and are not downloaded. UserError for whatever is wrong.
+    With ``weights`` False the model's weights can be missing, and are not downloaded. UserError if anything is wrong.
     """
     dataset, rows = read_rows(config, columns)
     template = find_template(config.template)

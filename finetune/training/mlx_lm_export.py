@@ -18,7 +18,7 @@ _MLX_LM_OPTIMIZERS = OPTIMIZERS.keys() - {"lion"}
 
 
 def export(config: TrainingConfig, path: Path) -> None:
-    """Write the file. What mlx-lm cannot do stands at its top; UserError where it could not run it at all."""
+    """Write the file. It lists at its top what mlx-lm cannot do. UserError if mlx-lm could not run it at all."""
     if config.optimizer not in _MLX_LM_OPTIMIZERS:
         raise UserError(
             f"--optimizer {config.optimizer}: not available in mlx_lm.lora (choose from {_listed(_MLX_LM_OPTIMIZERS)})"
@@ -96,13 +96,13 @@ def _keys(folder: Path, modules: list[str]) -> list[str]:
     wanted = {module.strip() for module in modules}
     found = sorted(name for name in inner if name.rsplit(".", 1)[-1] in wanted)
     if missing := wanted - {name.rsplit(".", 1)[-1] for name in found}:
-        raise UserError(f"--lora-modules: the model has no {min(missing)!r}")
+        raise UserError(f"--lora-modules: the model has no module {min(missing)!r}")
     return found
 
 
 def _notes(config: TrainingConfig, folder: ModelFolder, rows: dict[str, int]) -> list[str]:
     """What mlx-lm does differently with this file, a line each."""
-    notes = ["Other than train.py, mlx_lm.lora:"]
+    notes = ["Unlike train.py, mlx_lm.lora:"]
     if config.template != "model":
         notes.append(f"- writes rows with the model's own chat template, not with {config.template}")
     if config.patience:
@@ -112,20 +112,20 @@ def _notes(config: TrainingConfig, folder: ModelFolder, rows: dict[str, int]) ->
     if config.max_grad_norm < NO_CLIPPING:
         notes.append(f"- does not clip gradients (max_grad_norm {config.max_grad_norm:g})")
     if config.rslora:
-        notes.append(f"- knows no rsLoRA: the scale {config.lora_factor:g} is its factor")
+        notes.append(f"- has no rsLoRA: the file gives the resulting scale, {config.lora_factor:g}")
     if config.epochs is not None:
-        notes.append(f"- counts batches: iters are {config.epochs:g} epochs of the {rows['train']} rows of now")
+        notes.append(f"- counts batches: iters is {config.epochs:g} epochs of the current {rows['train']} rows")
     if config.grad_accumulation > 1:
-        notes.append("- counts batches, not steps, and weighs each batch of a step alike")
+        notes.append("- counts batches, not steps, and gives all batches of a step the same weight")
     for split, count in rows.items():
         if not count:
             notes.append(f"- stops with an error: {split}.jsonl is empty (remove the file for mlx-lm)")
         elif count < config.batch_size and split != "test":
             notes.append(f"- stops with an error: {split}.jsonl has fewer rows than a batch ({count})")
     if config.eval_samples or config.report_to not in (None, "wandb"):
-        notes.append("- scores no answers and reports to wandb alone (eval_samples, report_to)")
-    notes.append("- learns the last answer of a conversation alone, cuts rows that are too long, drops the last")
-    notes.append("  batch of an epoch where it is smaller, and draws batches of like rows in another order")
+        notes.append("- scores no answers and reports only to wandb (eval_samples, report_to)")
+    notes.append("- trains on the last answer of a conversation only, truncates rows that are too long, drops")
+    notes.append("  the last batch of an epoch if it is smaller, and orders the batches differently")
     return notes
 
 

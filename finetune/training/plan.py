@@ -1,4 +1,4 @@
-"""What a training run would be: its work, its memory, its time, and what to change where it does not fit."""
+"""What a training run would be: its work, its memory, its time, and what to change if it does not fit."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -66,7 +66,7 @@ class Plan:
     model: str
     work: Work
     memory: MemoryEstimate
-    total_mb: float  # memory that this process may have; infinite where the system does not say
+    total_mb: float  # memory that this process may have; infinite if the system does not say
     available_mb: float
     remedy: Remedy | None
     reward_probe: RewardProbe | None = None  # with --method grpo
@@ -97,22 +97,20 @@ class Plan:
 
     @property
     def seconds_per_step(self) -> float:
-        """Of one with the batches that the rows are enough for; with the answers that are drawn for it."""
+        """Of one with the batches that the rows are enough for; with the answers that are sampled for it."""
         if self.reward_probe:
             config = self.config
             answers = config.batch_size * config.grad_accumulation * config.grpo_group_size
-            drawn = answers * self.reward_probe.seconds_per_completion / config.grpo_updates
-            return drawn + self.memory.seconds * self.work.batches_per_step
+            sampling = answers * self.reward_probe.seconds_per_completion / config.grpo_updates
+            return sampling + self.memory.seconds * self.work.batches_per_step
         tokens = _computed(self.work.typical) * self.config.grad_accumulation
         return self.memory.seconds * self.work.tokens_per_step / tokens
 
 
 def make(config: TrainingConfig, method: Method, backend: Backend) -> Plan | None:
-    """Find out without training; None where there are no rows yet. UserError for whatever else would stop the run."""
+    """Find out without training; None if there are no rows yet. UserError for anything else that would stop the run."""
     if not (config.data_dir / files.DATASET_RECORD).exists():
-        say(
-            f"No rows in {config.data_dir} yet: once dataset.py has written them, this also says what the run would take."
-        )
+        say(f"No rows in {config.data_dir} yet: steps, memory and time are estimated once dataset.py has written them.")
         return None
     given = read_inputs(config, method.encode, method.columns, weights=config.probe or method.rollouts)
     if method.rollouts:
@@ -238,7 +236,7 @@ def _remedy(
     available: float,
     measure: Callable[[TrainingConfig], float],
 ) -> Remedy | None:
-    """The first of the changes, from the smallest on, with which the run fits; None where none is enough."""
+    """The first of the changes, from the smallest on, with which the run fits; None if none is enough."""
     if _SPARE * memory.static_mb + _PROCESS_MB < available:
         for change, changed in _changes(config, given):
             if (needed := measure(changed)) <= available:
@@ -247,13 +245,13 @@ def _remedy(
     needed = needed_mb(replace(memory, weights_mb=share * memory.weights_mb))
     if share < 1 and needed <= available:
         return Remedy(
-            f"--model with the same model in 4 bits (weights: {share:.0%}; on a CPU many times slower)", needed
+            f"--model with a 4-bit version of this model (weights: {share:.0%}; on a CPU many times slower)", needed
         )
     return None
 
 
 def _changes(config: TrainingConfig, given: Inputs) -> Iterator[tuple[str, TrainingConfig]]:
-    """First what leaves the result as it is; then what is slower; then what leaves rows out."""
+    """First changes that keep the result; then slower ones; then those that skip rows."""
     smaller = [config]
     while (batch := smaller[-1].batch_size) > 1:
         accumulation = -(-config.batch_size * config.grad_accumulation // (batch // 2))
@@ -268,7 +266,7 @@ def _changes(config: TrainingConfig, given: Inputs) -> Iterator[tuple[str, Train
     for length in _SHORT_ROWS:
         longer = sum(row.tokens > length for row in given.train)
         if longer < len(given.train) / 2 and length < config.max_seq_length:
-            change = f"{_batches(least)} --grad-checkpoint --max-seq-length {length} (leaves out {longer} rows)"
+            change = f"{_batches(least)} --grad-checkpoint --max-seq-length {length} (skips {longer} rows)"
             yield change, replace(least, max_seq_length=length)
 
 

@@ -5,7 +5,7 @@ import textwrap
 
 from finetune.methods.schedules import warmup_steps
 from finetune.settings import advice
-from finetune.terminal import format_bytes, format_seconds, results
+from finetune.terminal import counted, format_bytes, format_seconds, results
 from finetune.training.plan import Plan
 
 _BAR = 24  # columns of the longest bar, where there is room
@@ -55,11 +55,11 @@ def _steps(plan: Plan) -> str:
     batches = "" if config.grad_accumulation == 1 else f"{config.grad_accumulation} x "
     if plan.reward_probe:
         return (
-            f"{work.steps:,} of {batches}{config.batch_size} prompts with {config.grpo_group_size} answers each"
+            f"{work.steps:,} of {batches}{counted(config.batch_size, 'prompt')} with {config.grpo_group_size} answers each"
             f" = {work.epochs:.1f} epochs; {warmup_steps(config.warmup, work.steps)} steps of warmup"
         )
     return (
-        f"{work.steps:,} of {batches}{config.batch_size} rows = {work.epochs:.1f} epochs"
+        f"{work.steps:,} of {batches}{counted(config.batch_size, 'row')} = {work.epochs:.1f} epochs"
         f" ({work.steps_per_epoch:,} steps each), {work.padding:.0%} padding;"
         f" {warmup_steps(config.warmup, work.steps)} steps of warmup"
     )
@@ -86,10 +86,11 @@ def _memory(plan: Plan, bar: str) -> list[str]:
         parts = dict(list(parts.items())[:3]) | {"step": found.head_and_loss_mb}
     parts["margin and Python"] = plan.needed_mb - found.peak_mb
     how = "measured" if not found.layers_mb else f"from {found.measured_layers[-1]} of {found.layers} layers"
-    verdict = "it fits" if plan.fits else "it does NOT fit"
-    free = f"{_gb(plan.available_mb)} of {_gb(plan.total_mb)} free: {verdict}"
     if math.isinf(plan.total_mb):
         free = "free memory unknown on this system"
+    else:
+        verdict = "it fits" if plan.fits else "it does NOT fit"
+        free = f"{_gb(plan.available_mb)} of {_gb(plan.total_mb)} free: {verdict}"
     lines = [
         f"{_gb(found.peak_mb)} peak with the longest batch ({how}), {_gb(plan.needed_mb)} with Python and"
         f" a margin; {free}"
@@ -104,15 +105,15 @@ def _memory(plan: Plan, bar: str) -> list[str]:
 
 def _remedy(plan: Plan) -> str:
     if plan.remedy:
-        return f"It would need {_gb(plan.remedy.needed_mb)}, and fit, with {plan.remedy.change}."
+        return f"It would fit in {_gb(plan.remedy.needed_mb)} with {plan.remedy.change}."
     if plan.needed_mb <= plan.total_mb:
-        return "It would fit with other programs closed."
+        return "It would fit if other programs were closed."
     return "It does not fit even with smaller batches and shorter rows: use a smaller model (--model)."
 
 
 def _time(plan: Plan) -> str:
     seconds, config = plan.seconds, plan.config
-    more = f", {plan.validations} validation{'s' * (plan.validations > 1)}" if plan.validations else ""
+    more = f", {counted(plan.validations, 'validation')}" if plan.validations else ""
     early = ", less if it stops early" if config.patience else ""
     return f"about {format_seconds(float(f'{seconds:.2g}'))}: {plan.seconds_per_step:.1f} s a step{more}{early}"
 

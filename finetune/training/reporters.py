@@ -32,7 +32,7 @@ REPORTERS = {"tensorboard": "tensorboardX", "wandb": "wandb", "trackio": "tracki
 
 
 def open_reporter(name: str | None, folder: Path, settings: Mapping[str, Any]) -> Log:
-    """What sends metrics to the tool ``name``; None sends them nowhere. UserError where its library is missing."""
+    """What sends metrics to the tool ``name``; None sends them nowhere. UserError if its library is missing."""
     if name is None:
         return lambda metrics: None
     library = library_of(name)

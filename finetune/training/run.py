@@ -60,7 +60,7 @@ class Start:
 def train(config: TrainingConfig, method: Method, backend: Backend) -> None:
     """Train as ``config`` says and leave the adapter folder complete.
 
-    UserError before any work for whatever is wrong; Stopped after a signal, with everything saved.
+    UserError before any work if anything is wrong; Stopped after a signal, with everything saved.
     """
     begun = prepare(config, method, backend)
     lock = checkpoints.only_run(config.adapter_path) if begun.leader else nullcontext()
@@ -78,7 +78,7 @@ def train(config: TrainingConfig, method: Method, backend: Backend) -> None:
 
 
 def prepare(config: TrainingConfig, method: Method, backend: Backend) -> Start:
-    """Read and check what the run needs; UserError for whatever is wrong with it."""
+    """Read and check what the run needs; UserError if anything is wrong with it."""
     began = time.monotonic()
     inputs = read_inputs(config, method.encode, method.columns)
     steps = total_steps(config, len(inputs.train))
@@ -118,7 +118,9 @@ def build(begun: Start, judge: Judge | None, stop: StopRequest) -> Session:
         for rows in (inputs.valid, inputs.train):
             add_references(trainer, examples_of(rows), console)
     if trainer.full_logits:
-        console.say("Note: the output head of this model is no plain matrix: logits of all tokens take more memory.")
+        console.say(
+            "Note: the output head of this model is not a plain matrix; computing the logits of all tokens takes more memory."
+        )
     session = Session(
         config=config,
         trainer=trainer,

@@ -5,7 +5,7 @@ from finetune.models.examples import examples_of
 from finetune.records import files
 from finetune.settings import advice
 from finetune.settings.config import TrainingConfig
-from finetune.terminal import Console, format_seconds
+from finetune.terminal import Console, counted, format_seconds
 from finetune.training.inputs import Inputs
 from finetune.training.session import Session
 
@@ -24,15 +24,15 @@ def overview(config: TrainingConfig, method: Method, inputs: Inputs, steps: int)
     tokens = sum(len(example.tokens) for example in examples)
     learned = sum(sum(example.loss_mask) for example in examples)
     if method.rollouts:
-        what = f"prompts of {tokens / rows:.0f} tokens, {config.grpo_group_size} sampled answers each"
+        what = f"{counted(rows, 'prompt')} of {tokens / rows:.0f} tokens, {config.grpo_group_size} sampled answers each"
     else:
-        kind = "preference pairs" if method.pairs else "training rows"
-        what = f"{kind} of {tokens / rows:.0f} tokens ({learned / tokens:.0%} in the loss)"
+        kind = "preference pair" if method.pairs else "training row"
+        what = f"{counted(rows, kind)} of {tokens / rows:.0f} tokens ({learned / tokens:.0%} in the loss)"
     batches = "" if config.grad_accumulation == 1 else f"{config.grad_accumulation} batches of "
     start = f" with {config.from_adapter}" if config.from_adapter else ""
     epochs = steps / epoch_steps(config, rows)
     return (
-        f"Model {inputs.folder.name}{start}, {rows} {what}, {steps} steps of {batches}{config.batch_size} rows"
+        f"Model {inputs.folder.name}{start}, {what}, {counted(steps, 'step')} of {batches}{counted(config.batch_size, 'row')}"
         f" = {epochs:.1f} epochs"
     )
 
@@ -41,10 +41,10 @@ def conclude(session: Session) -> None:
     """Draw the curve and print what came out, where it is, and what to do next."""
     session.metrics.draw_curve()
     config, state, say = session.config, session.state, session.console.say
-    say(f"Done: {session.trainer.position.step} steps in {_times(session)}; {_outcome(session)}.")
+    say(f"Done: {counted(session.trainer.position.step, 'step')} in {_times(session)}; {_outcome(session)}.")
     if sum(state.seconds_on.values()):
         rollout, reward = (state.seconds_on[name] / state.seconds for name in ("rollout", "reward"))
-        say(f"Of the training time {rollout:.0%} sampling, {reward:.0%} rewards, {1 - rollout - reward:.0%} updates.")
+        say(f"Training time: {rollout:.0%} sampling, {reward:.0%} rewards, {1 - rollout - reward:.0%} updates.")
     if state.best.step == 0:
         start = f"the adapters of {config.from_adapter}" if config.from_adapter else "the untrained adapters"
         say(f"No validation improved on the starting model: {config.adapter_path} holds {start}.")
@@ -64,7 +64,7 @@ def conclude(session: Session) -> None:
 
 
 def _times(session: Session) -> str:
-    return f"{format_seconds(session.state.seconds)} of training ({format_seconds(session.wall_seconds)} in all)"
+    return f"{format_seconds(session.state.seconds)} of training ({format_seconds(session.wall_seconds)} in total)"
 
 
 def _outcome(session: Session) -> str:

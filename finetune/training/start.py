@@ -149,7 +149,7 @@ def check_same(adapter_path: Path, now: RunRecord) -> None:
     compared.append(("chat template", then.template_sha256, now.template_sha256))
     _demand_same(adapter_path, compared)
     if unknown := unknown_settings(then):
-        say(f"Note: this version does not know {', '.join(unknown)} of {adapter_path / files.RUN_RECORD}; ignored.")
+        say(f"Note: unknown settings in {adapter_path / files.RUN_RECORD} are ignored: {', '.join(unknown)}.")
     if now.machine and not now.machine.computes_as(then.machine):
         say("Note: the machine or its software has changed since the run began; results can differ in the last digits.")
 

@@ -13,7 +13,7 @@ _OF_BEST = {"step": "best_step", "value": "best", "validations": "validations", 
 
 @dataclass
 class RunState:
-    """How far a run is and what it has seen. ``asdict`` makes the JSON that ``read`` takes."""
+    """How far a run has come and what it has seen. ``asdict`` makes the JSON that ``read`` takes."""
 
     seconds: float = 0.0  # in optimizer steps, rollouts included
     wall_seconds: float = 0.0  # in all, up to the newest training state

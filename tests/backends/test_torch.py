@@ -262,7 +262,7 @@ def test_every_optimizer_lowers_the_loss_or_is_refused_by_name(new: Callable, na
     rate = {"sgd": 1.0, "muon": 5e-2}.get(name, 1e-2)
     config = replace(CONFIG, optimizer=name, iters=12, learning_rate=rate, lora_dropout=0.0)
     if name == "lion":
-        with pytest.raises(UserError, match="--optimizer lion: not with --backend torch"):
+        with pytest.raises(UserError, match="--optimizer lion: not supported by --backend torch"):
             backends.resolved(replace(config, backend="torch"))
         return
     losses = [step.loss for step in run(new(config))]
@@ -273,7 +273,7 @@ def test_every_optimizer_lowers_the_loss_or_is_refused_by_name(new: Callable, na
     ("setting", "said"),
     [
         ({"lora_layers": 3}, "--lora-layers: the model has 2 layers"),
-        ({"lora_modules": "q_proj,w_proj"}, "--lora-modules: the model has no 'w_proj'"),
+        ({"lora_modules": "q_proj,w_proj"}, "--lora-modules: the model has no module 'w_proj'"),
     ],
 )
 def test_settings_that_a_model_does_not_have(new: Callable, setting: dict, said: str) -> None:

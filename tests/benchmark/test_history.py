@@ -68,7 +68,7 @@ def test_what_is_not_alike_is_not_compared(tmp_path: Path) -> None:
 def test_what_is_no_benchmark_is_kept_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "benchmark.json").write_text("half a reco")
     history.keep(tmp_path)
-    assert "was not a readable benchmark" in capsys.readouterr().err
+    assert "is not a readable benchmark" in capsys.readouterr().err
     (kept,) = (tmp_path / "history").iterdir()
     assert kept.read_text() == "half a reco"
     (tmp_path / "history" / ".benchmark-2026-11-16.1.tmp.json").write_text("of a killed process")

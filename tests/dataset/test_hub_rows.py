@@ -142,7 +142,7 @@ def test_a_dataset_without_a_card_is_divided_by_the_names_of_its_files(repositor
         assert subset is None and sum(map(len, rows.values())) == 6
         assert fetched(tmp_path) == {"data/train-00000-of-00001.jsonl"}
         refused = prepared(tmp_path, "owner/plain", hub.url, subset="main")
-        assert refused == "--subset: owner/plain has no configurations to choose from (leave the flag out)"
+        assert refused == "--subset: owner/plain has no configurations to choose from (omit the flag)"
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ USER, ASSISTANT = {"role": "user", "content": "q"}, {"role": "assistant", "conte
         ({"messages": {"role": "user"}}, "the list of messages is an object"),
         ({"messages": "hello"}, "'hello' is not a list of messages in JSON"),
         ({"messages": ["hello"]}, "a message is text, not an object"),
-        ({"messages": [ASSISTANT]}, "no message of the user before"),
+        ({"messages": [ASSISTANT]}, "no user message before"),
         ({"messages": [USER, {"role": "system", "content": "s"}, ASSISTANT]}, "system message that is not the first"),
         ({"prompt": "p", "completion": 3}, "completion is a number, not text"),
         ({"prompt": "p", "completion": {"total": 3}}, "completion is an object, not text"),

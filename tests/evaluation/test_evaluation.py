@@ -183,7 +183,7 @@ def test_rows_beyond_the_context_are_left_out(builtin_model: Path, capsys: pytes
 )
 def test_rows_that_are_no_conversations_are_refused(builtin_model: Path, row: Row) -> None:
     run: Any = SimpleNamespace(encoder=ChatEncoder(builtin_model), data_dir=Path("data"))
-    with pytest.raises(UserError, match=r"data: row 2 is not what dataset\.py wrote"):
+    with pytest.raises(UserError, match=r"data: row 2 was not written by dataset\.py"):
         _fitting(run, [ROWS[0], row], 100)
 
 
@@ -219,7 +219,7 @@ def test_the_terminal_says_what_decided_and_what_was_skipped(
     scorecard.print_comparison(record, 3)
     said = capsys.readouterr().out
     assert "Verdict: no evidence that the tuned model differs from the base model." in said
-    assert "1 row(s) skipped: they cannot be scored (1 unscorable)." in said
+    assert "Skipped: 1 row that cannot be scored (1 unscorable)." in said
     assert "73 general questions right before, 66 after, of 126" in said
     for label in ("well-formed", "finished (EOS)", "repetition", "tokens per answer", "general questions right"):
         assert f"  {label} " in said
@@ -259,7 +259,7 @@ def test_an_interrupted_evaluation_is_resumed(tmp_path: Path) -> None:
         assert log.count == 0
     assert len((tmp_path / "previous_answers.jsonl").read_text().splitlines()) > 4
     path.write_text('{"rows": "r", "max_tokens": 8}\n{"side": "tuned"}\n')
-    with pytest.raises(UserError, match="not what an evaluation wrote"):
+    with pytest.raises(UserError, match="not a valid answer log"):
         AnswerLog(path, KEY, resume=True)
     with pytest.raises(UserError, match="nothing to resume"):
         AnswerLog(tmp_path / "none.jsonl", KEY, resume=True)

@@ -53,7 +53,7 @@ def test_every_shape_becomes_the_same_row(tmp_path: Path, row: dict[str, Any]) -
             "chosen and rejected have different prompts",
         ),
         ({"prompt": 3, "chosen": "b", "rejected": "c"}, "prompt is a number, not text"),
-        ({"prompt": "a", "chosen": [USER], "rejected": "c"}, "chosen does not end with a message of the assistant"),
+        ({"prompt": "a", "chosen": [USER], "rejected": "c"}, "chosen does not end with an assistant message"),
     ],
 )
 def test_what_is_no_pair_is_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:

@@ -164,7 +164,7 @@ def test_what_a_run_did_not_record_is_left_out() -> None:
     whole = records()
     run = replace(whole["run"], result=None, machine=None, started=None, origins={})
     html = render(**whole | {"run": run, "metrics": []})
-    assert html.count("<svg") == 6 and ">training<" not in html and "To repeat it" in html
+    assert html.count("<svg") == 6 and ">training<" not in html and "Repeat it" in html
 
 
 def test_a_benchmark_of_the_tuned_model_alone() -> None:
@@ -186,7 +186,7 @@ def test_rows_that_cannot_be_scored_give_no_verdict() -> None:
     html = render(**unscored(records(), scored=0))
     assert "Not scored: none of the 5 rows" in text(html)
     assert "Better" not in html
-    assert "1 row(s) skipped: they cannot be scored (1 unscorable)." in text(html)
+    assert "Skipped: 1 row that cannot be scored (1 unscorable)." in text(html)
 
 
 def test_long_conversations_are_judged_by_their_loss() -> None:

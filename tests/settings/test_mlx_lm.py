@@ -86,7 +86,7 @@ def test_mlx_lms_defaults_are_what_is_assumed() -> None:
         ("lora_parameters: {rank: x, scale: 2.0, dropout: 0}", "lora_parameters.rank: 'x' is not a whole number"),
         ("optimizer_config: {adamw: {betas: [0.9, 0.99]}}", "optimizer_config.adamw.betas: not supported"),
         ("optimizer_config: {adamw: {bias_correction: false}}", "bias_correction: this value is not supported"),
-        ("optimizer: adafactor", "optimizer adafactor has another relative_step here"),
+        ("optimizer: adafactor", "optimizer adafactor uses another relative_step here"),
         (
             "lr_schedule: {name: step_decay, arguments: [1e-5, 0.1, 10]}",
             "lr_schedule: unknown schedule 'step_decay' (choose from cosine_decay, linear_schedule)",

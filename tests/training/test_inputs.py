@@ -50,7 +50,7 @@ def test_rows_that_cannot_be_trained_on_are_counted() -> None:
             yield ValueError("no") if row["tokens"] < 3 else [Example([0], [True])]
 
     rows = [(line, {"tokens": line}) for line in range(1, 5)]
-    with pytest.raises(UserError, match=r"^train\.jsonl:1: no \.\.\. and 1 more rows like it$"):
+    with pytest.raises(UserError, match=r"^train\.jsonl:1: no \.\.\. and 1 more row like it$"):
         encode_rows(None, rows, Path("train.jsonl"), 5, refuse)  # type: ignore[arg-type]
 
 

@@ -154,7 +154,7 @@ def test_pairs_that_the_model_makes_are_learned(short: Path) -> None:
         assert "step 0: validation loss" in said and "preference pairs" in said
         assert any("margin" in row for row in metrics(short / method))
     said = run(short, "test_finetuned.py", "--adapter-path dpo --against ends --max-tokens 8 --no-general")
-    assert '"base" is the adapters in ends' in said  # on the rows that the pairs were made beside
+    assert '"base" stands for the adapters in ends' in said  # on the rows that the pairs were made beside
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,9 @@ def _modules(network: Any, wanted: list[str]) -> list[str]:
     names = {name.rsplit(".", 1)[-1] for name in known}
     for name in wanted:
         if name.strip() not in names:
-            raise UserError(f"--lora-modules: the model has no {name.strip()!r} (it has {', '.join(sorted(names))})")
+            raise UserError(
+                f"--lora-modules: the model has no module {name.strip()!r} (choose from {', '.join(sorted(names))})"
+            )
     chosen = {name.strip() for name in wanted}
     return sorted(name for name in known if name.rsplit(".", 1)[-1] in chosen)
 
@@ -88,7 +90,7 @@ def read(path: Path) -> tuple[Arrays, dict[str, str]]:
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{path}: cannot be loaded: {first_line(error)}", exit_code=3) from None
     if "sha256" in metadata and metadata["sha256"] != digest(arrays):
-        raise UserError(f"{path}: damaged: its content is not what was saved", exit_code=3)
+        raise UserError(f"{path}: damaged: its content differs from what was saved", exit_code=3)
     for name, array in arrays.items():
         if mx.issubdtype(array.dtype, mx.floating) and not mx.isfinite(array).all().item():
             raise UserError(f"{path}: {name} has values that are not finite", exit_code=3)

@@ -143,7 +143,7 @@ def lora(self: Any, x: Any) -> Any:
 
 
 def install() -> None:
-    """Put the replacements into mlx_lm's Llama and Gemma 3 models, on the CPU only and only where they prove equal."""
+    """Put the replacements into mlx_lm's Llama and Gemma 3 models, on the CPU only and only if they prove equal."""
     if not ON_CPU:
         return
     import mlx.nn as nn

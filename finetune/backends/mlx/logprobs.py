@@ -1,6 +1,6 @@
 """Log-probabilities of the learned tokens alone: the output head never sees the other positions.
 
-Of a text-to-SQL row a fifth is learned; with Gemma's vocabulary of 262,144 the head is most of the work, and logits for
+A fifth of a text-to-SQL row is learned; with Gemma's vocabulary of 262,144 the head is most of the work, and logits for
 every position are most of the memory.
 """
 

@@ -69,7 +69,7 @@ class MlxModel:
         return self._network
 
     def without_adapter(self) -> "MlxModel":
-        """The base model on the same weights. It is no second copy: only one of the two can work at a time."""
+        """The base model on the same weights. It is not a second copy: only one of the two can work at a time."""
         return MlxModel(self._network, self.encoder, self._switch, "disabled")
 
     def fused(self) -> "MlxModel":

@@ -37,7 +37,7 @@ _ADAPTERS, _OPTIMIZER, _GRADIENTS = "adapters.safetensors", "optimizer.safetenso
 
 @dataclass
 class Position:
-    """How far a run is: whole steps, and the batches of the step under way with the sums of their losses and weights."""
+    """How far a run has come: whole steps, and the batches of the step under way with the sums of their losses and weights."""
 
     step: int = 0
     batch: int = 0
@@ -68,7 +68,7 @@ class Trainer:
         self._model = model
         self.ranks = Ranks()
         if method.rollouts and self.ranks.size > 1:
-            raise UserError(f"--method {method.name}: in one process only (start it without mlx.launch)")
+            raise UserError(f"--method {method.name}: runs in one process only (start it without mlx.launch)")
         self.adapter_config = adapters.settings(self.network, config)
         mx.random.seed(config.seed)  # the first LoRA weights
         adapters.attach(self.network, self.adapter_config)
@@ -224,7 +224,7 @@ class Trainer:
         at_start: bool = False,
         on_batch: Callable[[int], None] = lambda count: None,
     ) -> list[list[float]]:
-        """Log-probabilities of each example's learned tokens; ``at_start``: under the model as the run began."""
+        """Log-probabilities of each example's learned tokens; ``at_start``: under the model at the start of the run."""
         self.network.eval()
         found: dict[int, list[float]] = {}
         with self._as_at_start() if at_start else nullcontext():

@@ -40,7 +40,9 @@ def settings(network: Any, config: TrainingConfig) -> peft.LoraConfig:
     )
     for name in wanted:
         if name not in linear:
-            raise UserError(f"--lora-modules: the model has no {name!r} (it has {', '.join(sorted(linear))})")
+            raise UserError(
+                f"--lora-modules: the model has no module {name!r} (choose from {', '.join(sorted(linear))})"
+            )
     some = (
         {"layers_to_transform": list(range(depth - count, depth)), "layers_pattern": pattern} if count < depth else {}
     )
@@ -105,7 +107,7 @@ def read(path: Path) -> tuple[Tensors, dict[str, str]]:
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{path}: cannot be loaded: {first_line(error)}", exit_code=3) from None
     if "sha256" in metadata and metadata["sha256"] != digest(tensors):
-        raise UserError(f"{path}: damaged: its content is not what was saved", exit_code=3)
+        raise UserError(f"{path}: damaged: its content differs from what was saved", exit_code=3)
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(f"{path}: {name} has values that are not finite", exit_code=3)

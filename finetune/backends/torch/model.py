@@ -54,9 +54,7 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
 def refuse_mlx_quantised(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if "quantization" in config:
-        raise UserError(
-            f"{folder}: its weights are quantised for MLX (use the model that was quantised, or --backend mlx)"
-        )
+        raise UserError(f"{folder}: its weights are quantised for MLX (use the original model, or --backend mlx)")
 
 
 def as_trained(network: Any) -> Any:
@@ -92,7 +90,7 @@ class TorchModel:
         return self._network
 
     def without_adapter(self) -> "TorchModel":
-        """The base model on the same weights. It is no second copy: only one of the two can work at a time."""
+        """The base model on the same weights. It is not a second copy: only one of the two can work at a time."""
         return TorchModel(self._network, self.encoder, self._peft_model, self._switch, "disabled")
 
     def fused(self) -> "TorchModel":

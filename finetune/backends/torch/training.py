@@ -42,7 +42,7 @@ _OPTIMIZERS = {
 
 @dataclass
 class Position:
-    """How far a run is, in whole steps; ``batch`` is always 0: an interrupted step is repeated."""
+    """How far a run has come, in whole steps; ``batch`` is always 0: an interrupted step is repeated."""
 
     step: int = 0
     batch: int = 0
@@ -65,7 +65,7 @@ class Trainer:
         quiet()
         self.network = model.network
         if method.rollouts and processes() > 1:
-            raise UserError(f"--method {method.name}: in one process only (start it without accelerate launch)")
+            raise UserError(f"--method {method.name}: runs in one process only (start it without accelerate launch)")
         self.method, self.config, self.steps = method, config, steps
         self._model = model
         self.source = source
@@ -156,7 +156,7 @@ class Trainer:
         at_start: bool = False,
         on_batch: Callable[[int], None] = lambda count: None,
     ) -> list[list[float]]:
-        """Log-probabilities of each example's learned tokens; ``at_start``: under the model as the run began."""
+        """Log-probabilities of each example's learned tokens; ``at_start``: under the model at the start of the run."""
         self.network.eval()
         order = sorted(range(len(examples)), key=lambda index: len(examples[index].tokens))
         found: dict[int, list[float]] = {}

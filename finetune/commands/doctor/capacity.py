@@ -196,7 +196,8 @@ def finding(name: str, device: Device) -> Finding:
     step = measured(device.probe)
     needed = {kind: needed_gb(device, step, kind) for kind in KINDS}
     lines = [
-        f"largest models that can be trained in {device.memory / 1e9:.1f} GB on {device.name} in {device.precision}, about;"
+        f"approximate largest models that can be trained in {device.memory / 1e9:.1f} GB on {device.name}"
+        f" in {device.precision};"
         f" in parentheses, what the next size would need (batch of {ROWS} rows of {TOKENS} tokens, LoRA rank {RANK}):"
     ]
     largest = {}

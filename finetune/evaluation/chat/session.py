@@ -9,7 +9,7 @@ from finetune.models.encoder import Message
 from finetune.records import files
 from finetune.tasks.sql.judging.execution import Outcome, SqlWorker, WorkerKilled
 from finetune.tasks.sql.task import schema_of, user_message
-from finetune.terminal import format_bytes
+from finetune.terminal import counted, format_bytes
 
 _LONGEST = 1_000_000  # bytes of a file of statements that the worker takes
 
@@ -141,6 +141,4 @@ def _read_tables(path: Path, worker: SqlWorker) -> tuple[str, str]:
     if not schema_of(script):
         raise UserError(f"{path}: contains no CREATE statement")
     rows = sum(len(table.rows) for table in made.tables)
-    return script, ", ".join(
-        f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in ((len(made.tables), "table"), (rows, "row"))
-    )
+    return script, ", ".join(counted(count, noun) for count, noun in ((len(made.tables), "table"), (rows, "row")))

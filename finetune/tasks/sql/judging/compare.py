@@ -132,7 +132,7 @@ def _numbered(gold: Iterable[Any], answer: Iterable[Any]) -> tuple[list[int], li
 
 
 def _snap(gold: Iterable[Row], answer: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-    """The rows, with the same number for numbers that are equal to 1e-6 where one of them is a float."""
+    """The rows, with the same number for numbers that are equal to 1e-6 if one of them is a float."""
     gold, answer = list(gold), list(answer)
     is_float: dict[float, bool] = {}
     for value in chain.from_iterable(gold + answer):

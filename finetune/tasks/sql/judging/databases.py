@@ -3,7 +3,7 @@
 A generated database keeps the schema, the constants that gold compares with, and the look of the row's own
 values. It has more rows, duplicates, values just beside the constants, and NULL where a column takes it. Each
 table starts as the row's own, shuffled column by column; the rest are copies of own rows with some values
-drawn anew, since a row that meets all of gold's conditions but one is what tells two queries apart.
+sampled anew, since a row that meets all of gold's conditions but one is what tells two queries apart.
 """
 
 import math
@@ -132,7 +132,7 @@ def _joins(tables: tuple[Table, ...], gold: Gold, sources: dict[Place, Source]) 
 
 
 def _join(left: Place, right: Place, sources: dict[Place, Source]) -> None:
-    """A column beside a key draws from its keys; two that are no keys draw from each other's values."""
+    """A column beside a key takes values from its keys; two that are not keys take each other's values."""
     if sources[left].unique != sources[right].unique:
         child, parent = (right, left) if sources[left].unique else (left, right)
         sources[child].parent = sources[child].parent or parent

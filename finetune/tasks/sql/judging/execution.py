@@ -152,7 +152,7 @@ class SqlWorker:
                 replies: list[Mapping[str, Any]] = self._worker.ask(request, KILL * self.seconds)
                 return replies
             except LateReply:
-                return [{"error": "timeout", "message": "did not stop in time"}]
+                return [{"error": "timeout", "message": "did not finish in time"}]
             except WorkerDied as died:
                 deaths.add(died.exit_code)
                 self.killed += died.exit_code in KILLED
