@@ -151,7 +151,7 @@ def _write(
         f" {counted(record.kept, 'pair')} of a right and a wrong answer"
     )
     for reason, number in why.most_common():
-        print(f"  {number:>6} rows without a pair: {reason}")
+        print(f"  {number:>6} row{'s' if number != 1 else ''} without a pair: {reason}")
     for split, count in counts.items():
-        what = "rows, unchanged" if split == "test" else "pairs"
-        print(f"  {files.split_file(config.output_dir, split)}  {count} {what}")
+        what = f"{counted(count, 'row')}, unchanged" if split == "test" else counted(count, "pair")
+        print(f"  {files.split_file(config.output_dir, split)}  {what}")

@@ -108,7 +108,7 @@ class _Reader:
                 raise UserError(f"{self._path}:{line}: a setting's name must be text, not a list or a mapping")
             name = key.value.replace("-", "_")
             if name in entries:
-                raise UserError(f"{self._path}:{line}: {name!r} is given twice (first in line {entries[name].line})")
+                raise UserError(f"{self._path}:{line}: {name!r} is given twice (first on line {entries[name].line})")
             entries[name] = self.entry(value, depth + 1)._replace(line=line)
         return entries
 

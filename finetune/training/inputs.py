@@ -90,6 +90,6 @@ def _encoded(
     if too_long:
         say(
             f"Skipped: {len(too_long)} of {len(rows)} rows of {path} with more than {config.max_seq_length} tokens"
-            f" (the first in line {too_long[0]}; --max-seq-length)"
+            f" (the first on line {too_long[0]}; --max-seq-length)"
         )
     return found

@@ -61,7 +61,7 @@ def test_each_script_takes_its_section(tmp_path: Path) -> None:
         ("iters: [1, 2]", "run.yml:1: iters: a list is not a whole number"),
         ("iters: null", "run.yml:1: iters: null is not a whole number"),
         ("rslora: 1", "run.yml:1: rslora: '1' is not true or false"),
-        ("seed: 1\nlora-rank: 4\nlora_rank: 8", "run.yml:3: 'lora_rank' is given twice (first in line 2)"),
+        ("seed: 1\nlora-rank: 4\nlora_rank: 8", "run.yml:3: 'lora_rank' is given twice (first on line 2)"),
         ("model: !!python/name:os.system", "run.yml:1: unsupported YAML tag !!python/name:os.system (only"),
         ("model: !!python/object/apply:os.system ['id']", "run.yml:1: unsupported YAML tag"),
         ("train:\n\tseed: 1", "run.yml:2: a tab in the indentation (YAML is indented with spaces)"),

@@ -33,7 +33,7 @@ def test_a_row_keeps_its_line_its_fields_and_its_examples(capsys: pytest.Capture
     assert [(row.line, row.fields["tokens"], row.tokens, len(row.examples)) for row in found] == [
         (line, line, line, 2) for line in (1, 2, 4, 5)
     ]
-    assert "1 of 5 rows of data/train.jsonl with more than 5 tokens (the first in line 3" in capsys.readouterr().err
+    assert "1 of 5 rows of data/train.jsonl with more than 5 tokens (the first on line 3" in capsys.readouterr().err
 
 
 def test_the_work_of_skipping_grows_with_the_rows_alone() -> None:
