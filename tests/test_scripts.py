@@ -101,7 +101,7 @@ def test_benchmarks_are_kept_and_compared(road: Path) -> None:
     assert "Since last time" in (road / "twice" / "report.html").read_text()
     kept = json.loads(next((road / "twice" / "history").glob("benchmark-2*.json")).read_text())
     assert kept == first
-    assert "exclude each other" in refused(road, "benchmark.py", "--compare", "--against", "checkpoints")
+    assert "cannot be used together" in refused(road, "benchmark.py", "--compare", "--against", "checkpoints")
     assert "is --adapter-path itself" in refused(road, "benchmark.py", "--against", "./checkpoints")
 
 

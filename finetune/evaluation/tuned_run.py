@@ -47,16 +47,16 @@ def open_run(adapter_path: Path) -> TunedRun:
     """The run of an adapter folder. UserError if a part is missing; exit 3 if the chat template has changed since training."""
     record, path = read_run(adapter_path), adapter_path / files.RUN_RECORD
     if record.task not in TASKS:
-        raise UserError(f"{path}: unknown task {shortened(record.task)!r} (run again: {record.MADE_BY})")
+        raise UserError(f"{path}: unknown task {shortened(record.task)!r} (run again: {record.made_by(path.parent)})")
     model_path = path_of(record.model.path, f"{path}: model.path")
     path_of(record.data.folder, f"{path}: data.folder")
     name = training_config(record, path).backend
     if name not in BACKENDS:
-        raise UserError(f"{path}: unknown backend {shortened(name)!r} (run again: {record.MADE_BY})")
+        raise UserError(f"{path}: unknown backend {shortened(name)!r} (run again: {record.made_by(path.parent)})")
     backend = load_backend(name)
     for name in (backend.FORMAT.file, files.ADAPTER_CONFIG):
         if not (adapter_path / name).is_file():
-            raise UserError(f"{adapter_path / name}: not found (run: python train.py)")
+            raise UserError(f"{adapter_path / name}: not found (run: {record.made_by(adapter_path)})")
     if not model_path.is_dir():
         raise UserError(f"{model_path}: the model of this run is gone (restore it, or train again: {record.command})")
     encoder = ChatEncoder(model_path, record.template)

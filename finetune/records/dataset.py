@@ -41,6 +41,7 @@ class DatasetRecord(Record):
 
     FORMAT: ClassVar[int] = 2
     MADE_BY: ClassVar[str] = "python dataset.py"
+    FOLDER_FLAG = "--output-dir"
 
     type: str  # task whose score holds for the rows: sql, alpaca, riscv, chat
     source: Source  # where the rows came from
@@ -99,9 +100,9 @@ def read_split(folder: Path, split: str, record: DatasetRecord, *, may_be_empty:
     path = files.split_file(folder, split)
     rows = files.read_jsonl(path)
     if not rows and not may_be_empty:
-        raise UserError(f"{path}: no rows (run: python dataset.py)")
+        raise UserError(f"{path}: no rows (run: {DatasetRecord.made_by(path.parent)})")
     if files.file_hash(path) != record.files.get(path.name):
         raise UserError(
-            f"{path}: changed since dataset.py checked it (python dataset.py --dataset-name reads your own rows)"
+            f"{path}: changed since dataset.py checked it (restore the file, or prepare the rows again with dataset.py)"
         )
     return rows

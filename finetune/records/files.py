@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +76,8 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}", exit_code=4) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a file stands where the folder should be: the write itself says so
+            temporary.unlink(missing_ok=True)
 
 
 def fsync(path: Path) -> None:

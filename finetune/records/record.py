@@ -6,6 +6,7 @@ docs/records.md is made of these comments. A key with a default may be missing f
 """
 
 import json
+import shlex
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -21,7 +22,13 @@ class Record:
     """A JSON file with a format number; a record can also stand inside another one, with its own number."""
 
     FORMAT: ClassVar[int]
-    MADE_BY: ClassVar[str]  # the command that writes such a file, for error messages
+    MADE_BY: ClassVar[str]  # the command that writes such a file
+    FOLDER_FLAG: ClassVar[str] = "--results-dir"  # its flag for the folder
+
+    @classmethod
+    def made_by(cls, folder: Path) -> str:
+        """The command that writes such a file into ``folder``, for error messages."""
+        return f"{cls.MADE_BY} {cls.FOLDER_FLAG} {shlex.quote(str(folder))}"
 
     @classmethod
     def upgrade(cls, value: files.Row, written: int) -> None:
@@ -33,16 +40,16 @@ class Record:
 
         UserError, one line with path and key, if the file is missing, damaged, lacks a key, or was written by a newer version.
         """
-        value = files.read_json(path, cls.MADE_BY)
+        value = files.read_json(path, cls.made_by(path.parent))
         try:
             return cast(Self, _parsed(cls, value, ""))
         except _Newer as newer:
             raise UserError(
                 f"{path}: {newer} was written by a newer version (this one reads up to {newer.known};"
-                f" upgrade, or run again: {cls.MADE_BY})"
+                f" upgrade, or run again: {cls.made_by(path.parent)})"
             ) from None
         except _Unfit as problem:
-            raise UserError(f"{path}: {problem} (run again: {cls.MADE_BY})") from None
+            raise UserError(f"{path}: {problem} (run again: {cls.made_by(path.parent)})") from None
 
     def write(self, path: Path) -> None:
         """UserError (exit 4) if the file cannot be written; the file that was there before is then still whole."""

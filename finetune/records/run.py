@@ -67,6 +67,7 @@ class RunRecord(Record):
 
     FORMAT: ClassVar[int] = 3
     MADE_BY: ClassVar[str] = "python train.py"
+    FOLDER_FLAG = "--adapter-path"
 
     config: Mapping[str, object]  # setting -> value, by the names of the flags
     task: str  # task of the rows

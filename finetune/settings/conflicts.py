@@ -24,7 +24,7 @@ def check(config: FileConfig) -> None:
 def _problems(config: FileConfig) -> Iterator[str]:
     for one, other in MUTUALLY_EXCLUSIVE:
         if config.origins.get(one) == config.origins.get(other) and _counts(config, one) and _counts(config, other):
-            yield f"{named(config, one)} and {named(config, other)} exclude each other (give one)"
+            yield f"{named(config, one)} and {named(config, other)} cannot be used together (give one)"
     for name, why in dict(without_effect(config)).items():
         if _counts(config, name):
             remedy = "omit one of the two" if why.startswith("with ") else "omit it"

@@ -48,3 +48,10 @@ def test_a_folder_that_cannot_be_written_is_exit_4(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         files.make_folder(tmp_path / "file" / "data")
     assert caught.value.exit_code == 4
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/settings\.yml: cannot be written: Not a directory") as refused:
+        files.write_text(tmp_path / "file" / "settings.yml", "text")
+    assert refused.value.exit_code == 4

@@ -76,11 +76,11 @@ def test_older_format_is_upgraded_and_unknown_keys_are_ignored(tmp_path: Path) -
     [
         ({"format": 4}, "format 4 was written by a newer version (this one reads up to 3; upgrade, or run again: python o"),
         ({"inner": {"format": 9}}, "inner: format 9 was written by a newer version (this one reads up to 2; upgrade, or"),
-        ({"format": "3"}, "format is \"3\", not a whole number (run again: python outer.py)"),
+        ({"format": "3"}, "format is \"3\", not a whole number (run again: python outer.py --results-dir"),
         ({"format": True}, "format is true, not a whole number"),
         ({"format": 1}, "not a record of format 1: KeyError('pieces')"),
         ({"parts": None}, "parts is null, not a list"),
-        ({"parts": [{"name": "x"}, {"size": 1}]}, "no 'parts[1].name' in it (run again: python outer.py)"),
+        ({"parts": [{"name": "x"}, {"size": 1}]}, "no 'parts[1].name' in it (run again: python outer.py --results-dir"),
         ({"parts": [{"name": "x", "size": "big"}]}, 'parts[0].size is "big", not a number'),
         ({"by_name": {"q": []}}, "by_name.q is [], not an object"),
         ({"kind": "c"}, "kind is \"c\", not 'a' or 'b'"),

@@ -33,9 +33,9 @@ def test_a_bad_number_ends_the_script_at_once_and_writes_nothing(tmp_path: Path,
 
 
 IN_VAIN = [
-    ("train", "--quick-test --conservative", "--quick-test and --conservative exclude each other (give one)"),
-    ("train", "--iters 5 --epochs 1", "--epochs and --iters exclude each other (give one)"),
-    ("train", "--lora-alpha 5 --lora-scale 1", "--lora-alpha and --lora-scale exclude each other (give one)"),
+    ("train", "--quick-test --conservative", "--quick-test and --conservative cannot be used together (give one)"),
+    ("train", "--iters 5 --epochs 1", "--epochs and --iters cannot be used together (give one)"),
+    ("train", "--lora-alpha 5 --lora-scale 1", "--lora-alpha and --lora-scale cannot be used together (give one)"),
     ("train", "--lora-rank 4 --fine-tune-type full", "--lora-rank has no effect with --fine-tune-type full"),
     ("train", "--rslora --fine-tune-type full", "--rslora has no effect with --fine-tune-type full"),
     ("train", "--optimizer adam --weight-decay 0.1", "--weight-decay has no effect with --optimizer adam"),
@@ -50,7 +50,7 @@ IN_VAIN = [
     ("test", "--interactive --num-samples 3", "--num-samples has no effect with --interactive (omit one of the two)"),
     ("test", "--interactive --no-general", "--no-general has no effect with --interactive (omit one of the two)"),
     ("test", "--quick-test --general", "--general has no effect with --quick-test (omit one of the two)"),
-    ("benchmark", "--compare --against other", "--compare and --against exclude each other (give one)"),
+    ("benchmark", "--compare --against other", "--compare and --against cannot be used together (give one)"),
     ("benchmark", "--quick --runs 9", "--runs has no effect with --quick, which takes 2 at most"),
 ]
 
@@ -162,5 +162,5 @@ def test_all_contradictions_are_listed_at_once() -> None:
         prepare(configured("train", *"--quick-test --conservative --rslora --fine-tune-type full --probe".split()))
     said = str(caught.value)
     assert said.count("; ") == 2 and "\n" not in said
-    for words in ("exclude each other", "--rslora has no effect with", "--probe has no effect without --dry-run"):
+    for words in ("cannot be used together", "--rslora has no effect with", "--probe has no effect without --dry-run"):
         assert words in said

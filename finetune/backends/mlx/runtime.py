@@ -179,7 +179,7 @@ def describe() -> str:
     """One line for the terminal: device, precision and BLAS; what to install if that is slow."""
     if not ON_CPU:
         return f"MLX {version('mlx')} on {mx.default_device()}, bfloat16"
-    line = f"MLX {version('mlx')} on the CPU ({cores()} cores), float32"
+    line = f"MLX {version('mlx')} on the CPU ({cores()} core{'s' if cores() > 1 else ''}), float32"
     if not _LINUX:
         return line
     if BLAS is None:
