@@ -3,17 +3,25 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from fnmatch import fnmatch
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 from finetune.dataset.sources import SPLIT_NAMES, SourcedRow
 from finetune.errors import UserError, closest, first_line
-from finetune.models.hub import ask_hub, cached_snapshot, download_snapshot, explain_hub_error
+from finetune.models.hub import (
+    HubUnavailable,
+    ask_hub,
+    cached_snapshot,
+    download_snapshot,
+    explain_hub_error,
+    listed_files,
+)
 from finetune.records.dataset import Source
 from finetune.records.files import SPLITS
 
-_CARD = "README.md"  # says which configurations there are
+CARD = "README.md"  # says which configurations there are
 
 
 def read_hub(
@@ -28,12 +36,15 @@ def read_hub(
     problem, folder = _card(name, revision)
     configuration = _configuration(name, folder, subset)
     root = str(folder) if problem else f"hf://datasets/{name}@{folder.name}"
-    patterns = _patterns(name, root, configuration)
+    patterns = _patterns(name, root, configuration, problem)
     own = {SPLIT_NAMES[split]: split for split in patterns if split in SPLIT_NAMES}
     if "train" not in own:
         raise UserError(f"{name}: no train split (it has {', '.join(patterns) or 'no data files'})")
     wanted = {split: own[split] for split in SPLITS if split in own and (keep_splits or split == "train")}
-    paths = _files(name, root, {split: patterns[split] for split in wanted.values()}, problem)
+    chosen = {split: patterns[split] for split in wanted.values()}
+    if problem:
+        _demand_whole(name, folder, chosen, problem)
+    paths = _files(name, root, chosen, problem)
     if not problem:
         download_snapshot(name, "dataset", [escape(path) for part in paths.values() for path in part], folder.name)
     datasets.disable_progress_bars()
@@ -56,27 +67,29 @@ def _tables(paths: Mapping[str, Sequence[str]], configuration: Mapping[str, Any]
     """The table of each split, read with the options of the card. The card itself would demand files that are not fetched."""
     import datasets
     from datasets.data_files import DataFilesDict
-    from datasets.load import infer_module_for_data_files
+    from datasets.load import _MODULE_TO_EXTENSIONS, infer_module_for_data_files
 
     found = DataFilesDict.from_patterns({split: list(map(escape, part)) for split, part in paths.items()})
     kind, options = infer_module_for_data_files(found)
-    builder = datasets.load_dataset_builder(kind, data_files=dict(paths), **options)
+    # a licence or a schema may lie beside the rows
+    kept = {split: list(part) for split, part in found.filter(extensions=_MODULE_TO_EXTENSIONS[kind]).items()}
+    builder = datasets.load_dataset_builder(kind, data_files=kept, **options)
     # only options of how a file is read: a card must not choose where things are written
     known = {option.name for option in fields(builder.config)} - {
         option.name for option in fields(datasets.BuilderConfig)
     }
     given = {key: value for key, value in configuration.items() if key in known}
-    return datasets.load_dataset(kind, data_files=dict(paths), **{**options, **given})
+    return datasets.load_dataset(kind, data_files=kept, **{**options, **given})
 
 
 def _card(name: str, revision: str | None) -> tuple[str, Path]:
     """Why the Hub cannot be asked, or "", and the folder of the dataset in the Hub's cache, with its card if it has one."""
     if not (problem := ask_hub(name, "dataset")):
-        return "", download_snapshot(name, "dataset", [_CARD], revision)
-    if cached := cached_snapshot(name, "dataset", [_CARD], revision):
+        return "", download_snapshot(name, "dataset", [CARD], revision)
+    if cached := cached_snapshot(name, "dataset", [CARD], revision):
         return problem.clause, cached
     no_file = "" if "/" in name else "no such file, and on the Hub: "
-    raise UserError(f"{name}: {no_file}{problem.clause}")
+    raise HubUnavailable(f"{name}: {no_file}{problem.clause}")
 
 
 def _configuration(name: str, folder: Path, subset: str | None) -> Mapping[str, Any]:
@@ -84,7 +97,7 @@ def _configuration(name: str, folder: Path, subset: str | None) -> Mapping[str, 
     from huggingface_hub import DatasetCard
     from yaml import YAMLError
 
-    path = folder / _CARD
+    path = folder / CARD
     try:
         listed = DatasetCard.load(path).data.get("configs") if path.is_file() else None
     except (YAMLError, ValueError) as error:
@@ -107,14 +120,14 @@ def _configuration(name: str, folder: Path, subset: str | None) -> Mapping[str, 
     raise UserError(f"--subset: {name} has no configuration {subset!r} ({hint}choose from {', '.join(entries)})")
 
 
-def _patterns(name: str, root: str, configuration: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+def _patterns(name: str, root: str, configuration: Mapping[str, Any], problem: str) -> Mapping[str, Sequence[str]]:
     """Where the files of each split are: by the card, or else by their names, as the datasets library divides them."""
     from datasets import data_files
 
     if patterns := configuration.get("data_files"):
         return {str(split): part for split, part in data_files.sanitize_patterns(patterns).items()}
     below = str(configuration.get("data_dir") or "").strip("/")
-    with _explained(name):
+    with _explained(name, problem):
         found = data_files.get_data_patterns(f"{root}/{below}".rstrip("/"))
     return {str(split): [f"{below}/{one}".lstrip("/") for one in part] for split, part in found.items()}
 
@@ -124,25 +137,36 @@ def _files(name: str, root: str, patterns: Mapping[str, Sequence[str]], problem:
     from datasets import data_files
     from datasets.load import _ALL_ALLOWED_EXTENSIONS
 
-    with _explained(name):
+    with _explained(name, problem):
         found = data_files.DataFilesDict.from_patterns(
             patterns, base_path=root, allowed_extensions=_ALL_ALLOWED_EXTENSIONS
         )
     if lacking := [split for split in patterns if not found.get(split)]:
-        why = f"{problem}, and its cached copy lacks" if problem else "it has no data files for"
-        raise UserError(f"{name}: {why} the split {lacking[0]}")
+        if problem:
+            raise HubUnavailable(f"{name}: {problem}, and its cached copy lacks the split {lacking[0]}")
+        raise UserError(f"{name}: it has no data files for the split {lacking[0]}")
     return {split: [path.removeprefix(f"{root}/") for path in part] for split, part in found.items()}
 
 
+def _demand_whole(name: str, folder: Path, patterns: Mapping[str, Sequence[str]], problem: str) -> None:
+    """HubUnavailable if the cached copy lacks a file of these splits, after an interrupted download for example."""
+    wanted = [form for part in patterns.values() for one in part for form in (one, one.removeprefix("**/"))]
+    for path in listed_files(name, folder.name, "dataset") or ():
+        if any(fnmatch(path, form) for form in wanted) and not (folder / path).exists():
+            raise HubUnavailable(f"{name}: {problem}, and its cached copy lacks {path}")
+
+
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def _explained(name: str, problem: str) -> Iterator[None]:
     import httpx2
 
     try:
         yield
     except httpx2.HTTPError as error:
-        raise UserError(f"{name}: {explain_hub_error(error, name, 'dataset')}") from None
+        raise HubUnavailable(f"{name}: {explain_hub_error(error, name, 'dataset')}") from None
     except (OSError, ValueError) as error:
+        if problem:
+            raise HubUnavailable(f"{name}: {problem}, and its cached copy has no rows") from None
         raise UserError(f"{name}: its files cannot be found: {first_line(error)}") from None
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from finetune.dataset import splits
 from finetune.dataset.candidates import distinct, read_candidates
 from finetune.dataset.findings import Findings
-from finetune.dataset.hub_rows import read_hub
+from finetune.dataset.hub_rows import CARD, read_hub
 from finetune.dataset.preflight import token_problem
 from finetune.dataset.selection import select
 from finetune.dataset.sources import looks_local, read_local
 from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder, Example
-from finetune.models.hub import hub_problem
+from finetune.models.hub import HubUnavailable, hub_problem
 from finetune.records.dataset import DatasetRecord, Source
 from finetune.records.files import REJECTED, SPLITS, Row, split_file
 from finetune.settings.config import DatasetConfig
@@ -77,8 +77,8 @@ def prepare(
     else:
         try:
             sourced, source = read_hub(name, config.revision, config.subset, keep_splits=config.keep_splits)
-        except UserError as error:
-            if config.dataset_name or not task.builtin:
+        except HubUnavailable as error:
+            if config.dataset_name or config.revision or config.subset or not task.builtin:
                 raise
             say(_FALLING_BACK.format(error))
             return _builtin(config, task, encoder)
@@ -136,7 +136,7 @@ def _demand_rows(
 def _default_source(config: DatasetConfig, task: RowKind, say: Callable[[str], None]) -> str:
     if task.hub_dataset is None:
         raise UserError(f"--dataset-name: --type {task.name} has no default rows (give a file or a Hub dataset)")
-    problem = hub_problem(task.hub_dataset, "dataset")
+    problem = hub_problem(task.hub_dataset, "dataset", [CARD])  # whether the cache has the rows too, read_hub finds out
     if problem and task.builtin:
         say(_FALLING_BACK.format(f"{task.hub_dataset}: {problem}"))
         return "builtin"

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,10 @@ def _json(path: Path) -> Iterator[SourcedRow]:
 
 
 def _unknown(path: Path) -> Iterator[SourcedRow]:
-    """A file whose name says nothing is read as JSON lines, unless its first line shows that it is something else."""
-    first = next((line for line in json_lines(path) if line.row is not None or line.problem), None)
-    if first and first.problem:
+    """A file whose name says nothing is read as JSON lines, unless its first two lines show that it is something else."""
+    begin = list(islice((line for line in json_lines(path) if line.row is not None or line.problem), 2))
+    if begin and all(line.problem for line in begin):
+        first = begin[0]
         kind = f"{path.suffix!r} is not a file type that can be read" if path.suffix else "not JSON lines"
         if "\t" in first.text:
             raise UserError(f"{path}: {kind}, and its first line has tabs (save it as .csv, with commas)")

@@ -14,7 +14,7 @@ from finetune.errors import UserError
 from finetune.models import builtin, conversion
 from finetune.models.find import converted_dir
 from finetune.models.hub import read_dotenv
-from finetune.records.lock import held
+from finetune.records.lock import held_folder
 
 IN_PROGRESS = "conversion in progress"
 
@@ -55,7 +55,7 @@ def remove(model: CachedModel) -> int:
         if model.where == "hub":
             return _remove_from_hub(model)
         if model.where == "leftover":
-            with held(model.path) as is_ours:
+            with held_folder(model.path) as is_ours:
                 if not is_ours:
                     raise UserError(f"{model.name}: a conversion is in progress (try again when it has finished)")
                 shutil.rmtree(model.path)
@@ -121,7 +121,8 @@ def _converted() -> Iterator[CachedModel]:
     for path in models.iterdir() if models.is_dir() else ():
         with contextlib.suppress(FileNotFoundError):  # a conversion has just ended
             if path.name.startswith(conversion.WORK_PREFIX):
-                with held(path) as is_free:
+                problem = IN_PROGRESS  # so it counts as long as nobody can tell: a file system without locks
+                with contextlib.suppress(OSError), held_folder(path) as is_free:
                     problem = "leftover of a killed conversion" if is_free else IN_PROGRESS
                 yield CachedModel(path.name, "leftover", "", *_size_and_use(path), problem, path)
             elif path == conversion.folder_of(models, builtin.FILE, builtin.SHA256):

@@ -10,12 +10,13 @@ works in; a folder without a lock is the leftover of a killed conversion.
 import contextlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from finetune.errors import UserError
 from finetune.records import files
-from finetune.records.lock import held
+from finetune.records.lock import held_folder
 
 RECORD = "conversion.json"
 REVISION = "sha256"  # the key in the record, also of a commit: existing caches have it
@@ -36,7 +37,7 @@ def convert_once(
     say(f"Preparing {name} (once) ...")
     try:
         models.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=models) as work, held(Path(work)):
+        with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=models) as work, _in_use(Path(work)):
             draft = Path(work) / "model"
             draft.mkdir()
             convert(draft)
@@ -86,3 +87,12 @@ def _publish(draft: Path, models: Path, name: str, revision: str) -> Path:
         draft.rename(folder)
     files.fsync(models)
     return folder
+
+
+@contextmanager
+def _in_use(folder: Path) -> Iterator[None]:
+    """Hold the folder, so that it is not taken for a leftover; a cache on a file system without locks works all the same."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(held_folder(folder))
+        yield

@@ -16,9 +16,15 @@ from finetune.errors import UserError
 
 ANSWER_SECONDS = 5
 _UNREACHABLE = "the Hub cannot be reached"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 _NO_TOKEN = "HF_TOKEN contains characters that no token has"
 
 RepoType = Literal["model", "dataset"]
+
+
+class HubUnavailable(UserError):
+    """The Hub did not give the files, and the cache does not have them: a default may fall back, a given name may not."""
+
 
 # A model is the files in the root of its repository. Folders hold other formats of it (original/, onnx/), and
 # model.fp16.safetensors is a second copy: MLX would load both, one over the other.
@@ -60,7 +66,7 @@ def download_snapshot(
     if problem := ask_hub(repo_id, repo_type):
         if cached := cached_snapshot(repo_id, repo_type, allow_patterns, revision):
             return cached
-        raise UserError(f"{repo_id}: {problem.clause}")
+        raise HubUnavailable(f"{repo_id}: {problem.clause}")
     try:
         return Path(
             snapshot_download(
@@ -72,7 +78,8 @@ def download_snapshot(
             )
         )
     except (httpx2.HTTPError, XetDownloadError, OSError) as error:
-        raise UserError(f"{repo_id}: {explain_hub_error(error, repo_id, repo_type)}") from error
+        kind = UserError if isinstance(error, OSError) and error.errno in _NO_ROOM else HubUnavailable
+        raise kind(f"{repo_id}: {explain_hub_error(error, repo_id, repo_type)}") from error
 
 
 def explain_hub_error(error: BaseException, repo_id: str, repo_type: RepoType = "model") -> str:
@@ -107,7 +114,7 @@ def explain_hub_error(error: BaseException, repo_id: str, repo_type: RepoType = 
         return "the connection to the Hub was interrupted"
     if isinstance(error, (httpx2.HTTPError, LocalEntryNotFoundError)):
         return _UNREACHABLE
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return f"its files cannot be stored in {constants.HF_HUB_CACHE}: {error.strerror}"
     return f"the download failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
 
@@ -185,8 +192,8 @@ def cached_snapshot(
         return None
 
 
-def listed_files(repo_id: str, commit: str) -> list[str] | None:
-    """The paths of all files of a model's repository at ``commit``; None unless ``download_snapshot`` has listed them.
+def listed_files(repo_id: str, commit: str, repo_type: RepoType = "model") -> list[str] | None:
+    """The paths of all files of a repository at ``commit``; None unless ``download_snapshot`` has listed them.
 
     The Hub's client keeps the list in its cache, so the network is not asked.
     """
@@ -194,6 +201,6 @@ def listed_files(repo_id: str, commit: str) -> list[str] | None:
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
     try:
-        return [file.path for file in get_cached_repo_tree(repo_id, revision=commit)]
+        return [file.path for file in get_cached_repo_tree(repo_id, repo_type=repo_type, revision=commit)]
     except CachedRepoTreeNotFoundError:
         return None

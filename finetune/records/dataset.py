@@ -61,10 +61,16 @@ class DatasetRecord(Record):
     def upgrade(cls, value: Row, written: int) -> None:
         """Format 1 called the rows read ``read``, and had the settings of own answers beside the name of the source."""
         value["rows_read"] = value.get("read", 0)
-        source = value["source"]
-        names = ("adapter", "rows", "rows_source", "answers", "temperature", "max_tokens")
-        if "adapter" in source:
-            value["source"] = {**source, "own_answers": {name: source[name] for name in names}}
+        value["source"] = upgraded_source(value["source"])
+
+
+def upgraded_source(source: Row) -> Row:
+    """``source`` of format 1 as it is today, also the source of the rows that own answers were sampled for."""
+    if "adapter" not in source:
+        return source
+    names = ("adapter", "rows", "answers", "temperature", "max_tokens")
+    rows_source = upgraded_source(source["rows_source"])
+    return {**source, "own_answers": {**{name: source[name] for name in names}, "rows_source": rows_source}}
 
 
 def read_dataset_record(folder: Path) -> DatasetRecord:

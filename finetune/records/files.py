@@ -65,7 +65,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
     After a crash at any moment ``path`` is the old file or the new one, whole. UserError (exit 4) if it cannot be written.
     """
-    leftovers.remove(path.parent)
+    leftovers.remove(path)  # of a process that was killed in this block
     # the suffix stays last: mx.save_safetensors and others choose the format by it
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:

@@ -6,17 +6,17 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_TEMPORARY = re.compile(r"\..+\.([0-9]+)\.tmp(\.[^.]+)?")
 _IDLE = 60  # seconds without a write: the process may run on another machine that shares the folder
 
 
-def remove(folder: Path) -> None:
-    """Remove from ``folder`` the temporary files whose process is gone."""
+def remove(path: Path) -> None:
+    """Remove the temporary files of earlier writes of ``path`` whose process is gone; no other file."""
+    ours = re.compile(re.escape(f".{path.stem}.") + "([0-9]+)" + re.escape(f".tmp{path.suffix}"))
     with suppress(OSError):  # whatever is wrong with the folder, the write itself says it
-        for path in folder.iterdir():
-            match = _TEMPORARY.fullmatch(path.name)
-            if match and not _is_alive(int(match[1])) and time.time() - path.stat().st_mtime > _IDLE:
-                path.unlink()
+        for other in path.parent.iterdir():
+            match = ours.fullmatch(other.name)
+            if match and not _is_alive(int(match[1])) and time.time() - other.stat().st_mtime > _IDLE:
+                other.unlink()
 
 
 def _is_alive(process: int) -> bool:

@@ -11,24 +11,34 @@ from pathlib import Path
 def held(path: Path) -> Iterator[bool]:
     """Hold ``path`` during the block; the block gets False if another process, or another block, holds it.
 
-    ``path`` is a folder, or the lock's own file, which is made, holds the number of the process, and is removed at the end. Do
-    not lock a file with content: when it is replaced by renaming, two processes can each hold one of the two. OSError if
-    ``path`` cannot be opened, or if its file system has no locks.
+    ``path`` is the lock's own file: it is made, holds the number of the process, and is removed at the end. Do not lock a file
+    with content: when it is replaced by renaming, two processes can each hold one of the two. OSError if ``path`` cannot be
+    opened, or if its file system has no locks.
     """
-    descriptor = _take(path)
+    descriptor = _take(path, os.O_RDWR | os.O_CREAT)
     if descriptor is None:
         yield False
         return
     try:
-        if not path.is_dir():
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
         yield True
     finally:
-        if not path.is_dir() and _is_at(descriptor, path):
+        if _is_at(descriptor, path):
             with suppress(OSError):
                 path.unlink()
         os.close(descriptor)
+
+
+@contextmanager
+def held_folder(path: Path) -> Iterator[bool]:
+    """Hold a folder that exists, as ``held`` does but without a file of its own. OSError as there, also if it is gone."""
+    descriptor = _take(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def holder(path: Path) -> str:
@@ -39,10 +49,10 @@ def holder(path: Path) -> str:
         return ""
 
 
-def _take(path: Path) -> int | None:
+def _take(path: Path, flags: int) -> int | None:
     """A descriptor that holds ``path``; None if another one does."""
     while True:
-        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, flags, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

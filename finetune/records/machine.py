@@ -80,7 +80,7 @@ def _power() -> str | None:
     import psutil
 
     battery = psutil.sensors_battery()
-    return None if battery is None else "AC Power" if battery.power_plugged else "Battery Power"
+    return "AC Power" if battery is None or battery.power_plugged else "Battery Power"
 
 
 def memory_bytes(root: Path = Path("/")) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from finetune.records import files
-from finetune.records.dataset import Source
+from finetune.records.dataset import Source, upgraded_source
 from finetune.records.difference import Difference
 from finetune.records.machine import Machine
 from finetune.records.record import Record
@@ -89,6 +89,8 @@ class RunRecord(Record):
         """Format 2 called the fingerprint ``weights``; format 1 had none. Before --backend there was MLX alone."""
         value["config"] = {"backend": "mlx", **value["config"]}
         model = value["model"]
+        if "source" in value["data"]:
+            value["data"] = {**value["data"], "source": upgraded_source(value["data"]["source"])}
         if "weights" in model:
             value["model"] = {**model, "fingerprint": model["weights"]}
 

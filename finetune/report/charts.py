@@ -126,7 +126,7 @@ def curve(found: Curve | None) -> Markup | None:
     )
     shapes = [
         *_grid(x, y, lambda tick: f"{tick:g}"),
-        *_axis(x, 175, {tick: f"{tick:g}" for tick in x.ticks() if tick == int(tick)}),
+        *_axis(x, 175, {tick: f"{tick:.0f}" for tick in x.ticks() if tick == int(tick)}),
         text((x.start + x.end) / 2, 214, "step", anchor="middle"),
         line(training, BASE, 2.2 if len(training) == 1 else 1.2, 0.35 if means else 1),
         *(dot(*point, 3, BASE) for point in training if len(training) == 1),  # a line of one point would not be seen
@@ -143,7 +143,7 @@ def curve(found: Curve | None) -> Markup | None:
         shapes.append(text(at, 16, label))
         shapes.append(dot(at - 10, 12, 4, "none" if colour == INK else colour, colour))
         at -= 30
-    best = f"; best validation {found.measure} {found.best[1]:#.3g} at step {found.best[0]:g}" if found.best else ""
+    best = f"; best validation {found.measure} {found.best[1]:#.3g} at step {found.best[0]:.0f}" if found.best else ""
     mean = f", and the mean of {MEAN_OF} steps" if means else ""
     return figure(f"Training and validation {found.measure} over the steps{mean}{best}", _WIDTH, 220, shapes)
 

@@ -35,7 +35,7 @@ class Curve:
 
     @property
     def best_label(self) -> str:
-        return f"best: {self.best[1]:#.3g}, step {self.best[0]:g}" if self.best else ""
+        return f"best: {self.best[1]:#.3g}, step {self.best[0]:.0f}" if self.best else ""
 
 
 def curve(metrics: Metrics) -> Curve | None:

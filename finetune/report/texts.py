@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
-# "hf_" and 34 letters and digits; a word such as hf_hub_download is none
-_TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
+# "hf_" and 34 letters and digits, perhaps cut short; a word such as hf_hub_download is none
+_TOKEN = re.compile(r"hf_(?:oauth|jwt)_[\w.-]+|hf_[A-Za-z0-9]{20,}")
 # controls, marks that turn text around, halves of characters: shown by their code, so that they do nothing
 _HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SPACE, _MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"

@@ -40,13 +40,20 @@ def _refuse(problems: Iterable[str]) -> None:
         raise UserError("; ".join(found))
 
 
+def _chosen(config: TrainingConfig, name: str) -> bool:
+    """Whether somebody chose the value: a settings file can also hold defaults, and values of a mode, that were saved."""
+    mode = MODES["quick" if config.quick_test else "conservative" if config.conservative else "standard"]
+    usual = mode.get(name, getattr(TrainingConfig, name))
+    return given(config, name) and (config.origins[name] == "flag" or getattr(config, name) != usual)
+
+
 def check_warmup(config: TrainingConfig, steps: int) -> None:
     """UserError if a warmup that was given takes more than half of the run's ``steps``: it would be cut."""
     _refuse(_warmup_problems(config, steps))
 
 
 def _warmup_problems(config: TrainingConfig, steps: int) -> Iterator[str]:
-    if given(config, "warmup") and config.warmup > steps // 2:
+    if _chosen(config, "warmup") and config.warmup > steps // 2:
         yield (
             f"{named(config, 'warmup')}: {config.warmup} steps are more than half of the {steps} steps of the run"
             f" (at most {steps // 2})"
@@ -62,7 +69,7 @@ def check_validation(config: TrainingConfig, rows: int) -> None:
     _refuse(
         f"{named(config, name)} has no effect without validation rows (omit it)"
         for name in ("patience", "eval_samples", "show_samples")
-        if getattr(config, name) and given(config, name)
+        if getattr(config, name) and _chosen(config, name)
     )
 
 
@@ -114,8 +121,8 @@ def _dataset(config: DatasetConfig) -> Iterator[Idle]:
 def _training(config: TrainingConfig) -> Iterator[Idle]:
     for name, mode in (("quick_test", "quick"), ("conservative", "conservative")):
         origins = [config.origins.get(value, "") for value in MODES[mode]]
-        elsewhere = not any(origin == "flag" or origin.startswith(f"{mode} mode") for origin in origins)
-        if getattr(config, name) and config.origins.get(name) == "flag" and config.config and elsewhere:
+        in_file = all(origin.startswith(str(config.config)) for origin in origins)
+        if getattr(config, name) and config.origins.get(name) == "flag" and config.config and in_file:
             yield name, f"with {config.config}, which sets everything that the mode would"
     if config.fine_tune_type == "full":
         for name in ("lora_rank", "lora_scale", "lora_alpha", "rslora", "lora_dropout", "lora_modules"):

@@ -113,7 +113,7 @@ def test_a_configuration_must_be_chosen_and_only_its_split_is_fetched(repositori
     # the copy in the cache serves without the Hub, as far as it goes
     assert prepared(tmp_path, "owner/two", hub.url, offline="1", subset="socratic")[1] == "socratic"
     lacking = prepared(tmp_path, "owner/two", hub.url, offline="1", subset="socratic", keep_splits=True)
-    assert "HF_HUB_OFFLINE is set" in lacking and lacking.endswith("its cached copy lacks the split test")
+    assert "HF_HUB_OFFLINE is set" in lacking and lacking.endswith("its cached copy lacks socratic/test-0.jsonl")
 
 
 def test_default_rows_of_which_the_cache_has_the_card_alone_fall_back(repositories: Path, tmp_path: Path) -> None:
@@ -124,6 +124,35 @@ def test_default_rows_of_which_the_cache_has_the_card_alone_fall_back(repositori
         rows, _ = prepared(tmp_path, None, hub.url, type_="alpaca", sample_size=50)
         assert len(rows["train"]) == 46
     assert len(prepared(tmp_path, None, hub.url, offline="1", type_="alpaca", sample_size=50)[0]["train"]) == 46
+
+
+def test_default_rows_in_the_cache_are_used_offline_although_other_files_were_never_fetched(
+    repositories: Path, tmp_path: Path
+) -> None:
+    folder = repositories / "datasets" / "yahma" / "alpaca-cleaned"
+    folder.mkdir(parents=True)
+    rows = [json.dumps({"instruction": f"from the Hub {i}", "output": "c"}) + "\n" for i in range(30)]
+    for name in ("train", "test"):
+        (folder / f"{name}.jsonl").write_text("".join(rows))
+    (folder / "README.md").write_text("# Rows")
+    (folder / "LICENSE.txt").write_text("a text that is no row\n")
+    with LoopbackHub(repositories) as hub:
+        online = prepared(tmp_path, None, hub.url, type_="alpaca")
+    assert online[0]["train"][0].startswith("from the Hub")
+    assert prepared(tmp_path, None, hub.url, offline="1", type_="alpaca") == online
+    missing = prepared(tmp_path, None, hub.url, offline="1", type_="alpaca", revision="v9")
+    assert isinstance(missing, str) and "builtin" not in missing  # what was asked for is not replaced by other rows
+
+
+def test_part_of_a_split_in_the_cache_is_not_taken_for_the_whole(repositories: Path, tmp_path: Path) -> None:
+    for shard in (0, 1):
+        write(repositories / "datasets" / "owner" / "shards" / f"train-0000{shard}-of-00002.jsonl", f"shard {shard}")
+    with LoopbackHub(repositories) as hub:
+        assert len(prepared(tmp_path, "owner/shards", hub.url)[0]["train"]) == 10
+    (lost,) = (tmp_path / "home" / "hub").glob("datasets--*/snapshots/*/train-00001*")
+    lost.unlink()
+    refused = prepared(tmp_path, "owner/shards", hub.url, offline="1")
+    assert isinstance(refused, str) and refused.endswith("its cached copy lacks train-00001-of-00002.jsonl")
 
 
 def test_a_default_configuration_needs_no_flag(repositories: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from finetune.records import leftovers, lock
 
 HOLD = """
@@ -18,11 +20,13 @@ with held(Path(sys.argv[1])) as is_ours:
 
 
 def test_one_holds_it_at_a_time(tmp_path: Path) -> None:
-    for path in (tmp_path / ".lock", tmp_path):
-        with lock.held(path) as first, lock.held(path) as second:
+    for held, path in ((lock.held, tmp_path / ".lock"), (lock.held_folder, tmp_path)):
+        with held(path) as first, held(path) as second:
             assert (first, second) == (True, False)
-        with lock.held(path) as again:
+        with held(path) as again:
             assert again
+    with pytest.raises(FileNotFoundError), lock.held_folder(tmp_path / "gone"):
+        pass
     assert not list(tmp_path.iterdir())
 
 
@@ -57,16 +61,14 @@ def test_file_that_is_removed_between_opening_and_locking_counts_for_nothing(tmp
 def test_leftovers_of_killed_writers_go_and_nothing_else_does(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    old = [
-        f".adapters.{gone.pid}.tmp.safetensors",
-        f".0000012_adapters.{gone.pid}.tmp.safetensors",
-        f".a.{gone.pid}.tmp",
-    ]
+    other = subprocess.Popen(["true"])
+    other.wait()
+    old, fresh = f".a.{gone.pid}.tmp.json", f".a.{other.pid}.tmp.json"
     kept = [f".a.{os.getpid()}.tmp.json", f"a.{gone.pid}.tmp.json", ".a.x.tmp.json", f".a.{gone.pid}.json", ".lock"]
-    for name in [*old, *kept, "fresh"]:
-        path = tmp_path / (f".b.{gone.pid}.tmp.json" if name == "fresh" else name)
-        path.touch()
-        if name != "fresh":  # another machine may be writing it
-            os.utime(path, (0, 0))
-    leftovers.remove(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {*kept, f".b.{gone.pid}.tmp.json"}
+    kept += [f".notes.{gone.pid}.tmp", f".budget.{gone.pid}.tmp.json", f".a.{gone.pid}.tmp.xlsx"]  # of somebody else
+    for name in [old, fresh, *kept]:
+        (tmp_path / name).touch()
+        if name != fresh:  # another machine may be writing that one
+            os.utime(tmp_path / name, (0, 0))
+    leftovers.remove(tmp_path / "a.json")
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, fresh}

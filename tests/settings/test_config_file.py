@@ -171,6 +171,9 @@ def test_saved_values_keep_their_origin(tmp_path: Path, flags: str) -> None:
         check_validation(second, 0)
     check_warmup(second, 3)
     configured("train", "--config", path, "--iters", 60)  # shorter than the patience of the profile or mode
+    path.write_text("warmup: 10\nshow_samples: 1\n")  # files of earlier versions held every value, defaults too
+    configured("train", "--config", path, "--iters", 12)
+    check_validation(configured("train", "--config", path), 0)
     given = configured("train", "--patience", 2, "--profile", "code", "--save-config", path)
     with pytest.raises(UserError, match=r"patience in .*saved\.yml has no effect without validation rows"):
         check_validation(configured("train", "--config", path), 0)

@@ -25,6 +25,7 @@ from finetune.methods.batches import BatchSource
 from finetune.methods.schedules import SCHEDULES, learning_rate
 from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow, examples_of
+from finetune.records.run import renamed_metrics
 from finetune.settings.config import TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -293,6 +294,6 @@ class Trainer:
         self._optimizer.state = tree_unflatten(list(adapters.read(folder / _OPTIMIZER)[0].items()))
         self._sum = adapters.read(folder / _GRADIENTS)[0] if (folder / _GRADIENTS).exists() else {}
         self.source.restore(position.get("source", {}))
-        older = {"metrics": position.get("figures", {})}
+        older = {"metrics": renamed_metrics(position.get("figures", {}))}
         kept = {name: value for name, value in position.items() if name not in ("source", "figures")}
         self.position = Position(**{**older, **kept})

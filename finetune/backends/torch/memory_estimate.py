@@ -61,7 +61,7 @@ class Probe:
             with torch.no_grad():
                 for tensor in network.parameters():
                     tensor.fill_(0.01)
-            encoder: Any = SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True))
+            encoder: Any = SimpleNamespace(tokenizer=_tokenizer(folder))
             with tempfile.TemporaryDirectory() as unused:  # Transformers makes the folder that it could write to
                 config = replace(config, adapter_path=Path(unused))
                 trainer = Trainer(TorchModel(network, encoder), method, source, config, STEPS, "")
@@ -112,3 +112,15 @@ def _optimizer_bytes(trained: Sequence[Any], config: TrainingConfig) -> int:
 
 
 estimate_memory, static_mb = partial(scaling.estimate_memory, Probe()), partial(scaling.static_mb, Probe())
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The model's tokenizer; TRL wants one even of a folder that holds a configuration alone, which uses none."""
+    if any(folder.glob("tokenizer*")):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(WordLevel({"<eos>": 0}, unk_token="<eos>"))
+    return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<eos>", pad_token="<eos>")

@@ -15,7 +15,7 @@ from finetune.backends.interface import MemoryEstimate
 from finetune.backends.memory_estimate import MeasuredSteps, Probe, StepEstimate, extrapolate
 from finetune.commands.doctor import pytorch
 from finetune.commands.doctor.finding import Finding
-from finetune.errors import UserError
+from finetune.errors import UserError, first_line
 from finetune.methods import METHODS
 from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow
@@ -187,9 +187,17 @@ def fits() -> Iterator[Finding]:
     except (ImportError, UserError, RuntimeError, ValueError):  # mlx is a check of its own
         device = None
     if device:
-        yield finding("fits", device)
+        yield _measured("fits", device)
     if pytorch.has_cuda():
-        yield finding("fits on CUDA", of_cuda())
+        yield _measured("fits on CUDA", of_cuda())
+
+
+def _measured(name: str, device: Device) -> Finding:
+    """The finding; a device whose memory another program holds cannot be measured, which is not a fault of the setup."""
+    try:
+        return finding(name, device)
+    except RuntimeError as error:
+        return Finding(name, "warn", f"cannot be measured: {first_line(error)}", "close other programs that use it")
 
 
 def finding(name: str, device: Device) -> Finding:
