@@ -13,9 +13,8 @@ from pathlib import Path
 
 from finetune.backends.interface import MemoryEstimate
 from finetune.backends.memory_estimate import MeasuredSteps, Probe, StepEstimate, extrapolate
-from finetune.commands.doctor import pytorch
 from finetune.commands.doctor.finding import Finding
-from finetune.errors import UserError, first_line
+from finetune.errors import UserError
 from finetune.methods import METHODS
 from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow
@@ -178,26 +177,6 @@ def _rows(count: int, tokens: int) -> list[TrainingRow]:
     """Rows of so many tokens to predict; the second half is learned."""
     example = Example([1 + at % 500 for at in range(tokens + 1)], [at > tokens / 2 for at in range(tokens + 1)])
     return [TrainingRow(line, {}, (example,)) for line in range(1, count + 1)]
-
-
-def fits() -> Iterator[Finding]:
-    """For MLX's device, and for PyTorch's if that is a GPU with memory of its own."""
-    try:
-        device = of_mlx()
-    except (ImportError, UserError, RuntimeError, ValueError):  # mlx is a check of its own
-        device = None
-    if device:
-        yield _measured("fits", device)
-    if pytorch.has_cuda():
-        yield _measured("fits on CUDA", of_cuda())
-
-
-def _measured(name: str, device: Device) -> Finding:
-    """The finding; a device whose memory another program holds cannot be measured, which is not a fault of the setup."""
-    try:
-        return finding(name, device)
-    except RuntimeError as error:
-        return Finding(name, "warn", f"cannot be measured: {first_line(error)}", "close other programs that use it")
 
 
 def finding(name: str, device: Device) -> Finding:

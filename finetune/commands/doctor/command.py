@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
-from finetune.commands.doctor import capacity, hardware, pytorch, software, sources
+from finetune.commands.doctor import fits, hardware, pytorch, software, sources
 from finetune.commands.doctor.finding import Finding, Status
 from finetune.errors import UserError, visible
 from finetune.settings.fields import switch
@@ -29,7 +29,7 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "torch": pytorch.torch,
     "backend": hardware.backend,
     "memory": hardware.memory,
-    "fits": capacity.fits,
+    "fits": fits.fits,
     "disk": hardware.disk,
     "hub": sources.hub_access,
     "caches": sources.caches,
