@@ -22,7 +22,7 @@ from finetune.training.best import BestAdapters
 from finetune.training.session import Session
 from finetune.training.signals import StopRequest
 from finetune.training.state import RunState
-from finetune.training.validation import Watcher
+from finetune.training.validation import Measure, Watcher
 
 ROW = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 
@@ -71,6 +71,29 @@ def test_a_signal_interrupts_the_answers_of_a_validation(samples: dict[str, int]
     config = TrainingConfig(**{"eval_samples": 0, "show_samples": 0, **samples})
     watcher = Watcher(SimpleNamespace(answers=answers), TASKS["chat"], [ROW], config)  # type: ignore[arg-type]
     assert watcher.observe(lambda: True) is None and asked == [True]
+
+
+def test_a_finished_measurement_stands_if_its_sample_answers_are_interrupted(tmp_path: Path) -> None:
+    trainer = SimpleNamespace(
+        steps=2,
+        position=SimpleNamespace(step=2, batch=0),
+        save=lambda folder: {},
+        save_adapters=lambda path: path.touch(),
+    )
+    session = Session(
+        config=TrainingConfig(adapter_path=tmp_path, steps_per_eval=2),
+        trainer=trainer,  # type: ignore[arg-type]
+        measure=Measure("loss", lambda stop, note: (0.25, [])),
+        watcher=SimpleNamespace(observe=lambda stop: None),  # type: ignore[arg-type]
+        metrics=metrics.Metrics(tmp_path, lambda line: None, writes=True),
+        lines=[1],
+        adapter_file=files.ADAPTERS,
+        console=Console(),
+        began=time.monotonic(),
+    )
+    bar = SimpleNamespace(advance=lambda *_, **__: None)
+    assert session.validate(bar, lambda: True) and session.ended  # type: ignore[arg-type]
+    assert session.state.best.step == 2 and (tmp_path / files.ADAPTERS).exists()
 
 
 @pytest.mark.parametrize("writes", [False, True], ids=["noticed at the end", "noticed by a write"])
