@@ -46,6 +46,7 @@ class Measured:
     layers: int
     peak: float  # bytes above the weights, of the largest batch
     seconds: float  # of the typical batch
+    ahead: float = 0.0  # bytes more, where the memory of a result is taken before its turn: it depends on the moment
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,13 @@ def extrapolate(runs: Sequence[Measured], sizes: Sizes, trained: int, *, whole: 
     seconds = per_layer(first.seconds, last.seconds)
     if whole or trained <= _fewest(sizes):  # everything that is trained was in each run
         missing = sizes.layers - last.layers
-        return StepEstimate(0.0, max(run.peak for run in runs), last.seconds + missing * seconds)
+        return StepEstimate(0.0, max(run.peak + run.ahead for run in runs), last.seconds + missing * seconds)
     peak = per_layer(first.peak, last.peak)
     # a layer that is not trained has no backward pass: about half the work
     missing_trained = trained - last.layers + (sizes.layers - trained) / 2
     return StepEstimate(
         layers=peak * trained,
-        head_and_loss=max(0.0, last.peak - peak * last.layers),
+        head_and_loss=max(0.0, last.peak - peak * last.layers) + last.ahead,
         seconds=last.seconds + missing_trained * seconds,
     )
 
@@ -174,7 +175,7 @@ def static_mb(probe: Probe, folder: Path, config: TrainingConfig) -> float:
 
 
 class MeasuredSteps(RowSource):
-    """The steps of a measurement: a typical batch, the largest, and both again, each as often as a step has batches."""
+    """The steps of a measurement: a typical batch, the largest twice, the typical, each as often as a step has batches."""
 
     def __init__(
         self,
@@ -184,18 +185,25 @@ class MeasuredSteps(RowSource):
         config: TrainingConfig,
     ):
         super().__init__(method, [*typical, *largest], config)
-        batches = list(range(len(typical))), list(range(len(typical), len(self.rows)))
-        self._epoch = [batch for batch in batches * 2 for _ in range(config.grad_accumulation)]
+        first, second = list(range(len(typical))), list(range(len(typical), len(self.rows)))
+        self._epoch = [batch for batch in (first, second, second, first) for _ in range(config.grad_accumulation)]
 
     def epoch(self, number: int) -> list[list[int]]:
         """The same in every epoch."""
         return self._epoch
 
 
-def measure_steps(layers: int, train: Callable[[Callable[[Step], bool]], None], peak: Callable[[], float]) -> Measured:
+def measure_steps(
+    layers: int,
+    train: Callable[[Callable[[Step], bool]], None],
+    peak: Callable[[], float],
+    one_at_a_time: Callable[[bool], object] | None = None,
+) -> Measured:
     """``train`` runs ``MeasuredSteps`` and reports each step; ``peak`` returns the bytes above the weights since its last call.
 
-    Slow steps are run once only.
+    A batch is run once only if its steps are slow and nothing more is learned from them. ``one_at_a_time`` makes the backend
+    compute one operation after the other, so that the peak is the same each time: the first step of the largest batch is
+    run so, and the second shows what is taken ahead.
     """
     seconds: list[float] = []
     peaks: list[float] = []
@@ -203,11 +211,16 @@ def measure_steps(layers: int, train: Callable[[Callable[[Step], bool]], None], 
     def on_step(step: Step) -> bool:
         seconds.append(step.seconds)
         peaks.append(peak())
-        return len(seconds) != STEPS and not (len(seconds) == 2 and seconds[0] > _SLOW_STEP)
+        if one_at_a_time:
+            one_at_a_time(len(seconds) == 1)
+        return len(seconds) != STEPS and not (len(seconds) == enough and seconds[0] > _SLOW_STEP)
 
+    enough = 3 if one_at_a_time else 2
     train(on_step)
-    typical = seconds[::2][-1]  # a first step has to find its memory; beside many seconds that is nothing
-    largest = peaks[1::2]
+    typical = seconds[::3][-1]  # a first step has to find its memory; beside many seconds that is nothing
+    largest = peaks[1:3]
+    if one_at_a_time:
+        return Measured(layers, largest[0], typical, max(0.0, largest[-1] - largest[0]))
     return Measured(layers, sum(largest) / len(largest), typical)
 
 

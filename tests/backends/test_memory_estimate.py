@@ -1,8 +1,11 @@
 """The arithmetic of the memory estimate, without a model."""
 
+from collections.abc import Callable, Sequence
+
 import pytest
 
-from finetune.backends.memory_estimate import Measured, Sizes, choose_layers, extrapolate
+from finetune.backends.interface import Step
+from finetune.backends.memory_estimate import Measured, Sizes, choose_layers, extrapolate, measure_steps
 
 
 def sizes(layers: int, period: int = 1) -> Sizes:
@@ -53,3 +56,37 @@ def test_layers_that_were_all_measured_are_not_extrapolated() -> None:
 def test_noise_never_makes_more_layers_cheaper() -> None:
     step = extrapolate([Measured(2, 71.0, 5.1), Measured(6, 70.0, 5.0)], sizes(20), trained=20)
     assert (step.layers, step.head_and_loss, step.seconds) == (0.0, 70.0, 5.0)
+
+
+def test_memory_taken_ahead_does_not_grow_with_the_layers() -> None:
+    runs = [Measured(2, 30.0, 3.0, ahead=9.0), Measured(6, 70.0, 5.0, ahead=4.0)]
+    step = extrapolate(runs, sizes(20), trained=20)
+    assert (step.layers, step.head_and_loss) == (200.0, 10.0 + 4.0)
+    assert extrapolate(runs[1:], sizes(6), trained=6, whole=True).head_and_loss == 74.0
+
+
+@pytest.mark.parametrize(
+    ("ordered", "seconds", "run", "wanted"),
+    [
+        (True, [2.0, 4.0, 4.0, 1.0], 4, Measured(3, 50.0, 1.0, ahead=20.0)),  # the second step is the one in order
+        (True, [6.0, 9.0, 9.0, 5.0], 3, Measured(3, 50.0, 6.0, ahead=20.0)),  # slow: the time of the first is enough
+        (False, [2.0, 4.0, 4.0, 1.0], 4, Measured(3, 60.0, 1.0)),
+        (False, [6.0, 9.0, 9.0, 5.0], 2, Measured(3, 50.0, 6.0)),
+    ],
+)
+def test_a_step_in_order_tells_the_layers_from_what_is_taken_ahead(
+    ordered: bool,
+    seconds: Sequence[float],
+    run: int,
+    wanted: Measured,
+) -> None:
+    peaks, modes, done = iter([40.0, 50.0, 70.0, 45.0]), [], []
+
+    def train(on_step: Callable[[Step], bool]) -> None:
+        for number, each in enumerate(seconds, 1):
+            done.append(number)
+            if not on_step(Step(number, 1.0, 1.0, True, 1e-4, [0], 1, 1, each, 0.0)):
+                return
+
+    assert measure_steps(3, train, lambda: next(peaks), modes.append if ordered else None) == wanted
+    assert len(done) == run and modes == [True, False, False, False][: run if ordered else 0]

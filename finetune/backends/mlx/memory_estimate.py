@@ -57,6 +57,7 @@ class Probe:
     ) -> Measured:
         """Steps on the first ``layers`` layers, trained as far as the settings say."""
         cpu_math.install()
+        mx.set_memory_limit(limit := mx.set_memory_limit(0))
         network = _network(folder, layers)
         network.update(tree_map(_filled, network.parameters()) if not _has_weights(folder) else {})
         try:
@@ -71,10 +72,17 @@ class Probe:
                 return float(found)
 
             mx.reset_peak_memory()
-            return measure_steps(layers, lambda on_step: trainer.train(never, on_step), peak)
+            return measure_steps(
+                layers,
+                lambda on_step: trainer.train(never, on_step),
+                peak,
+                # above its limit of memory, MLX waits for each operation before it takes memory for the next
+                one_at_a_time=lambda wanted: mx.set_memory_limit(0 if wanted else limit),
+            )
         except (IndexError, ValueError) as error:  # sizes that contradict each other fail only when they meet
             raise UserError(f"{folder}: MLX cannot run this model: {first_line(error)}") from None
         finally:
+            mx.set_memory_limit(limit)
             mx.clear_cache()
 
 
