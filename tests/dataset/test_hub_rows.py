@@ -11,6 +11,8 @@ import pytest
 
 from loopback_hub import LoopbackHub
 
+pytestmark = pytest.mark.scripts
+
 ROOT = Path(__file__).parents[2]
 PREPARE = """
 import json, sys

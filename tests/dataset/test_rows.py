@@ -173,6 +173,7 @@ def test_fields_are_found_under_other_names(tmp_path: Path) -> None:
         prepared(tmp_path, odd, column="sql_prompt=frag")
 
 
+@pytest.mark.slow
 def test_files_of_every_kind_give_the_same_rows(tmp_path: Path) -> None:
     from pyarrow import Table, parquet
 
@@ -194,6 +195,7 @@ def test_files_of_every_kind_give_the_same_rows(tmp_path: Path) -> None:
         assert dataset.findings.blank_lines == (19 if name == "bom.jsonl" else 0)
 
 
+@pytest.mark.slow
 def test_no_prompt_is_in_two_splits(tmp_path: Path) -> None:
     rows = [
         {**SQL_ROW, "sql_prompt": f"How many, {'case' if i % 2 else 'CASE'}  {i // 2}{'?' * (i % 2)}"}

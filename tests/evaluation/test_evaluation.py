@@ -135,6 +135,7 @@ def test_the_mean_decides_where_scores_are_graded() -> None:
     assert compared(tuned, base, TASKS["alpaca"]).verdict.verdict == "worse"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 5, 9, 10, 15])
 def test_few_rows_of_noise_are_no_evidence(rows: int) -> None:
     import random

@@ -284,6 +284,7 @@ def test_the_loss_chart_marks_the_best(more: list[dict[str, Any]], label: str) -
     assert any(f"best validation loss {label}" in str(text) for text in page.values("aria-label"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [

@@ -51,6 +51,7 @@ def test_a_smaller_count_is_a_beginning_and_another_seed_gives_other_rows():
     assert not {prompt(row) for row in few["train"]} & {prompt(row) for row in builtin({"train": 100}, 2)["train"]}
 
 
+@pytest.mark.slow
 def test_no_prompt_comes_twice_whatever_the_split_and_the_seed():
     rows = builtin({"train": 14_000, "valid": 2_000, "test": 4_000}, 0)
     of_split = {split: {prompt(row) for row in rows[split]} for split in rows}
@@ -59,6 +60,7 @@ def test_no_prompt_comes_twice_whatever_the_split_and_the_seed():
     assert not of_split["train"] & {prompt(row) for split in others.values() for row in split}
 
 
+@pytest.mark.slow
 def test_running_out_of_rows_is_said():
     with pytest.raises(ValueError, match=r"only \d+ builtin alpaca rows exist for valid, not 1000000"):
         builtin({"valid": 1_000_000}, 0)

@@ -11,6 +11,8 @@ from finetune.records.files import SPLITS
 from finetune.tasks import TASKS
 from finetune.tasks.sql.rows import DOMAINS, generate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("name", "digest"),

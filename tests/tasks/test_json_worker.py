@@ -11,6 +11,8 @@ import pytest
 
 from finetune.tasks.json_worker import BadReply, JsonWorker, LateReply, WorkerDied
 
+pytestmark = pytest.mark.slow
+
 # each request is Python that may set ``reply`` or write to stdout itself
 WORKER = """
 import json, os, signal, subprocess, sys, time

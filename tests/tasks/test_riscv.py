@@ -117,6 +117,7 @@ def test_any_accepted_answer_is_right():
     assert score(row, "add rd, rs, rs").value == 0.0
 
 
+@pytest.mark.slow
 def test_no_answer_is_too_odd():
     long = [
         "a",

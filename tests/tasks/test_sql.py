@@ -186,6 +186,7 @@ def test_extract_sql(answer: str, sql: str | None) -> None:
     assert extract_sql(answer) == sql
 
 
+@pytest.mark.slow
 def test_real_rows(judge: SqlJudge) -> None:
     if not SHARED.exists():
         pytest.skip(f"{SHARED} is not here")

@@ -13,6 +13,8 @@ import pytest
 from finetune.tasks.sql.judging import Judgement, SqlJudge, gold_problem
 from finetune.tasks.sql.judging.execution import SqlWorker
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, 'y');"
 GOLD = "SELECT a FROM t WHERE b = 'y'"
 BOMB = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
