@@ -40,14 +40,14 @@ class RowKind:
 
     name: str
     about: str  # one line for --list
-    hub_dataset: str | None  # the default rows
-    licence: str | None  # of the default rows
-    required: tuple[str, ...]
-    optional: tuple[str, ...]
-    aliases: Mapping[str, tuple[str, ...]]
     to_messages: Callable[[Row], list[Message]]
-    builtin: Callable[[Mapping[str, int], int], dict[str, list[Row]]] | None
-    split_rule: str | None
+    hub_dataset: str | None = None  # the default rows
+    licence: str | None = None  # of the default rows
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    builtin: Callable[[Mapping[str, int], int], dict[str, list[Row]]] | None = None
+    split_rule: str | None = None
     several_answers: bool = False  # rows with the same prompt become one, whose "accepted" lists the answers of all
     kept: Callable[[Row], Row] = lambda row: row  # the fields that stay beside the messages
     scored_as: str = ""  # the task that scores these rows, if they are not a task of their own

@@ -54,14 +54,7 @@ def _both(row: Row) -> tuple[list[Message], str]:
 PREFERENCE = RowKind(
     name="preference",
     about="preference pairs: a better and a worse answer to a prompt, for --method dpo and orpo",
-    hub_dataset=None,
-    licence=None,
-    required=(),
-    optional=(),
-    aliases={},
     to_messages=lambda row: _both(row)[0],
     kept=lambda row: {"rejected": _both(row)[1]},
     scored_as="chat",
-    builtin=None,
-    split_rule=None,
 )

@@ -79,7 +79,6 @@ ALPACA = Task(
     to_messages=to_messages,
     builtin=builtin,
     split_rule="no task is in two splits, in any wording, with any seed; all splits have the same kinds of task and words",
-    several_answers=False,
     open_scorer=lambda: nullcontext(score),
     metric="accuracy",
     malformed=frozenset({"empty", "wrong_format"}),

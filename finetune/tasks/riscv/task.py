@@ -151,9 +151,7 @@ RISCV = Task(
     name="riscv",
     about="a description of a RISC-V instruction, answered by its assembly",
     hub_dataset="davidpirkl/riscv-instruction-specification",
-    licence=None,
     required=("description", "instructions"),
-    optional=(),
     aliases={
         "description": ("prompt", "input", "text"),
         "instructions": ("instruction", "assembly", "output", "completion"),
