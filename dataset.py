@@ -7,7 +7,7 @@ python dataset.py --type preference --from-adapter sft          pairs from a mod
 """  # PYTHON_ARGCOMPLETE_OK
 
 from finetune import scripts
-from finetune.records.dataset import write_dataset
+from finetune.records.dataset import check_output, write_dataset
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS
 from finetune.terminal import say
@@ -25,6 +25,7 @@ def main(config: DatasetConfig) -> None:
 
         own_pairs.make(config)
         return
+    check_output(config.output_dir)
     encoder = preview.encoder(config, say)
     dataset = prepare(config, ROW_KINDS[config.type_], say, encoder)
     write_dataset(config.output_dir, dataset.splits, dataset.findings.rejected, dataset.record(config))

@@ -13,7 +13,7 @@ from finetune.benchmark.measure import measure_run
 from finetune.errors import Stopped, UserError
 from finetune.evaluation import scorecard
 from finetune.evaluation.compare import Comparison, compare
-from finetune.evaluation.tuned_run import TunedRun, held_out_rows, open_other, open_run
+from finetune.evaluation.tuned_run import TunedRun, check_results, held_out_rows, open_other, open_run
 from finetune.records import files, machine
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.dataset import DatasetRecord, read_dataset_record
@@ -32,8 +32,8 @@ def run(config: BenchmarkConfig) -> None:
     tuned = open_run(config.adapter_path)
     other = open_other(config.against, tuned) if config.against else None
     held_out = held_out_rows(tuned, config, quick=config.quick)
-    names = (files.BENCHMARK, files.BENCHMARK_TABLE, files.REPORT, files.BENCHMARK_ANSWERS)
-    files.check_targets(config.results_dir, names)
+    written = (files.BENCHMARK, files.BENCHMARK_TABLE, files.REPORT)
+    check_results(config.results_dir, tuned, held_out.data_dir, written, files.BENCHMARK_ANSWERS)
     files.make_folder(config.results_dir / files.HISTORY)
     metrics = read_metrics(config.adapter_path)
     dataset = read_dataset_record(held_out.data_dir)

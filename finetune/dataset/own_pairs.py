@@ -13,7 +13,15 @@ from finetune.methods.pairs import REJECTED
 from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow
 from finetune.records import files
-from finetune.records.dataset import DatasetRecord, OwnAnswers, Source, read_dataset_record, read_split, write_dataset
+from finetune.records.dataset import (
+    DatasetRecord,
+    OwnAnswers,
+    Source,
+    check_output,
+    read_dataset_record,
+    read_split,
+    write_dataset,
+)
 from finetune.records.files import Row
 from finetune.rollouts.groups import Group, sample_groups
 from finetune.rollouts.rewards import RewardWeights, weighted_judge
@@ -26,10 +34,8 @@ def make(config: DatasetConfig) -> None:
     assert config.from_adapter is not None
     run = open_run(config.from_adapter)
     folder = config.data_dir or run.data_dir
-    if folder.resolve() == config.output_dir.resolve():
-        raise UserError(
-            f"--output-dir: {config.output_dir} holds the rows to answer (choose another folder for the pairs)"
-        )
+    others = {"the folder of the rows to answer": folder, "the folder of the adapters": config.from_adapter}
+    files.check_apart("--output-dir", config.output_dir, others)
     dataset = read_dataset_record(folder)
     if dataset.type != run.task.name:
         raise UserError(f"{folder}: {dataset.type} rows, but {config.from_adapter} was trained on {run.task.name} rows")
@@ -37,7 +43,7 @@ def make(config: DatasetConfig) -> None:
         split: [row for _, row in read_split(folder, split, dataset, may_be_empty=split != "train")]
         for split in files.SPLITS
     }
-    files.make_folder(config.output_dir)
+    check_output(config.output_dir)
     model = run.load()
     say(run.backend.describe())
     # as many pairs to validate for each to train on as there are rows

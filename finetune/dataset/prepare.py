@@ -11,11 +11,11 @@ from finetune.dataset.hub_rows import CARD, read_hub
 from finetune.dataset.preflight import token_problem
 from finetune.dataset.selection import select
 from finetune.dataset.sources import looks_local, read_local
-from finetune.errors import UserError
+from finetune.errors import UserError, path_of
 from finetune.models.encoder import ChatEncoder, Example
 from finetune.models.hub import HubUnavailable, hub_problem
 from finetune.records.dataset import DatasetRecord, Source
-from finetune.records.files import REJECTED, SPLITS, Row, split_file
+from finetune.records.files import REJECTED, SPLITS, Row, check_apart, split_file
 from finetune.settings.config import DatasetConfig
 from finetune.settings.fields import flag
 from finetune.tasks.base import RowKind
@@ -72,6 +72,8 @@ def prepare(
         _refuse(config, ("check_answers",), f"--type {task.name}")
     if looks_local(name):
         _refuse(config, ("revision", "subset"), "a local file")
+        if (folder := path_of(name, "--dataset-name")).is_dir():
+            check_apart("--output-dir", config.output_dir, {"the folder of the source": folder})
         written = [split_file(config.output_dir, split) for split in SPLITS]
         sourced, source = read_local(name, [*written, config.output_dir / REJECTED])
     else:

@@ -24,13 +24,9 @@ class AnswerLog:
         self.path = path
         self._known: dict[str, dict[int, Scored]] = {}
         self._lock = ExitStack()
-        try:
-            # a file of its own: the log itself is replaced by renaming
-            is_ours = self._lock.enter_context(lock.held(path.with_name(f".{path.name}.lock")))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be locked: {error.strerror}", exit_code=4) from None
-        if not is_ours:
-            raise UserError(f"{path}: another evaluation is writing it (use another --results-dir)")
+        # a file of its own: the log itself is replaced by renaming
+        taken = f"{path}: another evaluation is writing it (use another --results-dir)"
+        self._lock.enter_context(lock.demanded(path.with_name(f".{path.name}.lock"), taken))
         try:
             self._open(json.loads(json.dumps(key)), resume=resume)
         except BaseException:

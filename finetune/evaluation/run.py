@@ -1,9 +1,11 @@
 """One evaluation from the settings to evaluation.json and the tables on the terminal."""
 
+from finetune.errors import UserError
 from finetune.evaluation import scorecard
 from finetune.evaluation.compare import Comparison, compare
-from finetune.evaluation.tuned_run import TunedRun, held_out_rows, open_other
+from finetune.evaluation.tuned_run import TunedRun, check_results, held_out_rows, open_other
 from finetune.records import files
+from finetune.records.evaluation import EvaluationRecord
 from finetune.settings.config import EvaluationConfig
 from finetune.terminal import say
 
@@ -14,7 +16,14 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
     """Compare, write evaluation.json and print the result; UserError if a part is missing or cannot be written."""
     other = open_other(config.against, tuned) if config.against else None
     held_out = held_out_rows(tuned, config, quick=config.quick_test)
-    files.check_targets(config.results_dir, (files.EVALUATION, files.ANSWERS))
+    check_results(config.results_dir, tuned, held_out.data_dir, (files.EVALUATION,), files.ANSWERS)
+    if (earlier := config.results_dir / files.EVALUATION).exists():
+        try:
+            EvaluationRecord.read(earlier)
+        except UserError as error:
+            raise UserError(
+                f"{error}; it will not be replaced (move it away, or use another --results-dir)", error.exit_code
+            ) from None
     say(tuned.backend.describe())
     if config.use_validation:
         say("Note: the checkpoint was chosen on these validation rows; the test rows are unbiased.")

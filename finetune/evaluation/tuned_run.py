@@ -1,6 +1,7 @@
 """A run as the later stages open it: its record, its model and the rows that it is judged on."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from finetune.backends import BACKENDS, load_backend
 from finetune.backends.interface import Backend, Model
 from finetune.errors import UserError, path_of, shortened
 from finetune.models.encoder import ChatEncoder
+from finetune.models.find import cache_dir
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files
 from finetune.records.dataset import read_dataset_record, read_split
@@ -105,6 +107,26 @@ def held_out_rows(run: TunedRun, config: EvaluationConfig | BenchmarkConfig, *, 
         say(f"Note: {data_dir} is gone; builtin rows are used instead.")
         return HeldOut(_builtin_rows(run, num_samples or QUICK_ROWS, config.seed), split, data_dir)
     return HeldOut(read_rows(run, data_dir, split, num_samples, config.seed), split, data_dir)
+
+
+def check_results(folder: Path, run: TunedRun, data_dir: Path, written: Sequence[str], log: str) -> None:
+    """UserError if the files ``written`` and ``log`` cannot be written to ``folder``, or would replace somebody else's.
+
+    The first of ``written`` is the record that says that the others are ours.
+    """
+    others = {
+        "the folder of the rows": data_dir,
+        "the folder of the adapters": run.adapter_path,
+        "the cache": cache_dir(),
+    }
+    files.check_apart("--results-dir", folder, others)
+    files.check_targets(folder, (*written, log))
+    foreign = [folder / name for name in written if (folder / name).exists()]
+    if foreign and not (folder / written[0]).exists():
+        raise UserError(
+            f"{foreign[0]}: no {written[0]} beside it, so it is not of earlier results and will not be replaced (move it"
+            " away, or use another --results-dir)"
+        )
 
 
 def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None, seed: int) -> list[Row]:

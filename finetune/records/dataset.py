@@ -1,14 +1,19 @@
 """dataset.json and the rows that it vouches for: data/train.jsonl, valid.jsonl, test.jsonl."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 from finetune.errors import UserError
-from finetune.records import files
+from finetune.records import files, lock
 from finetune.records.files import Row
 from finetune.records.record import Record
+
+_SPLIT_FILES = tuple(f"{split}.jsonl" for split in files.SPLITS)
+_UNFINISHED = ".unfinished.json"  # hashes of the rows of a dataset.py that is writing, or was killed while it did
 
 
 @dataclass(frozen=True)
@@ -78,26 +83,62 @@ def read_dataset_record(folder: Path) -> DatasetRecord:
     return DatasetRecord.read(folder / files.DATASET_RECORD)
 
 
+def check_output(folder: Path) -> None:
+    """UserError if the rows cannot be written to ``folder``, or if a file that dataset.py has not written is in their place.
+
+    Rows that were edited since they were written count as somebody's own.
+    """
+    files.check_targets(folder, (*_SPLIT_FILES, files.REJECTED, files.DATASET_RECORD))
+    ours = _written(folder)
+    remedy = "so it will not be replaced (move it away, or use another --output-dir)"
+    for path in (folder / name for name in _SPLIT_FILES):
+        if path.exists() and files.file_hash(path) not in ours:
+            what = "changed since dataset.py wrote it" if ours else "not written by dataset.py"
+            raise UserError(f"{path}: {what}, {remedy}")
+    for path in (folder / files.REJECTED, folder / files.DATASET_RECORD):
+        if path.exists() and not ours:
+            raise UserError(f"{path}: not written by dataset.py, {remedy}")
+
+
+def _written(folder: Path) -> set[str]:
+    """Hashes of the rows that dataset.py wrote here, also if it was killed in the middle."""
+    found: set[str] = set()
+    for name in (files.DATASET_RECORD, _UNFINISHED):
+        try:
+            value = json.loads((folder / name).read_text(encoding="utf-8"))["files"]
+            found.update(value.values())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue
+    return found
+
+
 def write_dataset(
     folder: Path, splits: Mapping[str, Sequence[Row]], rejected: Sequence[Row], record: DatasetRecord
 ) -> DatasetRecord:
-    """Write the rows and, last, the record that vouches for them, with the hashes of the files.
+    """Write the rows and, last, the record that vouches for them, with the hashes of what was written.
 
-    UserError (exit 4) if the folder cannot be written.
+    UserError if another process writes there, or if a file of somebody else is in the place of one; (exit 4) if the folder
+    cannot be written.
     """
     files.make_folder(folder)
-    paths = {split: files.split_file(folder, split) for split in files.SPLITS}
-    for split, path in paths.items():
-        files.write_jsonl(path, splits[split])
-    if rejected:
-        files.write_jsonl(folder / files.REJECTED, rejected)
-    else:
+    with lock.demanded(folder / ".lock", f"{folder}: another dataset.py is writing here (use another --output-dir)"):
+        check_output(folder)
+        texts = {files.split_file(folder, split).name: files.jsonl(splits[split]) for split in files.SPLITS}
+        record = replace(record, files={name: hashlib.sha256(text).hexdigest() for name, text in texts.items()})
+        # if we are killed, whoever comes next knows by these hashes what is ours
+        ours = sorted(_written(folder) | set(record.files.values()))
+        files.write_json(folder / _UNFINISHED, {"files": {str(at): sha256 for at, sha256 in enumerate(ours)}})
+        for name, text in texts.items():
+            files.write_bytes(folder / name, text)
         try:
-            (folder / files.REJECTED).unlink(missing_ok=True)
+            if rejected:
+                files.write_jsonl(folder / files.REJECTED, rejected)
+            else:
+                (folder / files.REJECTED).unlink(missing_ok=True)
+            record.write(folder / files.DATASET_RECORD)
+            (folder / _UNFINISHED).unlink()
         except OSError as error:
-            raise UserError(f"{folder / files.REJECTED}: cannot be removed: {error.strerror}", exit_code=4) from None
-    record = replace(record, files={path.name: files.file_hash(path) for path in paths.values()})
-    record.write(folder / files.DATASET_RECORD)
+            raise UserError(f"{folder}: cannot be written: {error.strerror}", exit_code=4) from None
     return record
 
 
@@ -109,6 +150,7 @@ def read_split(folder: Path, split: str, record: DatasetRecord, *, may_be_empty:
         raise UserError(f"{path}: no rows (run: {DatasetRecord.made_by(path.parent)})")
     if files.file_hash(path) != record.files.get(path.name):
         raise UserError(
-            f"{path}: changed since dataset.py checked it (restore the file, or prepare the rows again with dataset.py)"
+            f"{path}: changed since dataset.py checked it (restore it, or have the changed rows checked:"
+            f" python dataset.py --type {record.type} --dataset-name {path} --output-dir ANOTHER_FOLDER)"
         )
     return rows

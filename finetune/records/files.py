@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,23 +51,49 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"{folder}: cannot be written: {problem}", exit_code=4) from None
 
 
-def check_targets(folder: Path, names: Iterable[str]) -> None:
+def check_targets(folder: Path, names: Sequence[str]) -> None:
     """UserError (exit 4), before any work is done, if one of these files of ``folder`` cannot be written."""
     make_folder(folder)
+    refuse_links(folder, names)
     for name in names:
         if (path := folder / name).is_dir():
             raise UserError(f"{path}: cannot be written: it is a folder", exit_code=4)
+
+
+def refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """UserError if one of these files of ``folder`` is a symbolic link: what it leads to is not ours to write."""
+    for name in names:
+        if os.path.islink(path := folder / name):  # noqa: PTH114  unlike Path.is_symlink it takes any name
+            raise UserError(f"{path}: a symbolic link, which will not be written through (remove it)")
+
+
+def check_apart(flag: str, folder: Path, others: Mapping[str, Path]) -> None:
+    """UserError if ``folder``, which ``flag`` names, is one of the ``others``, or lies in it, or the other way round."""
+    here = folder.resolve()
+    for what, other in others.items():
+        there = other.resolve()
+        if here == there:
+            raise UserError(f"{flag}: {folder} is {what} (use a folder of its own)")
+        if here in there.parents:
+            raise UserError(f"{flag}: {what}, {other}, is inside {folder} (use a folder of its own)")
+        if there in here.parents:
+            raise UserError(f"{flag}: {folder} is inside {what}, {other} (use a folder of its own)")
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path that replaces ``path`` when the block ends, and is removed if the block raises.
 
-    After a crash at any moment ``path`` is the old file or the new one, whole. UserError (exit 4) if it cannot be written.
+    After a crash at any moment ``path`` is the old file or the new one, whole. UserError (exit 4) if it cannot be written, or
+    if it is a symbolic link.
     """
+    refuse_links(path.parent, [path.name])
     leftovers.remove(path)  # of a process that was killed in this block
-    # the suffix stays last: mx.save_safetensors and others choose the format by it
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(leftovers.name_for(path))
+    try:
+        _create(temporary)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}", exit_code=4) from None
     try:
         yield temporary
         fsync(temporary)
@@ -76,8 +102,13 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}", exit_code=4) from None
     finally:
-        with suppress(OSError):  # a file stands where the folder should be: the write itself says so
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> None:
+    """Make an empty file; OSError if anything has the name: nobody's file is taken for ours, and no link is followed."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o666))
 
 
 def fsync(path: Path) -> None:
@@ -89,27 +120,34 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     with atomic(path) as temporary:
-        # file names can hold bytes that are not text
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode(errors="backslashreplace"))  # file names can hold bytes that are not text
 
 
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
+def jsonl(rows: Iterable[Row]) -> bytes:
     """One row a line. Half of a surrogate pair, which only a rejected row can hold, becomes its escape in JSON."""
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return b"".join(line.encode(errors="backslashreplace") for line in lines)
+
+
+def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
+    write_bytes(path, jsonl(rows))
 
 
 def append_jsonl(path: Path, row: Row) -> None:
     """Add a row at the end of the file, after the line end that a last line may lack."""
+    refuse_links(path.parent, [path.name])
     try:
-        with path.open("ab+") as file:
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_RDWR, 0o666), "ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 if file.read() != b"\n":

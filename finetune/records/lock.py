@@ -1,10 +1,16 @@
 """The one lock: what a single process at a time may do. The system takes it from a process that ends, however it ends."""
 
+import errno
 import fcntl
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from finetune.errors import UserError
+
+_OURS = re.compile(rb"([0-9]+\n)?")
 
 
 @contextmanager
@@ -13,14 +19,18 @@ def held(path: Path) -> Iterator[bool]:
 
     ``path`` is the lock's own file: it is made, holds the number of the process, and is removed at the end. Do not lock a file
     with content: when it is replaced by renaming, two processes can each hold one of the two. OSError if ``path`` cannot be
-    opened, or if its file system has no locks.
+    opened, is a link or a file of something else, or if its file system has no locks.
     """
-    descriptor = _take(path, os.O_RDWR | os.O_CREAT)
+    descriptor = _take(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     if descriptor is None:
         yield False
         return
+    if not _OURS.fullmatch(os.read(descriptor, 30)):
+        os.close(descriptor)
+        raise OSError(errno.EEXIST, "something else has the name of our lock (move it away)")
     try:
         os.truncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         yield True
     finally:
@@ -28,6 +38,19 @@ def held(path: Path) -> Iterator[bool]:
             with suppress(OSError):
                 path.unlink()
         os.close(descriptor)
+
+
+@contextmanager
+def demanded(path: Path, taken: str) -> Iterator[None]:
+    """Hold ``path`` during the block. UserError ``taken``, in which {holder} is a process, if another one holds it."""
+    with ExitStack() as stack:
+        try:
+            is_ours = stack.enter_context(held(path))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be locked: {error.strerror}", exit_code=4) from None
+        if not is_ours:
+            raise UserError(taken.replace("{holder}", holder(path)))
+        yield
 
 
 @contextmanager

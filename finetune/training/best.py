@@ -6,6 +6,7 @@ from pathlib import Path
 from finetune.backends.interface import Trainer
 from finetune.evaluation.verdict import paired_bootstrap
 from finetune.records.difference import Difference
+from finetune.training.folder import history
 from finetune.training.validation import Values
 
 _HISTORY = 2  # earlier adapters kept beside the best
@@ -49,5 +50,5 @@ def keep(trainer: Trainer, step: int, folder: Path, file: str, *, best: bool) ->
     trainer.save_adapters(folder / f"{step:07d}_{file}")
     if best:
         trainer.save_adapters(folder / file)
-    for old in sorted(folder.glob(f"[0-9]*_{file}"))[:-_HISTORY]:
+    for old in history(folder, file)[:-_HISTORY]:
         old.unlink(missing_ok=True)

@@ -1,9 +1,10 @@
 """Training states to resume from. Each is a folder of its own: complete and hashed, or not there at all."""
 
 import json
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from finetune.errors import UserError
 from finetune.records import files, lock
 
 _KEEP = 2
+_NAME = re.compile(r"\d{7,}-\d{4,}")
 
 
 class Checkpoint(NamedTuple):
@@ -23,7 +25,8 @@ class Checkpoint(NamedTuple):
 def write(folder: Path, name: str, fill: Callable[[Path], Mapping[str, object]]) -> None:
     """Save a training state as ``folder/name``: ``fill`` writes its files into a folder and returns what goes into state.json.
 
-    The folder gets its name when everything in it is on the disk. One older state is kept. Names sort by age.
+    The folder gets its name, which is ``step-batch`` in digits and sorts by age, when everything in it is on the disk. One
+    older state is kept; what else lies in ``folder`` stays.
     """
     temporary = folder / f".{name}.tmp"
     try:
@@ -34,11 +37,12 @@ def write(folder: Path, name: str, fill: Callable[[Path], Mapping[str, object]])
         hashes = {path.name: files.file_hash(path) for path in sorted(temporary.iterdir())}
         manifest = {**content, "files": hashes}
         files.write_json(temporary / files.STATE_RECORD, {**manifest, "sha256": _hash(manifest)})
-        shutil.rmtree(folder / name, ignore_errors=True)  # the same step once more, after a state that was refused
+        if (folder / name / files.STATE_RECORD).exists():  # the same step once more, after a state that was refused
+            _remove(folder / name, also=hashes)
         temporary.rename(folder / name)
         files.fsync(folder)
         for old in _states(folder)[:-_KEEP]:
-            shutil.rmtree(old)
+            _remove(old)
     except OSError as error:
         raise UserError(f"{folder / name}: cannot be written: {error.strerror}", exit_code=4) from None
 
@@ -48,7 +52,7 @@ def newest(folder: Path, say: Callable[[str], None]) -> Checkpoint:
 
     UserError: exit 2 if there is none, exit 3 if all are damaged.
     """
-    states = _states(folder) if folder.is_dir() else []
+    states = _states(folder)
     if not states:
         raise UserError(f"{folder}: nothing to resume here (start a run without --resume)")
     for state in reversed(states):
@@ -68,15 +72,9 @@ def only_run(folder: Path) -> Iterator[None]:
     path, made = folder / ".lock", not folder.exists()
     files.make_folder(folder)
     try:
-        with ExitStack() as stack:
-            try:
-                is_ours = stack.enter_context(lock.held(path))
-            except OSError as error:
-                raise UserError(f"{path}: cannot be locked: {error.strerror}", exit_code=4) from None
-            if not is_ours:
-                raise UserError(
-                    f"{folder}: another run is writing here, process {lock.holder(path)} (use another --adapter-path)"
-                )
+        with lock.demanded(
+            path, f"{folder}: another run is writing here, process {{holder}} (use another --adapter-path)"
+        ):
             yield
     finally:
         if made:
@@ -84,14 +82,66 @@ def only_run(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+def check(folder: Path) -> None:
+    """UserError if something else has the name of a training state; an empty folder is the rest of one."""
+    named = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
+    for path in sorted({*named} - {*_states(folder)}):
+        if not path.is_dir() or path.is_symlink() or any(path.iterdir()):
+            raise UserError(f"{path}: not a training state, but named like one (move it away)")
+
+
+def move(folder: Path, target: Path) -> None:
+    """Move the training states to another folder; the old one goes if nothing else is in it. OSError if it cannot be done."""
+    for state in _states(folder):
+        target.mkdir(exist_ok=True)
+        state.rename(target / state.name)
+    _clear(folder)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def remove_all(folder: Path) -> None:
+    """Remove the training states, and the folder if nothing else is in it."""
+    for state in _states(folder):
+        _remove(state)
+    _clear(folder)
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def _states(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """What was written here, by its exact name and with its record in it; never what only a link leads to."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if _NAME.fullmatch(path.name) and not path.is_symlink() and (path / files.STATE_RECORD).is_file()
+    )
+
+
+def _remove(state: Path, also: Iterable[str] = ()) -> None:
+    """Remove the files that the record of a state names, and the folder if nothing else is in it.
+
+    ``also``: further names, for a record that is damaged.
+    """
+    try:
+        names = set(json.loads((state / files.STATE_RECORD).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        names = set()
+    for name in {*names, *also}:
+        if isinstance(name, str) and Path(name).name == name:  # never a path that leads elsewhere
+            (state / name).unlink(missing_ok=True)
+    (state / files.STATE_RECORD).unlink(missing_ok=True)
+    with suppress(OSError):
+        state.rmdir()
 
 
 def _clear(folder: Path) -> None:
     """Remove half-written training states of a killed process."""
     for path in folder.glob(".*.tmp"):
-        shutil.rmtree(path)
+        if _NAME.fullmatch(path.name[1:-4]) and not path.is_symlink():
+            shutil.rmtree(path)
 
 
 def _verified(state: Path) -> Mapping[str, Any]:

@@ -1,7 +1,6 @@
 """The start of a run: settings taken from the adapters or the run that it continues, and its record."""
 
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from finetune.backends import AUTO
 from finetune.errors import UserError, path_of
 from finetune.methods import METHODS
 from finetune.models.encoder import ChatEncoder
-from finetune.models.find import ModelFolder
+from finetune.models.find import ModelFolder, cache_dir
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files, machine
 from finetune.records.dataset import DatasetRecord
@@ -22,9 +21,7 @@ from finetune.settings.fields import Layer, flag, flags_of
 from finetune.settings.layers import file_layers, strongest, training_layers
 from finetune.settings.recorded import recorded_layer, training_config, unknown_settings
 from finetune.terminal import say
-
-_PREVIOUS = "previous"
-
+from finetune.training import folder
 
 # settings that can differ when a run is resumed: they do not change what it computes
 _FREE = {"adapter_path", "report_to", "show_samples", "steps_per_save", "dataset_type", "data_dir"}
@@ -53,10 +50,10 @@ _OF_START = (
 def _of_start(given: Sequence[Layer]) -> list[Layer]:
     """Settings recorded with the adapters of ``--from-adapter``: the model, the shape of the adapters and, unless the method
     needs other rows, the folder of the rows."""
-    folder = strongest(given, "from_adapter")
-    if folder is None:
+    chosen = strongest(given, "from_adapter")
+    if chosen is None:
         return []
-    path = path_of(str(folder), "--from-adapter")
+    path = path_of(str(chosen), "--from-adapter")
     record = read_run(path)
     recorded = {name: record.config[name] for name in _OF_START if name in record.config}
     method = METHODS.get(str(strongest(given, "method") or "sft"))
@@ -66,17 +63,18 @@ def _of_start(given: Sequence[Layer]) -> list[Layer]:
 
 
 def check_start(config: TrainingConfig) -> None:
-    """UserError if the settings do not fit the adapters of ``--from-adapter``."""
-    if config.from_adapter is None or config.resume:
+    """UserError if the adapter folder cannot take this run, or the settings do not fit the adapters of ``--from-adapter``."""
+    others = {"the folder of the rows": config.data_dir, "the cache": cache_dir()}
+    if config.model and Path(config.model).is_dir():
+        others["the model"] = Path(config.model)
+    if config.from_adapter:
+        others["the adapters of --from-adapter"] = config.from_adapter
+    files.check_apart("--adapter-path", config.adapter_path, others)
+    if config.resume:
         return
-    start, target = config.from_adapter.resolve(), config.adapter_path.resolve()
-    if target in (
-        start,
-        *start.parents,
-    ):  # an earlier run in the target folder is moved away, with the adapters to begin with
-        raise UserError(
-            f"--from-adapter: the new adapters would replace {config.from_adapter} (use another --adapter-path)"
-        )
+    folder.check(config.adapter_path)
+    if config.from_adapter is None:
+        return
     recorded = read_run(config.from_adapter).config
     different = [
         f"{flag(name)} was {_short(recorded[name])}, is now {_short(getattr(config, name))}"
@@ -92,14 +90,14 @@ def check_start(config: TrainingConfig) -> None:
 
 
 def describe_run(
-    config: TrainingConfig, folder: ModelFolder, encoder: ChatEncoder, dataset: DatasetRecord, device: str
+    config: TrainingConfig, model: ModelFolder, encoder: ChatEncoder, dataset: DatasetRecord, device: str
 ) -> RunRecord:
     """What decides the results of a run, and its machine. UserError if the file of --grpo-reward cannot be read."""
     return RunRecord(
         config={name: getattr(config, name) for name in config.origins},
         origins=config.origins,
         task=dataset.type,
-        model=Model(folder.name, folder.source, folder.revision, str(folder.path.resolve()), fingerprint(folder.path)),
+        model=Model(model.name, model.source, model.revision, str(model.path.resolve()), fingerprint(model.path)),
         template=None if encoder.own_template else encoder.template,
         template_sha256=files.text_hash(encoder.template),
         data=Data(str(config.data_dir.resolve()), dataset.source, dataset.files),
@@ -130,7 +128,7 @@ def start(
     An earlier run in the folder is moved to ``previous``, where it can still be resumed. ``save_begun`` writes the adapters
     that the run begins with, which --resume needs: their own file can have changed by then.
     """
-    _set_aside(config.adapter_path)
+    folder.set_aside(config.adapter_path)
     if save_begun:
         save_begun(config.adapter_path / files.START)
     adapter_config = {**adapter_config, model_key: record.model.path}
@@ -187,18 +185,3 @@ def _plain(value: Any) -> Any:
 def _short(value: Any) -> str:
     text = "not set" if value is None else str(value)
     return text[:8] if len(text) == 64 else text  # a hash
-
-
-def _set_aside(adapter_path: Path) -> None:
-    if not (adapter_path / files.RUN_RECORD).exists():
-        return
-    previous = adapter_path / _PREVIOUS
-    try:
-        shutil.rmtree(previous, ignore_errors=True)
-        previous.mkdir()
-        for path in adapter_path.iterdir():
-            if path != previous and not path.name.startswith("."):
-                path.rename(previous / path.name)
-    except OSError as error:
-        raise UserError(f"{previous}: cannot be written: {error.strerror}", exit_code=4) from None
-    say(f"The adapters of the earlier run are now in {previous}.")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from finetune.errors import UserError
-from finetune.records import files
+from finetune.records import files, leftovers
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -55,3 +55,43 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"file/settings\.yml: cannot be written: Not a directory") as refused:
         files.write_text(tmp_path / "file" / "settings.yml", "text")
     assert refused.value.exit_code == 4
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    for target in ("mine", "nowhere"):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(target)
+        for write in (lambda path: files.write_json(path, {}), lambda path: files.append_jsonl(path, {})):
+            with pytest.raises(UserError, match="link: a symbolic link"):
+                write(tmp_path / "link")
+        with pytest.raises(UserError, match="link: a symbolic link"):
+            files.check_targets(tmp_path, ["link"])
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "link"} and (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_planted_temporary_file_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / ".a.tmp.json").symlink_to("mine")
+    monkeypatch.setattr(leftovers, "name_for", lambda path: ".a.tmp.json")  # as if somebody could guess it
+    with pytest.raises(UserError, match="cannot be written: File exists"):
+        files.write_json(tmp_path / "a.json", {})
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "n" * 250 + ".yml", "a." + "s" * 253, "\N{GRINNING FACE}" * 63])
+def test_a_name_of_any_length_can_be_written(tmp_path: Path, name: str) -> None:
+    files.write_text(tmp_path / name, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be written: File name too long") as refused:
+        files.write_text(tmp_path / ("n" * 256), "x")
+    assert refused.value.exit_code == 4 and not list(tmp_path.iterdir())
+
+
+def test_who_may_read_a_file_is_what_the_user_has_set(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a", "x")
+    (tmp_path / "b").write_text("x")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from finetune.errors import UserError
 from finetune.records import leftovers, lock
 
 HOLD = """
@@ -72,3 +73,30 @@ def test_leftovers_of_killed_writers_go_and_nothing_else_does(tmp_path: Path) ->
             os.utime(tmp_path / name, (0, 0))
     leftovers.remove(tmp_path / "a.json")
     assert {path.name for path in tmp_path.iterdir()} == {*kept, fresh}
+
+
+@pytest.mark.parametrize("text", ["mine", "12 monkeys\n", "1\n2\n", "9" * 40])
+def test_a_file_of_something_else_is_no_lock(tmp_path: Path, text: str) -> None:
+    path = tmp_path / ".lock"
+    path.write_text(text)
+    with pytest.raises(UserError, match="something else has the name of our lock"), lock.demanded(path, "taken"):
+        pass
+    assert path.read_text() == text
+
+
+def test_a_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("1\n")
+    (tmp_path / ".lock").symlink_to("mine")
+    with pytest.raises(UserError, match="cannot be locked"), lock.demanded(tmp_path / ".lock", "taken"):
+        pass
+    assert (tmp_path / "mine").read_text() == "1\n"
+
+
+def test_the_holder_is_named_also_in_a_folder_with_braces(tmp_path: Path) -> None:
+    path = tmp_path / "{x}.lock"
+    with (
+        lock.held(path),
+        pytest.raises(UserError, match=f"{{x}} is held by {os.getpid()}"),
+        lock.demanded(path, "{x} is held by {holder}"),
+    ):
+        pass

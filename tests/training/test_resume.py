@@ -106,18 +106,18 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path) -> None:
         return lambda folder: (folder / "a.bin").write_bytes(bytes([step] * 100)) and {"step": step}
 
     for step in (1, 2, 3):
-        checkpoints.write(tmp_path / "state", f"{step:07d}", fill(step))
-    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["0000002", "0000003"]
+        checkpoints.write(tmp_path / "state", f"{step:07d}-0000", fill(step))
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["0000002-0000", "0000003-0000"]
     said: list[str] = []
     assert checkpoints.newest(tmp_path / "state", said.append)[1]["step"] == 3 and not said
-    newest = tmp_path / "state" / "0000003" / "a.bin"
+    newest = tmp_path / "state" / "0000003-0000" / "a.bin"
     for damage in (newest.read_bytes()[:50], b"", bytes([3] * 99 + [7])):
         newest.write_bytes(damage)
         assert checkpoints.newest(tmp_path / "state", said.append)[1]["step"] == 2
-    (tmp_path / "state" / "0000003" / "state.json").write_text("{")
+    (tmp_path / "state" / "0000003-0000" / "state.json").write_text("{")
     assert checkpoints.newest(tmp_path / "state", said.append)[1]["step"] == 2
-    assert len(said) == 4 and all("0000003 is damaged" in line for line in said)
-    (tmp_path / "state" / "0000002" / "a.bin").unlink()
+    assert len(said) == 4 and all("0000003-0000 is damaged" in line for line in said)
+    (tmp_path / "state" / "0000002-0000" / "a.bin").unlink()
     with pytest.raises(UserError) as refused:
         checkpoints.newest(tmp_path / "state", said.append)
     assert refused.value.exit_code == 3

@@ -1,0 +1,91 @@
+"""The adapter folder: a run replaces, moves and removes the files that a run wrote, by their exact names, and no other."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from finetune.errors import UserError
+from finetune.records import files
+from finetune.records.run import RunRecord
+from finetune.terminal import say
+from finetune.training import checkpoints
+
+PREVIOUS = "previous"
+_ADAPTERS = (files.ADAPTERS, files.PEFT_ADAPTERS)
+_NAMES = (files.ADAPTER_CONFIG, files.START, files.TRAINING_CONFIG, files.METRICS, files.CURVE)  # beside the adapters
+_HISTORY = re.compile(rf"\d{{7,}}_({'|'.join(map(re.escape, _ADAPTERS))})")
+
+
+def check(folder: Path) -> None:
+    """UserError if a new run in ``folder`` would replace what no run has written, or would write through a link."""
+    files.refuse_links(folder, (files.RUN_RECORD, *_ADAPTERS, *_NAMES, files.STATE, PREVIOUS))
+    files.refuse_links(folder / PREVIOUS, (files.RUN_RECORD, files.STATE))
+    for place in (folder, folder / PREVIOUS):
+        checkpoints.check(place / files.STATE)
+        record = place / files.RUN_RECORD
+        if record.exists():
+            _demand_ours(record)
+        elif of_others := [name for name in _ADAPTERS if (place / name).exists()]:
+            raise UserError(
+                f"{place / of_others[0]}: no run.json beside it, so train.py did not write it and will not replace it"
+                " (move it away, or use another --adapter-path)"
+            )
+
+
+def _demand_ours(record: Path) -> None:
+    try:
+        RunRecord.read(record)
+    except UserError:
+        raise UserError(
+            f"{record}: not the record of a run that can be read, so it will not be replaced (move it away, or use another"
+            " --adapter-path)"
+        ) from None
+
+
+def history(folder: Path, file: str) -> list[Path]:
+    """Adapters of earlier validations, the oldest first; ``file`` is the name of the run's adapters."""
+    return sorted(path for path in folder.glob(f"*_{file}") if _HISTORY.fullmatch(path.name))
+
+
+def set_aside(folder: Path) -> None:
+    """Move the files of an earlier run to ``previous``, in the place of those of the run before it.
+
+    Whatever else lies in either folder stays there. Interrupted, it goes on the next time: the record is copied first and
+    removed last, so both folders have the same one in between.
+    """
+    record, previous = folder / files.RUN_RECORD, folder / PREVIOUS
+    if not record.exists():
+        return
+    kept = previous / files.RUN_RECORD
+    try:
+        previous.mkdir(exist_ok=True)
+        if not kept.exists() or kept.read_bytes() != record.read_bytes():
+            _remove(previous)
+            with files.atomic(kept) as temporary:
+                temporary.write_bytes(record.read_bytes())
+        for path in list(_own(folder)):
+            path.rename(previous / path.name)
+        checkpoints.move(folder / files.STATE, previous / files.STATE)
+        record.unlink()
+    except OSError as error:
+        raise UserError(f"{previous}: cannot be written: {error.strerror}", exit_code=4) from None
+    say(f"The adapters of the earlier run are now in {previous}.")
+
+
+def _own(folder: Path) -> Iterator[Path]:
+    """What a run has written there, apart from its record and its training states."""
+    for path in folder.iterdir():
+        if path.is_file() and (path.name in (*_ADAPTERS, *_NAMES) or _HISTORY.fullmatch(path.name)):
+            yield path
+
+
+def _remove(folder: Path) -> None:
+    """Remove a whole run: its record last, because it says that the other files are a run's."""
+    if not (folder / files.RUN_RECORD).exists():
+        return
+    checkpoints.remove_all(folder / files.STATE)
+    for path in list(_own(folder)):
+        path.unlink()
+    with suppress(FileNotFoundError):
+        (folder / files.RUN_RECORD).unlink()

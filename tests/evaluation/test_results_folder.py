@@ -1,0 +1,43 @@
+"""The folder of the results: apart from what was judged, and without somebody else's files in the place of ours."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from finetune.errors import UserError
+from finetune.evaluation.tuned_run import check_results
+
+NAMES = ("benchmark.json", "benchmark.csv", "report.html")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name in ("data", "checkpoints", "results"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    return SimpleNamespace(adapter_path=Path("checkpoints"))
+
+
+@pytest.mark.parametrize("folder", ["checkpoints", "data", ".", "checkpoints/results", "data/../data/x", "cache"])
+def test_results_are_apart(run: Any, folder: str) -> None:
+    with pytest.raises(UserError, match=r"--results-dir: .*use a folder of its own"):
+        check_results(Path(folder), run, Path("data"), NAMES, "answers.jsonl")
+
+
+@pytest.mark.parametrize("name", ["report.html", "benchmark.csv"])
+def test_a_report_of_somebody_else_is_not_replaced(run: Any, name: str) -> None:
+    (Path("results") / name).write_text("mine")
+    with pytest.raises(UserError, match=f"{name}: no benchmark"):
+        check_results(Path("results"), run, Path("data"), NAMES, "answers.jsonl")
+    Path("results/benchmark.json").write_text("{}")  # of an earlier benchmark, which goes into the history
+    check_results(Path("results"), run, Path("data"), NAMES, "answers.jsonl")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "answers.jsonl"])
+def test_nothing_is_written_through_a_link(run: Any, name: str) -> None:
+    Path("results", name).symlink_to("nowhere")
+    with pytest.raises(UserError, match="a symbolic link"):
+        check_results(Path("results"), run, Path("data"), NAMES, "answers.jsonl")
