@@ -84,11 +84,11 @@ def read_dataset_record(folder: Path) -> DatasetRecord:
 
 
 def check_output(folder: Path) -> None:
-    """UserError if the rows cannot be written to ``folder``, or if a file that dataset.py has not written is in their place.
+    """UserError if a file that dataset.py has not written, or a link, is in the place of one of the rows' in ``folder``.
 
-    Rows that were edited since they were written count as somebody's own.
+    Rows that were edited since they were written count as somebody's own. Nothing is made.
     """
-    files.check_targets(folder, (*_SPLIT_FILES, files.REJECTED, files.DATASET_RECORD))
+    files.check_names(folder, (*_SPLIT_FILES, files.REJECTED, files.DATASET_RECORD))
     ours = _written(folder)
     remedy = "so it will not be replaced (move it away, or use another --output-dir)"
     for path in (folder / name for name in _SPLIT_FILES):

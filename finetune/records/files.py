@@ -54,6 +54,11 @@ def make_folder(folder: Path) -> None:
 def check_targets(folder: Path, names: Sequence[str]) -> None:
     """UserError (exit 4), before any work is done, if one of these files of ``folder`` cannot be written."""
     make_folder(folder)
+    check_names(folder, names)
+
+
+def check_names(folder: Path, names: Sequence[str]) -> None:
+    """UserError (exit 4) if a folder is in the place of one of these files, or (exit 2) a symbolic link."""
     refuse_links(folder, names)
     for name in names:
         if (path := folder / name).is_dir():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from finetune.errors import UserError
 
-_OURS = re.compile(rb"([0-9]+\n)?")
+_OURS = re.compile(rb"([0-9]{1,20}\n?)?")  # older versions wrote no line end
 
 
 @contextmanager

@@ -17,9 +17,14 @@ _NAMES = (files.ADAPTER_CONFIG, files.START, files.TRAINING_CONFIG, files.METRIC
 _HISTORY = re.compile(rf"\d{{7,}}_({'|'.join(map(re.escape, _ADAPTERS))})")
 
 
+def refuse_links(folder: Path) -> None:
+    """UserError if a run in ``folder`` would write through a symbolic link."""
+    files.refuse_links(folder, (files.RUN_RECORD, *_ADAPTERS, *_NAMES, files.STATE, PREVIOUS))
+
+
 def check(folder: Path) -> None:
     """UserError if a new run in ``folder`` would replace what no run has written, or would write through a link."""
-    files.refuse_links(folder, (files.RUN_RECORD, *_ADAPTERS, *_NAMES, files.STATE, PREVIOUS))
+    refuse_links(folder)
     files.refuse_links(folder / PREVIOUS, (files.RUN_RECORD, files.STATE))
     for place in (folder, folder / PREVIOUS):
         checkpoints.check(place / files.STATE)

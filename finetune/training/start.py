@@ -64,14 +64,15 @@ def _of_start(given: Sequence[Layer]) -> list[Layer]:
 
 def check_start(config: TrainingConfig) -> None:
     """UserError if the adapter folder cannot take this run, or the settings do not fit the adapters of ``--from-adapter``."""
+    if config.resume:
+        folder.refuse_links(config.adapter_path)
+        return
     others = {"the folder of the rows": config.data_dir, "the cache": cache_dir()}
     if config.model and Path(config.model).is_dir():
         others["the model"] = Path(config.model)
     if config.from_adapter:
-        others["the adapters of --from-adapter"] = config.from_adapter
+        others["the folder of --from-adapter"] = config.from_adapter
     files.check_apart("--adapter-path", config.adapter_path, others)
-    if config.resume:
-        return
     folder.check(config.adapter_path)
     if config.from_adapter is None:
         return

@@ -116,7 +116,7 @@ def test_adapters_inside_the_new_folder_are_no_start() -> None:
     from finetune.settings.config import TrainingConfig
     from finetune.training import start
 
-    with pytest.raises(UserError, match=r"--adapter-path: the adapters of --from-adapter, a.previous, is inside a "):
+    with pytest.raises(UserError, match=r"--adapter-path: the folder of --from-adapter, a.previous, is inside a "):
         start.check_start(TrainingConfig(from_adapter=Path("a/previous"), adapter_path=Path("a")))
 
 

@@ -75,7 +75,7 @@ def test_leftovers_of_killed_writers_go_and_nothing_else_does(tmp_path: Path) ->
     assert {path.name for path in tmp_path.iterdir()} == {*kept, fresh}
 
 
-@pytest.mark.parametrize("text", ["mine", "12 monkeys\n", "1\n2\n", "9" * 40])
+@pytest.mark.parametrize("text", ["mine", "12 monkeys\n", "1\n2\n", "9" * 40 + "x"])
 def test_a_file_of_something_else_is_no_lock(tmp_path: Path, text: str) -> None:
     path = tmp_path / ".lock"
     path.write_text(text)

@@ -164,7 +164,7 @@ def test_pairs_that_the_model_makes_are_learned(short: Path) -> None:
             "--method dpo --from-adapter sft --adapter-path new",
             "data/train.jsonl:1: no field 'rejected', which --method dpo needs",
         ),
-        ("--from-adapter sft --adapter-path sft", "the new adapters would replace"),
+        ("--from-adapter sft --adapter-path sft", "--adapter-path: sft is the folder of --from-adapter"),
         ("--from-adapter nowhere --adapter-path new", "nowhere/run.json: not found"),
         (
             "--from-adapter sft --adapter-path new --lora-rank 4",
