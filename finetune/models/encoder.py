@@ -61,9 +61,12 @@ class ChatEncoder:
 
         self._folder = folder
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError) as error:
-            raise UserError(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}") from None
+            why = first_line(error)
+            if "custom code" in why:
+                why = "it needs Python code from the model's folder, which is never run (use a model of a known kind)"
+            raise UserError(f"{folder}: its tokenizer cannot be loaded: {why}") from None
         except (StrictDataclassError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
             # what transformers makes of a config.json that contradicts itself
             why = " ".join(str(error).split())

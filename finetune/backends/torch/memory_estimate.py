@@ -88,11 +88,12 @@ def _network(folder: Path, where: Any, layers: int | None = None) -> Any:
     quiet()
     refuse_mlx_quantised(folder)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         for name, value in (first_layers(folder, layers) if layers is not None else {}).items():
             setattr(config.get_text_config(), name, value)
         with torch.device(where):
-            return AutoModelForCausalLM.from_config(config, dtype=dtype()).requires_grad_(requires_grad=False)
+            network = AutoModelForCausalLM.from_config(config, dtype=dtype(), trust_remote_code=False)
+            return network.requires_grad_(requires_grad=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise UserError(f"{folder}: PyTorch cannot load this model: {first_line(error)}") from None
 
@@ -117,7 +118,7 @@ estimate_memory, static_mb = partial(scaling.estimate_memory, Probe()), partial(
 def _tokenizer(folder: Path) -> Any:
     """The model's tokenizer; TRL wants one even of a folder that holds a configuration alone, which uses none."""
     if any(folder.glob("tokenizer*")):
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast

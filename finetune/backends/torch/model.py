@@ -41,7 +41,9 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
     quiet()
     refuse_mlx_quantised(folder)
     try:
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype(), local_files_only=True)
+        network = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype(), local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         raise UserError(f"{folder}: PyTorch cannot load this model: {first_line(error)}") from None
     network = as_trained(network).to(device()).requires_grad_(requires_grad=False).eval()

@@ -59,7 +59,7 @@ def prompts(folder: Path) -> list[list[int]]:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}") from None
     return [list(tokenizer(text)["input_ids"]) for text in _TEXTS]
