@@ -22,10 +22,11 @@ def main(config: TrainingConfig) -> None:
     config = resolved(config)
     backend = load_backend(config.backend)
     if config.dry_run:
+        from finetune import terminal
         from finetune.settings import conflicts
         from finetune.training import plan, plan_view
 
-        print(describe(config, dict(conflicts.without_effect(config))), flush=True)
+        terminal.show(describe(config, dict(conflicts.without_effect(config))))
         if planned := plan.make(config, method, backend):
             plan_view.show(planned)
             if planned.reward_probe:

@@ -3,9 +3,11 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
+
+from finetune.errors import visible
 
 _SECONDS_BETWEEN_LINES = 15
 _WIDE = 72  # columns of a terminal that has room for the bar itself
@@ -14,8 +16,18 @@ _DURATIONS = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s
 
 
 def say(line: str) -> None:
-    """Print a note to stderr; results go to stdout."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a note to stderr, with control characters made visible; results go to stdout.
+
+    If it cannot be shown, because the terminal is closed or the disk of a log is full, the work goes on without it.
+    """
+    with suppress(OSError, AttributeError):  # there may be no stderr at all
+        sys.stderr.write(f"{visible(line)}\n")
+        sys.stderr.flush()
+
+
+def show(line: str = "") -> None:
+    """Print a line of the result to stdout, with control characters made visible."""
+    print(visible(line), flush=True)
 
 
 def counted(count: int, noun: str) -> str:
@@ -45,13 +57,45 @@ def format_seconds(seconds: float) -> str:
 
 def results() -> Any:
     """The console for results on stdout. A closed pipe, as of ``| head``, raises BrokenPipeError for the caller to handle."""
-    from rich.console import Console
+    return _console()(highlight=False, emoji=False, markup=False)
 
-    class Results(Console):
+
+def _console() -> Any:
+    """Rich's console, with control characters in whatever it prints made visible."""
+    from rich import console
+
+    class Visible(console.Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    return Results(highlight=False, emoji=False, markup=False)
+        def render(self, *arguments: Any, **options: Any) -> Iterator[Any]:
+            for segment in super().render(*arguments, **options):
+                yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+    return Visible
+
+
+class _Lenient:
+    """A stream for a progress bar: what cannot be shown is not worth an exception."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+        self.encoding = getattr(stream, "encoding", None)
+
+    def isatty(self) -> bool:
+        return bool(self._stream.isatty())
+
+    def fileno(self) -> int:
+        return int(self._stream.fileno())
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class Console:
@@ -91,13 +135,12 @@ class Progress:
     def __enter__(self) -> "Progress":
         if sys.stderr and sys.stderr.isatty() and not self.silent:
             from rich import progress
-            from rich.console import Console
             from rich.table import Column
 
             def fixed(width: int) -> Column:
                 return Column(no_wrap=True, min_width=width)
 
-            console = Console(stderr=True, emoji=False)
+            console = _console()(file=_Lenient(sys.stderr), emoji=False, markup=False)
             bar = [progress.BarColumn(bar_width=_BAR)] if console.width >= _WIDE else []
             count = len(f"{self.total}/{self.total} {self.unit}")
             widths = [len(self.title), *(_BAR for _ in bar), count, _REMAINING]

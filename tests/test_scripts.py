@@ -2,10 +2,13 @@
 
 import json
 import os
+import pty
+import select
 import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +138,24 @@ def test_a_signal_ends_training_after_saving(road: Path, tiny_model: Path) -> No
     assert process.returncode == 143 and "Traceback" not in stderr
     assert (road / "stopped" / "adapters.safetensors").exists()
     assert json.loads((road / "stopped" / "run.json").read_text())["result"]["steps"] >= 10
+
+
+def test_a_closed_terminal_ends_training_after_saving(road: Path, tiny_model: Path) -> None:
+    """As when a window is closed, or a connection breaks: SIGHUP, and nothing can be shown any more."""
+    arguments = ["--model", str(tiny_model), "--adapter-path", "hung_up", "--steps-per-report", "1"]
+    child, screen = pty.fork()
+    if child == 0:
+        os.chdir(road)
+        os.execve(sys.executable, command("train.py", *arguments), os.environ | OFFLINE | {"TERM": "xterm"})
+    metrics, end = road / "hung_up" / "metrics.jsonl", time.monotonic() + 120
+    while not metrics.exists():  # what nobody reads would fill the terminal's buffer
+        assert time.monotonic() < end
+        if select.select([screen], [], [], 0.02)[0]:
+            os.read(screen, 4096)
+    os.close(screen)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 129
+    steps = json.loads((road / "hung_up" / "run.json").read_text())["result"]["steps"]
+    assert steps >= 1 and list((road / "hung_up" / "state").glob(f"{steps:07d}-*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -21,7 +21,7 @@ from finetune.records.record import as_json
 from finetune.records.run import read_metrics
 from finetune.settings.config import BenchmarkConfig
 from finetune.settings.conflicts import QUICK_RUNS
-from finetune.terminal import say
+from finetune.terminal import say, show
 
 
 def run(config: BenchmarkConfig) -> None:
@@ -78,8 +78,8 @@ def run(config: BenchmarkConfig) -> None:
     finally:  # a full disk takes the files, not the numbers on the screen
         _print(record, as_json_only=config.json)
     if not config.json:
-        print(f"\nNumbers: {config.results_dir / files.BENCHMARK}")
-        print(f"Report:  {config.results_dir / files.REPORT}")
+        show(f"\nNumbers: {config.results_dir / files.BENCHMARK}")
+        show(f"Report:  {config.results_dir / files.REPORT}")
 
 
 def _kept(record: BenchmarkRecord, config: BenchmarkConfig) -> BenchmarkRecord:
@@ -102,7 +102,7 @@ def _write(
 
 def _print(record: BenchmarkRecord, *, as_json_only: bool) -> None:
     if as_json_only:
-        print(json.dumps(as_json(record), ensure_ascii=False))
+        print(json.dumps(as_json(record)))
         return
     tables.print_benchmark(record)
     scorecard.print_comparison(record.quality, examples=0)

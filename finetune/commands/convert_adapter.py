@@ -10,7 +10,7 @@ from pathlib import Path
 
 from finetune.export.adapters.convert import FORMATS, Conversion, convert_adapter
 from finetune.settings.fields import option
-from finetune.terminal import say
+from finetune.terminal import say, show
 
 CHOICES = {"formats": FORMATS}
 
@@ -33,12 +33,12 @@ def main(config: Config) -> None:
     effect = f"the adapter changes them by {done.agreement.effect:.2g}"
     if done.changes_nothing:
         effect = "the adapter changes nothing"
-    print(f"{done.adapter}: {config.source} converted to {FORMATS[config.to].title}")
-    print(
+    show(f"{done.adapter}: {config.source} converted to {FORMATS[config.to].title}")
+    show(
         f"Largest difference between the logits of PEFT and MLX, both in float32: {done.agreement.difference:.1e}"
         f" standard deviations; {effect}."
     )
-    print(_next_command(config, done))
+    show(_next_command(config, done))
 
 
 def _next_command(config: Config, done: Conversion) -> str:

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from finetune.errors import UserError, visible
 from finetune.models.cached import CachedModel, cached_models, remove
 from finetune.settings.fields import option, switch
+from finetune.terminal import show
 
 _WIDE = 72  # columns that the revision needs
 _DAY = 24 * 3600
@@ -28,16 +29,16 @@ def main(config: Config) -> None:
     models = cached_models()
     if config.remove is None:
         if config.json:
-            print(json.dumps(_as_record(models), indent=2, ensure_ascii=False))
+            print(json.dumps(_as_record(models), indent=2))
         else:
             _print_table(models)
         return
     model = _named(models, config.remove)
     freed = remove(model)
     if config.json:
-        print(json.dumps({"removed": model.name, "freed": freed}, ensure_ascii=False))
+        print(json.dumps({"removed": model.name, "freed": freed}))
     else:
-        print(f"Removed {visible(model.name)}: {_megabytes(freed)} freed.")
+        show(f"Removed {model.name}: {_megabytes(freed)} freed.")
 
 
 def _named(models: Sequence[CachedModel], name: str) -> CachedModel:

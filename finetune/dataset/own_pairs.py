@@ -26,7 +26,7 @@ from finetune.records.files import Row
 from finetune.rollouts.groups import Group, sample_groups
 from finetune.rollouts.rewards import RewardWeights, weighted_judge
 from finetune.settings.config import DatasetConfig
-from finetune.terminal import Progress, counted, say
+from finetune.terminal import Progress, counted, say, show
 
 
 def make(config: DatasetConfig) -> None:
@@ -153,12 +153,12 @@ def _write(
         dropped=dict(why.most_common()),
     )
     write_dataset(config.output_dir, kept, [], record)
-    print(
+    show(
         f"{counted(read, 'row')}, {counted(config.answers, 'answer')} each:"
         f" {counted(record.kept, 'pair')} of a right and a wrong answer"
     )
     for reason, number in why.most_common():
-        print(f"  {number:>6} row{'s' if number != 1 else ''} without a pair: {reason}")
+        show(f"  {number:>6} row{'s' if number != 1 else ''} without a pair: {reason}")
     for split, count in counts.items():
         what = f"{counted(count, 'row')}, unchanged" if split == "test" else counted(count, "pair")
-        print(f"  {files.split_file(config.output_dir, split)}  {what}")
+        show(f"  {files.split_file(config.output_dir, split)}  {what}")

@@ -13,7 +13,7 @@ from finetune.records import files
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import RowKind
-from finetune.terminal import counted, results
+from finetune.terminal import counted, results, show
 
 _BINS = 12  # of the histogram
 _BAR = 40  # columns
@@ -30,27 +30,27 @@ def encoder(config: DatasetConfig, say: Callable[[str], None]) -> ChatEncoder | 
 
 def print_types(tasks: Mapping[str, RowKind]) -> None:
     for name, kind in tasks.items():
-        print(f"{name:<10} {kind.about}")
+        show(f"{name:<10} {kind.about}")
         sources = [f"{kind.hub_dataset} ({kind.licence or 'licence: see its page'})"] if kind.hub_dataset else []
         sources += ["builtin"] if kind.builtin else []
-        print(f"{'':<10} rows: {', '.join(sources) or 'your own (--dataset-name)'}")
+        show(f"{'':<10} rows: {', '.join(sources) or 'your own (--dataset-name)'}")
         fields = [*kind.required, *(f"[{field}]" for field in kind.optional)]
-        print(f"{'':<10} fields: {', '.join(fields) or _OWN_FIELDS[name]}")
+        show(f"{'':<10} fields: {', '.join(fields) or _OWN_FIELDS[name]}")
 
 
 def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
     record = dataset.record(config)
-    print(f"{config.type_} rows from {dataset.source.source}: {record.rows_read} read, {record.kept} kept")
+    show(f"{config.type_} rows from {dataset.source.source}: {record.rows_read} read, {record.kept} kept")
     for note in dataset.notes:
-        print(f"  {note}")
+        show(f"  {note}")
     for title, counts in (("dropped", record.dropped), ("repaired", record.mended)):
         for reason, count in counts.items():
             places = _short(dataset.findings.places.get(reason, []))
-            print(f"  {count:>6} {title}: {reason}{f'  ({places})' if places else ''}")
+            show(f"  {count:>6} {title}: {reason}{f'  ({places})' if places else ''}")
     if record.blank_lines:
-        print(f"  {record.blank_lines:>6} blank line{'s' if record.blank_lines != 1 else ''} skipped")
+        show(f"  {record.blank_lines:>6} blank line{'s' if record.blank_lines != 1 else ''} skipped")
     for split, count in record.rows.items():
-        print(f"  {files.split_file(config.output_dir, split)}  {counted(count, 'row')}")
+        show(f"  {files.split_file(config.output_dir, split)}  {counted(count, 'row')}")
 
 
 def _short(places: Sequence[str]) -> str:
@@ -70,11 +70,11 @@ def print_lengths(lengths: Sequence[int], config: DatasetConfig) -> None:
     counts = [0] * ((longest - shortest) // width + 1)
     for length in lengths:
         counts[(length - shortest) // width] += 1
-    print(f"Tokens per row: median {statistics.median(lengths):.0f}, longest {longest}, limit {config.max_seq_length}")
+    show(f"Tokens per row: median {statistics.median(lengths):.0f}, longest {longest}, limit {config.max_seq_length}")
     for at, count in enumerate(counts):
         bar = "\u2588" * round(_BAR * count / max(counts)) or ("\u258f" if count else "")
         begin = shortest + at * width
-        print(f"  {begin:>5} to {begin + width - 1:<5} {count:>6} {bar}")
+        show(f"  {begin:>5} to {begin + width - 1:<5} {count:>6} {bar}")
 
 
 def print_rows(rows: Sequence[Row], encoder: ChatEncoder) -> None:

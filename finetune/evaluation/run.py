@@ -7,7 +7,7 @@ from finetune.evaluation.tuned_run import TunedRun, check_results, held_out_rows
 from finetune.records import files
 from finetune.records.evaluation import EvaluationRecord
 from finetune.settings.config import EvaluationConfig
-from finetune.terminal import say
+from finetune.terminal import say, show
 
 _EXAMPLES_SHOWN = 3
 
@@ -43,4 +43,4 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
     record.write(config.results_dir / files.EVALUATION)
     log.unlink(missing_ok=True)
     scorecard.print_comparison(record, _EXAMPLES_SHOWN)
-    print(f"All answers: {config.results_dir / files.EVALUATION}")
+    show(f"All answers: {config.results_dir / files.EVALUATION}")

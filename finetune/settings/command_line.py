@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from finetune.errors import Stopped, UserError, visible
+from finetune.errors import Stopped, UserError
 from finetune.settings.fields import Choices, Layer, build, flag, flags_of, kind_of
+from finetune.terminal import say
 
 
 def run(
@@ -47,21 +48,21 @@ def run(
         if sys.stdout:
             sys.stdout.flush()
     except UserError as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
+        say(f"error: {error}")
         sys.exit(error.exit_code)
     except Stopped as stop:
-        print(stop, file=sys.stderr)
+        say(str(stop))
         sys.exit(stop.exit_code)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         _discard_output()
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        say("stopped")
         sys.exit(130)
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
             raise
         _discard_output()
-        print(f"error: standard output: {error.strerror}", file=sys.stderr)
+        say(f"error: standard output: {error.strerror}")
         sys.exit(4)
     sys.exit(0)
 

@@ -4,7 +4,7 @@ from finetune.methods import METHODS, epoch_steps, total_steps
 from finetune.models.templates import find_template
 from finetune.settings import advice, conflicts
 from finetune.settings.config import TrainingConfig
-from finetune.terminal import say
+from finetune.terminal import say, show
 from finetune.training import inputs
 from finetune.training.reporters import library_of
 
@@ -20,8 +20,8 @@ def run(config: TrainingConfig) -> None:
     conflicts.check_warmup(config, steps)
     conflicts.check_validation(config, valid)
     epochs = steps / epoch_steps(config, train)
-    print(f"Rows: {train} to train on, {valid} to validate, unchanged since dataset.py checked them ({dataset.type})")
-    print(f"Settings: {steps} steps = {epochs:.1f} epochs")
+    show(f"Rows: {train} to train on, {valid} to validate, unchanged since dataset.py checked them ({dataset.type})")
+    show(f"Settings: {steps} steps = {epochs:.1f} epochs")
     for note in advice.notes(config, train, epochs):
         say(f"Note: {note}")
-    print("Valid. To see the memory and time a run needs: python train.py --dry-run")
+    show("Valid. To see the memory and time a run needs: python train.py --dry-run")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run between two batches, with everything saved."""
+"""Ctrl-C, SIGTERM and a terminal that is closed end a run between two batches, with everything saved."""
 
 import os
 import signal
@@ -20,9 +20,10 @@ class StopRequest:
 
 @contextmanager
 def stop_signals() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM into a request to stop.
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a request to stop.
 
-    The second one ends the process at once. That breaks nothing, because files are written atomically.
+    The second one ends the process at once. That breaks nothing, because files are written atomically. A SIGHUP that is
+    ignored already, as below ``nohup``, stays ignored.
     """
     request = StopRequest()
 
@@ -33,7 +34,10 @@ def stop_signals() -> Iterator[StopRequest]:
         with suppress(OSError):  # not by print: the signal may have come in the middle of one
             os.write(2, b"stopping after this batch (press Ctrl-C again to stop now) ...\n")
 
-    old = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        heard.append(signal.SIGHUP)
+    old = {number: signal.signal(number, remember) for number in heard}
     try:
         yield request
     finally:

@@ -106,7 +106,7 @@ def test_kill_at_random_moments(runs: Runs, whole: tuple[str, str]) -> None:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_the_run_goes_on(runs: Runs, whole: tuple[str, str], number: int) -> None:
     name = f"signal{number}"
     process = runs.start(name)

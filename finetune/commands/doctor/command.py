@@ -53,7 +53,7 @@ def main(config: Config) -> None:
         if not config.json:
             _show(finding)
     if config.json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         counts = Counter(finding.status for finding in findings)
         print(", ".join(f"{counts[status]} {status}" for status in _COLOURS))
