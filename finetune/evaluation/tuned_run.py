@@ -9,7 +9,7 @@ from finetune.backends import BACKENDS, load_backend
 from finetune.backends.interface import Backend, Model
 from finetune.errors import UserError, path_of, shortened
 from finetune.models.encoder import ChatEncoder
-from finetune.models.find import cache_dir
+from finetune.models.find import cache_to_avoid
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files
 from finetune.records.dataset import read_dataset_record, read_split
@@ -117,7 +117,7 @@ def check_results(folder: Path, run: TunedRun, data_dir: Path, written: Sequence
     others = {
         "the folder of the rows": data_dir,
         "the folder of the adapters": run.adapter_path,
-        "the cache": cache_dir(),
+        **cache_to_avoid(),
     }
     files.check_apart("--results-dir", folder, others)
     files.check_targets(folder, (*written, log))

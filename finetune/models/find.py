@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
@@ -71,12 +72,25 @@ def find_model(name: str | None, say: Callable[[str], None], *, weights: bool = 
 
 
 def cache_dir() -> Path:
-    """The folder for everything that FineTune caches: $FINETUNE_CACHE, else in the platform's folder for caches."""
+    """The folder for everything that FineTune caches: $FINETUNE_CACHE, else in the platform's folder for caches.
+
+    UserError if the user has no home folder either, as some containers' users.
+    """
     if chosen := os.environ.get("FINETUNE_CACHE"):
         return path_of(chosen, "FINETUNE_CACHE")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "finetune"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "finetune"
+    try:
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "finetune"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "finetune"
+    except RuntimeError:
+        raise UserError("this user has no home folder (set FINETUNE_CACHE to a folder for models)") from None
+
+
+def cache_to_avoid() -> dict[str, Path]:
+    """The cache under its name for an error, for ``files.check_apart``; empty if there is none."""
+    with suppress(UserError):
+        return {"the cache": cache_dir()}
+    return {}
 
 
 def converted_dir() -> Path:

@@ -11,7 +11,7 @@ from finetune.backends import AUTO
 from finetune.errors import UserError, path_of
 from finetune.methods import METHODS
 from finetune.models.encoder import ChatEncoder
-from finetune.models.find import ModelFolder, cache_dir
+from finetune.models.find import ModelFolder, cache_to_avoid
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files, machine
 from finetune.records.dataset import DatasetRecord
@@ -67,7 +67,7 @@ def check_start(config: TrainingConfig) -> None:
     if config.resume:
         folder.refuse_links(config.adapter_path)
         return
-    others = {"the folder of the rows": config.data_dir, "the cache": cache_dir()}
+    others = {"the folder of the rows": config.data_dir, **cache_to_avoid()}
     if config.model and Path(config.model).is_dir():
         others["the model"] = Path(config.model)
     if config.from_adapter:

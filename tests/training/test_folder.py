@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from finetune.errors import UserError
+from finetune.models import find
 from finetune.settings.config import TrainingConfig
 from finetune.training import best, checkpoints, folder, start
 
@@ -193,3 +194,16 @@ def test_folders_of_a_run_are_apart(
     paths = {name: Path(value) if name != "model" else value for name, value in others.items()}
     with pytest.raises(UserError, match=r"--adapter-path: .*use a folder of its own"):
         start.check_start(TrainingConfig(adapter_path=Path(adapters), **paths))  # type: ignore[arg-type]
+
+
+def test_without_a_home_there_is_no_cache_to_avoid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FINETUNE_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    start.check_start(TrainingConfig(adapter_path=Path("a")))
+    with pytest.raises(UserError, match="set FINETUNE_CACHE"):
+        find.cache_dir()
