@@ -64,6 +64,8 @@ def run(
         _discard_output()
         say(f"error: standard output: {error.strerror}")
         sys.exit(4)
+    finally:
+        _settle_streams()
     sys.exit(0)
 
 
@@ -81,6 +83,15 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def _settle_streams() -> None:
+    """What a closed terminal no longer takes is dropped: at exit, Python would replace our exit code by 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _discard_output() -> None:
