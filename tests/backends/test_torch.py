@@ -131,13 +131,13 @@ def test_from_any_step_to_the_same_bit(new: Callable, tmp_path: Path, kind: str,
     run(whole)
     stopped = new(config)
     run(stopped, steps)
-    checkpoints.write(tmp_path, "a", lambda folder: {"position": stopped.save(folder)})
+    checkpoints.write(tmp_path, "0000001-0000", lambda folder: {"position": stopped.save(folder)})
     state, kept = checkpoints.newest(tmp_path, print)
     again = new(config)
     again.restore(state, json.loads(json.dumps(kept["position"])))
     assert again.position.step == steps
     # a run that is gone on with may validate first, and keeps that in the same place
-    checkpoints.write(tmp_path, "a", lambda folder: {"position": again.save(folder)})
+    checkpoints.write(tmp_path, "0000001-0000", lambda folder: {"position": again.save(folder)})
     again = new(config)
     again.restore(state, json.loads(json.dumps(checkpoints.newest(tmp_path, print)[1]["position"])))
     assert [step.step for step in run(again)] == list(range(steps + 1, 7))
