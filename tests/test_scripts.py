@@ -146,6 +146,7 @@ def test_a_closed_terminal_ends_training_after_saving(road: Path, tiny_model: Pa
     child, screen = pty.fork()
     if child == 0:
         os.chdir(road)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # below nohup it is ignored, and a run keeps to that
         os.execve(sys.executable, command("train.py", *arguments), os.environ | OFFLINE | {"TERM": "xterm"})
     metrics, end = road / "hung_up" / "metrics.jsonl", time.monotonic() + 120
     while not metrics.exists():  # what nobody reads would fill the terminal's buffer
