@@ -31,7 +31,8 @@ def check(folder: Path) -> None:
         record = place / files.RUN_RECORD
         if record.exists():
             _demand_ours(record)
-        elif of_others := [name for name in _ADAPTERS if (place / name).exists()]:
+        # a run that is killed while it begins leaves its other files without a record
+        elif of_others := [name for name in (*_ADAPTERS, files.METRICS, files.CURVE) if (place / name).exists()]:
             raise UserError(
                 f"{place / of_others[0]}: no run.json beside it, so train.py did not write it and will not replace it"
                 " (move it away, or use another --adapter-path)"

@@ -99,8 +99,18 @@ def test_interrupted_anywhere_the_move_goes_on(tmp_path: Path, monkeypatch: pyte
     assert not [name for name in contents(tmp_path) if not name.startswith("previous/")]
 
 
-@pytest.mark.parametrize("name", ["adapters.safetensors", "adapter_model.safetensors", "previous/adapters.safetensors"])
-def test_adapters_that_no_run_wrote_are_not_replaced(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "adapters.safetensors",
+        "adapter_model.safetensors",
+        "metrics.jsonl",
+        "loss.png",
+        "previous/adapters.safetensors",
+        "previous/metrics.jsonl",
+    ],
+)
+def test_what_no_run_wrote_is_not_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mlx_lm.lora")
     with pytest.raises(UserError, match=r"train\.py did not write it"):
