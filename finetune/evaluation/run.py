@@ -1,6 +1,5 @@
 """One evaluation from the settings to evaluation.json and the tables on the terminal."""
 
-from finetune.errors import UserError
 from finetune.evaluation import scorecard
 from finetune.evaluation.compare import Comparison, compare
 from finetune.evaluation.tuned_run import TunedRun, check_results, held_out_rows, open_other
@@ -17,13 +16,7 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
     other = open_other(config.against, tuned) if config.against else None
     held_out = held_out_rows(tuned, config, quick=config.quick_test)
     check_results(config.results_dir, tuned, held_out.data_dir, (files.EVALUATION,), files.ANSWERS)
-    if (earlier := config.results_dir / files.EVALUATION).exists():
-        try:
-            EvaluationRecord.read(earlier)
-        except UserError as error:
-            raise UserError(
-                f"{error}; it will not be replaced (move it away, or use another --results-dir)", error.exit_code
-            ) from None
+    EvaluationRecord.demand_replaceable(config.results_dir / files.EVALUATION, "--results-dir")
     say(tuned.backend.describe())
     if config.use_validation:
         say("Note: the checkpoint was chosen on these validation rows; the test rows are unbiased.")

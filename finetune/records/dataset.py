@@ -13,6 +13,7 @@ from finetune.records.files import Row
 from finetune.records.record import Record
 
 _SPLIT_FILES = tuple(f"{split}.jsonl" for split in files.SPLITS)
+_REJECTED = "rejected_sha256"
 _UNFINISHED = ".unfinished.json"  # hashes of the rows of a dataset.py that is writing, or was killed while it did
 
 
@@ -51,6 +52,7 @@ class DatasetRecord(Record):
     type: str  # task whose score holds for the rows: sql, alpaca, riscv, chat
     source: Source  # where the rows came from
     files: Mapping[str, str]  # file name -> its SHA-256
+    rejected_sha256: str | None = None  # SHA-256 of rejected.jsonl, if there is one
     seed: int | None = None  # random seed of the sample and the splits
     split_rule: str = ""  # how the rows were divided, in words
     rows_read: int = 0  # rows in the source: those kept and those dropped; for pairs of own answers, rows answered
@@ -91,25 +93,27 @@ def check_output(folder: Path) -> None:
     files.check_names(folder, (*_SPLIT_FILES, files.REJECTED, files.DATASET_RECORD))
     ours = _written(folder)
     remedy = "so it will not be replaced (move it away, or use another --output-dir)"
-    for path in (folder / name for name in _SPLIT_FILES):
+    for path in (folder / name for name in (*_SPLIT_FILES, files.REJECTED)):
         if path.exists() and files.file_hash(path) not in ours:
             what = "changed since dataset.py wrote it" if ours else "not written by dataset.py"
             raise UserError(f"{path}: {what}, {remedy}")
-    for path in (folder / files.REJECTED, folder / files.DATASET_RECORD):
-        if path.exists() and not ours:
-            raise UserError(f"{path}: not written by dataset.py, {remedy}")
+    if (record := folder / files.DATASET_RECORD).exists() and not ours:
+        raise UserError(f"{record}: not written by dataset.py, {remedy}")
 
 
 def _written(folder: Path) -> set[str]:
-    """Hashes of the rows that dataset.py wrote here, also if it was killed in the middle."""
+    """Hashes of the files that dataset.py wrote here, also if it was killed in the middle."""
     found: set[str] = set()
     for name in (files.DATASET_RECORD, _UNFINISHED):
         try:
-            value = json.loads((folder / name).read_text(encoding="utf-8"))["files"]
-            found.update(value.values())
+            value = json.loads((folder / name).read_text(encoding="utf-8"))
+            found.update(value["files"].values())
+            if _REJECTED not in value and (folder / files.REJECTED).exists():  # older versions recorded no hash of it
+                value[_REJECTED] = files.file_hash(folder / files.REJECTED)
+            found.add(value[_REJECTED])
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             continue
-    return found
+    return found - {None}
 
 
 def write_dataset(
@@ -124,16 +128,18 @@ def write_dataset(
     with lock.demanded(folder / ".lock", f"{folder}: another dataset.py is writing here (use another --output-dir)"):
         check_output(folder)
         texts = {files.split_file(folder, split).name: files.jsonl(splits[split]) for split in files.SPLITS}
-        record = replace(record, files={name: hashlib.sha256(text).hexdigest() for name, text in texts.items()})
+        if rejected:
+            texts[files.REJECTED] = files.jsonl(rejected)
+        hashes = {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
         # if we are killed, whoever comes next knows by these hashes what is ours
-        ours = sorted(_written(folder) | set(record.files.values()))
-        files.write_json(folder / _UNFINISHED, {"files": {str(at): sha256 for at, sha256 in enumerate(ours)}})
+        ours = sorted(_written(folder) | {*hashes.values()})
+        unfinished = {"files": {str(at): sha256 for at, sha256 in enumerate(ours)}, _REJECTED: None}
+        files.write_json(folder / _UNFINISHED, unfinished)
         for name, text in texts.items():
             files.write_bytes(folder / name, text)
+        record = replace(record, rejected_sha256=hashes.pop(files.REJECTED, None), files=hashes)
         try:
-            if rejected:
-                files.write_jsonl(folder / files.REJECTED, rejected)
-            else:
+            if not rejected:
                 (folder / files.REJECTED).unlink(missing_ok=True)
             record.write(folder / files.DATASET_RECORD)
             (folder / _UNFINISHED).unlink()

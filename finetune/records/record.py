@@ -51,6 +51,25 @@ class Record:
         except _Unfit as problem:
             raise UserError(f"{path}: {problem} (run again: {cls.made_by(path.parent)})") from None
 
+    @classmethod
+    def demand_replaceable(cls, path: Path, flag: str) -> None:
+        """UserError if ``path`` exists and is no record that can be read: it may be somebody else's, or of a newer version.
+
+        ``flag`` is the one that chooses the folder.
+        """
+        if not path.exists():
+            return
+        try:
+            _parsed(cls, files.read_json(path, cls.made_by(path.parent)), "")
+            return
+        except _Newer:
+            why = "written by a newer version"
+        except _Unfit as problem:
+            why = f"not written by this program ({problem})"
+        except UserError:
+            why = "cannot be read"
+        raise UserError(f"{path}: {why}, so it will not be replaced (move it away, or use another {flag})")
+
     def write(self, path: Path) -> None:
         """UserError (exit 4) if the file cannot be written; the file that was there before is then still whole."""
         files.write_json(path, as_json(self))

@@ -28,25 +28,14 @@ def check(folder: Path) -> None:
     files.refuse_links(folder / PREVIOUS, (files.RUN_RECORD, files.STATE))
     for place in (folder, folder / PREVIOUS):
         checkpoints.check(place / files.STATE)
-        record = place / files.RUN_RECORD
-        if record.exists():
-            _demand_ours(record)
+        RunRecord.demand_replaceable(place / files.RUN_RECORD, "--adapter-path")
         # a run that is killed while it begins leaves its other files without a record
-        elif of_others := [name for name in (*_ADAPTERS, files.METRICS, files.CURVE) if (place / name).exists()]:
+        of_others = [name for name in (*_ADAPTERS, files.METRICS, files.CURVE) if (place / name).exists()]
+        if of_others and not (place / files.RUN_RECORD).exists():
             raise UserError(
                 f"{place / of_others[0]}: no run.json beside it, so train.py did not write it and will not replace it"
                 " (move it away, or use another --adapter-path)"
             )
-
-
-def _demand_ours(record: Path) -> None:
-    try:
-        RunRecord.read(record)
-    except UserError:
-        raise UserError(
-            f"{record}: not the record of a run that can be read, so it will not be replaced (move it away, or use another"
-            " --adapter-path)"
-        ) from None
 
 
 def history(folder: Path, file: str) -> list[Path]:

@@ -55,6 +55,24 @@ def test_rows_of_somebody_else_are_not_replaced(tmp_path: Path, name: str) -> No
     assert (tmp_path / name).read_text() == '{"text": "mine"}\n'
 
 
+def test_rejected_rows_of_somebody_else_are_not_removed(tmp_path: Path) -> None:
+    """Beside rows of ours, of which none was rejected."""
+    write(tmp_path, "first")
+    (tmp_path / "rejected.jsonl").write_text('{"mine": 1}\n')
+    with pytest.raises(UserError, match=r"rejected\.jsonl: changed since"):
+        write(tmp_path, "second")
+    assert (tmp_path / "rejected.jsonl").read_text() == '{"mine": 1}\n'
+
+
+def test_rejected_rows_of_an_older_version_are_replaced(tmp_path: Path) -> None:
+    write(tmp_path, "first", [{"line": 1}])
+    record = json.loads((tmp_path / "dataset.json").read_text())
+    del record["rejected_sha256"]
+    (tmp_path / "dataset.json").write_text(json.dumps(record))
+    write(tmp_path, "second")
+    assert not (tmp_path / "rejected.jsonl").exists()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_that_were_edited_are_not_replaced(tmp_path: Path, name: str) -> None:
     write(tmp_path, "first")

@@ -8,6 +8,7 @@ import pytest
 
 from finetune.errors import UserError
 from finetune.evaluation.tuned_run import check_results
+from finetune.records.evaluation import EvaluationRecord
 
 NAMES = ("benchmark.json", "benchmark.csv", "report.html")
 
@@ -41,3 +42,14 @@ def test_nothing_is_written_through_a_link(run: Any, name: str) -> None:
     Path("results", name).symlink_to("nowhere")
     with pytest.raises(UserError, match="a symbolic link"):
         check_results(Path("results"), run, Path("data"), NAMES, "answers.jsonl")
+
+
+@pytest.mark.parametrize("text", ['{"format": 99}', "{}", "not JSON", "[]", ""])
+def test_an_evaluation_that_cannot_be_read_is_not_replaced(tmp_path: Path, text: str) -> None:
+    """As one of a newer version."""
+    path = tmp_path / "evaluation.json"
+    EvaluationRecord.demand_replaceable(path, "--results-dir")
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"will not be replaced .*another --results-dir") as refused:
+        EvaluationRecord.demand_replaceable(path, "--results-dir")
+    assert "run again" not in str(refused.value)

@@ -128,7 +128,7 @@ def test_what_is_named_like_a_state_stops_a_run_before_it_begins(tmp_path: Path,
 @pytest.mark.parametrize("text", ["{}", "not JSON", '{"format": 99}', '{"steps": [1, 2]}'])
 def test_a_record_of_something_else_is_not_replaced(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(UserError, match="not the record of a run"):
+    with pytest.raises(UserError, match=r"run\.json: .*will not be replaced .*another --adapter-path"):
         folder.check(tmp_path)
 
 
