@@ -50,8 +50,8 @@ class AnswerLog:
         except (KeyError, TypeError) as error:
             raise UserError(f"{path}: not a valid answer log: {error!r} (omit --resume)") from None
         if path.exists() and not resume:
-            kept = path.with_name(f"previous_{path.name}")
-            path.replace(kept)
+            demand_replaceable(path)
+            path.replace(kept := _previous(path))
             say(f"Note: an interrupted evaluation is not resumed; its answers are now in {kept}.")
         files.write_jsonl(path, lines or [key])  # without a last line cut short by a kill
 
@@ -71,6 +71,32 @@ class AnswerLog:
     @property
     def count(self) -> int:
         return sum(map(len, self._known.values()))
+
+
+def demand_replaceable(path: Path) -> None:
+    """UserError if a file that is no answer log would be moved or replaced by a log in ``path``."""
+    for place in (path, _previous(path)):
+        if place.exists() and not _is_log(place):
+            raise UserError(
+                f"{place}: not the answers of an evaluation, so it will not be replaced (move it away, or use another"
+                " --results-dir)"
+            )
+
+
+def _is_log(path: Path) -> bool:
+    """Whether the file begins as a log does, or is empty."""
+    try:
+        if not path.is_file():  # to open a pipe would wait for its writer
+            return False
+        with path.open(encoding="utf-8") as file:
+            start = file.readline(10_000)
+        return not start or {"rows", "max_tokens"} <= set(json.loads(start))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f"previous_{path.name}")
 
 
 def _lines(path: Path) -> list[Row]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from finetune.backends import BACKENDS, load_backend
 from finetune.backends.interface import Backend, Model
 from finetune.errors import UserError, path_of, shortened
+from finetune.evaluation import answer_log
 from finetune.models.encoder import ChatEncoder
 from finetune.models.find import cache_to_avoid
 from finetune.models.fingerprint import fingerprint
@@ -121,6 +122,7 @@ def check_results(folder: Path, run: TunedRun, data_dir: Path, written: Sequence
     }
     files.check_apart("--results-dir", folder, others)
     files.check_targets(folder, (*written, log))
+    answer_log.demand_replaceable(folder / log)
     foreign = [folder / name for name in written if (folder / name).exists()]
     if foreign and not (folder / written[0]).exists():
         raise UserError(

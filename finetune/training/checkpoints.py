@@ -90,6 +90,11 @@ def check(folder: Path) -> None:
             raise UserError(f"{path}: not a training state, but named like one (move it away)")
 
 
+def exist(folder: Path) -> bool:
+    """Whether there is a training state, whole or damaged."""
+    return bool(_states(folder))
+
+
 def move(folder: Path, target: Path) -> None:
     """Move the training states to another folder; the old one goes if nothing else is in it. OSError if it cannot be done."""
     for state in _states(folder):

@@ -29,8 +29,7 @@ def check(folder: Path) -> None:
     for place in (folder, folder / PREVIOUS):
         checkpoints.check(place / files.STATE)
         RunRecord.demand_replaceable(place / files.RUN_RECORD, "--adapter-path")
-        # a run that is killed while it begins leaves its other files without a record
-        of_others = [name for name in (*_ADAPTERS, files.METRICS, files.CURVE) if (place / name).exists()]
+        of_others = [name for name in (*_ADAPTERS, *_NAMES) if (place / name).exists()]
         if of_others and not (place / files.RUN_RECORD).exists():
             raise UserError(
                 f"{place / of_others[0]}: no run.json beside it, so train.py did not write it and will not replace it"
@@ -47,7 +46,8 @@ def set_aside(folder: Path) -> None:
     """Move the files of an earlier run to ``previous``, in the place of those of the run before it.
 
     Whatever else lies in either folder stays there. Interrupted, it goes on the next time: the record is copied first and
-    removed last, so both folders have the same one in between.
+    removed last, so both folders have the same one in between. A run that was killed before it saved anything is removed: it
+    is not worth the run that ``previous`` holds.
     """
     record, previous = folder / files.RUN_RECORD, folder / PREVIOUS
     if not record.exists():
@@ -56,6 +56,9 @@ def set_aside(folder: Path) -> None:
     try:
         previous.mkdir(exist_ok=True)
         if not kept.exists() or kept.read_bytes() != record.read_bytes():
+            if not _has_saved(folder):
+                _remove(folder)
+                return
             _remove(previous)
             with files.atomic(kept) as temporary:
                 temporary.write_bytes(record.read_bytes())
@@ -66,6 +69,12 @@ def set_aside(folder: Path) -> None:
     except OSError as error:
         raise UserError(f"{previous}: cannot be written: {error.strerror}", exit_code=4) from None
     say(f"The adapters of the earlier run are now in {previous}.")
+
+
+def _has_saved(folder: Path) -> bool:
+    """Whether adapters or a training state of the run are there."""
+    saved = [path for name in _ADAPTERS for path in (folder / name, *history(folder, name))]
+    return any(path.exists() for path in saved) or checkpoints.exist(folder / files.STATE)
 
 
 def _own(folder: Path) -> Iterator[Path]:

@@ -130,12 +130,12 @@ def start(
     that the run begins with, which --resume needs: their own file can have changed by then.
     """
     folder.set_aside(config.adapter_path)
+    record.write(config.adapter_path / files.RUN_RECORD)  # first: it says that the other files are a run's
     if save_begun:
         save_begun(config.adapter_path / files.START)
     adapter_config = {**adapter_config, model_key: record.model.path}
     files.write_json(config.adapter_path / files.ADAPTER_CONFIG, adapter_config)
     files.write_text(config.adapter_path / files.TRAINING_CONFIG, describe(config) + "\n")
-    record.write(config.adapter_path / files.RUN_RECORD)
 
 
 def check_same(adapter_path: Path, now: RunRecord) -> None:

@@ -37,6 +37,14 @@ def test_a_report_of_somebody_else_is_not_replaced(run: Any, name: str) -> None:
     check_results(Path("results"), run, Path("data"), NAMES, "answers.jsonl")
 
 
+@pytest.mark.parametrize("text", ['{"question": "mine"}\n', "[1]\n", "mine", b"\xff"])
+@pytest.mark.parametrize("name", ["answers.jsonl", "previous_answers.jsonl"])
+def test_answers_of_somebody_else_are_neither_moved_nor_replaced(run: Any, name: str, text: str | bytes) -> None:
+    Path("results", name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=f"{name}: not the answers of an evaluation.*another --results-dir"):
+        check_results(Path("results"), run, Path("data"), NAMES, "answers.jsonl")
+
+
 @pytest.mark.parametrize("name", [*NAMES, "answers.jsonl"])
 def test_nothing_is_written_through_a_link(run: Any, name: str) -> None:
     Path("results", name).symlink_to("nowhere")

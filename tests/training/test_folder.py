@@ -104,6 +104,9 @@ def test_interrupted_anywhere_the_move_goes_on(tmp_path: Path, monkeypatch: pyte
     [
         "adapters.safetensors",
         "adapter_model.safetensors",
+        "adapter_config.json",
+        "training_config.txt",
+        "start.safetensors",
         "metrics.jsonl",
         "loss.png",
         "previous/adapters.safetensors",
@@ -115,6 +118,18 @@ def test_what_no_run_wrote_is_not_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mlx_lm.lora")
     with pytest.raises(UserError, match=r"train\.py did not write it"):
         folder.check(tmp_path)
+
+
+def test_a_run_that_was_killed_before_it_saved_anything_does_not_replace_the_one_before(tmp_path: Path) -> None:
+    a_run(tmp_path, 1)
+    a_run(tmp_path, 2)
+    folder.set_aside(tmp_path)
+    (tmp_path / "run.json").write_text((OLDER / "run.json").read_text())  # the first file of run 3, and its last
+    (tmp_path / "notes.md").write_text("mine")
+    a_run(tmp_path, 4)
+    found = contents(tmp_path)
+    assert (found["previous/adapters.safetensors"], found["adapters.safetensors"]) == ("2", "4")
+    assert found["notes.md"] == "mine"
 
 
 @pytest.mark.parametrize("name", ["state/0000001-0000", "previous/state/0000001-0000"])
