@@ -1,5 +1,6 @@
 """Checks of config.json before a model is built from it: MLX divides by a size of 0 in C++, which ends the process."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 
@@ -22,6 +23,7 @@ _MAY_VARY = (
 )  # null if they follow from others, or one for each layer
 # By the end of the name, what only some architectures have. 0 and -1 can mean that the model has no such part.
 _MOST_OF_SOME = {"layers?": 1000, "heads?|experts?|groups?": 10**5, "size|dim|rank|embd|inner|kernel|positions": 10**8}
+_POSITIVE = ("rope_theta", "rope_local_base_freq", "partial_rotary_factor", "query_pre_attn_scalar")
 _BITS = (1, 2, 3, 4, 5, 6, 8)
 _GROUPS = (16, 32, 64, 128)
 
@@ -58,5 +60,7 @@ def _is_possible(name: str, value: object) -> bool:
         if name in _MAY_VARY and (value is None or isinstance(value, list)):
             return all(_is_possible(name, each) for each in value or ())
         return type(value) is int and 1 <= value <= MOST[name]
+    if name in _POSITIVE:
+        return value is None or (type(value) in (int, float) and 0 < value < math.inf)
     most = next((most for ending, most in _MOST_OF_SOME.items() if re.fullmatch(f".*({ending})", name)), None)
     return most is None or type(value) is not int or -1 <= value <= most

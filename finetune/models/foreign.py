@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from finetune.errors import Stopped, UserError, is_out_of_memory
+from finetune.errors import Stopped, UserError, is_out_of_memory, visible
 
 AGAIN = "download or convert it again"
 _REASON = 200  # characters
+_MOST_SHOWN = 10_000  # bytes of what a library prints
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def foreign(problem: str, remedy: str = "", exit_code: int = 2, *, writes: bool 
     ...     reader = GGUFReader(path)
     """
     try:
-        with _held_back_stderr():
+        with _held_back_output():
             yield
     except (UserError, Stopped):
         raise
@@ -60,32 +61,36 @@ def _is_panic(error: BaseException) -> bool:
 
 
 @contextmanager
-def _held_back_stderr() -> Iterator[None]:
-    """Keep what the block writes to stderr until it ends, and drop it after a panic, which Rust reports there by itself."""
+def _held_back_output() -> Iterator[None]:
+    """Show what the block writes to stdout and stderr when it ends: on stderr, with control characters made visible.
+
+    After a panic nothing is shown: Rust has reported it there before Python sees it.
+    """
     try:
         kept = tempfile.TemporaryFile()  # noqa: SIM115
     except OSError:  # no place for it
         yield
         return
     with kept:
-        panicked, stderr = False, _redirected(kept.fileno())
+        panicked, before = False, [_redirected(number, kept.fileno()) for number in (1, 2)]
         try:
             yield
         except BaseException as error:
             panicked = _is_panic(error)
             raise
         finally:
-            os.close(_redirected(stderr))
-            os.close(stderr)
+            for number, descriptor in zip((1, 2), before, strict=True):
+                os.close(_redirected(number, descriptor))
+                os.close(descriptor)
             kept.seek(0)
-            with suppress(OSError), open(2, "wb", closefd=False) as out:
-                out.write(b"" if panicked else kept.read())
+            if not panicked and (text := kept.read(_MOST_SHOWN).decode(errors="replace")):
+                sys.stderr.write(visible(text))
 
 
-def _redirected(descriptor: int) -> int:
-    """Send what is written to stderr to ``descriptor`` from now on; returns a descriptor of where it went before."""
-    with suppress(OSError):
-        sys.stderr.flush()
-    before = os.dup(2)
-    os.dup2(descriptor, 2)
+def _redirected(number: int, descriptor: int) -> int:
+    """Send what is written to stdout (1) or stderr (2) to ``descriptor``; returns a descriptor of where it went before."""
+    with suppress(OSError, ValueError):
+        (sys.stdout if number == 1 else sys.stderr).flush()
+    before = os.dup(number)
+    os.dup2(descriptor, number)
     return before

@@ -7,6 +7,7 @@ import base64
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def load(folder: Path) -> Any:
 
     problem = f"{folder}: its tokenizer cannot be loaded"
     with foreign(problem, AGAIN):
+        _check_tables(folder / "tokenizer.json")
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except ValueError as error:
@@ -55,6 +57,14 @@ def load(folder: Path) -> Any:
             raise UserError(f"{problem}: {why}") from None
         _check(tokenizer.backend_tokenizer)
     return tokenizer
+
+
+def _check_tables(path: Path) -> None:
+    """ValueError if a table of SentencePiece is longer than the file: memory of the length that it gives is taken at once."""
+    content = path.read_bytes() if path.is_file() else b""
+    for table in re.findall(rb'"%s"\s*:\s*"(.{8})' % _TABLE.encode(), content):
+        if int.from_bytes(base64.b64decode(table)[:4], "little") > len(content):
+            raise ValueError(f"its {_TABLE} is damaged")
 
 
 def _check(backend: Any) -> None:
