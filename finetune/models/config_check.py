@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from finetune.errors import shortened
 
-# What every model has, each from 1; null and lists of them are common for those below _MAY_VARY.
+# What most models have, each from 1. Those that may vary are null if they follow from others, or a list with one for each layer.
 MOST = {
     "num_hidden_layers": 1000,
     "num_attention_heads": 10**5,
@@ -16,14 +16,10 @@ MOST = {
     "intermediate_size": 10**7,
     "vocab_size": 10**8,
 }
-_MAY_VARY = (
-    "num_key_value_heads",
-    "head_dim",
-    "intermediate_size",
-)  # null if they follow from others, or one for each layer
+_MAY_VARY = ("num_key_value_heads", "head_dim", "intermediate_size")
 # By the end of the name, what only some architectures have. 0 and -1 can mean that the model has no such part.
 _MOST_OF_SOME = {"layers?": 1000, "heads?|experts?|groups?": 10**5, "size|dim|rank|embd|inner|kernel|positions": 10**8}
-_POSITIVE = ("rope_theta", "rope_local_base_freq", "partial_rotary_factor", "query_pre_attn_scalar")
+_POSITIVE = ("rope_theta", "rope_local_base_freq", "query_pre_attn_scalar")
 _BITS = (1, 2, 3, 4, 5, 6, 8)
 _GROUPS = (16, 32, 64, 128)
 
@@ -61,6 +57,6 @@ def _is_possible(name: str, value: object) -> bool:
             return all(_is_possible(name, each) for each in value or ())
         return type(value) is int and 1 <= value <= MOST[name]
     if name in _POSITIVE:
-        return value is None or (type(value) in (int, float) and 0 < value < math.inf)
+        return value is None or (isinstance(value, (int, float)) and value is not True and 0 < value < math.inf)
     most = next((most for ending, most in _MOST_OF_SOME.items() if re.fullmatch(f".*({ending})", name)), None)
     return most is None or type(value) is not int or -1 <= value <= most

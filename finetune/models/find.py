@@ -14,7 +14,7 @@ from typing import Literal
 from finetune.errors import UserError, path_of, shortened
 from finetune.models import config_check, pytorch_bin
 from finetune.models.conversion import convert_once, converted_folder
-from finetune.models.foreign import check_safetensors
+from finetune.models.foreign import check_safetensors, foreign
 from finetune.models.hub import ask_hub, download_snapshot, listed_files
 from finetune.records import files
 
@@ -196,7 +196,8 @@ def check_folder(folder: Path, *, weights: bool) -> None:
     problems: list[str] = []
     config = _read(folder / "config.json", problems)
     if config is not None:
-        problems += config_check.problems(config)
+        with foreign(f"{folder}: config.json cannot be read"):  # nested too deeply to be shown
+            problems += config_check.problems(config)
     if (folder / _GENERATION).exists():
         _read(folder / _GENERATION, problems)
     shards = {file.name for file in folder.glob(_WEIGHTS)}
