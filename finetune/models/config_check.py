@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from finetune.errors import shortened
 
-# What most models have, each from 1. Those that may vary are null if they follow from others, or a list with one for each layer.
+# What most models have, each from 1. Those that may vary are null if they follow from others, or a list with one a layer.
 MOST = {
     "num_hidden_layers": 1000,
     "num_attention_heads": 10**5,
