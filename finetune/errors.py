@@ -27,6 +27,12 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that there is too little memory."""
+    says_so = isinstance(error, RuntimeError) and any(words in first_line(error).lower() for words in _OUT_OF_MEMORY)
+    return says_so or isinstance(error, MemoryError)
+
+
 def path_of(text: str, source: str) -> Path:
     """The path that a user wrote, with ~ expanded. UserError that begins with ``source`` if it cannot be a path."""
     try:
@@ -64,6 +70,8 @@ def visible(text: str) -> str:
     return text.translate(_SYMBOLS)
 
 
+# how MLX on CPU, Metal and CUDA and PyTorch on CPU, MPS and CUDA say it, in lower case
+_OUT_OF_MEMORY = ("out of memory", "unable to allocate", "can't allocate memory", "insufficient memory", "buffer size")
 _SYMBOLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 _SYMBOLS |= dict.fromkeys(
     (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\u2426"

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import finetune
 from finetune.backends import CHOICES as BACKEND_CHOICES
 from finetune.backends.interface import OPTIMIZERS
-from finetune.errors import UserError, first_line
+from finetune.errors import UserError, first_line, is_out_of_memory
 from finetune.methods import METHODS
 from finetune.methods.schedules import SCHEDULES
 from finetune.settings import command_line, conflicts, save
@@ -36,8 +36,6 @@ CHOICES: dict[str, Mapping[str, object]] = {
     "grpo_losses": dict.fromkeys(GRPO_LOSSES),
     "profiles": PROFILES,
 }
-# how MLX on CPU, Metal and CUDA and PyTorch on CPU, MPS and CUDA say it, in lower case
-_OUT_OF_MEMORY = ("out of memory", "unable to allocate", "can't allocate memory", "insufficient memory", "buffer size")
 
 
 def run(main: Callable[[Any], None], config_class: type[FileConfig]) -> NoReturn:
@@ -60,10 +58,9 @@ def _within_memory(main: Callable[[Any], None]) -> Callable[[Any], None]:
         try:
             main(config)
         except (RuntimeError, MemoryError) as error:
-            message = first_line(error)
-            if not isinstance(error, MemoryError) and not any(words in message.lower() for words in _OUT_OF_MEMORY):
+            if not is_out_of_memory(error):
                 raise
-            what = ". ".join(message.split(". ")[:2])
+            what = ". ".join(first_line(error).split(". ")[:2])
             raise UserError(
                 f"out of memory: {what} (close other programs, use a smaller --batch-size or --max-seq-length, or"
                 " --grad-checkpoint; train.py --dry-run estimates the memory of a run)"

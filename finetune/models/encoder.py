@@ -1,8 +1,8 @@
 """Conversations to token ids and loss mask: the one place where text becomes tokens, for training, evaluation and chat."""
 
 import json
-import os
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import UserError, first_line
+from finetune.models import tokenizer
+from finetune.models.foreign import AGAIN, foreign
 from finetune.models.templates import Template
 
 _TOGETHER = 256  # conversations that are tokenised at once
@@ -54,23 +56,8 @@ class ChatEncoder:
 
         UserError (exit 2) if the tokenizer cannot be loaded, or the template is missing or does not work.
         """
-        # a tokenizer needs no PyTorch; without this transformers tells the user that it is missing
-        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-        from huggingface_hub.errors import StrictDataclassError
-        from transformers import AutoTokenizer
-
         self._folder = folder
-        try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            why = first_line(error)
-            if "custom code" in why:
-                why = "it needs Python code from the model's folder, which is never run (use a model of a known kind)"
-            raise UserError(f"{folder}: its tokenizer cannot be loaded: {why}") from None
-        except (StrictDataclassError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
-            # what transformers makes of a config.json that contradicts itself
-            why = " ".join(str(error).split())
-            raise UserError(f"{folder}: config.json or tokenizer cannot be read: {why[:200]}") from None
+        self.tokenizer: Any = tokenizer.load(folder)
         added = self.tokenizer.added_tokens_decoder
         if isinstance(template, Template):
             special = {token.content for token in added.values() if token.special}
@@ -152,11 +139,15 @@ class ChatEncoder:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of token ids, without special tokens and surrounding space."""
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+        return self._decode(tokens, skip_special_tokens=True).strip()
 
     def decode_all(self, tokens: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
-        return str(self.tokenizer.decode(tokens))
+        return self._decode(tokens, skip_special_tokens=False)
+
+    def _decode(self, tokens: Sequence[int], *, skip_special_tokens: bool) -> str:
+        with foreign(f"{self._folder}: its tokenizer fails", AGAIN):
+            return str(self.tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens))
 
     def types_controls(self, messages: Sequence[Message]) -> bool:
         """Whether a message contains text that looks like a special token of the model."""
@@ -191,9 +182,10 @@ class ChatEncoder:
     def _encode(self, texts: Sequence[str | list[int]]) -> list[list[int]]:
         """The token ids of each. Not through transformers, which tries all added tokens on each text: Gemma has 6,242."""
         backend = self.tokenizer.backend_tokenizer
-        encoded = iter(
-            backend.encode_batch([text for text in texts if isinstance(text, str)], add_special_tokens=False)
-        )
+        with foreign(f"{self._folder}: its tokenizer fails", AGAIN):
+            encoded = iter(
+                backend.encode_batch([text for text in texts if isinstance(text, str)], add_special_tokens=False)
+            )
         return [next(encoded).ids if isinstance(text, str) else text for text in texts]
 
     def _keeps_system(self) -> bool:
@@ -260,11 +252,11 @@ class _Controls:
     """
 
     def __init__(self, added: Iterable[Any], template: str):
-        self._by_first: dict[str, tuple[str, ...]] = {}
+        found: dict[str, list[str]] = defaultdict(list)
         for token in added:
-            if (token.special or token.content in template) and not token.content.isspace():
-                first = token.content[0]
-                self._by_first[first] = (*self._by_first.get(first, ()), token.content)
+            if (token.special or token.content in template) and token.content.strip():
+                found[token.content[:1]].append(token.content)
+        self._by_first = {first: tuple(contents) for first, contents in found.items()}
         # one pattern of all tokens would try each of Gemma's 6,242 at every "<"
         self._first = re.compile("[\ue000-\uf8ff" + re.escape("".join(self._by_first)) + "]")
 
@@ -287,5 +279,11 @@ def _generation_eos(folder: Path) -> list[int]:
 
 
 def _json(path: Path) -> Mapping[str, object]:
-    """The mapping in a JSON file of the model; empty if it has no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """The mapping in a JSON file of the model; empty if it has no such file. UserError if it is anything else."""
+    if not path.exists():
+        return {}
+    with foreign(f"{path}: cannot be read", AGAIN):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise TypeError("it is not a JSON object")
+        return value

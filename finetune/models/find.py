@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from finetune.errors import UserError, path_of
+from finetune.errors import UserError, path_of, shortened
 from finetune.models import config_check, pytorch_bin
 from finetune.models.conversion import convert_once, converted_folder
+from finetune.models.foreign import check_safetensors, foreign
 from finetune.models.hub import ask_hub, download_snapshot, listed_files
 from finetune.records import files
 
@@ -21,6 +22,8 @@ DEFAULT_MODEL = "google/gemma-3-270m-it"
 
 _WEIGHTS = "model*.safetensors"  # what mlx-lm loads; repositories also hold others, such as consolidated.safetensors
 _INDEX = "model.safetensors.index.json"
+_GENERATION = "generation_config.json"
+_MOST_JSON = 64 << 20  # bytes; as objects of Python they take up to 20 times as much
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 HUB_FILES = [*pytorch_bin.CONFIGURATION, _WEIGHTS]
 
@@ -59,7 +62,7 @@ def find_model(name: str | None, say: Callable[[str], None], *, weights: bool = 
         return ModelFolder(_from_folder(path, name, say, weights=weights), name, "folder", None)
     if path.is_file() and path.suffix.lower() == ".gguf":
         return _from_gguf(path, name, say)
-    if path.is_file():
+    if path.exists():
         raise UserError(f"{name}: not a model folder or a .gguf file (use the folder that contains config.json)")
     if path.is_absolute() or path.suffix.lower() == ".gguf" or name.startswith((".", "~")):
         raise UserError(f"{name}: no such file or folder")
@@ -134,9 +137,9 @@ def _from_hub(repo_id: str, say: Callable[[str], None], *, weights: bool) -> Mod
             raise UserError(f"{repo_id}: {_why_not_loaded(listed)}")
     try:
         if weights and _is_pickled(path):
-            _check_folder(path, weights=False)
+            check_folder(path, weights=False)
             path = convert_once(repo_id, commit, converted_dir(), partial(pytorch_bin.convert, path), say)
-        _check_folder(path, weights=weights)
+        check_folder(path, weights=weights)
     except UserError as error:
         raise UserError(f"{repo_id}: {error}", error.exit_code) from None
     return ModelFolder(path, repo_id, "hub", commit)
@@ -166,9 +169,9 @@ def _with_pickles(repo_id: str, path: Path, *, weights: bool) -> Path:
 
 def _from_folder(path: Path, name: str, say: Callable[[str], None], *, weights: bool) -> Path:
     if not _is_pickled(path):
-        _check_folder(path, weights=weights)
+        check_folder(path, weights=weights)
         return path
-    _check_folder(path, weights=False)
+    check_folder(path, weights=False)
     source, revision = path.resolve(), pytorch_bin.content_hash(path)
     if folder := converted_folder(converted_dir(), source.name, revision):
         return folder
@@ -183,14 +186,20 @@ def _is_pickled(folder: Path) -> bool:
     return not any(fnmatch(name, _WEIGHTS) for name in names) and pytorch_bin.has_weights(names)
 
 
-def _check_folder(folder: Path, *, weights: bool) -> None:
+def check_folder(folder: Path, *, weights: bool) -> None:
     """UserError that names everything that is missing or damaged; missing weights count if ``weights`` are needed."""
     if (folder / files.ADAPTER_CONFIG).exists() and not (folder / "config.json").exists():
         raise UserError(f"{folder}: an adapter, not a model (pass the model that the adapter was trained on)")
+    if strange := sorted(path.name for path in folder.iterdir() if files.is_special(path)):
+        # whoever opens a pipe waits for somebody to write into it
+        raise UserError(f"{folder}: not a model folder: {shortened(strange[0])} is not a regular file (remove it)")
     problems: list[str] = []
     config = _read(folder / "config.json", problems)
     if config is not None:
-        problems += config_check.problems(config)
+        with foreign(f"{folder}: config.json cannot be read"):  # nested too deeply to be shown
+            problems += config_check.problems(config)
+    if (folder / _GENERATION).exists():
+        _read(folder / _GENERATION, problems)
     shards = {file.name for file in folder.glob(_WEIGHTS)}
     if weights:
         shards = (shards or {"model.safetensors"}) | _shards_of_index(folder, problems)
@@ -204,11 +213,17 @@ def _check_folder(folder: Path, *, weights: bool) -> None:
 def _read(path: Path, problems: list[str]) -> Mapping[str, object] | None:
     """The mapping in a JSON file; None, and one problem more, if it cannot be read."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        if path.stat().st_size > _MOST_JSON:
+            raise ValueError("it is larger than 64 MB")
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise TypeError("it is not a JSON object")
     except FileNotFoundError:
         problems.append(f"{path.name} is missing")
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        problems.append(f"{path.name} cannot be read ({error})")
+        problems.append(f"{path.name} cannot be read ({getattr(error, 'strerror', None) or error})")
+    else:
+        return value
     return None
 
 
@@ -223,12 +238,10 @@ def _shards_of_index(folder: Path, problems: list[str]) -> set[str]:
 
 
 def _damage(shard: Path) -> str | None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(shard, framework="numpy"):  # reads the header and compares it with the size of the file
-            return None
-    except FileNotFoundError:
+    if not shard.exists():
         return f"{shard.name} is missing"
-    except (OSError, SafetensorError) as error:
-        return f"{shard.name} is damaged ({error})"
+    try:
+        check_safetensors(shard)
+    except UserError as error:
+        return str(error)
+    return None

@@ -7,20 +7,22 @@ refused by name, because a model that loads but computes something else is worse
 import json
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from finetune.errors import UserError
+from finetune.errors import UserError, shortened
+from finetune.models import gguf_file
+from finetune.models.config_check import MOST
+from finetune.models.foreign import AGAIN, foreign
+from finetune.models.gguf_file import Metadata, Tensor
 from finetune.models.gguf_tokenizer import write_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
-    from gguf import ReaderTensor
 
 Config = dict[str, object]  # of config.json
-Tensors = dict[str, "ReaderTensor"]
 
 # The tensors of one layer: GGUF name -> Hugging Face name, and the shape in terms of Sizes.
 LLAMA_LAYER = {
@@ -41,7 +43,7 @@ GEMMA3_LAYER = LLAMA_LAYER | {
     "ffn_norm": ("pre_feedforward_layernorm", ("hidden",)),
     "post_ffw_norm": ("post_feedforward_layernorm", ("hidden",)),
 }
-ROWS_AT_ONCE = 1024  # are converted through float32 together: a whole embedding would take gigabytes
+VALUES_AT_ONCE = 1 << 20  # are converted through float32 together: a whole embedding would take gigabytes
 
 
 @dataclass(frozen=True)
@@ -64,69 +66,53 @@ class Sizes:
         return int(getattr(self, name))
 
 
-class Metadata(dict[str, Any]):  # whatever the file says: each value is checked where it is used
-    """The key-value pairs of the GGUF file. UserError on reading a key that it lacks."""
-
-    def __missing__(self, key: str) -> Any:
-        raise UserError(f"the GGUF has no {key} (the file is incomplete: download or convert it again)")
-
-    def model(self, key: str, default: Any = None) -> Any:
-        """The number or text under ``<architecture>.<key>``. UserError if it is missing and there is no default."""
-        name = f"{self['general.architecture']}.{key}"
-        value = self[name] if default is None else self.get(name, default)
-        if isinstance(value, list):
-            raise UserError(f"{name} differs from layer to layer, which is not supported")
-        return float(f"{value:.7g}") if isinstance(value, float) else value  # float32: 9.9999997e-06 is 1e-05
-
-
 def convert(gguf: Path, folder: Path) -> None:
     """Convert the model in the file ``gguf`` into the existing ``folder``.
 
-    UserError if the file is damaged or incomplete, or holds anything that is not supported.
+    UserError if the file is damaged or incomplete, or holds anything that is not supported; OSError if writing fails.
     """
+    import numpy as np
+
     try:
-        metadata, tensors = _read(gguf)
-        name = metadata["general.architecture"]
-        if name not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
-            raise UserError(f"GGUF architecture {name!r} is not supported (supported: {known})")
-        architecture = ARCHITECTURES[name]
-        sizes = _sizes(metadata, tensors)
-        config = _common_config(metadata, sizes) | architecture.config(metadata)
-        names = _match(tensors, architecture, sizes)
-        config |= (ids := write_tokenizer(metadata, sizes.vocab, folder))
-        _write_safetensors(folder / "model.safetensors", tensors, names, architecture, sizes)
+        # numbers that are not finite are refused where they are written
+        with foreign("not a GGUF file that can be read", AGAIN, writes=True), np.errstate(all="ignore"):
+            metadata, tensors = _read(gguf)
+            name = metadata.text("general.architecture")
+            if name not in ARCHITECTURES:
+                known = ", ".join(ARCHITECTURES)
+                raise UserError(f"GGUF architecture {shortened(name)!r} is not supported (supported: {known})")
+            architecture = ARCHITECTURES[name]
+            sizes = _sizes(metadata, tensors)
+            config = _common_config(metadata, sizes) | architecture.config(metadata)
+            names = _match(tensors, architecture, sizes)
+            config |= (ids := write_tokenizer(metadata, sizes.vocab, folder))
+            _write_safetensors(folder / "model.safetensors", tensors, names, architecture, sizes)
     except UserError as error:
         raise UserError(f"{gguf}: {error}", error.exit_code) from None
     for file, values in {"config.json": config, "generation_config.json": ids}.items():
         (folder / file).write_text(json.dumps(values, indent=2) + "\n")
 
 
-def _read(path: Path) -> tuple[Metadata, Tensors]:
-    from gguf import GGUFReader
-
+def _read(path: Path) -> tuple[Metadata, Mapping[str, Tensor]]:
     try:
-        reader = GGUFReader(path)
-        metadata = Metadata({key: field.contents() for key, field in reader.fields.items()})
+        return gguf_file.read(path)
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}") from None
-    except (ValueError, IndexError, KeyError, OverflowError) as error:
-        raise UserError(f"not a GGUF file, or incomplete: {error} (download it again)") from None
-    return metadata, {tensor.name: tensor for tensor in reader.tensors}
 
 
-def _sizes(metadata: Metadata, tensors: Tensors) -> Sizes:
+def _sizes(metadata: Metadata, tensors: Mapping[str, Tensor]) -> Sizes:
     if "token_embd.weight" not in tensors:
         raise UserError("the GGUF has no tensor token_embd.weight (the file is incomplete: download it again)")
-    hidden, heads = metadata.model("embedding_length"), metadata.model("attention.head_count")
+    hidden = metadata.integer(".embedding_length", most=MOST["hidden_size"])
+    heads = metadata.integer(".attention.head_count", most=MOST["num_attention_heads"])
     return Sizes(
-        vocab=int(tensors["token_embd.weight"].shape[-1]),
+        vocab=tensors["token_embd.weight"].shape[0],
         hidden=hidden,
-        inner=metadata.model("feed_forward_length"),
-        head=metadata.model("attention.key_length", hidden // heads),
+        inner=metadata.integer(".feed_forward_length", most=MOST["intermediate_size"]),
+        head=metadata.integer(".attention.key_length", hidden // heads, most=MOST["head_dim"]),
         query_heads=heads,
-        key_heads=metadata.model("attention.head_count_kv", heads),
-        layers=metadata.model("block_count"),
+        key_heads=metadata.integer(".attention.head_count_kv", heads, most=heads),
+        layers=metadata.integer(".block_count", most=min(MOST["num_hidden_layers"], len(tensors))),
         tied="output.weight" not in tensors,
     )
 
@@ -141,16 +127,16 @@ def _common_config(metadata: Metadata, sizes: Sizes) -> Config:
         "num_attention_heads": sizes.query_heads,
         "num_key_value_heads": sizes.key_heads,
         "head_dim": sizes.head,
-        "max_position_embeddings": metadata.model("context_length"),
-        "rms_norm_eps": metadata.model("attention.layer_norm_rms_epsilon"),
+        "max_position_embeddings": metadata.integer(".context_length"),
+        "rms_norm_eps": metadata.real(".attention.layer_norm_rms_epsilon"),
         "tie_word_embeddings": sizes.tied,
     }
-    scaling = metadata.model("rope.scaling.type", "none")
+    scaling = metadata.text(".rope.scaling.type", "none")
     if scaling == "linear":
-        config["rope_scaling"] = {"rope_type": "linear", "factor": metadata.model("rope.scaling.factor")}
+        config["rope_scaling"] = {"rope_type": "linear", "factor": metadata.real(".rope.scaling.factor")}
     elif scaling != "none":
-        raise UserError(f"RoPE scaling {scaling!r} is not supported (supported: linear)")
-    if metadata.model("rope.dimension_count", sizes.head) != sizes.head:
+        raise UserError(f"RoPE scaling {shortened(scaling)!r} is not supported (supported: linear)")
+    if metadata.integer(".rope.dimension_count", sizes.head) != sizes.head or sizes.head % 2:
         raise UserError("RoPE on only a part of each head is not supported")
     return config
 
@@ -160,29 +146,29 @@ def _llama_config(metadata: Metadata) -> Config:
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
         "hidden_act": "silu",
-        "rope_theta": metadata.model("rope.freq_base", 10_000.0),
+        "rope_theta": metadata.real(".rope.freq_base", 10_000.0),
     }
 
 
 def _gemma3_config(metadata: Metadata) -> Config:
-    layers = metadata.model("block_count")
-    pattern = metadata.model("attention.sliding_window_pattern", 6)
+    layers = metadata.integer(".block_count")
+    pattern = metadata.integer(".attention.sliding_window_pattern", 6)
     # The 27B, known by its depth, scales attention by hidden / heads, the others by the size of a head.
     is_27b = layers == 62
     return {
         "model_type": "gemma3_text",
         "architectures": ["Gemma3ForCausalLM"],
         "hidden_activation": "gelu_pytorch_tanh",
-        "query_pre_attn_scalar": metadata.model("embedding_length") // metadata.model("attention.head_count")
+        "query_pre_attn_scalar": metadata.integer(".embedding_length") // metadata.integer(".attention.head_count")
         if is_27b
-        else metadata.model("attention.key_length"),
-        "sliding_window": metadata.model("attention.sliding_window"),
+        else metadata.integer(".attention.key_length"),
+        "sliding_window": metadata.integer(".attention.sliding_window"),
         "sliding_window_pattern": pattern,  # what mlx-lm reads; layer_types says the same to transformers
         "layer_types": [
             "full_attention" if (layer + 1) % pattern == 0 else "sliding_attention" for layer in range(layers)
         ],
-        "rope_theta": metadata.model("rope.freq_base", 1_000_000.0),
-        "rope_local_base_freq": metadata.model("rope.freq_base_swa", 10_000.0),
+        "rope_theta": metadata.real(".rope.freq_base", 1_000_000.0),
+        "rope_local_base_freq": metadata.real(".rope.freq_base_swa", 10_000.0),
     }
 
 
@@ -206,7 +192,7 @@ ARCHITECTURES = {
 }
 
 
-def _match(tensors: Tensors, architecture: Architecture, sizes: Sizes) -> dict[str, str]:
+def _match(tensors: Mapping[str, Tensor], architecture: Architecture, sizes: Sizes) -> dict[str, str]:
     """The GGUF name of every tensor, by its Hugging Face name. UserError that lists all tensors that do not fit."""
     from gguf import dequantize
 
@@ -220,63 +206,62 @@ def _match(tensors: Tensors, architecture: Architecture, sizes: Sizes) -> dict[s
         for name, (target, dimensions) in architecture.layer.items():
             expected[f"blk.{layer}.{name}.weight"] = (f"model.layers.{layer}.{target}.weight", dimensions)
 
-    problems = [f"{name} is unknown" for name in tensors if name not in expected]
+    problems = [f"{shortened(name)} is unknown" for name in tensors if name not in expected]
     for name, (_, dimensions) in expected.items():
         shape = tuple(sizes[dimension] for dimension in dimensions)
         if name not in tensors:
             problems.append(f"{name} is missing")
-        elif _shape(tensors[name]) != shape:
-            problems.append(f"{name} has the shape {_shape(tensors[name])} instead of {shape}")
+        elif tensors[name].shape != shape:
+            problems.append(f"{name} has the shape {tensors[name].shape} instead of {shape}")
         else:
             try:
-                dequantize(tensors[name].data[:1], tensors[name].tensor_type)
+                dequantize(tensors[name].data[:1], tensors[name].kind)
             except NotImplementedError:
-                problems.append(f"{name} is quantised as {tensors[name].tensor_type.name}, which is not supported")
+                problems.append(f"{name} is quantised as {tensors[name].kind.name}, which is not supported")
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise UserError(f"the GGUF does not fit its architecture: {'; '.join(problems[:4])}{more}")
     return {target: name for name, (target, _) in expected.items()}
 
 
-def _shape(tensor: "ReaderTensor") -> tuple[int, ...]:
-    return tuple(reversed(tensor.shape.tolist()))
-
-
 def _write_safetensors(
-    path: Path, tensors: Tensors, names: Mapping[str, str], architecture: Architecture, sizes: Sizes
+    path: Path, tensors: Mapping[str, Tensor], names: Mapping[str, str], architecture: Architecture, sizes: Sizes
 ) -> None:
-    """Write the length of the header, the header and the data, one tensor after the other to save memory."""
+    """Write the length of the header, the header and the data, some rows of one tensor after the other to save memory."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for target, name in names.items():
-        shape = _shape(tensors[name])
+        shape = tensors[name].shape
         start, end = end, end + 2 * math.prod(shape)
         header[target] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    heads = {"q_proj": sizes.query_heads, "k_proj": sizes.key_heads}
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for target, name in names.items():
             is_norm = name.endswith("norm.weight")
-            values = _bfloat16(tensors[name], subtract=int(architecture.adds_one_to_norms and is_norm))
-            projection = target.split(".")[-2]
-            if architecture.interleaves_heads and projection in heads:
-                rows = values.reshape(heads[projection], -1, 2, values.shape[-1])
-                values = rows.swapaxes(1, 2).reshape(values.shape)
-            file.write(values.tobytes())
+            is_interleaved = architecture.interleaves_heads and target.split(".")[-2] in ("q_proj", "k_proj")
+            for values in _bfloat16(
+                tensors[name],
+                subtract=int(architecture.adds_one_to_norms and is_norm),
+                head=sizes.head if is_interleaved else 1,
+            ):
+                file.write(values.tobytes())
 
 
-def _bfloat16(tensor: "ReaderTensor", subtract: int) -> "np.ndarray":
-    """The tensor's values as the bits of bfloat16, rounded to nearest even: uint16[shape of the tensor]."""
+def _bfloat16(tensor: Tensor, subtract: int, head: int) -> "Iterator[np.ndarray]":
+    """The tensor's values as the bits of bfloat16, rounded to nearest even: uint16[some rows, row] at a time.
+
+    The two halves of the rows of each head, which alternate, come one after the other, unless ``head`` is 1.
+    """
     import numpy as np
     from gguf import dequantize
 
-    blocks = []
-    for start in range(0, len(tensor.data), ROWS_AT_ONCE):
-        values = dequantize(tensor.data[start : start + ROWS_AT_ONCE], tensor.tensor_type) - np.float32(subtract)
+    rows = head * max(1, VALUES_AT_ONCE // (head * tensor.shape[-1]))
+    for start in range(0, len(tensor.data), rows):
+        values = dequantize(tensor.data[start : start + rows], tensor.kind) - np.float32(subtract)
         if not np.isfinite(values).all():
             raise UserError(f"{tensor.name} holds values that are not finite (the file is damaged)")
         bits = values.view(np.uint32)
-        blocks.append(((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2"))
-    return np.concatenate(blocks)
+        found = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+        yield found if head == 1 else found.reshape(-1, head // 2, 2, found.shape[-1]).swapaxes(1, 2)

@@ -9,14 +9,19 @@ GPT-2 does, adds no BOS token and needs PyTorch to read the file, so its tokens 
 
 import json
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from finetune.errors import UserError
+from finetune.errors import UserError, shortened
+from finetune.models.gguf_file import Metadata
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from tokenizers.pre_tokenizers import PreTokenizer
+
+# Of a SentencePiece vocabulary: the squares of its pieces' lengths, which are the work, and its merges (Gemma: half a million).
+_MOST_WORK, _MOST_MERGES = 1 << 27, 1 << 21
 
 # tokenizer.ggml.token_type
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
@@ -44,59 +49,62 @@ GEMMA_TEMPLATE = """\
 """
 
 
-def write_tokenizer(metadata: Mapping[str, Any], vocab_size: int, folder: Path) -> dict[str, int | list[int]]:
+def write_tokenizer(metadata: Metadata, vocab_size: int, folder: Path) -> Mapping[str, int | list[int]]:
     """Write the tokenizer's files into ``folder``.
 
     Returns ``bos_token_id``, ``pad_token_id`` and ``eos_token_id`` for generation_config.json; the last is a list of all
     tokens that end an answer. Tokens from ``vocab_size`` on have no row in the embedding and are dropped.
     UserError for a tokenizer that cannot be reproduced exactly, or that is damaged.
     """
-    tokens = metadata["tokenizer.ggml.tokens"][:vocab_size]
-    types = metadata.get("tokenizer.ggml.token_type", [NORMAL] * len(tokens))[:vocab_size]
+    tokens = metadata.texts("tokenizer.ggml.tokens")[:vocab_size]
+    if not tokens:
+        raise UserError("GGUF tokenizer.ggml.tokens is empty (the file is damaged)")
+    types = [NORMAL] * len(tokens)
+    if "tokenizer.ggml.token_type" in metadata:
+        types = metadata.numbers("tokenizer.ggml.token_type", int, len(tokens))
     special = {
-        name: metadata[f"tokenizer.ggml.{key}_token_id"]
-        for name, key in {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}.items()
+        name: metadata.integer(f"tokenizer.ggml.{key}_token_id", least=0, most=len(tokens) - 1)
+        for name, key in {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding", "eot": "eot"}.items()
         if f"tokenizer.ggml.{key}_token_id" in metadata
     }
-    if any(token_id >= len(tokens) for token_id in special.values()):
-        raise UserError(f"the GGUF has {len(tokens)} tokens, but the special token ids {special} (the file is damaged)")
-    kind = metadata["tokenizer.ggml.model"]
+    kind = metadata.text("tokenizer.ggml.model")
     if kind == "gpt2":
         tokenizer, starts_with_bos = _byte_level_bpe(metadata, tokens)
     elif kind == "llama":
         tokens = [token.replace(" ", "▁") for token in tokens]  # GGUF stores runs of spaces literally
         tokenizer, starts_with_bos = _sentencepiece_bpe(metadata, tokens, types), True
     else:
-        raise UserError(f"GGUF tokenizer {kind!r} is not supported (supported: gpt2, llama)")
+        raise UserError(f"GGUF tokenizer {shortened(kind)!r} is not supported (supported: gpt2, llama)")
 
+    end_of_turn = special.pop("eot", None)
     names = {f"{name}_token": tokens[token_id] for name, token_id in special.items()}
     _add_tokens(tokenizer, tokens, types)
-    if metadata.get("tokenizer.ggml.add_bos_token", starts_with_bos) and "bos" in special:
+    if metadata.flag("tokenizer.ggml.add_bos_token", default=starts_with_bos) and "bos" in special:
         _prepend_bos(tokenizer, names["bos_token"], special["bos"])
-    tokenizer.save(str(folder / "tokenizer.json"))
+    # not Tokenizer.save, which says of a full disk what nobody can tell from a bug
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
 
-    is_gemma = metadata["general.architecture"] == "gemma3"
-    template = metadata.get("tokenizer.chat_template", GEMMA_TEMPLATE if is_gemma else None)
-    if template is not None:
+    is_gemma = metadata.text("general.architecture") == "gemma3"
+    if is_gemma or "tokenizer.chat_template" in metadata:
+        template = metadata.text("tokenizer.chat_template", GEMMA_TEMPLATE if is_gemma else None)
         (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **names}
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
-    ends = {special.get("eos"), metadata.get("tokenizer.ggml.eot_token_id")}
+    ends = {special.get("eos"), end_of_turn}
     if is_gemma:
         ends.add(tokenizer.token_to_id("<end_of_turn>"))
-    ids = {"bos_token_id": special.get("bos"), "pad_token_id": special.get("pad")}
-    ids |= {"eos_token_id": sorted(end for end in ends if end is not None)}
-    return {name: value for name, value in ids.items() if value is not None}
+    ids: dict[str, int | list[int]] = {f"{name}_token_id": special[name] for name in ("bos", "pad") if name in special}
+    return ids | {"eos_token_id": sorted(end for end in ends if end is not None)}
 
 
-def _byte_level_bpe(metadata: Mapping[str, Any], tokens: list[str]) -> tuple["Tokenizer", bool]:
+def _byte_level_bpe(metadata: Metadata, tokens: list[str]) -> tuple["Tokenizer", bool]:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
     def byte_level(*, use_regex: bool) -> "PreTokenizer":
         return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
 
-    pre = metadata.get("tokenizer.ggml.pre")
+    pre = metadata.text("tokenizer.ggml.pre", "")
     is_llama3 = pre in ("llama-bpe", "llama3", "llama-v3")
     if pre == "smollm":
         splits = [pre_tokenizers.Digits(individual_digits=True), byte_level(use_regex=True)]
@@ -106,31 +114,33 @@ def _byte_level_bpe(metadata: Mapping[str, Any], tokens: list[str]) -> tuple["To
         splits = [pre_tokenizers.Split(Regex(LLAMA3_PATTERN), "isolated"), byte_level(use_regex=False)]
     else:
         raise UserError(
-            f"GGUF tokenizer.ggml.pre {pre!r} is not supported"
+            f"GGUF tokenizer.ggml.pre {shortened(pre)!r} is not supported"
             " (supported: smollm, gpt-2, llama-bpe; use the model from the Hub instead)"
         )
-    merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
-    vocab = _vocab(tokens)
-    for merge in merges:
-        if len(merge) != 2 or not vocab.keys() >= {*merge, "".join(merge)}:
+    vocab, merges = _vocab(tokens), []
+    for merge in metadata.texts("tokenizer.ggml.merges"):
+        left, _, right = merge.partition(" ")
+        if not (left and right and vocab.keys() >= {left, right, left + right}):
             raise UserError(
-                f"GGUF tokenizer.ggml.merges: {merge} are not two tokens that make a third (the file is damaged)"
+                f"GGUF tokenizer.ggml.merges: {shortened(merge)!r} is not two tokens that make a third"
+                " (the file is damaged)"
             )
+        merges.append((left, right))
     tokenizer = Tokenizer(models.BPE(vocab, merges, ignore_merges=is_llama3))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer, is_llama3
 
 
-def _sentencepiece_bpe(metadata: Mapping[str, Any], tokens: list[str], types: list[int]) -> "Tokenizer":
+def _sentencepiece_bpe(metadata: Metadata, tokens: list[str], types: list[int]) -> "Tokenizer":
     from tokenizers import Tokenizer, decoders, models, normalizers
 
-    merges = _merges(tokens, metadata["tokenizer.ggml.scores"], types)
-    unknown = tokens[metadata.get("tokenizer.ggml.unknown_token_id", 0)]
+    merges = _merges(tokens, metadata.numbers("tokenizer.ggml.scores", float, len(tokens)), types)
+    unknown = tokens[metadata.integer("tokenizer.ggml.unknown_token_id", 0, least=0, most=len(tokens) - 1)]
     tokenizer = Tokenizer(models.BPE(_vocab(tokens), merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
     space = normalizers.Replace(" ", "▁")
     decode = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    if metadata.get("tokenizer.ggml.add_space_prefix", True):
+    if metadata.flag("tokenizer.ggml.add_space_prefix", default=True):
         tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), space])
         tokenizer.decoder = decoders.Sequence([*decode, decoders.Strip(" ", 1, 0)])
     else:
@@ -146,15 +156,21 @@ def _merges(tokens: list[str], scores: list[float], types: list[int]) -> list[tu
     """
     rank = {
         token: -score if kind == NORMAL else 0.0
-        for token, score, kind in zip(tokens, scores, types, strict=False)
+        for token, score, kind in zip(tokens, scores, types, strict=True)
         if kind in (NORMAL, USER_DEFINED)
     }
-    merges = [
+    if sum(len(token) ** 2 for token in rank) > _MOST_WORK:
+        longest = max(map(len, rank))
+        raise UserError(f"GGUF tokenizer.ggml.tokens: too long, up to {longest:,} characters (the file is damaged)")
+    found = (
         (cost, -cut, cut - len(token), token[:cut], token[cut:])
         for token, cost in rank.items()
         for cut in range(1, len(token))
         if token[:cut] in rank and token[cut:] in rank
-    ]
+    )
+    merges = list(islice(found, _MOST_MERGES + 1))
+    if len(merges) > _MOST_MERGES:
+        raise UserError("GGUF tokenizer.ggml.tokens: they can be joined in too many ways (the file is damaged)")
     merges.sort(key=lambda merge: merge[:3])
     return [(left, right) for *_, left, right in merges]
 
@@ -163,7 +179,7 @@ def _vocab(tokens: list[str]) -> dict[str, int]:
     vocab = {token: token_id for token_id, token in enumerate(tokens)}
     if len(vocab) != len(tokens):
         twice = next(token for token_id, token in enumerate(tokens) if vocab[token] != token_id)
-        raise UserError(f"GGUF tokenizer.ggml.tokens has {twice!r} twice (the file is damaged)")
+        raise UserError(f"GGUF tokenizer.ggml.tokens has {shortened(twice)!r} twice (the file is damaged)")
     return vocab
 
 
@@ -171,10 +187,13 @@ def _add_tokens(tokenizer: "Tokenizer", tokens: list[str], types: list[int]) -> 
     """Add the tokens that are matched in the text before it is split and merged."""
     from tokenizers import AddedToken
 
-    for token, kind in zip(tokens, types, strict=False):
-        if kind in (UNKNOWN, CONTROL, USER_DEFINED):
-            is_special = kind != USER_DEFINED
-            tokenizer.add_tokens([AddedToken(token, special=is_special, normalized=False)])
+    tokenizer.add_tokens(
+        [
+            AddedToken(token, special=kind != USER_DEFINED, normalized=False)
+            for token, kind in zip(tokens, types, strict=True)
+            if kind in (UNKNOWN, CONTROL, USER_DEFINED)
+        ]
+    )
 
 
 def _prepend_bos(tokenizer: "Tokenizer", bos: str, bos_id: int) -> None:

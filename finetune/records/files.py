@@ -164,6 +164,8 @@ def append_jsonl(path: Path, row: Row) -> None:
 
 def read_json(path: Path, made_by: str) -> Row:
     """The JSON object in ``path``; ``made_by`` is the command that writes it, for the UserError if it is missing or damaged."""
+    if is_special(path):
+        raise UserError(f"{path}: not a regular file (run again: {made_by})")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -231,6 +233,11 @@ def read_jsonl(path: Path) -> list[tuple[int, Row]]:
         if line.row is not None:
             rows.append((line.number, line.row))
     return rows
+
+
+def is_special(path: Path) -> bool:
+    """Whether there is a pipe, a socket or a device: reading it could wait, or go on, for ever."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def file_hash(path: Path) -> str:

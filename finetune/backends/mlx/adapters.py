@@ -11,9 +11,10 @@ from typing import Any, Literal
 from finetune.backends.adapter_fit import demand_base, demand_fit
 from finetune.backends.interface import MOST_COPIED_BYTES, AdapterFormat
 from finetune.backends.mlx.runtime import Arrays, mx
-from finetune.errors import UserError, first_line
+from finetune.errors import UserError, shortened
+from finetune.models.foreign import check_safetensors, foreign
 from finetune.records import files
-from finetune.settings.config import TrainingConfig
+from finetune.settings.config import FINE_TUNE_TYPES, TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
 from mlx.utils import tree_flatten, tree_unflatten  # isort: skip
@@ -84,11 +85,12 @@ def save(arrays: Mapping[str, Any], path: Path, about: Mapping[str, str] | None 
 
 def read(path: Path) -> tuple[Arrays, dict[str, str]]:
     """Arrays and metadata of a file; UserError (exit 3) if it is damaged or holds a value that is not finite."""
-    try:
+    if files.is_special(path):
+        raise UserError(f"{path}: not a regular file", exit_code=3)
+    with foreign(f"{path}: cannot be loaded", exit_code=3):
+        check_safetensors(path)
         loaded: Any = mx.load(str(path), return_metadata=True)
         arrays, metadata = loaded
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: cannot be loaded: {first_line(error)}", exit_code=3) from None
     if "sha256" in metadata and metadata["sha256"] != digest(arrays):
         raise UserError(f"{path}: damaged: its content differs from what was saved", exit_code=3)
     for name, array in arrays.items():
@@ -212,6 +214,9 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[Adapt
 def _check(network: Any, wanted: Mapping[str, Any]) -> None:
     """ValueError if the settings could be attached but would not compute what was trained."""
     layers = wanted["num_layers"]
+    kind = wanted.get("fine_tune_type", "lora")
+    if not isinstance(kind, str) or kind not in FINE_TUNE_TYPES:
+        raise ValueError(f"fine_tune_type is {shortened(repr(kind))} (known: {', '.join(FINE_TUNE_TYPES)})")
     if not isinstance(layers, int) or not 1 <= layers <= len(network.layers):
         raise ValueError(f"num_layers is {layers!r}, the model has {len(network.layers)}")
     if wanted.get("fine_tune_type") != "full":

@@ -21,6 +21,7 @@ from finetune.errors import UserError, first_line
 from finetune.methods import Method
 from finetune.methods.base import never
 from finetune.methods.batches import BatchSource
+from finetune.models.foreign import foreign
 from finetune.settings.config import TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -119,16 +120,10 @@ def _network(folder: Path, layers: int | None = None) -> Any:
     fewer: dict[str, object] = {} if layers is None else first_layers(folder, layers)
     if fewer and "text_config" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
         fewer = {"text_config": {**text_config(folder), **fewer}}
-    try:
+    with foreign(f"{folder}: MLX cannot load this model"):
         network, config = load_model(
             folder, lazy=True, strict=layers is None and _has_weights(folder), model_config=fewer
         )
-    except FileNotFoundError as error:
-        raise UserError(f"{folder}: MLX cannot load this model: {first_line(error)}") from None
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # a config.json that MLX does not understand, or whose sizes contradict each other
-        why = first_line(error) or type(error).__name__
-        raise UserError(f"{folder}: MLX cannot load this model: {why}") from None
     if (quantization := config.get("quantization")) and not _has_weights(folder):
         _quantize(folder, network, quantization)
     network.update(

@@ -11,8 +11,8 @@ from finetune.backends.mlx import adapters, cpu_math
 from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.logprobs import collate, logprob_function, plain_head
 from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
-from finetune.errors import UserError, first_line
 from finetune.models.encoder import ChatEncoder, Example, Message
+from finetune.models.foreign import foreign
 
 _LOSS_TOKENS = 2048  # of examples whose loss is computed at once
 
@@ -36,10 +36,9 @@ def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
     from mlx_lm.utils import load_model
 
     cpu_math.install()
-    try:
+    with foreign(f"{folder}: MLX cannot load this model"):
         network, _ = load_model(folder, lazy=True)
-    except (ValueError, TypeError, FileNotFoundError) as error:  # TypeError: config.json lacks a value
-        raise UserError(f"{folder}: MLX cannot load this model: {first_line(error)}") from None
+        network(mx.array([[0, 0]]))  # computes nothing, but sizes that contradict each other meet
     network.update(
         tree_map(lambda a: a.astype(dtype) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from finetune.backends import memory_estimate as scaling
 from finetune.backends.memory_estimate import STEPS, Measured, Sizes, first_layers, measure_steps, text_config
@@ -25,6 +25,8 @@ from finetune.errors import UserError, first_line
 from finetune.methods import Method
 from finetune.methods.base import never
 from finetune.methods.batches import BatchSource
+from finetune.models import tokenizer
+from finetune.models.foreign import foreign
 from finetune.settings.config import TrainingConfig
 
 
@@ -87,15 +89,13 @@ def _network(folder: Path, where: Any, layers: int | None = None) -> Any:
     """The model of the folder, or its first layers, its weights not loaded."""
     quiet()
     refuse_mlx_quantised(folder)
-    try:
+    with foreign(f"{folder}: PyTorch cannot load this model"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         for name, value in (first_layers(folder, layers) if layers is not None else {}).items():
             setattr(config.get_text_config(), name, value)
         with torch.device(where):
             network = AutoModelForCausalLM.from_config(config, dtype=dtype(), trust_remote_code=False)
             return network.requires_grad_(requires_grad=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
-        raise UserError(f"{folder}: PyTorch cannot load this model: {first_line(error)}") from None
 
 
 def _bytes(tensors: Any) -> int:
@@ -118,7 +118,7 @@ estimate_memory, static_mb = partial(scaling.estimate_memory, Probe()), partial(
 def _tokenizer(folder: Path) -> Any:
     """The model's tokenizer; TRL wants one even of a folder that holds a configuration alone, which uses none."""
     if any(folder.glob("tokenizer*")):
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return tokenizer.load(folder)
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast

@@ -21,8 +21,9 @@ from finetune.backends.length_batches import length_batches, split_by_learned
 from finetune.backends.torch import adapters
 from finetune.backends.torch.logprobs import collate, learned_logprobs
 from finetune.backends.torch.runtime import device, dtype, quiet, torch
-from finetune.errors import UserError, first_line
+from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder, Example, Message
+from finetune.models.foreign import foreign
 
 _LOGITS_COPIES = 6  # of a row's last logits in float32, while a token is sampled
 _LOSS_TOKENS = 4096  # of conversations whose loss is computed at once
@@ -40,12 +41,10 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
     """
     quiet()
     refuse_mlx_quantised(folder)
-    try:
+    with foreign(f"{folder}: PyTorch cannot load this model"):
         network = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype(), local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        raise UserError(f"{folder}: PyTorch cannot load this model: {first_line(error)}") from None
     network = as_trained(network).to(device()).requires_grad_(requires_grad=False).eval()
     if adapter is None:
         return TorchModel(network, encoder)

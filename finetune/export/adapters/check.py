@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from finetune.backends.mlx.runtime import BLAS, ON_CPU, mx
-from finetune.errors import UserError, first_line
+from finetune.errors import UserError
+from finetune.models import tokenizer
+from finetune.models.foreign import foreign
 
 # In standard deviations of the logits. Rounding in float32 differs between the libraries by 1e-5 for models of 30 layers;
 # this leaves room for deeper ones.
@@ -56,13 +58,8 @@ class Agreement:
 
 def prompts(folder: Path) -> list[list[int]]:
     """The token ids of texts with words, SQL, code and other alphabets. UserError if the tokenizer cannot be loaded."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}") from None
-    return [list(tokenizer(text)["input_ids"]) for text in _TEXTS]
+    loaded = tokenizer.load(folder)
+    return [list(loaded(text)["input_ids"]) for text in _TEXTS]
 
 
 def load_torch(folder: Path) -> Any:
@@ -77,10 +74,8 @@ def load_torch(folder: Path) -> Any:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     load = transformers.AutoModelForCausalLM.from_pretrained
-    try:
+    with foreign(f"{folder}: transformers cannot load this model"):
         network = load(folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, LookupError, TypeError, ImportError) as error:
-        raise UserError(f"{folder}: transformers cannot load this model: {first_line(error)}") from None
     return as_trained(network).to("cpu").eval()
 
 
