@@ -2,15 +2,21 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")  # variables that hold a token of the Hub
+
 
 class UserError(Exception):
-    """A mistake that the user can fix: one line on stderr and an exit code, never a traceback."""
+    """A mistake that the user can fix: one line on stderr and an exit code, never a traceback.
+
+    Passwords in the addresses that ``message`` contains, and tokens of the Hub, are taken out.
+    """
 
     def __init__(self, message: str, exit_code: int = 2):
-        super().__init__(message)
+        super().__init__(without_secrets(message))
         self.exit_code = exit_code
 
 
@@ -31,6 +37,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that there is too little memory."""
     says_so = isinstance(error, RuntimeError) and any(words in first_line(error).lower() for words in _OUT_OF_MEMORY)
     return says_so or isinstance(error, MemoryError)
+
+
+def without_secrets(text: str) -> str:
+    """The text without the user names and passwords of addresses (//USER:PASSWORD@HOST), and without tokens of the Hub."""
+    for token in filter(None, map(os.environ.get, TOKENS)):
+        if len(token) > _SHORT:
+            text = text.replace(token, "hf_...")
+    return _TOKEN.sub("hf_...", _USERINFO.sub("//", text))
+
+
+_SHORT = 5  # so few characters, which no token has, may also be part of a word
+_USERINFO = re.compile(r"//[^/\s]*@")
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
 
 
 def path_of(text: str, source: str) -> Path:

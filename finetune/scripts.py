@@ -12,7 +12,7 @@ from finetune.backends.interface import OPTIMIZERS
 from finetune.errors import UserError, first_line, is_out_of_memory
 from finetune.methods import METHODS
 from finetune.methods.schedules import SCHEDULES
-from finetune.settings import command_line, conflicts, save
+from finetune.settings import command_line, conflicts, environment, save
 from finetune.settings.config import FINE_TUNE_TYPES, FileConfig, TrainingConfig
 from finetune.settings.fields import Layer
 from finetune.settings.layers import file_layers
@@ -45,6 +45,7 @@ def run(main: Callable[[Any], None], config_class: type[FileConfig]) -> NoReturn
         config_class,
         choices=CHOICES,
         layers=layers_of(config_class),
+        begin=environment.load,
         prepare=prepare,
         version=f"finetune {finetune.__version__}",
     )

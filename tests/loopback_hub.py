@@ -2,6 +2,7 @@
 
 ``LoopbackHub(root)`` serves the models in root/OWNER/NAME and the datasets in root/datasets/OWNER/NAME.
 The repositories in ``gated`` open to GOOD_TOKEN only. Of the files named in ``cut`` half the bytes come.
+The requests named in ``failing``, such as tree, are answered with 503.
 """
 
 import hashlib
@@ -19,8 +20,10 @@ EXPIRED_TOKEN = "hf_expired"
 class LoopbackHub:
     """``with LoopbackHub(root) as hub:`` serves until the block ends; ``hub.url`` is the HF_ENDPOINT."""
 
-    def __init__(self, root: Path, gated: tuple[str, ...] = (), cut: tuple[str, ...] = ()):
-        handler = type("Handler", (_Handler,), {"root": root, "gated": gated, "cut": cut})
+    def __init__(
+        self, root: Path, gated: tuple[str, ...] = (), cut: tuple[str, ...] = (), failing: tuple[str, ...] = ()
+    ):
+        handler = type("Handler", (_Handler,), {"root": root, "gated": gated, "cut": cut, "failing": failing})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -37,7 +40,9 @@ class _Handler(BaseHTTPRequestHandler):
     root: Path
     gated: tuple[str, ...]
     cut: tuple[str, ...]
+    failing: tuple[str, ...] = ()
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms between its head and its body
 
     def do_GET(self) -> None:
         """/api/models/OWNER/NAME/ACTION/..., /OWNER/NAME/resolve/COMMIT/FILE, and with datasets/ the same."""
@@ -56,6 +61,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(404 if self._token() else 401, "RepoNotFound")
         elif action in ("auth-check", "resolve") and (refusal := self._refusal(repo_id)):
             self._error(*refusal)
+        elif action in self.failing:
+            self._error(503, "", "x\x1b[31m")
         elif action == "resolve":
             self._file(repo_id, folder / path)
         elif action == "paths-info":

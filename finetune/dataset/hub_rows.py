@@ -15,7 +15,7 @@ from finetune.models.hub import (
     ask_hub,
     cached_snapshot,
     download_snapshot,
-    explain_hub_error,
+    hub_answers,
     listed_files,
 )
 from finetune.records.dataset import Source
@@ -50,7 +50,7 @@ def read_hub(
     datasets.disable_progress_bars()
     try:
         tables = _tables({split: [str(folder / path) for path in part] for split, part in paths.items()}, configuration)
-    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  the parsers of many formats, on files of somebody else
         raise UserError(f"{name}: its files cannot be read as rows: {first_line(error)}") from None
 
     def rows() -> Iterator[SourcedRow]:
@@ -95,14 +95,14 @@ def _card(name: str, revision: str | None) -> tuple[str, Path]:
 def _configuration(name: str, folder: Path, subset: str | None) -> Mapping[str, Any]:
     """The entry of the card for ``subset``, or for the default configuration; empty if the card lists none."""
     from huggingface_hub import DatasetCard
-    from yaml import YAMLError
 
     path = folder / CARD
     try:
         listed = DatasetCard.load(path).data.get("configs") if path.is_file() else None
-    except (YAMLError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  YAML of somebody else, and what the client makes of it
         raise UserError(f"{name}: its card cannot be read: {first_line(error)}") from None
-    entries = {str(entry.get("config_name", "default")): entry for entry in listed or [] if isinstance(entry, Mapping)}
+    listed = listed if isinstance(listed, list) else []
+    entries = {str(entry.get("config_name", "default")): entry for entry in listed if isinstance(entry, Mapping)}
     if subset is None:
         marked = [one for one, entry in entries.items() if entry.get("default")] or [
             one for one in entries if one == "default"
@@ -125,7 +125,10 @@ def _patterns(name: str, root: str, configuration: Mapping[str, Any], problem: s
     from datasets import data_files
 
     if patterns := configuration.get("data_files"):
-        return {str(split): part for split, part in data_files.sanitize_patterns(patterns).items()}
+        try:
+            return {str(split): part for split, part in data_files.sanitize_patterns(patterns).items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{name}: data_files in its card cannot be read: {first_line(error)}") from None
     below = str(configuration.get("data_dir") or "").strip("/")
     with _explained(name, problem):
         found = data_files.get_data_patterns(f"{root}/{below}".rstrip("/"))
@@ -145,6 +148,9 @@ def _files(name: str, root: str, patterns: Mapping[str, Sequence[str]], problem:
         if problem:
             raise HubUnavailable(f"{name}: {problem}, and its cached copy lacks the split {lacking[0]}")
         raise UserError(f"{name}: it has no data files for the split {lacking[0]}")
+    outside = [path for part in found.values() for path in part if not path.startswith(f"{root}/") or "/../" in path]
+    if outside:  # a card could name files of this disk
+        raise UserError(f"{name}: its card names a file that is not in it: {outside[0]}")
     return {split: [path.removeprefix(f"{root}/") for path in part] for split, part in found.items()}
 
 
@@ -158,16 +164,16 @@ def _demand_whole(name: str, folder: Path, patterns: Mapping[str, Sequence[str]]
 
 @contextmanager
 def _explained(name: str, problem: str) -> Iterator[None]:
-    import httpx2
-
     try:
-        yield
-    except httpx2.HTTPError as error:
-        raise HubUnavailable(f"{name}: {explain_hub_error(error, name, 'dataset')}") from None
-    except (OSError, ValueError) as error:
+        with hub_answers(name, "dataset"):
+            try:
+                yield
+            except FileNotFoundError as error:
+                raise UserError(f"{name}: its files cannot be found: {first_line(error)}") from None
+    except UserError:
         if problem:
             raise HubUnavailable(f"{name}: {problem}, and its cached copy has no rows") from None
-        raise UserError(f"{name}: its files cannot be found: {first_line(error)}") from None
+        raise
 
 
 def _is_plain(feature: object) -> bool:

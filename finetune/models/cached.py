@@ -13,8 +13,8 @@ from typing import Any, Literal
 from finetune.errors import UserError
 from finetune.models import builtin, conversion
 from finetune.models.find import converted_dir
-from finetune.models.hub import read_dotenv
 from finetune.records.lock import held_folder
+from finetune.settings import environment
 
 IN_PROGRESS = "conversion in progress"
 
@@ -72,7 +72,7 @@ def remove(model: CachedModel) -> int:
 
 def _scan() -> Any:
     """The scan of the Hub client's cache, with its models; None if there is no cache."""
-    read_dotenv()  # before the client is imported: it reads some variables only then
+    environment.load()  # before the client is imported: it reads some variables only then
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

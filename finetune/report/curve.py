@@ -1,6 +1,7 @@
 """How a run went: the curves of metrics.jsonl, and their picture beside the adapters."""
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -65,6 +66,9 @@ def curve_picture(metrics: Metrics) -> bytes | None:
     found = curve(metrics)
     if found is None:
         return None
+    os.environ.pop(
+        "MPLBACKEND", None
+    )  # is for windows, and matplotlib cannot be imported with one that it does not know
     import matplotlib
     from matplotlib.figure import Figure
 

@@ -28,11 +28,12 @@ def run(
     *,
     choices: Choices | None = None,
     layers: Callable[[Mapping[str, object]], Sequence[Layer]] = lambda explicit: [],
+    begin: Callable[[], None] = lambda: None,
     prepare: Callable[[Any], None] = lambda config: None,
     version: str = "",
     argv: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Parse the command line, call ``prepare(config)`` and ``main(config)``, and exit.
+    """Parse the command line, call ``begin()``, ``prepare(config)`` and ``main(config)``, and exit.
 
     ``choices`` gives a registry for each name that a field's ``choices`` mentions. ``layers`` turns the explicit flags into
     further sources of values, strongest first; they stand below the flags and above the defaults. The help begins with the
@@ -42,6 +43,7 @@ def run(
     about = sys.modules[main.__module__].__doc__ or ""
     try:
         explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about, version)
+        begin()
         config = build(config_class, [("flag", explicit), *layers(explicit)], choices or {})
         prepare(config)
         main(config)

@@ -7,6 +7,7 @@ The ``mlx-cpu`` wheel carries reference BLAS (about 9 GFLOP/s in fp32 on two cor
 import ctypes
 import os
 import platform
+import resource
 import sys
 import tempfile
 from collections.abc import Callable
@@ -34,6 +35,7 @@ _LINUX = sys.platform == "linux"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 SLOW_BLAS_REMEDY = "install libopenblas0: apt install libopenblas0-pthread"
 _KEPT_SHARE = 8  # of a GPU's memory: one in so many bytes may be kept for reuse
+_MLX_LM_FILES = 4096
 _BLAS_VARIABLE = "FINETUNE_BLAS"  # path of a BLAS library to use instead of the ones looked for
 
 
@@ -118,6 +120,21 @@ elif _memory := mx.device_info().get("memory_size") or mx.device_info().get("tot
     # came to hold more than 100 GB of a GPU, which other programs then lacked.
     mx.set_cache_limit(int(_memory) // _KEPT_SHARE)
 
+
+def _import_mlx_lm_below_its_limit() -> None:
+    """mlx_lm raises the limit of open files to 4096 when it is imported, which fails where the system allows fewer."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY or most >= _MLX_LM_FILES:
+        return
+    original = resource.setrlimit
+    resource.setrlimit = lambda *_: None
+    try:
+        import mlx_lm.utils  # noqa: F401
+    finally:
+        resource.setrlimit = original
+
+
+_import_mlx_lm_below_its_limit()
 _streams: list[Any] = []
 # matrix products on the CPU are fast in fp32 only; Metal and CUDA keep the precision that the weights were trained in
 Arrays = dict[str, Any]  # MLX arrays by name

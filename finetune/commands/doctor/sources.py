@@ -1,25 +1,25 @@
 """Where models come from: the Hub, the caches, the builtin model."""
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from finetune.commands.doctor.finding import Finding
-from finetune.errors import UserError
+from finetune.errors import UserError, without_secrets
 from finetune.models import hub
 from finetune.models.find import DEFAULT_MODEL, HUB_FILES, converted_dir
+from finetune.settings import environment
 
 
 def variables() -> Iterator[Finding]:
     """Reads .env; a variable with an invalid value is a UserError."""
-    hub.read_dotenv()
+    environment.load()
     yield from ()
 
 
 def hub_cache() -> Path:
     """Where the Hub's client keeps what it has fetched."""
-    hub.read_dotenv()  # before the client is imported: it reads some variables only then
+    environment.load()  # before the client is imported: it reads some variables only then
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
@@ -30,7 +30,7 @@ def hub_access() -> Iterator[Finding]:
     problem = hub.ask_hub(DEFAULT_MODEL, "model")
     from huggingface_hub import constants
 
-    endpoint = re.sub(r"//[^/@]*@", "//", constants.ENDPOINT)  # without the password of a mirror
+    endpoint = without_secrets(constants.ENDPOINT)
     if constants.HF_HUB_OFFLINE:
         found = f"HF_HUB_OFFLINE is set: {endpoint} is not contacted, only cached files can be used"
         yield Finding("hub", "warn", found, "unset HF_HUB_OFFLINE to download")
