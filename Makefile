@@ -130,20 +130,28 @@ lock: ## resolve the Pipfile into the requirements files: every package, pinned 
 	grep -qF "$$cpu " requirements-torch-cpu.txt || \
 		echo "$$cpu" | $$compile - --no-deps --index $(TORCH_INDEX) --output-file requirements-torch-cpu.txt
 
-# sh: every pin, without hashes and markers; a package with a pin for each of two Pythons is in two files.
-PINS = sed -n 's/^\([a-z0-9][^ ;+]*==[^ ;+]*\).*/\1/p' requirements*.txt | sort -u | \
-	awk -F== -v folder="$$tools" '{ print > (folder "/pins" ++seen[$$1] ".txt") }'
+# awk: copies every pin once, without its marker; a package with a pin for each of two Pythons is in two files.
+define PINS
+/^[a-z0-9]/ { sub(/[+]cpu/, "", $$1); is_new = !($$1 in pins); pins[$$1]; split($$1, name, "=="); $$0 = $$1 " \\" }
+/^[a-z0-9]/ && is_new { file = folder "/pins" ++seen[name[1]] ".txt" }
+/^[^#]/ && is_new { print > file }
+endef
+export PINS
 
+SERVICE ?= pypi
 audit: ## look up the known vulnerabilities of every pinned package; SERVICE=osv asks OSV instead of PyPI
 	@$(FIND_PYTHON); \
-	set -e; $(MAKE_TOOLS); $(PINS); status=0; \
+	set -e; $(MAKE_TOOLS); awk -v folder="$$tools" "$$PINS" requirements*.txt; status=0; \
 	for pins in "$$tools"/pins*.txt; do \
-		"$$tools/bin/pip-audit" --no-deps --disable-pip --strict --progress-spinner off \
-			--vulnerability-service $(or $(SERVICE),pypi) --requirement "$$pins" || status=1; \
+		"$$tools/bin/pip-audit" --require-hashes --disable-pip --strict --progress-spinner off --desc off \
+			--vulnerability-service $(SERVICE) --requirement "$$pins" > "$$tools/found" 2> "$$tools/said" && continue; \
+		status=1; cat "$$tools/found"; \
+		[ -s "$$tools/found" ] || echo "error: the packages could not be looked up: $$(tail -n 1 "$$tools/said")" >&2; \
 	done; \
+	[ $$status = 1 ] || echo "No known vulnerabilities in $$(cat "$$tools"/pins*.txt | grep -c ==) packages"; \
 	exit $$status
 
-# Adds the builtin model to what the requirements install, and checks the result against CycloneDX's schema.
+# Adds the builtin model to what the requirements install, as a whole, and checks the result against CycloneDX's schema.
 define ADD_BUILTIN_MODEL
 import json, re, sys
 from cyclonedx.schema import SchemaVersion
@@ -157,7 +165,8 @@ sbom["components"].append({
     "hashes": [{"alg": "SHA-256", "content": re.search('^SHA256 = "(.*)"', source, re.M)[1]}],
     "licenses": [{"license": {"id": "Apache-2.0"}}],
 })
-sbom["dependencies"].append({"ref": "builtin-model"})
+everything = [component["bom-ref"] for component in sbom["components"]]
+sbom["dependencies"] = [{"ref": sbom["metadata"]["component"]["bom-ref"], "dependsOn": everything}]
 text = json.dumps(sbom, indent=2, sort_keys=True) + "\n"
 if problem := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
     sys.exit(f"error: not CycloneDX: {problem}")
@@ -169,7 +178,7 @@ sbom: ## write sbom.json, in CycloneDX: all pinned packages with their hashes, a
 	@$(FIND_PYTHON); \
 	set -e; $(MAKE_TOOLS); \
 	cat requirements.txt requirements-torch.txt requirements-torch-pypi.txt requirements-builtin-model.txt > "$$tools/all.txt"; \
-	"$$tools/bin/cyclonedx-py" requirements "$$tools/all.txt" --pyproject pyproject.toml --mc-type application \
+	"$$tools/bin/python" -W ignore -m cyclonedx_py requirements "$$tools/all.txt" --pyproject pyproject.toml --mc-type application \
 		--output-reproducible --sv 1.6 --of JSON -o "$$tools/sbom.json"; \
 	"$$tools/bin/python" -c "$$ADD_BUILTIN_MODEL" < "$$tools/sbom.json"
 
