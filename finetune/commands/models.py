@@ -1,19 +1,23 @@
 """List the cached models: from the Hub, converted ones (also the builtin model), and leftovers of interrupted conversions.
 
 python -m finetune models                   names, sizes, last use
-python -m finetune models --remove NAME     delete a model, by the name that the list shows
+python -m finetune models --verify          read all files and compare them with their hashes; exit code 1 if one is damaged
+python -m finetune models --remove NAME     delete a model, by the name that the list shows, or by its path
 """
 
 import json
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
+from itertools import zip_longest
 
 from finetune.errors import UserError, visible
-from finetune.models.cached import CachedModel, cached_models, remove
+from finetune.models.cached import CachedModel, cached_models, named, remedy, remove
+from finetune.models.verification import Verdict, verify
 from finetune.settings.fields import option, switch
-from finetune.terminal import show
+from finetune.terminal import say, show
 
 _WIDE = 72  # columns that the revision needs
 _DAY = 24 * 3600
@@ -21,36 +25,50 @@ _DAY = 24 * 3600
 
 @dataclass(frozen=True)
 class Config:
+    verify: bool = switch("read all files and compare them with their hashes")
     remove: str | None = option(None, "delete this model without asking")
     json: bool = switch("print JSON, sizes in bytes")
 
 
 def main(config: Config) -> None:
     models = cached_models()
-    if config.remove is None:
+    if config.remove is not None:
+        if config.verify:
+            raise UserError("--verify, --remove: only one of them at a time")
+        model = _named(models, config.remove)
+        freed = remove(model)
         if config.json:
-            print(json.dumps(_as_record(models), indent=2))
+            print(json.dumps({"removed": model.name, "freed": freed}))
         else:
-            _print_table(models)
+            show(f"Removed {model.name}: {_megabytes(freed)} freed.")
         return
-    model = _named(models, config.remove)
-    freed = remove(model)
+    verdicts = verify(models) if config.verify else []
     if config.json:
-        print(json.dumps({"removed": model.name, "freed": freed}))
+        print(json.dumps(_as_record(models, verdicts), indent=2))
     else:
-        show(f"Removed {model.name}: {_megabytes(freed)} freed.")
+        _print_table(models, verdicts)
+    damaged = [model for model, verdict in zip(models, verdicts, strict=False) if verdict.result == "damaged"]
+    for model in damaged:
+        what = "it is downloaded" if model.where == "hub" else "it is converted"
+        say(f"{model.name}: damaged (run: {remedy(model, models)}; {what} again on the next use)")
+    if damaged:
+        sys.stdout.flush()
+        sys.exit(1)
 
 
 def _named(models: Sequence[CachedModel], name: str) -> CachedModel:
-    by_name = {model.name: model for model in models}
-    if name in by_name:
-        return by_name[name]
-    near = get_close_matches(name, by_name, n=1, cutoff=0.4)
+    found = named(models, name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        paths = ", ".join(str(model.path) for model in found)
+        raise UserError(f"--remove: {len(found)} models are called {name!r} (choose one by its path: {paths})")
+    near = get_close_matches(name, [model.name for model in models], n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else "python -m finetune models lists the names"
     raise UserError(f"--remove: no model {name!r} in the caches ({hint})")
 
 
-def _as_record(models: Sequence[CachedModel]) -> dict[str, object]:
+def _as_record(models: Sequence[CachedModel], verdicts: Sequence[Verdict]) -> dict[str, object]:
     return {
         "models": [
             {
@@ -60,14 +78,15 @@ def _as_record(models: Sequence[CachedModel]) -> dict[str, object]:
                 "size": model.size,
                 "last_used": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(model.last_used)),
                 "problem": model.problem,
+                **({"verified": asdict(verdict)} if verdict else {}),
             }
-            for model in models
+            for model, verdict in zip_longest(models, verdicts)
         ],
         "size": sum(model.size for model in models),
     }
 
 
-def _print_table(models: Sequence[CachedModel]) -> None:
+def _print_table(models: Sequence[CachedModel], verdicts: Sequence[Verdict]) -> None:
     from rich import box
     from rich.table import Table
 
@@ -84,8 +103,9 @@ def _print_table(models: Sequence[CachedModel]) -> None:
         table.add_column("revision", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("last used", justify="right")
-    for model in models:
-        where = f"{model.where}: {model.problem}" if model.problem else model.where
+    for model, verdict in zip_longest(models, verdicts):
+        state = ": ".join(filter(None, (verdict.result, verdict.why))) if verdict else model.problem
+        where = ": ".join(filter(None, (model.where, state)))
         used = _ago(time.time() - model.last_used)
         revision = [visible(model.revision[:8])] if wide else []
         table.add_row(visible(model.name), where, *revision, _megabytes(model.size), used)

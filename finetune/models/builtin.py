@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from finetune.errors import UserError
-from finetune.models.conversion import convert_once, converted_folder
+from finetune.models.conversion import convert_once, intact_folder
 from finetune.models.gguf import convert
 from finetune.records import files
 
@@ -23,7 +23,7 @@ def builtin_folder(models: Path, say: Callable[[str], None]) -> Path:
 
     UserError if the wheel is not installed or its file is damaged, (exit 4) if ``models`` cannot be written.
     """
-    if folder := converted_folder(models, FILE, SHA256):
+    if folder := intact_folder(models, FILE, SHA256, say):
         return folder
     gguf = installed_file()
     return convert_once(FILE, SHA256, models, partial(convert, gguf), say)

@@ -1,11 +1,11 @@
 """What the caches hold: models from the Hub, converted models, and leftovers of interrupted conversions."""
 
-import contextlib
 import dataclasses
-import json
+import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,19 +13,22 @@ from typing import Any, Literal
 from finetune.errors import UserError
 from finetune.models import builtin, conversion
 from finetune.models.find import converted_dir
-from finetune.records.lock import held_folder
+from finetune.records.lock import held_folder, is_held
 from finetune.settings import environment
 
 IN_PROGRESS = "conversion in progress"
+DAMAGED = "damaged"
+NOT_OURS = "not a conversion of ours"
+UNREADABLE = "not readable for this user"
 
 
 @dataclass(frozen=True)
 class CachedModel:
     """A folder in one of the caches.
 
-    ``name`` is unique. ``revision`` is the newest commit from the Hub, or the SHA-256 of what was converted, "" if unknown.
-    ``size`` is in bytes. ``last_used`` is in seconds since 1970, as far as the file system records reads. ``problem`` is one
-    clause, "" if the model is usable.
+    Two models can have the same ``name``: see ``named``. ``revision`` is the newest commit from the Hub, or the SHA-256 of what
+    was converted, "" if unknown. ``size`` is in bytes. ``last_used`` is in seconds since 1970, as far as the file system
+    records reads. ``problem`` is one clause, "" if the model is usable.
     """
 
     name: str
@@ -42,32 +45,69 @@ def cached_models() -> list[CachedModel]:
     try:
         models = [*_of_the_hub(), *_converted()]
     except (OSError, ValueError) as error:
-        raise UserError(f"the cache cannot be read: {error}") from None
+        what, why = getattr(error, "filename", None) or "the cache", getattr(error, "strerror", None) or error
+        remedy = "make it readable, or set FINETUNE_CACHE and HF_HOME to other folders"
+        raise UserError(f"{what}: cannot be read: {why} ({remedy})") from None
     return sorted(models, key=lambda model: (-model.size, model.name))
+
+
+def named(models: Sequence[CachedModel], name: str) -> list[CachedModel]:
+    """The models that a user can mean by a name, or by a path, which only one of them has."""
+    return [model for model in models if name in (model.name, str(model.path))]
+
+
+def remedy(model: CachedModel, models: Sequence[CachedModel]) -> str:
+    """What to do about this one of the models, which has a problem: the command that removes it, if that helps."""
+    if model.problem == UNREADABLE:
+        return f"make {model.path} readable, or set FINETUNE_CACHE to another folder"
+    if model.problem == NOT_OURS:
+        return f"look into {model.path}, and remove it yourself"
+    name = model.name if len(named(models, model.name)) == 1 else str(model.path)
+    return f"python -m finetune models --remove {shlex.quote(name)}"
 
 
 def remove(model: CachedModel) -> int:
     """Remove a model from its cache; returns the bytes that were freed.
 
-    UserError (exit 2) if it is being converted or already gone, (exit 4) if it cannot be removed.
+    UserError (exit 2) if it is in use, not ours or already gone, (exit 4) if it cannot be removed.
     """
     try:
+        if model.path.is_symlink():
+            raise UserError(f"{model.path}: a symbolic link, which is not followed (remove the link yourself)")
         if model.where == "hub":
             return _remove_from_hub(model)
-        if model.where == "leftover":
-            with held_folder(model.path) as is_ours:
-                if not is_ours:
-                    raise UserError(f"{model.name}: a conversion is in progress (try again when it has finished)")
-                shutil.rmtree(model.path)
-        else:
-            # One rename first: nobody can find half of it, and a kill leaves only a leftover.
-            with tempfile.TemporaryDirectory(prefix=conversion.WORK_PREFIX, dir=model.path.parent) as work:
-                model.path.rename(Path(work) / "removed")
+        with ExitStack() as stack:
+            try:
+                is_free = stack.enter_context(held_folder(model.path))
+            except PermissionError:
+                raise
+            except OSError:  # a file system without locks
+                is_free = model.problem != IN_PROGRESS
+            if not is_free:
+                work = "a conversion is in progress" if model.where == "leftover" else "a script uses it"
+                raise UserError(f"{model.name}: {work} (try again when it has ended)")
+            _remove_ours(model)
     except FileNotFoundError:
         raise UserError(f"{model.name}: already removed") from None
     except OSError as error:
-        raise UserError(f"{model.path}: cannot be removed: {error.strerror}", exit_code=4) from None
+        raise UserError(f"{model.path}: cannot be removed: {error.strerror or error}", exit_code=4) from None
     return model.size
+
+
+def _remove_ours(model: CachedModel) -> None:
+    if model.where == "leftover":
+        others = {path.name for path in model.path.iterdir()} - conversion.WORK_FOLDERS
+        why = f"no conversion wrote the {min(others)} in it" if others else ""
+    else:
+        why = conversion.why_not_ours(model.path)
+    if why:
+        raise UserError(f"{model.path}: not removed: {why} (look into it, and remove it yourself)")
+    if model.where == "leftover":
+        shutil.rmtree(model.path)
+        return
+    # One rename first: nobody can find half of it, and a kill leaves only a leftover.
+    with tempfile.TemporaryDirectory(prefix=conversion.WORK_PREFIX, dir=model.path.parent) as work:
+        model.path.rename(Path(work) / conversion.REMOVED)
 
 
 def _scan() -> Any:
@@ -97,11 +137,13 @@ def _of_the_hub() -> Iterator[CachedModel]:
                 name, "hub", newest.commit_hash if newest else "", size, repo.last_accessed, problem, path
             )
         elif path.is_dir():
-            problem = "incomplete download" if unfinished else "damaged"
+            problem = "incomplete download" if unfinished else DAMAGED
             yield CachedModel(name, "hub", "", *_size_and_use(path), problem, path)
 
 
 def _remove_from_hub(model: CachedModel) -> int:
+    if any(map(is_held, (model.path.parent / ".locks" / model.path.name).glob("*.lock"))):
+        raise UserError(f"{model.name}: it is being downloaded (try again when the download has ended)")
     found = _scan()
     repo = next((repo for repo in found.repos if repo.repo_path == model.path), None) if found else None
     freed = model.size
@@ -119,11 +161,16 @@ def _remove_from_hub(model: CachedModel) -> int:
 def _converted() -> Iterator[CachedModel]:
     models = converted_dir()
     for path in models.iterdir() if models.is_dir() else ():
-        with contextlib.suppress(FileNotFoundError):  # a conversion has just ended
+        with suppress(FileNotFoundError):  # a conversion has just ended
             if path.name.startswith(conversion.WORK_PREFIX):
                 problem = IN_PROGRESS  # so it counts as long as nobody can tell: a file system without locks
-                with contextlib.suppress(OSError), held_folder(path) as is_free:
-                    problem = "leftover of a killed conversion" if is_free else IN_PROGRESS
+                try:
+                    with held_folder(path) as is_free:
+                        problem = "leftover of a killed conversion" if is_free else IN_PROGRESS
+                except PermissionError:
+                    problem = UNREADABLE
+                except OSError:
+                    pass
                 yield CachedModel(path.name, "leftover", "", *_size_and_use(path), problem, path)
             elif path == conversion.folder_of(models, builtin.FILE, builtin.SHA256):
                 yield CachedModel("builtin", "builtin", *_record(path), path)
@@ -135,13 +182,14 @@ def _record(folder: Path) -> tuple[str, int, float, str]:
     """The revision that a converted folder was made from, its bytes, its last use, and what is wrong with it."""
     size, last_used = _size_and_use(folder)
     try:
-        record = json.loads((folder / conversion.RECORD).read_text(encoding="utf-8"))
-        name, revision, version = record["from"], record[conversion.REVISION], record["version"]
-        is_whole = conversion.converted_folder(folder.parent, name, revision) == folder
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return "", size, last_used, "damaged"
-    of_another = "damaged" if version == conversion.VERSION else "converted by another version"
-    return revision, size, last_used, "" if is_whole else of_another
+        if (record := conversion.read_record(folder)) is None:
+            return "", size, last_used, NOT_OURS
+        if record.version != conversion.VERSION:
+            return record.revision, size, last_used, "converted by another version"
+        is_whole = conversion.converted_folder(folder.parent, record.name, record.revision)
+    except (PermissionError, UserError):
+        return "", size, last_used, UNREADABLE
+    return record.revision, size, last_used, "" if is_whole else DAMAGED
 
 
 def _size_and_use(folder: Path) -> tuple[int, float]:

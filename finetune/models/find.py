@@ -13,7 +13,7 @@ from typing import Literal
 
 from finetune.errors import UserError, path_of, shortened
 from finetune.models import config_check, pytorch_bin
-from finetune.models.conversion import convert_once, converted_folder
+from finetune.models.conversion import convert_once, intact_folder
 from finetune.models.foreign import check_safetensors, foreign
 from finetune.models.hub import ask_hub, download_snapshot, listed_files
 from finetune.records import files
@@ -132,7 +132,8 @@ def _from_hub(repo_id: str, say: Callable[[str], None], *, weights: bool) -> Mod
     names = [file.name for file in path.iterdir()] if listed is None else listed
     if not any(fnmatch(name, _WEIGHTS) for name in names if "/" not in name):
         if pytorch_bin.has_weights(names):
-            path = converted_folder(converted_dir(), repo_id, commit) or _with_pickles(repo_id, path, weights=weights)
+            folder = intact_folder(converted_dir(), repo_id, commit, say)
+            path = folder or _with_pickles(repo_id, path, weights=weights)
         elif listed is not None:
             raise UserError(f"{repo_id}: {_why_not_loaded(listed)}")
     try:
@@ -173,7 +174,7 @@ def _from_folder(path: Path, name: str, say: Callable[[str], None], *, weights: 
         return path
     check_folder(path, weights=False)
     source, revision = path.resolve(), pytorch_bin.content_hash(path)
-    if folder := converted_folder(converted_dir(), source.name, revision):
+    if folder := intact_folder(converted_dir(), source.name, revision, say):
         return folder
     pytorch_bin.require_torch(name)
     if not weights:

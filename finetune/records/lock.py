@@ -64,6 +64,25 @@ def held_folder(path: Path) -> Iterator[bool]:
             os.close(descriptor)
 
 
+def share_folder(path: Path) -> None:
+    """Keep others from holding a folder until this process ends; without effect where it cannot be locked."""
+    with suppress(OSError):
+        fcntl.flock(os.open(path, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def is_held(path: Path) -> bool:
+    """Whether another process holds a lock on a file, whoever made it; False if that cannot be told."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
 def holder(path: Path) -> str:
     """The number of the process that holds a lock's own file; empty if it cannot be read."""
     try:

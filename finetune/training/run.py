@@ -102,7 +102,8 @@ def build(begun: Start, judge: Judge | None, stop: StopRequest) -> Session:
     ``judge`` rewards the answers of a method with rollouts. UserError if nothing could be learned from its rewards.
     """
     config, method, backend, inputs, console = begun.config, begun.method, begun.backend, begun.inputs, begun.console
-    send = open_reporter(config.report_to if begun.leader else None, config.adapter_path, begun.record.config)
+    tool = config.report_to if begun.leader else None
+    send = open_reporter(tool, config.adapter_path, begun.record.config, console.say)
     console.say(f"{backend.describe()}{chosen_because(config)}")
     run_view.announce(config, method, inputs, begun.steps, console)
     model = backend.load(inputs.folder.path, inputs.encoder)

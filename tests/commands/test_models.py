@@ -1,5 +1,6 @@
 """python -m finetune models: real folders, and a cache that the real Hub client has filled from a Hub on loopback."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -28,13 +29,22 @@ def listed(run_python: Any) -> dict[str, tuple[str, str]]:
     }
 
 
-def write_conversion(folder: Path, sha256: str, version: int = conversion.VERSION) -> Path:
-    """A folder as convert_once leaves it, of one small file."""
+def write_conversion(folder: Path, sha256: str, version: int = conversion.VERSION, *, hashed: bool = True) -> Path:
+    """A folder as convert_once leaves it, of one small file; not ``hashed`` as an older version left it."""
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"w" * 1000)
     record = {"from": f"{folder.name.rpartition('-')[0]}.gguf", "sha256": sha256, "version": version}
-    (folder / conversion.RECORD).write_text(json.dumps({**record, "files": {"model.safetensors": 1000}}))
+    record["files"] = {"model.safetensors": 1000}
+    if hashed:
+        record["hashes"] = {"model.safetensors": hashlib.sha256(b"w" * 1000).hexdigest()}
+    (folder / conversion.RECORD).write_text(json.dumps(record))
     return folder
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 @pytest.fixture
@@ -98,6 +108,81 @@ def test_what_is_being_converted_stays(converted: Path, monkeypatch: pytest.Monk
     assert not (converted / seen[0]).exists()
 
 
+def test_a_flipped_bit_is_found_and_can_be_removed(converted: Path, run_python: Any) -> None:
+    write_conversion(converted / f"older-{'e' * 12}", "e" * 64, hashed=False)
+    flip_a_bit(converted / f"mine-{'a' * 12}" / "model.safetensors")
+    done = run_python("-m", "finetune", "models", "--verify", "--json", code=1)
+    verdicts = {model["name"]: model["verified"] for model in json.loads(done.stdout)["models"]}
+    assert verdicts["builtin"] == {"result": "verified", "why": ""}
+    assert verdicts[f"mine-{'a' * 12}"] == {"result": "damaged", "why": "model.safetensors"}
+    assert verdicts[f"cut-{'c' * 12}"]["result"] == "damaged"
+    assert verdicts[f"older-{'e' * 12}"]["result"] == "not verifiable"
+    assert (
+        verdicts[f"old-{'b' * 12}"]["result"] == verdicts[f"{conversion.WORK_PREFIX}x1"]["result"] == "not verifiable"
+    )
+    assert f"mine-{'a' * 12}: damaged (run: python -m finetune models --remove mine-" in done.stderr
+    for name in (f"mine-{'a' * 12}", f"cut-{'c' * 12}"):
+        models(run_python, "--remove", name)
+    assert "verified" in models(run_python, "--verify")
+
+
+def test_a_damaged_model_is_converted_again(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def convert(draft: Path) -> None:
+        (draft / "model.safetensors").write_bytes(b"w" * 1000)
+
+    def converted_once() -> Path:
+        return conversion.convert_once("new.gguf", "d" * 64, tmp_path / "models", convert, said.append)
+
+    folder = converted_once()
+    assert converted_once() == folder and len(said) == 1
+    flip_a_bit(folder / "model.safetensors")
+    conversion._checked.clear()  # as in another process
+    assert converted_once() == folder and "model.safetensors damaged since the conversion" in said[1]
+    assert (folder / "model.safetensors").read_bytes() == b"w" * 1000
+    assert len(list(folder.parent.iterdir())) == 1
+
+
+def test_only_what_we_wrote_is_removed(converted: Path, tmp_path: Path, run_python: Any) -> None:
+    """Neither a folder of somebody else's, nor what a link leads to, nor notes beside our files."""
+    other = tmp_path / "other"
+    write_conversion(other / f"far-{'f' * 12}", "f" * 64)
+    (converted / f"far-{'f' * 12}").symlink_to(other / f"far-{'f' * 12}")
+    (converted / "theirs").mkdir()
+    (converted / "theirs" / "notes.md").write_text("mine")
+    (converted / f"mine-{'a' * 12}" / "notes.md").write_text("mine")
+    (converted / f"{conversion.WORK_PREFIX}x1" / "notes.md").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    for name, why in {
+        f"far-{'f' * 12}": "a symbolic link, which is not followed (remove the link yourself)",
+        "theirs": f"not removed: it has no {conversion.RECORD} of ours (look into it, and remove it yourself)",
+        f"mine-{'a' * 12}": "not removed: no conversion wrote the notes.md in it (look into it, and remove it yourself)",
+        f"{conversion.WORK_PREFIX}x1": "not removed: no conversion wrote the notes.md in it (look into it, and remove",
+    }.items():
+        error = models(run_python, "--remove", name, code=2)
+        assert why in error and error.count("\n") == 1
+    assert sorted(path for path in tmp_path.rglob("*") if "hf" not in path.parts) == before
+
+
+def test_a_model_in_use_stays(converted: Path, run_python: Any) -> None:
+    assert conversion.intact_folder(converted, "mine.gguf", "a" * 64, print)  # in use until this process ends
+    error = models(run_python, "--remove", f"mine-{'a' * 12}", code=2)
+    assert error == f"error: mine-{'a' * 12}: a script uses it (try again when it has ended)\n"
+
+
+def test_an_ambiguous_name_is_refused(converted: Path, tmp_path: Path, run_python: Any) -> None:
+    (tmp_path / "hf" / "hub" / "models--builtin" / "refs").mkdir(parents=True)
+    error = models(run_python, "--remove", "builtin", code=2)
+    ours = conversion.folder_of(converted, builtin.FILE, builtin.SHA256)
+    theirs = tmp_path / "hf" / "hub" / "models--builtin"
+    assert "2 models are called 'builtin'" in error and str(ours) in error and str(theirs) in error
+    models(run_python, "--remove", str(theirs))
+    assert not theirs.exists() and ours.exists()
+    models(run_python, "--remove", "builtin")
+    assert not ours.exists()
+
+
 def test_models_of_the_hub(tmp_path: Path, run_python: Any) -> None:
     """Copies of a repository have its revision: only the one that is named goes."""
     (tmp_path / "hub" / "owner/first").mkdir(parents=True)
@@ -120,6 +205,13 @@ def test_models_of_the_hub(tmp_path: Path, run_python: Any) -> None:
         "owner/broken": ("hub", "damaged"),
     }
     assert revision[:8] in models(run_python)
+    verdicts = json.loads(run_python("-m", "finetune", "models", "--verify", "--json", code=1).stdout)["models"]
+    found = {model["name"]: model["verified"]["result"] for model in verdicts}
+    assert found["owner/first"] == found["owner/copy1"] == "verified"
+    assert (found["owner/cut"], found["owner/broken"]) == ("not verifiable", "damaged")
+    flip_a_bit(next((cache / "models--owner--copy1" / "blobs").iterdir()))
+    said = run_python("-m", "finetune", "models", "--verify", code=1).stderr
+    assert "owner/copy1: damaged" in said and "owner/first" not in said
     assert json.loads(models(run_python, "--remove", "owner/first", "--json")) == {
         "removed": "owner/first",
         "freed": 2000,

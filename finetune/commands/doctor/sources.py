@@ -68,17 +68,21 @@ def _token() -> str:
 
 
 def caches() -> Iterator[Finding]:
-    from finetune.models.cached import IN_PROGRESS, cached_models
+    from finetune.models.cached import IN_PROGRESS, cached_models, remedy
+    from finetune.models.verification import verify
 
     models = cached_models()
     counts = []
     for where, name in (("hub", "from the Hub"), ("builtin", "builtin"), ("converted", "converted")):
         if sizes := [model.size for model in models if model.where == where]:
             counts.append(f"{len(sizes)} {name}, {sum(sizes) / 1e9:.1f} GB")
-    bad = [model for model in models if model.problem and model.problem != IN_PROGRESS]
-    found = "; ".join([*(counts or ["empty"]), *(f"{model.name}: {model.problem}" for model in bad)])
-    remedy = " ; ".join(f"python -m finetune models --remove {model.name}" for model in bad)
-    yield Finding("caches", "warn" if bad else "ok", found, remedy)
+    problems = {model: model.problem for model in models if model.problem not in ("", IN_PROGRESS)}
+    ours = [model for model in models if model.where != "hub" and not model.problem]
+    verdicts = zip(ours, verify(ours), strict=True)
+    problems |= {model: f"damaged: {verdict.why}" for model, verdict in verdicts if verdict.result == "damaged"}
+    found = "; ".join([*(counts or ["empty"]), *(f"{model.name}: {problem}" for model, problem in problems.items())])
+    what_to_do = " ; ".join(remedy(model, models) for model in problems)
+    yield Finding("caches", "warn" if problems else "ok", found, what_to_do)
 
 
 def builtin_model() -> Iterator[Finding]:
