@@ -15,12 +15,12 @@ from finetune.backends.interface import Step
 from finetune.errors import UserError
 from finetune.records import files
 from finetune.settings.config import TrainingConfig
+from finetune.signals import StopRequest
 from finetune.tasks import TASKS
 from finetune.terminal import Console
 from finetune.training import metrics, run
 from finetune.training.best import BestAdapters
 from finetune.training.session import Session
-from finetune.training.signals import StopRequest
 from finetune.training.state import RunState
 from finetune.training.validation import Measure, Watcher
 

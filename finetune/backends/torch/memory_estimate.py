@@ -23,9 +23,9 @@ from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.backends.torch.training import Trainer, optimizer
 from finetune.errors import UserError, first_line
 from finetune.methods import Method
-from finetune.methods.base import never
 from finetune.methods.batches import BatchSource
 from finetune.settings.config import TrainingConfig
+from finetune.signals import never
 
 
 class Probe:
