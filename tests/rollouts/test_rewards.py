@@ -117,8 +117,8 @@ def test_a_call_that_takes_too_long_counts_as_nothing_and_the_next_one_goes_on(t
         "from multiprocessing import Pool\ndef twice(x): return x * 2\n"
         "def reward(row, answer):\n    with Pool(1) as pool: return pool.map(twice, [3])[0]",
         "import pickle\nclass Kept: value = 6\ndef reward(row, answer): return pickle.loads(pickle.dumps(Kept())).value",
-        "from __future__ import annotations\nfrom dataclasses import KW_ONLY, dataclass\n@dataclass\nclass Kept:\n"
-        "    _: KW_ONLY\n    value: int = 6\ndef reward(row, answer): return Kept().value",
+        "from __future__ import annotations\nfrom dataclasses import dataclass\ndef reward(row, answer):\n"
+        "    @dataclass\n    class Kept:\n        value: int = 6\n    return Kept().value",
         "found = 0\nif __name__ == '__main__': found = 9\ndef reward(row, answer): return 6 + found",
         "import sys\ndef reward(row, answer):\n    print('said', flush=True)\n    return 6 + len(sys.stdin.read())",
         "import os\ndef reward(row, answer):\n    if os.fork() == 0: return 1\n    os.wait()\n    return 6",
@@ -126,9 +126,8 @@ def test_a_call_that_takes_too_long_counts_as_nothing_and_the_next_one_goes_on(t
     ],
     ids=["pool", "pickle", "dataclass", "main", "stdin", "fork", "names"],
 )
-@pytest.mark.parametrize("name", ["r.py", "statistics.py"])
-def test_a_file_can_do_what_a_module_can(tmp_path: Path, name: str, text: str) -> None:
-    with RewardFunction(function(tmp_path / name, text), 10) as reward:
+def test_a_file_can_do_what_a_module_can(tmp_path: Path, text: str) -> None:
+    with RewardFunction(function(tmp_path / "statistics.py", text), 10) as reward:
         assert [reward({}, "answer"), reward({}, "answer")] == [6.0, 6.0]
 
 
