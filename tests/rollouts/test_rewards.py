@@ -2,13 +2,20 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from finetune.errors import UserError
+from finetune.methods.base import Sample
+from finetune.models.encoder import Example
+from finetune.models.examples import TrainingRow
+from finetune.rollouts.groups import sample_groups
 from finetune.rollouts.reward_function import RewardFunction
-from finetune.rollouts.rewards import open_judge
+from finetune.rollouts.rewards import Reward, open_judge
 from finetune.settings.config import TrainingConfig
 from finetune.tasks import TASKS
 
@@ -137,6 +144,22 @@ def test_a_reward_that_hangs_is_interrupted(tmp_path: Path) -> None:
     with RewardFunction(path, 60, lambda: bool(asked)) as reward:
         threading.Timer(0.2, lambda: asked.append(time.monotonic())).start()
         assert reward({}, "answer") is None and time.monotonic() < asked[0] + 1
+
+
+def test_a_group_whose_judge_is_interrupted_is_dropped() -> None:
+    judged: list[str] = []
+
+    def judge(row: object, answer: str, *, stopped: bool) -> Reward:
+        judged.append(answer)  # while it judges, somebody asks to stop
+        return Reward(None, {})
+
+    def sample(prompts: Sequence[object], seed: str, stop: object) -> list[Sample]:
+        return [Sample([token], [0.0], True) for token in range(len(prompts))]
+
+    row = TrainingRow(1, {}, (Example([1], [False]),))
+    encoder: Any = SimpleNamespace(decode=str)
+    assert sample_groups(sample, encoder, judge, [row], 3, "seed", lambda: bool(judged)) is None
+    assert judged == ["[0]"]
 
 
 def test_nothing_rewarded_is_refused() -> None:
