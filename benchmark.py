@@ -5,6 +5,11 @@ python benchmark.py --against other/      compares two adapters
 python benchmark.py --history             compares with earlier benchmarks
 """  # PYTHON_ARGCOMPLETE_OK
 
+from finetune import signals
+
+if __name__ == "__main__":  # before the imports, which take a moment
+    signals.exit_at_once()
+
 from finetune import scripts
 from finetune.settings.config import BenchmarkConfig
 

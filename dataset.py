@@ -6,6 +6,11 @@ python dataset.py --type chat --dataset-name chats/ --show 3    also print rows 
 python dataset.py --type preference --from-adapter sft          pairs from a model's own answers
 """  # PYTHON_ARGCOMPLETE_OK
 
+from finetune import signals
+
+if __name__ == "__main__":  # before the imports, which take a moment
+    signals.exit_at_once()
+
 from finetune import scripts
 from finetune.records.dataset import check_output, write_dataset
 from finetune.settings.config import DatasetConfig

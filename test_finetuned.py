@@ -5,6 +5,11 @@ python test_finetuned.py --adapter-path rl --against checkpoints
 python test_finetuned.py --interactive --show-base      chat with both models
 """  # PYTHON_ARGCOMPLETE_OK
 
+from finetune import signals
+
+if __name__ == "__main__":  # before the imports, which take a moment
+    signals.exit_at_once()
+
 from finetune import scripts
 from finetune.settings.config import EvaluationConfig
 

@@ -6,6 +6,11 @@ python train.py --conservative      800 steps, low learning rate, dropout, early
 python train.py --resume            resume a run that was stopped or killed
 """  # PYTHON_ARGCOMPLETE_OK
 
+from finetune import signals
+
+if __name__ == "__main__":  # before the imports, which take a moment
+    signals.exit_at_once()
+
 from finetune import scripts
 from finetune.backends import load_backend, resolved
 from finetune.methods import METHODS

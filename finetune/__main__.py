@@ -12,6 +12,11 @@ import sys
 if sys.version_info < (3, 11):  # noqa: UP036  before the imports below, which an older one cannot read
     sys.exit(f"error: Python {sys.version.split()[0]} is too old (3.11 or later is needed: make setup looks for one)")
 
+from finetune import signals
+
+if __name__ == "__main__":  # before the imports, which take a moment
+    signals.exit_at_once()
+
 from dataclasses import dataclass
 from importlib import import_module
 

@@ -106,7 +106,7 @@ def comparison(folder: Path, **options: Any) -> Comparison:
     run: Any = SimpleNamespace(
         adapter_path=folder,
         data_dir=Path("data"),
-        task=replace(TASKS["sql"], open_scorer=lambda: nullcontext(score)),
+        task=replace(TASKS["sql"], open_scorer=lambda stop: nullcontext(score)),
         encoder=base.encoder,
         backend=SimpleNamespace(FORMAT=SimpleNamespace(file="adapters.safetensors")),
         record=SimpleNamespace(model=SimpleNamespace(name="builtin", fingerprint=HASH)),

@@ -23,10 +23,10 @@ LAYERS = [  # from the top; a room imports from the layers below its own, never 
     ("settings",),
     ("records",),
     ("terminal",),
-    ("errors",),
+    ("errors", "signals"),
 ]
-FILES = ("scripts", "terminal", "errors")  # the parts that are one module, not a folder
-GROUND = ("settings", "records", "terminal", "errors")  # what everything may use
+FILES = ("scripts", "terminal", "errors", "signals")  # the parts that are one module, not a folder
+GROUND = ("settings", "records", "terminal", "errors", "signals")  # what everything may use
 DEPTH = {part: depth for depth, parts in enumerate(LAYERS) for part in parts}
 MOST_LINES = {"function": 60, "module": 300}
 MOST_UNTYPED = {"dict[str, Any]": 25, "ModuleType": 0, "trainer: Any": 0}

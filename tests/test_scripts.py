@@ -159,7 +159,7 @@ def test_a_closed_terminal_ends_training_after_saving(road: Path, tiny_model: Pa
     assert steps >= 1 and list((road / "hung_up" / "state").glob(f"{steps:07d}-*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_evaluation_is_gone_on_with(road: Path, number: signal.Signals) -> None:
     whole = ["--max-tokens", "8", "--results-dir", "whole"]
     if not (road / "whole").exists():
@@ -170,7 +170,7 @@ def test_an_interrupted_evaluation_is_gone_on_with(road: Path, number: signal.Si
     wait_until(process, lambda: log.exists() and len(log.read_text().splitlines()) >= 6)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == (130 if number == signal.SIGINT else -9) and "Traceback" not in stderr
+    assert process.returncode == (143 if number == signal.SIGTERM else -9) and "Traceback" not in stderr
     assert (number == signal.SIGKILL or "--resume" in stderr) and not (road / folder / "evaluation.json").exists()
     run(road, "test_finetuned.py", "--max-tokens", 8, "--results-dir", folder, "--resume")
     records = [json.loads((road / name / "evaluation.json").read_text()) for name in ("whole", folder)]
@@ -248,16 +248,42 @@ def test_a_look_at_a_run_whose_rows_are_gone(road: Path, tmp_path: Path) -> None
     assert "not found" in refused(tmp_path, "test_finetuned.py")
 
 
-def test_a_signal_before_the_first_step_leaves_a_run_that_goes_on(road: Path, tiny_model: Path) -> None:
-    arguments = ["--model", tiny_model, "--adapter-path", "early", "--iters", "3", "--batch-size", "1"]
-    process = start(road, "train.py", *arguments)
+def test_a_signal_before_the_first_step_leaves_nothing_behind(road: Path, tiny_model: Path) -> None:
+    process = start(road, "train.py", "--model", tiny_model, "--adapter-path", "early")
     assert process.stderr
     while "Model " not in process.stderr.readline():  # said before the weights are loaded
         pass
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130 and "--resume --adapter-path early" in stderr, stderr
-    assert "Resuming after step 0 of 3" in run(road, "train.py", "--resume", "--adapter-path", "early").stderr
+    assert process.returncode == 130 and stderr.endswith("stopped\n"), stderr
+    assert not (road / "early").exists()
+
+
+@pytest.mark.parametrize("script", [*(f"{name}.py" for name in ("dataset", "train", "test_finetuned", "benchmark"))])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_script_that_is_still_imported(tmp_path: Path, script: str, number: signal.Signals) -> None:
+    (tmp_path / "argparse.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(60)")
+    process = start(tmp_path, script, PYTHONPATH=str(tmp_path))
+    assert process.stdout and process.stdout.readline() == "here\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=10) == ("", "") and process.returncode == 128 + number
+
+
+def test_a_signal_ends_a_run_whose_reward_hangs_after_saving(road: Path, tiny_model: Path) -> None:
+    (road / "hangs.py").write_text(
+        "from pathlib import Path\ndef reward(row, answer):\n    if Path('hanging/metrics.jsonl').exists():\n"
+        "        Path('hangs').touch()\n        while True: pass\n    return len(set(answer))"
+    )
+    options = "--method grpo --grpo-reward hangs.py --grpo-reward-seconds 500 --grpo-max-tokens 4 --steps-per-report 1"
+    process = start(road, "train.py", "--model", tiny_model, "--adapter-path", "hanging", *options.split())
+    wait_until(process, (road / "hangs").exists)
+    stopped = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 143 and "To resume: " in stderr and "Traceback" not in stderr
+    assert time.monotonic() - stopped < 5  # a second, on a machine with nothing else to do
+    steps = json.loads((road / "hanging" / "run.json").read_text())["result"]["steps"]
+    assert list((road / "hanging" / "state").glob(f"{steps:07d}-*"))
 
 
 def test_the_template_of_the_training_is_that_of_the_evaluation(road: Path, tiny_model: Path) -> None:

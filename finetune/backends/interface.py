@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from finetune.methods import Method
-from finetune.methods.base import Sample, Stop, never
+from finetune.methods.base import Sample
 from finetune.methods.batches import BatchSource, Policy
 from finetune.models.encoder import ChatEncoder, Example, Message
 from finetune.models.examples import TrainingRow
 from finetune.records.run import renamed_metrics
 from finetune.settings.config import TrainingConfig
+from finetune.signals import Stop, never
 
 __all__ = [
     "AdapterFormat",
@@ -218,8 +219,9 @@ class Trainer(Policy, Protocol):
         *,
         at_start: bool = False,
         on_batch: Callable[[int], None] = lambda count: None,
+        stop: Stop = never,
     ) -> list[list[float]]:
-        """Log-probabilities of each example's learned tokens; ``at_start``: under the model at the start of the run."""
+        """Log-probabilities of each example's learned tokens, ``at_start`` of the run or now; empty after ``stop``."""
 
     def any_process(self, stop: Stop) -> bool:
         """Whether ``stop`` returns True in any process of the run; all of them must make this call."""

@@ -3,9 +3,9 @@
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from signal import SIGINT
 
 from finetune import report
 from finetune.benchmark import history, tables
@@ -21,6 +21,7 @@ from finetune.records.record import as_json
 from finetune.records.run import read_metrics
 from finetune.settings.config import BenchmarkConfig
 from finetune.settings.conflicts import QUICK_RUNS
+from finetune.signals import number_of
 from finetune.terminal import say, show
 
 
@@ -57,8 +58,9 @@ def run(config: BenchmarkConfig) -> None:
         measured = measure_run(
             tuned, held_out.rows, runs, config.max_tokens, compare=config.compare, quick=config.quick
         )
-    except KeyboardInterrupt:
-        raise Stopped(f"stopped: all answers are kept in {log} (resume with --resume)", SIGINT) from None
+    except KeyboardInterrupt as interrupt:
+        kept = f"stopped: all answers are kept in {log} (resume with --resume)"
+        raise Stopped(kept, number_of(interrupt)) from None
     record = BenchmarkRecord(
         created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         machine=machine.describe(),
@@ -74,9 +76,10 @@ def run(config: BenchmarkConfig) -> None:
         _write(record, tuned, metrics, dataset, config.results_dir)
         log.unlink(missing_ok=True)
     except UserError as error:
+        with suppress(OSError):  # a full disk takes the files, not the numbers on the screen
+            _print(record, as_json_only=config.json)
         raise UserError(f"{error} (the answers are kept: resume with --resume)", error.exit_code) from None
-    finally:  # a full disk takes the files, not the numbers on the screen
-        _print(record, as_json_only=config.json)
+    _print(record, as_json_only=config.json)
     if not config.json:
         show(f"\nNumbers: {config.results_dir / files.BENCHMARK}")
         show(f"Report:  {config.results_dir / files.REPORT}")

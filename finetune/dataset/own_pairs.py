@@ -8,7 +8,7 @@ from pathlib import Path
 from finetune.backends.interface import Model
 from finetune.errors import UserError
 from finetune.evaluation.tuned_run import TunedRun, open_run
-from finetune.methods.base import Sample, never
+from finetune.methods.base import Sample
 from finetune.methods.pairs import REJECTED
 from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow
@@ -92,7 +92,7 @@ def _answered(
                     raise UserError(f"{path}: {error}") from None
                 prompts.append(TrainingRow(index + 1, row, (Example(tokens, [False] * len(tokens)),)))
             seed = f"{config.seed} pairs {path.stem} {at}"
-            found = sample_groups(sample, run.encoder, judge, prompts, config.answers, seed, never)
+            found = sample_groups(sample, run.encoder, judge, prompts, config.answers, seed)
             assert found is not None
             yield from zip(rows[at : at + together], found.groups, strict=True)
 

@@ -1,6 +1,5 @@
 """Base against tuned on the rows of a run: asks the models, scores the answers, keeps what was found."""
 
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from finetune.evaluation.verdict import judge, wilson_interval
 from finetune.records import files
 from finetune.records.evaluation import EvaluationRecord, GeneralRecord, GeneralRow, GeneralSide
 from finetune.records.files import Row
+from finetune.signals import never, number_of
 from finetune.tasks import Score, Scorer
 from finetune.terminal import Progress, counted, say
 
@@ -39,7 +39,7 @@ class Comparison:
 def compare(asked: Comparison) -> EvaluationRecord:
     """Both models' answers to the rows, their scores and the verdict.
 
-    UserError if the adapters do not fit, no row fits the context, or there is nothing to resume. Stopped after Ctrl-C.
+    UserError if the adapters do not fit, no row fits the context, or there is nothing to resume. Stopped after a signal.
     """
     run, other = asked.run, asked.other
     model = run.load()  # an adapter that does not fit is refused at once
@@ -53,7 +53,7 @@ def compare(asked: Comparison) -> EvaluationRecord:
         models["base"] = model.without_adapter()
     with AnswerLog(asked.log, _key(asked, rows, max_tokens), resume=asked.resume) as log:
         try:
-            with run.task.open_scorer() as score:
+            with run.task.open_scorer(never) as score:
                 sides = {
                     name: Side(_answered(name, side, score, rows, max_tokens, log), _losses(name, side, rows))
                     for name, side in models.items()
@@ -62,9 +62,9 @@ def compare(asked: Comparison) -> EvaluationRecord:
                 name: _answered(f"{name}, general", side, _score_general, _GENERAL_ROWS, _GENERAL_TOKENS, log)
                 for name, side in (models.items() if asked.general else [])
             }
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             kept = f"stopped: {counted(log.count, 'answer')} kept in {asked.log} (resume with --resume)"
-            raise Stopped(kept, signal.SIGINT) from None
+            raise Stopped(kept, number_of(interrupt)) from None
     subject = Subject(
         run.task,
         asked.split,

@@ -77,7 +77,8 @@ def evaluate(
 
     conversations = [rows[index]["messages"][:-1] for index in missing]
     model.answers(conversations, on_answer, max_tokens=max_tokens, stop=stop)
-    return [found[index] for index in range(len(rows))] if len(found) == len(rows) else []
+    # the last answers may be there, and their scores interrupted
+    return [found[index] for index in range(len(rows))] if len(found) == len(rows) and not stop() else []
 
 
 @dataclass(frozen=True)

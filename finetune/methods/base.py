@@ -1,19 +1,12 @@
 """What a method is: what becomes of a row, and a loss."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from finetune.models.encoder import Example
 from finetune.models.examples import Encode, whole_conversations
 from finetune.settings.config import TrainingConfig
-
-Stop = Callable[[], bool]  # whether somebody asked to stop
-
-
-def never() -> bool:
-    """The ``stop`` of work that nobody interrupts."""
-    return False
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from finetune.methods.base import Method, Sample, Stop
+from finetune.methods.base import Method, Sample
 from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow
 from finetune.settings.config import TrainingConfig
+from finetune.signals import Stop, never
 
 _BATCHES_PER_BUCKET = 16  # rows of this many batches are sorted by length together: little padding, still well mixed
 
@@ -47,8 +48,8 @@ class Policy(Protocol):
     def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Stop) -> list[Sample] | None:
         """One completion for each prompt (token ids), sampled with the settings of the run; None if ``stop`` interrupted it."""
 
-    def logprobs(self, examples: Sequence[Example], *, at_start: bool = False) -> list[list[float]]:
-        """Log-probabilities of each example's learned tokens; ``at_start``: under the model at the start of the run."""
+    def logprobs(self, examples: Sequence[Example], *, at_start: bool = False, stop: Stop = never) -> list[list[float]]:
+        """Log-probabilities of each example's learned tokens, ``at_start`` of the run or now; empty after ``stop``."""
 
 
 class BatchSource(Protocol):

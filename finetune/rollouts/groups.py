@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from finetune.methods.base import Sample, Stop
+from finetune.methods.base import Sample
 from finetune.methods.grpo import advantages
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import TrainingRow
 from finetune.rollouts.rewards import Judge, Reward
+from finetune.signals import Stop, never
 
 SampleFunction = Callable[[Sequence[Sequence[int]], str, Stop], list[Sample] | None]  # as ``Policy.sample``
 
@@ -51,7 +52,7 @@ def sample_groups(
     rows: Sequence[TrainingRow],
     size: int,
     seed: str,
-    stop: Stop,
+    stop: Stop = never,
 ) -> SampledGroups | None:
     """A group of ``size`` completions for each row, whose only example is its prompt; None if ``stop`` interrupted it."""
     started = time.perf_counter()
@@ -61,12 +62,14 @@ def sample_groups(
     sampled = time.perf_counter()
     groups = []
     for at, row in enumerate(rows):
-        if stop():
-            return None
         own = samples[at * size : (at + 1) * size]
         texts = [encoder.decode(one.tokens) for one in own]
         answers = [(text, one.stopped) for text, one in zip(texts, own, strict=True)]
-        judged = {answer: judge(row.fields, answer[0], stopped=answer[1]) for answer in dict.fromkeys(answers)}
+        judged: dict[tuple[str, bool], Reward] = {}
+        for answer in dict.fromkeys(answers):
+            judged[answer] = judge(row.fields, answer[0], stopped=answer[1])
+            if stop():  # perhaps it has interrupted the judge
+                return None
         groups.append(Group(row, own, texts, [judged[answer] for answer in answers]))
     return SampledGroups(groups, sampled - started, time.perf_counter() - sampled)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from finetune.errors import UserError
-from finetune.methods.base import Stop
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import TrainingRow
 from finetune.rollouts.groups import Group, SampleFunction, sample_groups
@@ -27,14 +26,12 @@ def probe_rewards(
     rows: Sequence[TrainingRow],
     judge: Judge,
     config: TrainingConfig,
-    stop: Stop,
-) -> "RewardProbe | None":
-    """Sample groups of completions for ``--grpo-probe`` rows, chosen by the random seed; None if ``stop`` interrupted it."""
+) -> "RewardProbe":
+    """Sample groups of completions for ``--grpo-probe`` rows, chosen by the random seed."""
     count, seed = min(config.grpo_probe, len(rows)), f"{config.seed} probe"
     chosen = [rows[index] for index in sorted(random.Random(seed).sample(range(len(rows)), count))]
-    found = sample_groups(sample, encoder, judge, chosen, config.grpo_group_size, seed, stop)
-    if found is None:
-        return None
+    found = sample_groups(sample, encoder, judge, chosen, config.grpo_group_size, seed)
+    assert found is not None
     return RewardProbe(found.groups, config.grpo_group_size, found.rollout_seconds + found.reward_seconds)
 
 

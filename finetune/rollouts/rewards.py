@@ -10,6 +10,7 @@ from finetune.errors import UserError
 from finetune.records.files import Row
 from finetune.rollouts.reward_function import RewardFunction
 from finetune.settings.config import TrainingConfig
+from finetune.signals import Stop, never
 from finetune.tasks import Score, Scorer, Task
 
 
@@ -38,17 +39,20 @@ class RewardWeights:
     function: float = 0.0
 
 
-def open_judge(task: Task, config: TrainingConfig) -> AbstractContextManager[Judge]:
-    """The judge that the settings of a run describe. UserError if nothing would be rewarded."""
+def open_judge(task: Task, config: TrainingConfig, stop: Stop = never) -> AbstractContextManager[Judge]:
+    """The judge that the settings of a run describe. UserError if nothing would be rewarded.
+
+    ``stop`` interrupts the processes that it waits for: a reward says nothing then.
+    """
     weights = RewardWeights(config.grpo_task_weight, config.grpo_format_weight, config.grpo_reward_weight)
     if not (weights.task or weights.format or (config.grpo_reward and weights.function)):
         raise UserError("nothing is rewarded: the weights of all rewards are 0 (--grpo-task-weight, --grpo-reward)")
-    return weighted_judge(task, weights, config.grpo_reward, config.grpo_reward_seconds)
+    return weighted_judge(task, weights, config.grpo_reward, config.grpo_reward_seconds, stop)
 
 
 @contextmanager
 def weighted_judge(
-    task: Task, weights: RewardWeights, file: Path | None = None, seconds: float = 5.0
+    task: Task, weights: RewardWeights, file: Path | None = None, seconds: float = 5.0, stop: Stop = never
 ) -> Iterator[Judge]:
     """Gives rewards; owns the processes in which SQL and the function of ``file`` run, ``seconds`` for each call of it.
 
@@ -57,8 +61,8 @@ def weighted_judge(
     with ExitStack() as stack:
         score: Scorer | None = None
         if weights.task or weights.format:
-            score = stack.enter_context(task.open_scorer())
-        function = stack.enter_context(RewardFunction(file, seconds)) if file else None
+            score = stack.enter_context(task.open_scorer(stop))
+        function = stack.enter_context(RewardFunction(file, seconds, stop)) if file else None
 
         def judge(row: Row, answer: str, *, stopped: bool) -> Reward:
             parts: dict[str, float | None] = {}

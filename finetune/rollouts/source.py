@@ -7,7 +7,6 @@ from statistics import fmean
 from typing import Any
 
 from finetune.methods import Method, RowSource
-from finetune.methods.base import Stop
 from finetune.methods.batches import Policy, StepBatches
 from finetune.methods.grpo import ADVANTAGE, OLD, REFERENCE, advantages
 from finetune.models.encoder import ChatEncoder, Example
@@ -16,6 +15,7 @@ from finetune.records.run import renamed_metrics
 from finetune.rollouts.groups import Group, rollout_metrics, sample_groups
 from finetune.rollouts.rewards import Judge
 from finetune.settings.config import TrainingConfig
+from finetune.signals import Stop
 
 _UPDATE_TOKENS = 3072  # of completions with their prompts whose gradients are computed at once
 _KL_EVERY = 5  # rollouts, if the KL divergence is only watched
@@ -58,7 +58,9 @@ class RolloutSource(RowSource):
         metrics |= {"rollout_seconds": found.rollout_seconds, "reward_seconds": found.reward_seconds}
         if config.grpo_kl or number % _KL_EVERY == 0:
             examples = examples_of(completed if config.grpo_kl else map(_completions, found.groups))
-            references = policy.logprobs(examples, at_start=True)
+            references = policy.logprobs(examples, at_start=True, stop=stop)
+            if examples and not references:
+                return False
             if any(references):
                 metrics["kl"] = _kl(examples, references)
             if config.grpo_kl:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from finetune import signals
 from finetune.errors import Stopped, UserError
 from finetune.settings.fields import Choices, Layer, build, flag, flags_of, kind_of
 from finetune.terminal import say
@@ -42,13 +43,14 @@ def run(
     _prepare_streams()
     about = sys.modules[main.__module__].__doc__ or ""
     try:
-        explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about, version)
-        begin()
-        config = build(config_class, [("flag", explicit), *layers(explicit)], choices or {})
-        prepare(config)
-        main(config)
-        if sys.stdout:
-            sys.stdout.flush()
+        with signals.interrupting():
+            explicit = parse(config_class, choices or {}, sys.argv[1:] if argv is None else argv, about, version)
+            begin()
+            config = build(config_class, [("flag", explicit), *layers(explicit)], choices or {})
+            prepare(config)
+            main(config)
+            if sys.stdout:
+                sys.stdout.flush()
     except UserError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)
@@ -57,9 +59,9 @@ def run(
         sys.exit(stop.exit_code)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         _discard_output()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         say("stopped")
-        sys.exit(130)
+        sys.exit(128 + signals.number_of(interrupt))
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
             raise

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from finetune.models.encoder import Message
 from finetune.records.files import Row
+from finetune.signals import Stop
 
 
 class BadRow(ValueError):
@@ -71,7 +72,7 @@ Scorer = Callable[[Row, str], Score]
 class Task(RowKind):
     """A kind of rows whose answers can be scored: a value of ``--dataset-type`` of train.py."""
 
-    open_scorer: Callable[[], AbstractContextManager[Scorer]]
+    open_scorer: Callable[[Stop], AbstractContextManager[Scorer]]  # ``stop`` interrupts what it waits for
     metric: str  # what the mean score is called
     malformed: frozenset[str]  # kinds of answers that are not well-formed
     partial: Mapping[str, float] = field(default_factory=dict)  # kind of a wrong answer -> its reward, 0 to 1

@@ -7,7 +7,6 @@ from itertools import islice
 
 from finetune.backends.interface import Backend, MemoryEstimate
 from finetune.methods import Method, RowSource, epoch_steps, total_steps
-from finetune.methods.base import never
 from finetune.methods.dummies import dummy_rows
 from finetune.models.examples import TrainingRow, examples_of
 from finetune.models.fingerprint import fingerprint
@@ -155,8 +154,7 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given
         begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
         source = RowSource(method, given.train, config)
         trainer = backend.Trainer(model, method, source, config, 1, fingerprint(given.folder.path), begun)
-        found = probe_rewards(trainer.sample, given.encoder, given.train, judge, config, never)
-        assert found is not None
+        found = probe_rewards(trainer.sample, given.encoder, given.train, judge, config)
         del model, trainer
     prompts = sorted(given.train, key=lambda row: row.tokens)
     lengths = [prompt.tokens for prompt in prompts]

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from finetune.rollouts.rewards import Judge, open_judge
 from finetune.rollouts.source import RolloutSource
 from finetune.settings import conflicts
 from finetune.settings.config import TrainingConfig
+from finetune.signals import StopRequest, stopping
 from finetune.tasks import TASKS, Task
 from finetune.terminal import Console, format_bytes
 from finetune.training import checkpoints, run_view, start
@@ -27,7 +28,6 @@ from finetune.training.inputs import Inputs, read_inputs
 from finetune.training.metrics import Metrics
 from finetune.training.reporters import open_reporter
 from finetune.training.session import Session
-from finetune.training.signals import StopRequest, stop_signals
 from finetune.training.state import RunState
 from finetune.training.validation import Watcher, add_references, loss_measure, reward_measure
 
@@ -62,12 +62,13 @@ def train(config: TrainingConfig, method: Method, backend: Backend) -> None:
 
     UserError before any work if anything is wrong; Stopped after a signal, with everything saved.
     """
-    begun = prepare(config, method, backend)
+    begun, stop = prepare(config, method, backend), StopRequest()
     lock = checkpoints.only_run(config.adapter_path) if begun.leader else nullcontext()
-    rewards = open_judge(begun.task, config) if method.rollouts else nullcontext()
-    with lock, stop_signals() as stop, rewards as judge:
-        session = build(begun, judge, stop)
-        fit(session, stop)
+    rewards = open_judge(begun.task, config, stop) if method.rollouts else nullcontext()
+    with lock, rewards as judge:
+        session = build(begun, judge)  # a signal interrupts it: nothing is lost
+        with stopping(stop):
+            fit(session, stop)
     if not begun.leader:
         return
     if not session.ended:
@@ -96,7 +97,7 @@ def prepare(config: TrainingConfig, method: Method, backend: Backend) -> Start:
     return Start(config, method, backend, inputs, steps, record, adapters, checkpoint, console, began)
 
 
-def build(begun: Start, judge: Judge | None, stop: StopRequest) -> Session:
+def build(begun: Start, judge: Judge | None) -> Session:
     """Load the model and put together what trains, measures and reports it; resume, or begin the adapter folder.
 
     ``judge`` rewards the answers of a method with rollouts. UserError if nothing could be learned from its rewards.
@@ -140,7 +141,7 @@ def build(begun: Start, judge: Judge | None, stop: StopRequest) -> Session:
         console.say(f"Resuming after step {trainer.position.step} of {begun.steps}.")
         return session
     if judge:
-        _check_rewards(begun, trainer, judge, stop)
+        _check_rewards(begun, trainer, judge)
     if begun.leader:
         save_start = trainer.save_adapters if begun.adapters else None
         start.start(config, begun.record, trainer.adapter_config, backend.FORMAT.model_key, save_start)
@@ -166,12 +167,13 @@ def fit(session: Session, stop: StopRequest) -> None:
                 trainer.train(stop, after)
             session.save_state()
             session.check_folder()
-        except UserError as error:
-            if error.exit_code == 4:  # a file cannot be written: perhaps the whole folder is gone
+            session.record_result()
+        except BaseException as error:
+            with suppress(UserError, OSError):  # the first error is the one to tell
+                session.record_result()
+            if isinstance(error, UserError) and error.exit_code == 4:  # perhaps the whole folder is gone
                 session.check_folder()
             raise
-        finally:
-            session.record_result()
 
 
 def _check_memory(static_mb: float) -> None:
@@ -187,13 +189,11 @@ def _check_memory(static_mb: float) -> None:
         )
 
 
-def _check_rewards(begun: Start, trainer: Trainer, judge: Judge, stop: StopRequest) -> None:
+def _check_rewards(begun: Start, trainer: Trainer, judge: Judge) -> None:
     """Sample a few groups; UserError if their rewards give nothing to learn from."""
     begun.console.say("Sampling some answers, to check that their rewards differ ...")
     inputs, config = begun.inputs, begun.config
-    found = probe_rewards(trainer.sample, inputs.encoder, inputs.train, judge, config, stop)
-    if found is None:
-        raise Stopped("Stopped before the first step.", stop.number or signal.SIGTERM)
+    found = probe_rewards(trainer.sample, inputs.encoder, inputs.train, judge, config)
     for line in found.lines():
         begun.console.say(f"Before training: {line}")
     found.check(config)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -151,8 +152,11 @@ class Session:
     def check_folder(self) -> None:
         """UserError (exit 4) if somebody has removed the run's folder: the true reason why a file cannot be written."""
         folder = self.config.adapter_path
-        if self.leader and not (folder / files.RUN_RECORD).exists():
-            raise UserError(f"{folder}: removed while the run was writing to it (start the run again)", exit_code=4)
+        for path in (folder, folder / files.RUN_RECORD) if self.leader else ():
+            with suppress(OSError):  # not known
+                if not path.exists():
+                    problem = f"{path}: removed while the run was writing to it (start the run again)"
+                    raise UserError(problem, exit_code=4)
 
     def record_result(self) -> None:
         """Add to run.json how far the run has come."""

@@ -15,12 +15,12 @@ from finetune.models.examples import TrainingRow
 from finetune.records.files import Row
 from finetune.rollouts.rewards import Judge
 from finetune.settings.config import TrainingConfig
+from finetune.signals import Stop
 from finetune.tasks import Task
 from finetune.terminal import Console
 
 _SHOWN_TOKENS = 64  # of a sample answer
 
-Stop = Callable[[], bool]
 Note = Callable[[str], None]  # shows how far a validation is
 Values = list[float | None]  # for each validation row, in order; None if the row cannot be judged
 Found = tuple[float, Values] | None  # a mean with the values behind it, if they are known; None if it was interrupted
@@ -76,7 +76,7 @@ class Watcher:
         score: float | None = None
         samples: tuple[Sample, ...] = ()
         if self._scored:
-            with self._task.open_scorer() as scorer:
+            with self._task.open_scorer(stop) as scorer:
                 scored = evaluate(self._model, scorer, self._scored, 4 * _SHOWN_TOKENS, stop=stop)
             if not scored:
                 return None
@@ -135,7 +135,7 @@ def mean_reward(
     conversations = [row.fields["messages"][:-1] for row in rows]
     answers = model.answers(conversations, on_answer, max_tokens=config.grpo_max_tokens, stop=stop)
     note("")  # the next step may take a while before it has something to show
-    if not answers:
+    if not answers or stop():  # a reward may have been interrupted too
         return None
     values = [totals[index] for index in range(len(rows))]
     judged = [value for value in values if value is not None]

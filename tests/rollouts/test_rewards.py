@@ -1,12 +1,21 @@
 """Rewards: what a wrong answer is worth, and functions of the user's in a process of their own."""
 
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from finetune.errors import UserError
+from finetune.methods.base import Sample
+from finetune.models.encoder import Example
+from finetune.models.examples import TrainingRow
+from finetune.rollouts.groups import sample_groups
 from finetune.rollouts.reward_function import RewardFunction
-from finetune.rollouts.rewards import open_judge
+from finetune.rollouts.rewards import Reward, open_judge
 from finetune.settings.config import TrainingConfig
 from finetune.tasks import TASKS
 
@@ -21,6 +30,14 @@ ROW = {
 def function(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+def everywhere(line: str) -> str:
+    """A reward that writes a line to each of its descriptors but the standard ones."""
+    return (
+        "import os\ndef reward(row, answer):\n    for number in range(3, 300):\n        try:\n"
+        f"            os.write(number, {line.encode()!r} + b'\\n')\n        except OSError:\n            pass\n    return 1"
+    )
 
 
 def test_executed_sql_is_worth_more_the_nearer_it_comes() -> None:
@@ -67,10 +84,21 @@ def test_the_final_number_decides_where_the_answer_is_one() -> None:
         ("def reward(row, answer):\n    y = 1\n    return row['price']", r"r\.py:3: KeyError: 'price'"),
         ("def reward(row, answer):\n    return 'good'", r"r\.py: reward\(\) returned 'good', not a number"),
         ("def reward(row, answer):\n    return float('nan')", r"r\.py: reward\(\) returned nan, not a number"),
+        ("def reward(row, answer):\n    return 10**400", r"r\.py: reward\(\) returned more than 1e\+30: 1000"),
         (
-            "import os\ndef reward(row, answer):\n    os.write(3, b'gone\\n')\n    os.write(4, b'gone\\n')",
-            r"r\.py: its process wrote a line that is not JSON: 'gone",
+            "def reward(row, answer):\n    return ['x'] * 10_000_000",
+            r"r\.py: reward\(\) returned \['x', .*, not a number",
         ),
+        (everywhere("gone"), r"r\.py: wrote 'gone' to our descriptor"),
+        (everywhere("[1]"), r"r\.py: wrote '?\[1\]'? to our descriptor"),
+        (everywhere("null"), r"r\.py: wrote '?(null|None)'? to our descriptor"),
+        (everywhere('{"error": 7}'), r"r\.py: wrote .* to our descriptor"),
+        ("import sys\ndef reward(row, answer):\n    sys.exit(3)", r"r\.py:3: SystemExit: exit code 3$"),
+        ("import sys\nsys.exit()", r"r\.py:2: SystemExit: exit code 0$"),
+        ("def reward(row, answer):\n    raise BaseException", r"r\.py:2: BaseException$"),
+        ("def reward(row, answer):\n    raise KeyboardInterrupt", r"r\.py:2: KeyboardInterrupt$"),
+        ("def reward(row, answer):\n    raise ValueError('a\\nerror: b')", r"r\.py:2: ValueError: a error: b$"),
+        ("import ctypes\ndef reward(row, answer):\n    ctypes.string_at(0)", r"ended \(killed by signal 11, Segm"),
         ("import os\ndef reward(row, answer):\n    os._exit(3)", r"r\.py: its process ended \(exit code 3\)"),
     ],
 )
@@ -87,6 +115,51 @@ def test_a_call_that_takes_too_long_counts_as_nothing_and_the_next_one_goes_on(t
     with RewardFunction(function(tmp_path / "r.py", text), 0.5) as reward:
         assert [reward({}, answer) for answer in ("four", "slow", "good", "unknown")] == [4.0, 0.0, 4.0, None]
         assert reward.late == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from multiprocessing import Pool\ndef twice(x): return x * 2\n"
+        "def reward(row, answer):\n    with Pool(1) as pool: return pool.map(twice, [3])[0]",
+        "import pickle\nclass Kept: value = 6\ndef reward(row, answer): return pickle.loads(pickle.dumps(Kept())).value",
+        "from __future__ import annotations\nfrom dataclasses import dataclass\ndef reward(row, answer):\n"
+        "    @dataclass\n    class Kept:\n        value: int = 6\n    return Kept().value",
+        "found = 0\nif __name__ == '__main__': found = 9\ndef reward(row, answer): return 6 + found",
+        "import sys\ndef reward(row, answer):\n    print('said', flush=True)\n    return 6 + len(sys.stdin.read())",
+        "import os\ndef reward(row, answer):\n    if os.fork() == 0: return 1\n    os.wait()\n    return 6",
+        "import json, statistics, fractions\ndef reward(row, answer): return fractions.Fraction(12, 2)",
+    ],
+    ids=["pool", "pickle", "dataclass", "main", "stdin", "fork", "names"],
+)
+def test_a_file_can_do_what_a_module_can(tmp_path: Path, text: str) -> None:
+    with RewardFunction(function(tmp_path / "statistics.py", text), 10) as reward:
+        assert [reward({}, "answer"), reward({}, "answer")] == [6.0, 6.0]
+
+
+def test_a_reward_that_hangs_is_interrupted(tmp_path: Path) -> None:
+    asked: list[float] = []
+    path = function(tmp_path / "r.py", "def reward(row, answer):\n    while True: pass")
+    with RewardFunction(path, 60, lambda: bool(asked)) as reward:
+        threading.Timer(0.2, lambda: asked.append(time.monotonic())).start()
+        assert reward({}, "answer") is None and time.monotonic() < asked[0] + 1
+
+
+def test_a_group_whose_judge_is_interrupted_is_dropped() -> None:
+    judged: list[str] = []
+
+    def judge(row: object, answer: str, *, stopped: bool) -> Reward:
+        judged.append(answer)  # while it judges, somebody asks to stop
+        return Reward(None, {})
+
+    def sample(prompts: Sequence[object], seed: str, stop: object) -> list[Sample]:
+        return [Sample([token], [0.0], True) for token in range(len(prompts))]
+
+    row = TrainingRow(1, {}, (Example([1], [False]),))
+    encoder: Any = SimpleNamespace(decode=str)
+    assert sample_groups(sample, encoder, judge, [row], 3, "seed", lambda: bool(judged)) is None
+    assert judged == ["[0]"]
 
 
 def test_nothing_rewarded_is_refused() -> None:

@@ -1,3 +1,6 @@
+import os
+import signal
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,6 +118,28 @@ def test_exit_codes(error: Exception, code: int, capsys: pytest.CaptureFixture[s
         command_line.run(main, Config, choices=COLOURS, argv=[])
     assert stopped.value.code == code
     assert str(error) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_interrupts_the_work(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    cleaned: list[int] = []
+
+    def main(config: Config) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        finally:
+            cleaned.append(number)
+
+    before = signal.signal(number, signal.SIG_DFL)  # below nohup, SIGHUP is ignored
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            command_line.run(main, Config, choices=COLOURS, argv=[])
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+    assert stopped.value.code == 128 + number and cleaned == [number]
+    assert capsys.readouterr().err == "stopped\n"
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from finetune.tasks.json_worker import BadReply, JsonWorker, LateReply, WorkerDied
+from finetune.tasks.json_worker import BadReply, Interrupted, JsonWorker, LateReply, WorkerDied
 
 pytestmark = pytest.mark.slow
 
@@ -66,16 +68,72 @@ def test_a_request_is_answered_by_one_process() -> None:
         ("print('garbage')", BadReply),
         ("print('[' * 100_000)", BadReply),
         ("sys.stdout.buffer.write(bytes([255, 10])); sys.stdout.flush()", BadReply),
+        ("os.write(1, b'1\\n2\\n')", BadReply),  # one of the two would answer the next request
+        ("reply = 'x' * 3_000_000", BadReply),  # too long
+        ("os.fork() or (os.setsid(), time.sleep(3), os._exit(0)); os._exit(3)", WorkerDied),  # the pipe stays open
+        ("os.fork() or (os.setsid(), time.sleep(3), os._exit(0)); time.sleep(60)", LateReply),
     ],
 )
 def test_after_a_request_that_fails_a_new_process_answers(request_: str, error: type[Exception]) -> None:
-    with new() as worker:
+    with new(most=1_000_000) as worker:
         worker.start()
-        first = worker.pid
+        first, started = worker.pid, time.monotonic()
         with pytest.raises(error):
             worker.ask(request_, 0.5 if error is LateReply else 10)
+        assert time.monotonic() - started < 2
         assert worker.ask("reply = 'next'", 5) == "next"
         assert worker.pid != first and is_gone(first or 0)
+
+
+@pytest.mark.parametrize(
+    ("request_", "how"),
+    [
+        ("sys.exit(3)", "exit code 3"),
+        ("raise KeyboardInterrupt", "killed by signal 2, Interrupt"),
+        ("os.abort()", "killed by signal 6, Aborted"),
+        ("os._exit(0)", "exit code 0"),
+    ],
+)
+def test_it_is_said_how_the_process_ended(request_: str, how: str) -> None:
+    with new(quiet=True) as worker, pytest.raises(WorkerDied, match=f"^{how}"):
+        worker.ask(request_, 10)
+
+
+def test_a_request_is_interrupted() -> None:
+    asked: list[float] = []
+    with new(stop=lambda: bool(asked) and time.monotonic() > asked[0] + 0.3) as worker:
+        worker.start()
+        first = worker.pid
+        asked.append(time.monotonic())
+        with pytest.raises(Interrupted):
+            worker.ask("time.sleep(60)", 60)
+        assert time.monotonic() - asked[0] < 1.3 and is_gone(first or 0)
+
+
+# no thread of such a process runs, and no signal handler
+BUSY = "import re; re.match('(a+)+$', 'a' * 40 + 'b')"
+PARENT = """
+import sys
+from finetune.tasks.json_worker import JsonWorker
+worker = JsonWorker([sys.executable, "-c", sys.argv[1]])
+worker.start()
+print(worker.pid, flush=True)
+worker.ask(sys.argv[2], 600)
+"""
+
+
+def test_the_process_does_not_outlive_us() -> None:
+    command = [sys.executable, "-c", PARENT, WORKER, f"subprocess.Popen(['sleep', '60']); {BUSY}"]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        time.sleep(0.5)
+        parent.kill()
+    try:
+        assert is_gone(pid)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def test_a_process_that_ends_while_it_waits_is_replaced() -> None:

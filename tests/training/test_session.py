@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from finetune.backends.interface import Step
+from finetune.backends.interface import Answer, Step
 from finetune.errors import UserError
 from finetune.records import files
 from finetune.settings.config import TrainingConfig
+from finetune.signals import StopRequest
 from finetune.tasks import TASKS
 from finetune.terminal import Console
 from finetune.training import metrics, run
 from finetune.training.best import BestAdapters
 from finetune.training.session import Session
-from finetune.training.signals import StopRequest
 from finetune.training.state import RunState
 from finetune.training.validation import Measure, Watcher
 
@@ -73,6 +73,19 @@ def test_a_signal_interrupts_the_answers_of_a_validation(samples: dict[str, int]
     assert watcher.observe(lambda: True) is None and asked == [True]
 
 
+def test_answers_whose_scores_are_interrupted_are_not_kept() -> None:
+    asked: list[object] = []
+
+    def answers(conversations: object, on_answer: Callable[[int, Answer], None], **_: object) -> list[object]:
+        on_answer(0, Answer("b", 1, True, 0.0))
+        asked.append(conversations)  # while the last one was scored, somebody asked to stop
+        return [asked]
+
+    config = TrainingConfig(eval_samples=1, show_samples=0)
+    watcher = Watcher(SimpleNamespace(answers=answers), TASKS["chat"], [ROW], config)  # type: ignore[arg-type]
+    assert watcher.observe(lambda: bool(asked)) is None
+
+
 def test_a_finished_measurement_stands_if_its_sample_answers_are_interrupted(tmp_path: Path) -> None:
     trainer = SimpleNamespace(
         steps=2,
@@ -107,6 +120,34 @@ def test_a_folder_that_is_removed_under_a_run_is_named_as_the_reason(tmp_path: P
         if writes:
             on_step(step(1, 1.0, 1, 1))
 
+    with pytest.raises(UserError, match="run: removed while the run was writing to it") as refused:
+        run.fit(session_of(folder, train), StopRequest())
+    assert refused.value.exit_code == 4 and not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (UserError("the loss is not finite", exit_code=5), "the loss is not finite"),
+        (UserError("metrics.jsonl: cannot be written: no space", exit_code=4), "metrics.jsonl: cannot be written"),
+        (RuntimeError("of MLX"), "of MLX"),
+    ],
+)
+def test_a_record_that_cannot_be_completed_does_not_hide_why_the_run_ended(
+    tmp_path: Path, first: Exception, said: str
+) -> None:
+    (tmp_path / files.RUN_RECORD).write_text("{damaged")
+
+    def train(stop: object, on_step: object) -> None:
+        raise first
+
+    with pytest.raises(type(first), match=said) as ended:
+        run.fit(session_of(tmp_path, train), StopRequest())
+    assert ended.value is first
+
+
+def session_of(folder: Path, train: Callable[..., None]) -> Session:
+    """A session whose trainer does nothing but ``train``."""
     trainer = SimpleNamespace(
         train=train, steps=1, position=SimpleNamespace(step=0, batch=0), save=lambda folder: {}, trainable_parameters=1
     )
@@ -122,6 +163,4 @@ def test_a_folder_that_is_removed_under_a_run_is_named_as_the_reason(tmp_path: P
         began=time.monotonic(),
     )
     session.console.progress = lambda *_: nullcontext(SimpleNamespace(advance=lambda *_, **__: None))  # type: ignore
-    with pytest.raises(UserError, match="run: removed while the run was writing to it") as refused:
-        run.fit(session, StopRequest())
-    assert refused.value.exit_code == 4 and not folder.exists()
+    return session

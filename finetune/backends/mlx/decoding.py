@@ -11,7 +11,7 @@ from typing import Any
 from finetune.backends.mlx.cpu_math import exp
 from finetune.backends.mlx.runtime import mx, streams
 from finetune.errors import UserError
-from finetune.methods.base import Stop, never
+from finetune.signals import Stop, never
 
 _MOST_ROWS = 128  # at once: each step reads all weights, however many rows there are
 _CACHE_BYTES = 2e9  # of keys and values at once, prompts and answers at their longest

@@ -10,7 +10,7 @@ from typing import Any
 
 from finetune.backends.mlx.runtime import Arrays, mx
 from finetune.errors import UserError, first_line
-from finetune.methods.base import Stop
+from finetune.signals import Stop
 
 
 class Ranks:

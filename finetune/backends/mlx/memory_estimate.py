@@ -19,10 +19,10 @@ from finetune.backends.mlx.runtime import DTYPE, mx
 from finetune.backends.mlx.training import Trainer
 from finetune.errors import UserError, first_line
 from finetune.methods import Method
-from finetune.methods.base import never
 from finetune.methods.batches import BatchSource
 from finetune.models.foreign import foreign
 from finetune.settings.config import TrainingConfig
+from finetune.signals import never
 
 import mlx.nn as nn  # isort: skip  after the runtime
 from mlx.utils import tree_flatten, tree_map  # isort: skip

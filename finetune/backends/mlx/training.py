@@ -65,8 +65,7 @@ class Trainer:
     ):
         """See ``Backend.Trainer``."""
         self.network, self.method, self.config, self.steps = model.network, method, config, steps
-        self.source = source
-        self._model = model
+        self.source, self._model = source, model
         self.ranks = Ranks()
         if method.rollouts and self.ranks.size > 1:
             raise UserError(f"--method {method.name}: runs in one process only (start it without mlx.launch)")
@@ -224,15 +223,17 @@ class Trainer:
         *,
         at_start: bool = False,
         on_batch: Callable[[int], None] = lambda count: None,
+        stop: Stop = never,
     ) -> list[list[float]]:
-        """Log-probabilities of each example's learned tokens; ``at_start``: under the model at the start of the run."""
+        """Log-probabilities of each example's learned tokens, ``at_start`` of the run or now; empty after ``stop``."""
         self.network.eval()
         found: dict[int, list[float]] = {}
         with self._as_at_start() if at_start else nullcontext():
             for indices in self._prompt_batches(examples):
+                if stop():
+                    return []
                 batch = [examples[index] for index in indices]
-                parts = collate(batch, share_prompts=self._shares_prompts)
-                values: Any = self._logprobs(self.network, parts).tolist()
+                values: Any = self._logprobs(self.network, collate(batch, share_prompts=self._shares_prompts)).tolist()
                 found |= zip(indices, split_by_learned(values, batch), strict=True)
                 on_batch(len(batch))
         return [found[index] for index in range(len(examples))]

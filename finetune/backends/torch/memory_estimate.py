@@ -23,11 +23,11 @@ from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.backends.torch.training import Trainer, optimizer
 from finetune.errors import UserError, first_line
 from finetune.methods import Method
-from finetune.methods.base import never
 from finetune.methods.batches import BatchSource
 from finetune.models import tokenizer
 from finetune.models.foreign import foreign
 from finetune.settings.config import TrainingConfig
+from finetune.signals import never
 
 
 class Probe:

@@ -155,14 +155,17 @@ class Trainer:
         *,
         at_start: bool = False,
         on_batch: Callable[[int], None] = lambda count: None,
+        stop: Stop = never,
     ) -> list[list[float]]:
-        """Log-probabilities of each example's learned tokens; ``at_start``: under the model at the start of the run."""
+        """Log-probabilities of each example's learned tokens, ``at_start`` of the run or now; empty after ``stop``."""
         self.network.eval()
         order = sorted(range(len(examples)), key=lambda index: len(examples[index].tokens))
         found: dict[int, list[float]] = {}
         size = self.config.batch_size
         with self._as_at_start() if at_start else nullcontext():
             for at in range(0, len(order), size):
+                if stop():
+                    return []
                 indices = order[at : at + size]
                 batch = [examples[index] for index in indices]
                 found |= zip(indices, split_by_learned(self._learned(batch).tolist(), batch), strict=True)

@@ -25,7 +25,7 @@ def assembles(lines: tuple[str, ...]) -> bool | None:
         return None
     try:
         text = "\n".join([*lines, ""]).encode(errors="replace")
-        done = subprocess.run(command, input=text, capture_output=True, timeout=_SECONDS)
+        done = subprocess.run(command, input=text, capture_output=True, timeout=_SECONDS, start_new_session=True)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.returncode == 0

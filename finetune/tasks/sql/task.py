@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from finetune.models.encoder import Message
 from finetune.records.files import Row
+from finetune.signals import Stop
 from finetune.tasks.base import Checker, Score, Scorer, Task
 
 INSTRUCTION = "You write SQLite queries."  # the system message
@@ -64,11 +65,11 @@ def to_messages(row: Row) -> list[Message]:
 
 
 @contextmanager
-def open_scorer() -> Iterator[Scorer]:
+def open_scorer(stop: Stop) -> Iterator[Scorer]:
     """A scorer that owns the process in which the SQL runs."""
     from finetune.tasks.sql.judging import SqlJudge
 
-    with SqlJudge() as judge:
+    with SqlJudge(stop=stop) as judge:
 
         def score(row: Row, answer: str) -> Score:
             judgement = judge.judge(row.get("sql_context") or "", row["sql"], answer)

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from finetune.tasks.json_worker import JsonWorker, LateReply, WorkerDied
+from finetune.signals import Stop, never
+from finetune.tasks.json_worker import Interrupted, JsonWorker, LateReply, WorkerDied
 
 WORKER = Path(__file__).with_name("worker.py")
 STOP, KILL = 0.7, 0.85  # of an answer's seconds: the worker's clock stops it; we end what that cannot interrupt
@@ -82,7 +83,7 @@ class Description:
 
 
 class WorkerKilled(Exception):
-    """The worker was ended from outside at both tries: that says nothing about the SQL."""
+    """The worker was ended from outside at both tries, or interrupted: that says nothing about the SQL."""
 
 
 class SqlWorker:
@@ -92,11 +93,12 @@ class SqlWorker:
     ``killed`` counts how often the process was ended from outside in the middle of one.
     """
 
-    def __init__(self, seconds: float = 2.0):
+    def __init__(self, seconds: float = 2.0, stop: Stop = never):
         self.seconds = seconds
         self.killed = 0
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        self._worker = JsonWorker([sys.executable, "-I", "-S", "-B", str(WORKER)], environment=environment, quiet=True)
+        command = [sys.executable, "-I", "-S", "-B", str(WORKER)]
+        self._worker = JsonWorker(command, environment=environment, quiet=True, stop=stop)
 
     def __enter__(self) -> "SqlWorker":
         return self
@@ -153,6 +155,8 @@ class SqlWorker:
                 return replies
             except LateReply:
                 return [{"error": "timeout", "message": "did not finish in time"}]
+            except Interrupted:
+                raise WorkerKilled("the work was asked to stop") from None
             except WorkerDied as died:
                 deaths.add(died.exit_code)
                 self.killed += died.exit_code in KILLED

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import TracebackType
 
+from finetune.signals import Stop, never
 from finetune.tasks.base import WrongAnswer
 from finetune.tasks.sql.judging.answer import find_statements
 from finetune.tasks.sql.judging.compare import Expected, compare, ordered, same_tables, unordered
@@ -122,12 +123,12 @@ class SqlJudge:
 
     ``seconds`` is the most that one answer takes on all its databases, by the wall clock; ``generated`` is how
     many are used beside the row's own. Gold's results are kept: a second answer to the row costs only its own run.
-    ``worker`` is the process.
+    ``worker`` is the process; ``stop`` interrupts it, and the answer is ``worker_killed``.
     """
 
-    def __init__(self, seconds: float = 2.0, generated: int = 2):
+    def __init__(self, seconds: float = 2.0, generated: int = 2, stop: Stop = never):
         self.generated = generated
-        self.worker = SqlWorker(seconds)
+        self.worker = SqlWorker(seconds, stop)
         self._results = lru_cache(maxsize=2_000)(self._run_gold)
 
     def __enter__(self) -> "SqlJudge":
