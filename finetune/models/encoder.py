@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import UserError, first_line
-from finetune.models import tokenizer
+from finetune.errors import UserError, first_line, shortened
+from finetune.models import template_check, tokenizer
 from finetune.models.foreign import AGAIN, foreign
 from finetune.models.templates import Template
 
@@ -59,6 +59,7 @@ class ChatEncoder:
         self._folder = folder
         self.tokenizer: Any = tokenizer.load(folder)
         added = self.tokenizer.added_tokens_decoder
+        of_ours = isinstance(template, Template)
         if isinstance(template, Template):
             special = {token.content for token in added.values() if token.special}
             template = template.for_model(special, self.tokenizer.eos_token)
@@ -67,13 +68,17 @@ class ChatEncoder:
             self.tokenizer.chat_template = template
         if not self.tokenizer.chat_template:
             raise UserError(f"{folder}: the model has no chat template (choose one with --template, such as chatml)")
-        self._knows_system = self._keeps_system()
         self.special_tokens = frozenset(token_id for token_id, token in added.items() if token.special)
         self._controls = _Controls(added.values(), self.tokenizer.chat_template)
+        place = str(folder) if self.own_template else "--template"
         try:
+            if not of_ours:
+                text = self.tokenizer.get_chat_template()
+                template_check.demand_harmless(text, self.tokenizer.special_tokens_map, place)
+            self._knows_system = self._keeps_system()
             end_of_turn = self._end_of_turn()
         except ValueError as error:
-            raise UserError(f"{folder if self.own_template else '--template'}: {error}") from None
+            raise UserError(f"{place}: {error}") from None
         ends = {*_generation_eos(folder), self.tokenizer.eos_token_id, end_of_turn}
         self.stop_tokens = frozenset(token for token in ends if token is not None)
 
@@ -84,8 +89,8 @@ class ChatEncoder:
         """
         try:
             return self._encode([self._render(messages, prompt=True)])[0]
-        except _template_errors() as error:
-            raise ValueError(f"the chat template refuses it: {first_line(error)}") from error
+        except template_check.template_errors() as error:
+            raise _refusal(error) from error
 
     def example(self, messages: Sequence[Message]) -> Example:
         """The example of a whole conversation: its token ids, and True in the mask for every assistant turn.
@@ -113,8 +118,8 @@ class ChatEncoder:
                     parts = [self._render(part, prompt=prompt) for part, prompt in _parts(messages)]
                     ranges.append(range(len(asked), len(asked) + len(parts)))
                     asked += parts
-                except _template_errors() as error:
-                    ranges.append(ValueError(f"the chat template refuses it: {first_line(error)}"))
+                except template_check.template_errors() as error:
+                    ranges.append(_refusal(error))
             tokens = self._encode(asked)
             for at in ranges:
                 try:
@@ -196,7 +201,7 @@ class ChatEncoder:
             return all(
                 "be brief" in self.tokenizer.apply_chat_template(m, tokenize=False) for m in (messages, answered)
             )
-        except _template_errors():
+        except template_check.template_errors():
             return False
 
     def _end_of_turn(self) -> int | None:
@@ -207,20 +212,9 @@ class ChatEncoder:
         return example.tokens[-1] if example.tokens[-1] in self.special_tokens else None
 
 
-def _template_errors() -> tuple[type[Exception], ...]:
-    """What a chat template can raise: it is a program that came with the model or from the user."""
-    from jinja2 import TemplateError
-
-    return (
-        TemplateError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-        MemoryError,
-    )
+def _refusal(error: Exception) -> ValueError:
+    """For what a chat template raises about a conversation; its message can be of any length."""
+    return ValueError(f"the chat template refuses it: {shortened(first_line(error), 200)}")
 
 
 def fold_system(messages: Sequence[Message]) -> Sequence[Message]:

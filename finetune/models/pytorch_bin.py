@@ -1,10 +1,10 @@
 """Converts a model that has only PyTorch's pickles (pytorch_model.bin, in one file or in shards) to safetensors.
 
-MLX reads only safetensors. A pickle can run any code, so PyTorch's loader for weights alone reads it, once. Both MLX and
-transformers must load the result; MLX is the stricter one.
+MLX reads only safetensors. A pickle can run any code, so PyTorch's loader for weights alone reads it, once, in a child
+process (``python -m finetune.models.pytorch_bin``): what the loader lets pass can still take any memory or never end. Both MLX
+and transformers must load the result; MLX is the stricter one.
 """
 
-import errno
 import json
 import pickle
 import re
@@ -13,13 +13,15 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
+from errno import EIO
 from fnmatch import fnmatch
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.errors import UserError, first_line
+from finetune.errors import UserError, first_line, shortened
+from finetune.models import child
 from finetune.records.files import file_hash
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ _NO_CHECKPOINT += (OverflowError, MemoryError, pickle.UnpicklingError, struct.er
 # Old versions of transformers saved these buffers. Today's compute them, and MLX refuses them as unknown parameters.
 _BUFFERS = re.compile(r"(^|\.)(masked_bias|rotary_emb\.inv_freq|position_ids)$")
 _MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")  # a causal mask if it has four dimensions; a bias has one
+_MOST_SHARED = 3  # times the size of a file that its tensors may have; a tied output matrix shares the embedding's data
 _HEADS = ("lm_head.weight", "embed_out.weight")
 _PREFIXES = {"gpt2": "transformer."}  # by model_type: mlx-lm expects names without it; transformers takes both
 
@@ -78,6 +81,30 @@ def convert(source: Path, folder: Path) -> None:
 
     Needs PyTorch and a valid config.json. UserError if ``source`` holds more or other than weights; OSError if writing fails.
     """
+    size = sum(path.stat().st_size for path in _weight_files(source))
+    limits = {"seconds": 120 + size // 2_000_000, "memory": 10**9 + 4 * size}
+    try:
+        problem, code, errno = child.run(__name__, [str(source), str(folder)], **limits)
+    except child.Ended as ended:
+        raise UserError(f"{source}: its weights cannot be converted: reading them {ended}") from None
+    if errno:
+        raise OSError(errno, problem)
+    if problem:
+        raise UserError(problem, code)
+
+
+def _answer(request: tuple[str, str]) -> tuple[str, int, int]:
+    """In the child process: convert one folder into another. What is wrong, with an exit code, or with the system's number."""
+    try:
+        _convert(*map(Path, request))
+    except UserError as error:
+        return str(error), error.exit_code, 0
+    except OSError as error:
+        return error.strerror or str(error), 0, error.errno or EIO
+    return "", 0, 0
+
+
+def _convert(source: Path, folder: Path) -> None:
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     files = {path: _load(path) for path in _weight_files(source)}
     weights: Weights = {}
@@ -132,41 +159,56 @@ def _load(path: Path) -> Weights:
 
     try:
         with path.open("rb"), warnings.catch_warnings(action="ignore"):
-            is_mapped = zipfile.is_zipfile(path)
+            if is_mapped := zipfile.is_zipfile(path):
+                _demand_plain(path)
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except _NO_CHECKPOINT as error:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(
-                f"{path}: refused: the pickle holds more than weights ({found[1]}) and could run any code"
+                f"{path}: refused: the pickle holds more than weights ({shortened(found[1])}) and could run any code"
             ) from None
         raise UserError(f"{path}: not a file of PyTorch weights, or damaged (download it again)") from None
     if not isinstance(loaded, dict) or not loaded:
         raise UserError(f"{path}: not a dictionary of weights")
-    if problems := list(_problems(loaded)):
+    if problems := list(_problems(loaded, _MOST_SHARED * path.stat().st_size)):
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise UserError(f"{path}: {'; '.join(problems[:4])}{more}")
     return loaded
 
 
-def _problems(loaded: Mapping[Any, Any]) -> Iterator[str]:
-    """One clause for each entry that is not a dense tensor of finite floating-point numbers."""
+def _demand_plain(path: Path) -> None:
+    """ValueError if what is in the zip file takes more than the file itself. PyTorch compresses nothing."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if packed or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ValueError("compressed")
+
+
+def _problems(loaded: Mapping[Any, Any], most: int) -> Iterator[str]:
+    """One clause for each entry that is not a dense tensor of finite floating-point numbers; in all, ``most`` bytes of them."""
     import torch
 
-    for name, tensor in loaded.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            yield f"{name!r} is a {type(tensor).__name__}, not a tensor"
+    taken = 0
+    for key, tensor in loaded.items():
+        name = shortened(repr(key))
+        if not isinstance(key, str) or not isinstance(tensor, torch.Tensor):
+            yield f"{name} is a {type(tensor).__name__}, not a tensor"
         elif tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
-            yield f"{name!r} is an unsupported kind of tensor ({tensor.layout}, {tensor.dtype}, {tensor.device})"
+            yield f"{name} is an unsupported kind of tensor ({tensor.layout}, {tensor.dtype}, {tensor.device})"
         elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            yield f"{name!r} is larger than its data in the file"
-        elif _is_buffer(name, tensor):
+            yield f"{name} is larger than its data in the file"
+        elif (taken := taken + tensor.numel() * tensor.element_size()) > most:
+            yield f"{name} and those before it share their data, and take more than {_MOST_SHARED} times the file"
+            return
+        elif _is_buffer(key, tensor):
             continue
         elif tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-            yield f"{name!r} has the type {tensor.dtype}, not float32, float16 or bfloat16"
+            yield f"{name} has the type {tensor.dtype}, not float32, float16 or bfloat16"
         elif not torch.isfinite(tensor).all():
-            yield f"{name!r} holds values that are not finite"
+            yield f"{name} holds values that are not finite"
 
 
 def _is_buffer(name: str, tensor: "torch.Tensor") -> bool:
@@ -218,8 +260,15 @@ def _save(shards: list[Weights], folder: Path) -> None:
         try:
             save_file(whole, folder / file, metadata={"format": "pt"})
         except SafetensorError as error:
-            raise OSError(errno.EIO, first_line(error)) from None  # like any other failed write
+            raise OSError(EIO, first_line(error)) from None  # like any other failed write
         places |= dict.fromkeys(whole, file)
     if len(shards) > 1:
         index = {"metadata": {"total_size": size}, "weight_map": places}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(1)  # each thread has a memory of its own
+    child.answer(_answer)

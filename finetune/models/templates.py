@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from finetune.errors import UserError, closest, path_of
+from finetune.models.template_check import MOST_CHARACTERS
 
 # for families without this role: ChatEncoder then puts the system message into the first user turn
 _NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
@@ -114,6 +115,7 @@ def find_template(name: str) -> Template | str | None:
         )
         raise UserError(f"--template: unknown value {name!r} ({hint})")
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            return file.read(MOST_CHARACTERS + 1)  # ChatEncoder refuses what is longer
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--template: {path}: cannot be read: {error}") from None

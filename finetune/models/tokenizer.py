@@ -14,6 +14,7 @@ from typing import Any
 
 from finetune.errors import UserError
 from finetune.models.foreign import AGAIN, foreign
+from finetune.records.plain_path import plain_path
 
 _PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 _STEPS = ("normalizers", "pretokenizers", "processors", "decoders")  # of a Sequence
@@ -49,7 +50,8 @@ def load(folder: Path) -> Any:
     with foreign(problem, AGAIN):
         _check_tables(folder / "tokenizer.json")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            with plain_path(folder) as plain:
+                tokenizer = AutoTokenizer.from_pretrained(plain, local_files_only=True, trust_remote_code=False)
         except ValueError as error:
             if "custom code" not in str(error):
                 raise
