@@ -4,16 +4,15 @@ python -m finetune models                   names, sizes, last use
 python -m finetune models --remove NAME     delete a model, by the name that the list shows
 """
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from finetune.errors import UserError, visible
+from finetune.errors import UserError
 from finetune.models.cached import CachedModel, cached_models, remove
 from finetune.settings.fields import option, switch
-from finetune.terminal import show
+from finetune.terminal import show, show_json
 
 _WIDE = 72  # columns that the revision needs
 _DAY = 24 * 3600
@@ -29,14 +28,14 @@ def main(config: Config) -> None:
     models = cached_models()
     if config.remove is None:
         if config.json:
-            print(json.dumps(_as_record(models), indent=2))
+            show_json(_as_record(models), indent=2)
         else:
             _print_table(models)
         return
     model = _named(models, config.remove)
     freed = remove(model)
     if config.json:
-        print(json.dumps({"removed": model.name, "freed": freed}))
+        show_json({"removed": model.name, "freed": freed})
     else:
         show(f"Removed {model.name}: {_megabytes(freed)} freed.")
 
@@ -87,8 +86,8 @@ def _print_table(models: Sequence[CachedModel]) -> None:
     for model in models:
         where = f"{model.where}: {model.problem}" if model.problem else model.where
         used = _ago(time.time() - model.last_used)
-        revision = [visible(model.revision[:8])] if wide else []
-        table.add_row(visible(model.name), where, *revision, _megabytes(model.size), used)
+        revision = [model.revision[:8]] if wide else []
+        table.add_row(model.name, where, *revision, _megabytes(model.size), used)
     console.print(table)
     console.print(f"Total: {_megabytes(sum(model.size for model in models))}.")
 

@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from finetune.errors import UserError
+from finetune.terminal import download_bar
 
 ANSWER_SECONDS = 5
 _UNREACHABLE = "the Hub cannot be reached"
@@ -75,6 +76,7 @@ def download_snapshot(
                 revision=revision,
                 allow_patterns=allow_patterns,
                 ignore_patterns=_NOT_FETCHED[repo_type],
+                tqdm_class=download_bar(),
             )
         )
     except (httpx2.HTTPError, XetDownloadError, OSError) as error:

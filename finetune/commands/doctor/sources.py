@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from finetune.commands.doctor.finding import Finding
-from finetune.errors import UserError
+from finetune.errors import UserError, shell_command
 from finetune.models import hub
 from finetune.models.find import DEFAULT_MODEL, HUB_FILES, converted_dir
 
@@ -77,7 +77,7 @@ def caches() -> Iterator[Finding]:
             counts.append(f"{len(sizes)} {name}, {sum(sizes) / 1e9:.1f} GB")
     bad = [model for model in models if model.problem and model.problem != IN_PROGRESS]
     found = "; ".join([*(counts or ["empty"]), *(f"{model.name}: {model.problem}" for model in bad)])
-    remedy = " ; ".join(f"python -m finetune models --remove {model.name}" for model in bad)
+    remedy = " ; ".join(shell_command("python", "-m", "finetune", "models", "--remove", model.name) for model in bad)
     yield Finding("caches", "warn" if bad else "ok", found, remedy)
 
 
