@@ -31,7 +31,7 @@ def main(config: TrainingConfig) -> None:
         from finetune.settings import conflicts
         from finetune.training import plan, plan_view
 
-        terminal.show(describe(config, dict(conflicts.without_effect(config))))
+        terminal.show(*describe(config, dict(conflicts.without_effect(config))))
         if planned := plan.make(config, method, backend):
             plan_view.show(planned)
             if planned.reward_probe:

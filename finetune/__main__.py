@@ -23,6 +23,7 @@ from importlib import import_module
 from finetune import __version__
 from finetune.errors import UserError
 from finetune.settings import command_line
+from finetune.terminal import show
 
 COMMANDS = {  # each has a main and a Config, and CHOICES where a flag takes a name
     "doctor": "finetune.commands.doctor.command",
@@ -47,11 +48,11 @@ def main() -> None:
         if name == "completion":
             from finetune.commands import completion
 
-            print(completion.script(argv[0] if len(argv) == 1 else " ".join(argv)))
+            show(*completion.script(argv[0] if len(argv) == 1 else " ".join(argv)).split("\n"))
         elif name == "--version":
-            print(f"finetune {__version__}")
+            show(f"finetune {__version__}")
         elif name in ("-h", "--help"):
-            print(command_line.fitted(__doc__ or "", max(40, shutil.get_terminal_size().columns)))
+            show(*command_line.fitted(__doc__ or "", max(40, shutil.get_terminal_size().columns)).split("\n"))
         else:
             raise UserError(f"unknown command {name!r} (choose from {', '.join([*COMMANDS, 'completion'])})")
 

@@ -3,7 +3,8 @@
 import difflib
 import os
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")  # variables that hold a token of the Hub
@@ -12,12 +13,14 @@ TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")  # vari
 class UserError(Exception):
     """A mistake that the user can fix: one line on stderr and an exit code, never a traceback.
 
-    Passwords in the addresses that ``message`` contains, and tokens of the Hub, are taken out.
+    ``details`` are lines below it. A newline inside a line comes from data, and is shown as a symbol. Passwords in addresses,
+    and tokens of the Hub, are taken out.
     """
 
-    def __init__(self, message: str, exit_code: int = 2):
+    def __init__(self, message: str, exit_code: int = 2, *, details: Sequence[str] = ()):
         super().__init__(without_secrets(message))
         self.exit_code = exit_code
+        self.details = tuple(map(without_secrets, details))
 
 
 class Stopped(Exception):
@@ -85,14 +88,43 @@ def shortened(text: str, most: int = 60) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with control characters, which could change a terminal's state, replaced by visible symbols."""
+    """The text with characters that a terminal would obey, or would not show, replaced by symbols; newlines and tabs stay."""
     return text.translate(_SYMBOLS)
 
 
 # how MLX on CPU, Metal and CUDA and PyTorch on CPU, MPS and CUDA say it, in lower case
 _OUT_OF_MEMORY = ("out of memory", "unable to allocate", "can't allocate memory", "insufficient memory", "buffer size")
-_SYMBOLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
-_SYMBOLS |= dict.fromkeys(
-    (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\u2426"
-)  # these reorder a line
-_SYMBOLS |= {127: "\u2421", **dict.fromkeys(range(128, 160), "\u2426")}  # Unicode has no symbols for those from 128
+def one_line(text: str) -> str:
+    """``visible`` with newlines as symbols too, so that no text of others can look like a line of ours."""
+    return visible(text).replace("\n", "\u240a")
+
+
+def shell_command(*words: object) -> str:
+    """A command to be pasted into a shell, whatever is in its words; in one line: ``$'a\\012b'`` holds a newline."""
+    return " ".join(map(_quoted, map(str, words)))
+
+
+def _quoted(word: str) -> str:
+    if word == one_line(word).replace("\t", "\u2409"):
+        return shlex.quote(word)
+    plain = (chr(code) if 32 <= code < 127 and code not in b"\\'" else f"\\{code:03o}" for code in os.fsencode(word))
+    return f"$'{''.join(plain)}'"
+
+
+# What steers a terminal, what reorders a line, and what is not drawn, so that two names could look alike or a sentence could
+# hide. Ordinary text needs some of these: U+200C and U+200D join letters in Persian and Hindi and people in emoji, and
+# variation selectors choose a glyph; they stay. A symbol for the marks U+061C, U+200E and U+200F leaves Arabic and Hebrew
+# readable; one for the tags costs the flags of Scotland and Wales.
+_SYMBOLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | {127: "\u2421"}
+_SYMBOLS |= dict.fromkeys(  # Unicode has no symbols for those from 128
+    (
+        *range(0x80, 0xA0),
+        *(0xAD, 0x61C, 0x180E, 0x200B, 0x200E, 0x200F, 0xFEFF),
+        *range(0x2028, 0x202F),
+        *range(0x2060, 0x2070),
+        *range(0xD800, 0xE000),  # bytes of a name that are not UTF-8; no encoding has them
+        *range(0xFFF9, 0xFFFC),
+        *range(0xE0000, 0xE0080),
+    ),
+    "\u2426",
+)

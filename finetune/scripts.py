@@ -1,6 +1,5 @@
 """What the four scripts share: the registries behind their choices, their YAML file, their checks."""
 
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
@@ -9,7 +8,7 @@ from typing import Any, NoReturn
 import finetune
 from finetune.backends import CHOICES as BACKEND_CHOICES
 from finetune.backends.interface import OPTIMIZERS
-from finetune.errors import UserError, first_line, is_out_of_memory
+from finetune.errors import UserError, first_line, is_out_of_memory, shell_command
 from finetune.methods import METHODS
 from finetune.methods.schedules import SCHEDULES
 from finetune.settings import command_line, conflicts, environment, save
@@ -83,5 +82,5 @@ def prepare(config: FileConfig) -> None:
         if config.resume and config.dry_run:
             start.check_settings(config)
     if config.save_config:
-        save.save(config, config.save_config, "python " + shlex.join(sys.argv))
+        save.save(config, config.save_config, shell_command("python", *sys.argv))
         say(f"Settings: {config.save_config}")

@@ -1,13 +1,20 @@
-"""Output for a person: notes on stderr, results on stdout, a progress bar; counts, sizes and durations as text."""
+"""Output for a person: notes on stderr, results on stdout, a progress bar; counts, sizes and durations as text.
 
+Nothing else writes to the terminal. Whatever is printed here, control characters in it are made visible, and a text that is
+passed as one line is one line.
+"""
+
+import json
+import logging
 import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
-from finetune.errors import visible
+from finetune.errors import first_line, one_line, visible
 
 _SECONDS_BETWEEN_LINES = 15
 _WIDE = 72  # columns of a terminal that has room for the bar itself
@@ -15,19 +22,86 @@ _BAR, _REMAINING = 24, 7  # columns
 _DURATIONS = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 
 
-def say(line: str) -> None:
-    """Print a note to stderr, with control characters made visible; results go to stdout.
+def say(*lines: str) -> None:
+    """Print notes to stderr, each in a line of its own; results go to stdout.
 
-    If it cannot be shown, because the terminal is closed or the disk of a log is full, the work goes on without it.
+    If they cannot be shown, because the terminal is closed or the disk of a log is full, the work goes on without them.
     """
     with suppress(OSError, AttributeError):  # there may be no stderr at all
-        sys.stderr.write(f"{visible(line)}\n")
+        sys.stderr.write("".join(f"{one_line(line)}\n" for line in lines))
         sys.stderr.flush()
 
 
-def show(line: str = "") -> None:
-    """Print a line of the result to stdout, with control characters made visible."""
-    print(visible(line), flush=True)
+def show(*lines: str) -> None:
+    """Print lines of the result to stdout."""
+    show_part("".join(f"{one_line(line)}\n" for line in lines))
+
+
+def show_part(text: str) -> None:
+    """Print a part of a text that others wrote, such as the next words of an answer, to stdout; its newlines stay."""
+    print(visible(text), end="", flush=True)
+
+
+def show_json(value: object, *, indent: int | None = None) -> None:
+    """Print JSON to stdout, in ASCII."""
+    show_part(json.dumps(value, indent=indent) + "\n")
+
+
+class Guarded:
+    """A standard stream for those who do not print by this module: libraries, and tracebacks."""
+
+    def __init__(self, stream: Any):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(visible(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def guard() -> None:
+    """Make libraries, too, print visible characters, and each warning and message of a log in one line.
+
+    Warnings that only programmers of the library can heed are silent, unless Python was asked for them (``-W``).
+    """
+    for name in ("stdout", "stderr"):
+        if not isinstance(stream := getattr(sys, name), Guarded):
+            setattr(sys, name, Guarded(stream))
+    logging.setLogRecordFactory(_LogLine)
+    warnings.showwarning = _show_warning
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)
+
+
+class _LogLine(logging.LogRecord):
+    def getMessage(self) -> str:
+        return one_line(super().getMessage())
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    say(f"Warning: {message if isinstance(message, str) else first_line(message)}")
+
+
+def _unguarded(stream: Any) -> Any:
+    """The stream for rich, whose own colours are escape sequences; it gets no text that is not clean."""
+    return stream.stream if isinstance(stream, Guarded) else stream
+
+
+def download_bar() -> Any:
+    """The class of the progress bars of the Hub's client, which move the cursor. Their texts are the client's own."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *arguments: Any, **options: Any):
+            super().__init__(*arguments, **{"file": _unguarded(sys.stderr), **options})
+
+    return Bar
 
 
 def counted(count: int, noun: str) -> str:
@@ -57,20 +131,24 @@ def format_seconds(seconds: float) -> str:
 
 def results() -> Any:
     """The console for results on stdout. A closed pipe, as of ``| head``, raises BrokenPipeError for the caller to handle."""
-    return _console()(highlight=False, emoji=False, markup=False)
+    return _console()(file=_unguarded(sys.stdout), highlight=False, emoji=False, markup=False)
 
 
 def _console() -> Any:
-    """Rich's console, with control characters in whatever it prints made visible."""
-    from rich import console
+    """Rich's console: a ``str`` is one line in whatever it prints; several lines of text are a ``Text``."""
+    from rich import console, segment
 
     class Visible(console.Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
+        def render_str(self, text: str, *arguments: Any, **options: Any) -> Any:
+            return super().render_str(one_line(text), *arguments, **options)
+
         def render(self, *arguments: Any, **options: Any) -> Iterator[Any]:
-            for segment in super().render(*arguments, **options):
-                yield segment if segment.control else segment._replace(text=visible(segment.text))
+            for text, style, control in super().render(*arguments, **options):
+                # while a bar is shown, rich reads the escapes in what libraries print; a link would be written as one
+                yield segment.Segment(text if control else visible(text), style and style.update_link(None), control)
 
     return Visible
 
@@ -105,10 +183,10 @@ class Console:
         self.silent = silent
         self._bar: Progress | None = None
 
-    def say(self, line: str) -> None:
-        """Print a note to stderr, above the progress bar if there is one."""
+    def say(self, *lines: str) -> None:
+        """Print notes to stderr, each in a line of its own, above the progress bar if there is one."""
         if not self.silent:
-            (self._bar.say if self._bar else say)(line)
+            (self._bar.say if self._bar else say)(*lines)
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str) -> Iterator["Progress"]:
@@ -127,7 +205,7 @@ class Progress:
     """
 
     def __init__(self, title: str, total: int, unit: str, *, silent: bool = False):
-        self.title, self.total, self.unit, self.silent = title, total, unit, silent
+        self.title, self.total, self.unit, self.silent = one_line(title), total, one_line(unit), silent
         self.done = 0
         self._bar: Any = None
         self._last_line = time.monotonic()
@@ -140,17 +218,17 @@ class Progress:
             def fixed(width: int) -> Column:
                 return Column(no_wrap=True, min_width=width)
 
-            console = _console()(file=_Lenient(sys.stderr), emoji=False, markup=False)
+            console = _console()(file=_Lenient(_unguarded(sys.stderr)), emoji=False, markup=False)
             bar = [progress.BarColumn(bar_width=_BAR)] if console.width >= _WIDE else []
             count = len(f"{self.total}/{self.total} {self.unit}")
             widths = [len(self.title), *(_BAR for _ in bar), count, _REMAINING]
             self._taken = sum(widths) + len(widths)  # with a space behind each
             self._bar = progress.Progress(
-                progress.TextColumn("{task.description}", table_column=fixed(len(self.title))),
+                progress.TextColumn("{task.description}", markup=False, table_column=fixed(len(self.title))),
                 *bar,
                 progress.TextColumn("{task.completed}/{task.total} " + self.unit, table_column=fixed(count)),
                 progress.TimeRemainingColumn(table_column=fixed(_REMAINING)),
-                progress.TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
+                progress.TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True)),
                 console=console,
                 transient=True,
             )
@@ -169,16 +247,17 @@ class Progress:
 
     def _fitting(self, note: str) -> str:
         """As many parts of the note as fit: a number cut in the middle would be another number."""
-        parts = note.split(", ")
+        parts = one_line(note).split(", ")
         while len(parts) > 1 and len(", ".join(parts)) > self._bar.console.width - self._taken:
             parts.pop()
         return ", ".join(parts)
 
-    def say(self, line: str) -> None:
+    def say(self, *lines: str) -> None:
         if self._bar is not None:
-            self._bar.console.print(line, highlight=False, markup=False)
+            for line in lines:
+                self._bar.console.print(line, highlight=False, markup=False)
         else:
-            say(line)
+            say(*lines)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

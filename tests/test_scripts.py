@@ -376,9 +376,12 @@ def test_a_second_run_keeps_the_adapters_of_the_first(road: Path, tiny_model: Pa
     previous = json.loads((tmp_path / "checkpoints" / "previous" / "run.json").read_text())
     assert previous["config"]["seed"] == 1
     assert (tmp_path / "checkpoints" / "previous" / "adapters.safetensors").exists()
-    # it can still be gone on with; it had ended, so that nothing is left to do
+    # it could still be resumed if it had not finished; its record stays as it is
+    before = (tmp_path / "checkpoints" / "previous" / "run.json").read_bytes()
     done = run(tmp_path, "train.py", "--resume", "--adapter-path", "checkpoints/previous")
-    assert "Resuming after step 2 of 2" in done.stderr
+    assert "This run had already finished, nothing was done: 2 steps in " in done.stderr
+    assert "Done" not in done.stderr and "Resuming" not in done.stderr
+    assert (tmp_path / "checkpoints" / "previous" / "run.json").read_bytes() == before
 
 
 DEFAULT_ROWS = {

@@ -1,6 +1,5 @@
 """One benchmark from the settings to the page: answers, then speed and memory, then benchmark.json, the CSV and the report."""
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,7 +21,7 @@ from finetune.records.run import read_metrics
 from finetune.settings.config import BenchmarkConfig
 from finetune.settings.conflicts import QUICK_RUNS
 from finetune.signals import number_of
-from finetune.terminal import say, show
+from finetune.terminal import say, show, show_json
 
 
 def run(config: BenchmarkConfig) -> None:
@@ -81,8 +80,8 @@ def run(config: BenchmarkConfig) -> None:
         raise UserError(f"{error} (the answers are kept: resume with --resume)", error.exit_code) from None
     _print(record, as_json_only=config.json)
     if not config.json:
-        show(f"\nNumbers: {config.results_dir / files.BENCHMARK}")
-        show(f"Report:  {config.results_dir / files.REPORT}")
+        folder = config.results_dir
+        show("", f"Numbers: {folder / files.BENCHMARK}", f"Report:  {folder / files.REPORT}")
 
 
 def _kept(record: BenchmarkRecord, config: BenchmarkConfig) -> BenchmarkRecord:
@@ -105,7 +104,7 @@ def _write(
 
 def _print(record: BenchmarkRecord, *, as_json_only: bool) -> None:
     if as_json_only:
-        print(json.dumps(as_json(record)))
+        show_json(as_json(record))
         return
     tables.print_benchmark(record)
     scorecard.print_comparison(record.quality, examples=0)

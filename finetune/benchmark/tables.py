@@ -117,7 +117,8 @@ def _print_history(console: Any, history: HistoryRecord) -> None:
         )
     else:
         console.print("No earlier benchmark used these rows: right answers are not compared.")
-    console.print("\n".join(_changes(history)))
+    for line in _changes(history):
+        console.print(line)
 
 
 def _changes(history: HistoryRecord) -> list[str]:

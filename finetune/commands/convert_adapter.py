@@ -4,10 +4,10 @@ python -m finetune convert-adapter checkpoints --to peft --output peft_adapter
 python -m finetune convert-adapter peft_adapter --to mlx --output mlx_adapter --model NAME
 """
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune.errors import shell_command
 from finetune.export.adapters.convert import FORMATS, Conversion, convert_adapter
 from finetune.settings.fields import option
 from finetune.terminal import say, show
@@ -38,16 +38,13 @@ def main(config: Config) -> None:
         f"Largest difference between the logits of PEFT and MLX, both in float32: {done.agreement.difference:.1e}"
         f" standard deviations; {effect}."
     )
-    show(_next_command(config, done))
-
-
-def _next_command(config: Config, done: Conversion) -> str:
-    if config.to == "mlx":
-        flags = shlex.join(["--model", done.base, "--adapter-path", str(config.output)])
-        line = f"Use it: python -m mlx_lm generate {flags} --prompt ..."
-    else:
-        base = f"AutoModelForCausalLM.from_pretrained({done.base!r})"
-        line = f"Use it: PeftModel.from_pretrained({base}, {str(config.output)!r})"
+    show(f"Use it: {_use(config, done)}")
     if done.of_a_run:
-        line += f"\nOr: python test_finetuned.py --adapter-path {shlex.quote(str(config.output))}"
-    return line
+        show(f"Or: {shell_command('python', 'test_finetuned.py', '--adapter-path', config.output)}")
+
+
+def _use(config: Config, done: Conversion) -> str:
+    if config.to == "mlx":
+        flags = ("--model", done.base, "--adapter-path", config.output)
+        return shell_command("python", "-m", "mlx_lm", "generate", *flags, "--prompt", "...")
+    return f"PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({done.base!r}), {str(config.output)!r})"

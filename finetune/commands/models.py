@@ -5,7 +5,6 @@ python -m finetune models --verify          read all files and compare them with
 python -m finetune models --remove NAME     delete a model, by the name that the list shows, or by its path
 """
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -13,11 +12,11 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from itertools import zip_longest
 
-from finetune.errors import UserError, visible
+from finetune.errors import UserError
 from finetune.models.cached import CachedModel, cached_models, named, remedy, remove
 from finetune.models.verification import Verdict, verify
 from finetune.settings.fields import option, switch
-from finetune.terminal import say, show
+from finetune.terminal import say, show, show_json
 
 _WIDE = 72  # columns that the revision needs
 _DAY = 24 * 3600
@@ -38,13 +37,13 @@ def main(config: Config) -> None:
         model = _named(models, config.remove)
         freed = remove(model)
         if config.json:
-            print(json.dumps({"removed": model.name, "freed": freed}))
+            show_json({"removed": model.name, "freed": freed})
         else:
             show(f"Removed {model.name}: {_megabytes(freed)} freed.")
         return
     verdicts = verify(models) if config.verify else []
     if config.json:
-        print(json.dumps(_as_record(models, verdicts), indent=2))
+        show_json(_as_record(models, verdicts), indent=2)
     else:
         _print_table(models, verdicts)
     damaged = [model for model, verdict in zip(models, verdicts, strict=False) if verdict.result == "damaged"]
@@ -107,8 +106,8 @@ def _print_table(models: Sequence[CachedModel], verdicts: Sequence[Verdict]) -> 
         state = ": ".join(filter(None, (verdict.result, verdict.why))) if verdict else model.problem
         where = ": ".join(filter(None, (model.where, state)))
         used = _ago(time.time() - model.last_used)
-        revision = [visible(model.revision[:8])] if wide else []
-        table.add_row(visible(model.name), where, *revision, _megabytes(model.size), used)
+        revision = [model.revision[:8]] if wide else []
+        table.add_row(model.name, where, *revision, _megabytes(model.size), used)
     console.print(table)
     console.print(f"Total: {_megabytes(sum(model.size for model in models))}.")
 

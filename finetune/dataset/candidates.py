@@ -61,8 +61,11 @@ def read_candidates(
             continue
         try:
             found.rows.append(_candidate(sourced_row, _named(row, columns, task, found), config, task, findings))
+        except BadRow as error:
+            known = f"; known: {error.known}" if error.known else ""
+            findings.errors.append(RowError(place, f"{error} (fields: {named(row)}{known})", row, error.remedy(row)))
         except ValueError as error:
-            findings.errors.append(RowError(place, str(error), row, getattr(error, "remedy", "")))
+            findings.errors.append(RowError(place, str(error), row))
     for name in wanted:
         if fields and name not in fields and name not in columns.values():
             hint = f"did you mean {near}? " if (near := closest(name, fields)) else ""
@@ -95,9 +98,12 @@ def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKi
 def _check_fields(row: Row, task: RowKind) -> None:
     if absent := [name for name in task.required if name not in row]:
         flags = ",".join(f"{name}=FIELD" for name in absent)
-        other = f"for prompts and answers of another kind: --type chat, and {column_remedy(row)}"
-        remedy = f"if the field has another name: --column {flags}; {other}"
-        raise BadRow(f"no field {' and no field '.join(absent)} (fields: {named(row)})", remedy)
+
+        def remedy(source: Row) -> str:
+            other = f"for prompts and answers of another kind: --type chat, and {column_remedy(source)}"
+            return f"if the field has another name: --column {flags}; {other}"
+
+        raise BadRow(f"no field {' and no field '.join(absent)}", remedy)
     for name in task.required:
         text_of(row[name], name)
     for name in task.optional:

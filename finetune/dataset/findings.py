@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from finetune.errors import UserError
 from finetune.records.files import Row
 from finetune.terminal import counted
 
@@ -69,8 +70,8 @@ class Findings:
             reasons.append(f"{count} x {reason}{detail}{first}")
         return "; ".join(reasons) + "".join(f" ({remedy})" for remedy in self.remedies)
 
-    def listed(self, read: int, usable: int) -> str:
-        """All errors in one message: rows with the same problem share a line that names the first of them."""
+    def error(self, read: int, *, fixable: bool) -> UserError:
+        """All errors as one: rows with the same problem share a line that names the first of them."""
         groups = Counter(error.reason for error in self.errors)
         first = {error.reason: error for error in reversed(self.errors)}
         lines = []
@@ -78,11 +79,11 @@ class Findings:
             more = f" (and {counted(count - 1, 'more row')})" if count > 1 else ""
             lines.append(f"{first[reason].place}: {reason}{more}")
         remedies = list(dict.fromkeys(error.remedy for error in self.errors if error.remedy))[:1]
-        remedies += ["--fix skips them"] if usable else []
+        remedies += ["--fix skips them"] if fixable else []
         hint = f" ({'; '.join(remedies)})" if remedies else ""
         if len(groups) == 1:
-            return lines[0] + hint
+            return UserError(lines[0] + hint)
         if len(groups) > _LISTED:
             lines.append(f"... and {counted(len(groups) - _LISTED, 'more problem')}")
         head = f"{len(self.errors)} of {read} rows cannot be trained on, and nothing was written{hint}"
-        return "\n  ".join([head, *lines])
+        return UserError(head, details=lines)

@@ -90,7 +90,7 @@ def prepare(
     if not candidates.read:
         raise UserError(f"{name}: it has no rows")
     if findings.errors and not (config.fix and candidates.rows):
-        raise UserError(findings.listed(candidates.read, len(candidates.rows)))
+        raise findings.error(candidates.read, fixable=bool(candidates.rows) and not config.strict)
     if config.keep_splits and not own:
         raise UserError(f"--keep-splits: {name} has no splits of its own (no file is named train, valid or test)")
     rows = candidates.rows

@@ -35,19 +35,24 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
         return
     if worse := record.worse_rows:
         first = "; the first:" if len(worse) > _WORSE else ":"
-        console.print(f"\nGot worse: {len(worse)} of {counted(record.n, 'row')}{first}")
+        console.print()
+        console.print(f"Got worse: {len(worse)} of {counted(record.n, 'row')}{first}")
         for index in worse[:_WORSE]:
-            console.print(f"  row {index + 1}: {visible(record.rows[index].question)[: console.width - 16]}")
+            console.print(f"  row {index + 1}: {record.rows[index].question[: console.width - 16]}")
     if record.general and record.general.base:
-        console.print(f"\n{_forgotten(record.general)}", style="bold" if record.general.verdict == "worse" else "")
+        console.print()
+        console.print(_forgotten(record.general), style="bold" if record.general.verdict == "worse" else "")
     if record.changes_nothing:
-        console.print("\nThe adapters change nothing: they are untrained.")
+        console.print()
+        console.print("The adapters change nothing: they are untrained.")
     names = {"tuned": "the tuned model", "base": "the base model"}
     if record.against:
         names = {"tuned": record.adapter_path, "base": record.against}
-        console.print(f'\nIn the table, "base" stands for the adapters in {record.against}.')
+        console.print()
+        console.print(f'In the table, "base" stands for the adapters in {record.against}.')
     decided_by = _BY.get(record.decided_by or "", "")
-    console.print(f"\nVerdict{decided_by}: {_VERDICTS[record.verdict].format(**names)}", style="bold")
+    console.print()
+    console.print(f"Verdict{decided_by}: {_VERDICTS[record.verdict].format(**names)}", style="bold")
     console.print(f"{record.explanation}.")
 
 
@@ -64,26 +69,25 @@ def _telling(record: EvaluationRecord) -> list[int]:
 def _example(row: RowRecord, index: int) -> Any:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(
-        box=box.HORIZONTALS,
-        show_header=False,
-        title=f"Row {index + 1}: {visible(row.question)}",
-        title_justify="left",
-        title_style="bold",
-    )
+    title = f"Row {index + 1}"
+    table = Table(box=box.HORIZONTALS, show_header=False, title=title, title_justify="left", title_style="bold")
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("reference", visible(row.reference[:400]))
+    table.add_row("question", Text(visible(row.question)))
+    table.add_row("reference", Text(visible(row.reference[:400])))
     for name, side in row.sides.items():
         mark = "not scored" if side.value is None else "right" if side.value == 1.0 else "wrong"
-        text = f"{side.answer[:400]}\n[{mark}: {side.kind}] {side.reason[:160]}".rstrip()
-        table.add_row(name, visible(text), style="green" if mark == "right" else "")
+        style = "green" if mark == "right" else ""
+        table.add_row(name, Text(visible(side.answer[:400])), style=style)
+        table.add_row(f"  {mark}", f"{side.kind}: {side.reason[:160]}" if side.reason else side.kind, style=style)
     return table
 
 
 def _measures(record: EvaluationRecord, *, wide: bool) -> Any:
     from rich import box
+    from rich.console import Group
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
@@ -93,9 +97,12 @@ def _measures(record: EvaluationRecord, *, wide: bool) -> Any:
     with_differences = wide and record.base is not None
     if with_differences:
         table.add_column("difference (95 %)", justify="right")
+    below = []
 
     def add(label: str, cells: list[str], difference: str = "") -> None:
         table.add_row(label, *map(plain, cells), *([plain(difference)] if with_differences else []))
+        if difference and not wide:
+            below.append(f"  {label}: {plain(difference)}")
 
     for row in answers.measures(record):
         # a terminal of 80 columns has no room for the unit
@@ -107,7 +114,9 @@ def _measures(record: EvaluationRecord, *, wide: bool) -> Any:
         add(
             "general questions right", [f"{side.right} of {record.general.n}" for side in record.general.sides.values()]
         )
-    return table
+    if not below:
+        return table
+    return Group(table, "Differences (95 %):", *below)
 
 
 def _forgotten(general: GeneralRecord) -> str:

@@ -1,7 +1,6 @@
 """What the caches hold: models from the Hub, converted models, and leftovers of interrupted conversions."""
 
 import dataclasses
-import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from finetune.errors import UserError
+from finetune.errors import UserError, shell_command
 from finetune.models import builtin, conversion
 from finetune.models.find import converted_dir
 from finetune.records.lock import held_folder, is_held
@@ -63,7 +62,7 @@ def remedy(model: CachedModel, models: Sequence[CachedModel]) -> str:
     if model.problem == NOT_OURS:
         return f"look into {model.path}, and remove it yourself"
     name = model.name if len(named(models, model.name)) == 1 else str(model.path)
-    return f"python -m finetune models --remove {shlex.quote(name)}"
+    return shell_command("python", "-m", "finetune", "models", "--remove", name)
 
 
 def remove(model: CachedModel) -> int:

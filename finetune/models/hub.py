@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from finetune.errors import UserError, first_line, without_secrets
 from finetune.settings import environment
+from finetune.terminal import download_bar
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -82,6 +83,7 @@ def download_snapshot(
                 revision=revision,
                 allow_patterns=allow_patterns,
                 ignore_patterns=_NOT_FETCHED[repo_type],
+                tqdm_class=download_bar(),
             )
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from finetune.errors import UserError
+from finetune.errors import UserError, shell_command
 from finetune.records import files, lock
 from finetune.records.files import Row
 from finetune.records.record import Record
@@ -155,8 +155,9 @@ def read_split(folder: Path, split: str, record: DatasetRecord, *, may_be_empty:
     if not rows and not may_be_empty:
         raise UserError(f"{path}: no rows (run: {DatasetRecord.made_by(path.parent)})")
     if files.file_hash(path) != record.files.get(path.name):
+        command = shell_command("python", "dataset.py", "--type", record.type, "--dataset-name", path)
         raise UserError(
             f"{path}: changed since dataset.py checked it (restore it, or have the changed rows checked:"
-            f" python dataset.py --type {record.type} --dataset-name {path} --output-dir ANOTHER_FOLDER)"
+            f" {command} --output-dir ANOTHER_FOLDER)"
         )
     return rows

@@ -6,7 +6,6 @@ docs/records.md is made of these comments. A key with a default may be missing f
 """
 
 import json
-import shlex
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -14,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
 
-from finetune.errors import UserError, shortened
+from finetune.errors import UserError, shell_command, shortened
 from finetune.records import files
 
 
@@ -28,7 +27,7 @@ class Record:
     @classmethod
     def made_by(cls, folder: Path) -> str:
         """The command that writes such a file into ``folder``, for error messages."""
-        return f"{cls.MADE_BY} {cls.FOLDER_FLAG} {shlex.quote(str(folder))}"
+        return f"{cls.MADE_BY} {shell_command(cls.FOLDER_FLAG, folder)}"
 
     @classmethod
     def upgrade(cls, value: files.Row, written: int) -> None:

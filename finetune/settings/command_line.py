@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from finetune import signals
 from finetune.errors import Stopped, UserError
 from finetune.settings.fields import Choices, Layer, build, flag, flags_of, kind_of
-from finetune.terminal import say
+from finetune.terminal import guard, say
 
 
 def run(
@@ -52,7 +52,7 @@ def run(
             if sys.stdout:
                 sys.stdout.flush()
     except UserError as error:
-        say(f"error: {error}")
+        say(f"error: {error}", *(f"  {line}" for line in error.details))
         sys.exit(error.exit_code)
     except Stopped as stop:
         say(str(stop))
@@ -87,6 +87,7 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    guard()
 
 
 def _settle_streams() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from finetune.errors import one_line
 from finetune.settings.fields import flag, flags_of, option, switch
 from finetune.settings.method_flags import DpoFlags, GrpoFlags, OrpoFlags
 from finetune.settings.modes import of_other_method
@@ -202,8 +203,8 @@ SECTIONS: dict[str, type[FileConfig]] = {
 }
 
 
-def describe(config: TrainingConfig, idle: Mapping[str, str] | None = None) -> str:
-    """Every setting and where it came from, one per line, without those of other methods; ``-`` for none.
+def describe(config: TrainingConfig, idle: Mapping[str, str] | None = None) -> list[str]:
+    """A line for each setting and where it came from, without those of other methods; ``-`` for none.
 
     ``idle``: the settings without effect, and what makes them so.
     """
@@ -216,4 +217,4 @@ def describe(config: TrainingConfig, idle: Mapping[str, str] | None = None) -> s
             why = f" (no effect {idle[name]})" if idle and name in idle else ""
             rows.append((flag(name), said, config.origins[name] + why))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    return "\n".join(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for name, value, origin in rows)
+    return [one_line(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}") for name, value, origin in rows]

@@ -22,11 +22,15 @@ def check(config: FileConfig) -> None:
 
 
 def _problems(config: FileConfig) -> Iterator[str]:
+    refused = set[
+        Idle
+    ]()  # of a pair that is refused, one value may have no effect with the other: that is said already
     for one, other in MUTUALLY_EXCLUSIVE:
         if config.origins.get(one) == config.origins.get(other) and _counts(config, one) and _counts(config, other):
             yield f"{named(config, one)} and {named(config, other)} cannot be used together (give one)"
+            refused |= {(one, f"with {flag(other)}"), (other, f"with {flag(one)}")}
     for name, why in dict(without_effect(config)).items():
-        if _counts(config, name):
+        if _counts(config, name) and (name, why) not in refused:
             remedy = "omit one of the two" if why.startswith("with ") else "omit it"
             yield f"{named(config, name)} has no effect {why} ({remedy})"
     if isinstance(config, DatasetConfig) and config.valid_fraction + config.test_fraction >= 1:

@@ -13,6 +13,7 @@ MUTUALLY_EXCLUSIVE = (  # of each pair one value can count
     ("epochs", "iters"),
     ("lora_alpha", "lora_scale"),
     ("compare", "against"),
+    ("strict", "fix"),
 )
 
 

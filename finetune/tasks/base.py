@@ -10,11 +10,14 @@ from finetune.signals import Stop
 
 
 class BadRow(ValueError):
-    """A row cannot be trained on. The message says why; ``remedy`` what the user can do about rows like it, if anything."""
+    """A row does not have the fields that it needs. The message says why, and ``known`` which fields would do.
 
-    def __init__(self, reason: str, remedy: str = ""):
+    ``remedy`` says what the user can do about rows like it. It takes the row of the source, before --column renamed fields.
+    """
+
+    def __init__(self, reason: str, remedy: Callable[[Row], str], known: str = ""):
         super().__init__(reason)
-        self.remedy = remedy
+        self.remedy, self.known = remedy, known
 
 
 @dataclass(frozen=True)

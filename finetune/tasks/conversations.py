@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from finetune.errors import shortened
+from finetune.errors import shell_command, shortened
 from finetune.models.encoder import Message
 from finetune.records.files import Row
 from finetune.tasks.base import BadRow
@@ -29,13 +29,19 @@ def to_messages(row: Row) -> list[Message]:
         if all(field in row for field in fields):
             raise ValueError(f"{next(field for field in fields if row[field] is None)} is null, not text")
     known = ", ".join(" and ".join(fields) for fields in FORMATS)
-    raise BadRow(f"not a conversation (fields: {named(row)}; known: {known})", column_remedy(row))
+    raise BadRow("not a conversation", column_remedy, known)
 
 
 def column_remedy(row: Row) -> str:
     """The flag that makes prompt and answer of a row's own fields, with two of them as an example."""
-    question, answer = ([name for name in row if not set(name) & set("=, ")] + ["FIELD", "FIELD"])[:2]
-    return f"name its fields, for example --column prompt={question},completion={answer}"
+    texts = [name for name, value in row.items() if isinstance(value, str) and value.strip() and _can_be_named(name)]
+    question, answer = [*texts, "FIELD", "FIELD"][:2]
+    return f"name its fields, for example {shell_command('--column', f'prompt={question},completion={answer}')}"
+
+
+def _can_be_named(field: str) -> bool:
+    """Whether --column can name the field."""
+    return field != "" and field == field.strip() and not set(field) & set("=,")
 
 
 def named(fields: Iterable[str]) -> str:

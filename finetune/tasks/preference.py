@@ -10,7 +10,7 @@ from typing import Any
 from finetune.models.encoder import Message
 from finetune.records.files import Row
 from finetune.tasks.base import BadRow, RowKind
-from finetune.tasks.conversations import json_type, named, text_of, to_messages
+from finetune.tasks.conversations import json_type, text_of, to_messages
 
 FIELDS = ("prompt", "chosen", "rejected")
 
@@ -20,7 +20,7 @@ def _conversation(row: Row, side: str) -> list[Message]:
     answer = row.get(side)
     if side not in row:
         remedy = "name the fields with --column prompt=FIELD,chosen=FIELD,rejected=FIELD"
-        raise BadRow(f"no field {side!r} (fields: {named(row)}; known: {', '.join(FIELDS)})", remedy)
+        raise BadRow(f"no field {side!r}", lambda _: remedy, ", ".join(FIELDS))
     if not isinstance(answer, list):
         answer = [{"role": "assistant", "content": text_of(answer, side)}]
     prompt: Any = row.get("prompt") or []

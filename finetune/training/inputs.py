@@ -44,7 +44,8 @@ def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[Data
                 if not isinstance(row.get(column), str):
                     raise UserError(
                         f"{files.split_file(config.data_dir, split)}:{line}: no field {column!r}, which --method"
-                        f" {config.method} needs (run: python dataset.py --type preference)"
+                        f" {config.method} needs (make pairs: python dataset.py --type preference --dataset-name"
+                        " YOUR_PAIRS; or, of a trained model's own answers, --from-adapter ADAPTERS instead)"
                     )
     return dataset, rows
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.backends.interface import OPTIMIZERS
-from finetune.errors import UserError
+from finetune.errors import UserError, shell_command
 from finetune.methods import total_steps
 from finetune.models.find import ModelFolder, find_model
 from finetune.records import files
@@ -37,7 +37,7 @@ def export(config: TrainingConfig, path: Path) -> None:
     ]
     lines += [f"{name}: {_yaml(value)}" for name, value in _settings(config, folder, steps).items()]
     files.write_text(path, "\n".join(lines) + "\n")
-    say(f"For mlx-lm: {path} (mlx_lm.lora -c {path})")
+    say(f"For mlx-lm: {path} ({shell_command('mlx_lm.lora', '-c', path)})")
 
 
 def _settings(config: TrainingConfig, folder: ModelFolder, steps: int) -> dict[str, object]:

@@ -14,6 +14,12 @@ _INDENT = 9
 
 def show(plan: Plan) -> None:
     console = results()
+
+    def _print(title: str, text: str, style: str = "") -> None:
+        first, below = f"{title:<{_INDENT}}", " " * _INDENT
+        for line in textwrap.wrap(text, max(40, console.width), initial_indent=first, subsequent_indent=below):
+            console.print(line, style=style)
+
     work = plan.work
     block = "█" if console.encoding.startswith("utf") else "#"
     console.print()
@@ -26,13 +32,9 @@ def show(plan: Plan) -> None:
         ("Reward", [*plan.reward_probe.lines(), *plan.reward_probe.examples()] if plan.reward_probe else []),
     ):
         for number, line in enumerate(lines):
-            console.print(_wrapped(title if number == 0 else "", line, console.width))
+            _print(title if number == 0 else "", line)
     for note in advice.notes(plan.config, work.rows, work.epochs, plan.memory.thinnest):
-        console.print(_wrapped("Note", note, console.width), style="yellow")
-
-
-def _wrapped(title: str, text: str, width: int) -> str:
-    return textwrap.fill(text, max(40, width), initial_indent=f"{title:<{_INDENT}}", subsequent_indent=" " * _INDENT)
+        _print("Note", note, style="yellow")
 
 
 def _rows(plan: Plan) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from finetune.backends import chosen_because
 from finetune.backends.interface import Backend, Step, Trainer
-from finetune.errors import Stopped, UserError
+from finetune.errors import Stopped, UserError, shell_command
 from finetune.methods import Method, RowSource, total_steps
 from finetune.methods.batches import BatchSource
 from finetune.models.examples import examples_of
 from finetune.records import files, machine
-from finetune.records.run import RunRecord
+from finetune.records.run import RunRecord, read_run
 from finetune.rollouts.probe import probe_rewards
 from finetune.rollouts.rewards import Judge, open_judge
 from finetune.rollouts.source import RolloutSource
@@ -67,15 +67,18 @@ def train(config: TrainingConfig, method: Method, backend: Backend) -> None:
     rewards = open_judge(begun.task, config, stop) if method.rollouts else nullcontext()
     with lock, rewards as judge:
         session = build(begun, judge)  # a signal interrupts it: nothing is lost
-        with stopping(stop):
-            fit(session, stop)
+        before = read_run(config.adapter_path).result if session.ended else None
+        over = before is not None and before.steps == session.trainer.position.step
+        if not over:  # else its records are complete, too
+            with stopping(stop):
+                fit(session, stop)
     if not begun.leader:
         return
     if not session.ended:
-        resume = f"python train.py --resume --adapter-path {config.adapter_path}"
+        resume = shell_command("python", "train.py", "--resume", "--adapter-path", config.adapter_path)
         number = stop.number or signal.SIGTERM  # of several processes another one may have got the signal
         raise Stopped(f"Stopped after step {session.trainer.position.step}. To resume: {resume}", number)
-    run_view.conclude(session)
+    run_view.conclude(session, over=over)
 
 
 def prepare(config: TrainingConfig, method: Method, backend: Backend) -> Start:
@@ -138,7 +141,8 @@ def build(begun: Start, judge: Judge | None) -> Session:
     )
     if begun.checkpoint:
         session.restore(begun.checkpoint)
-        console.say(f"Resuming after step {trainer.position.step} of {begun.steps}.")
+        if not session.ended:
+            console.say(f"Resuming after step {trainer.position.step} of {begun.steps}.")
         return session
     if judge:
         _check_rewards(begun, trainer, judge)

@@ -1,5 +1,6 @@
 """What a run tells a person before its first step and after its last."""
 
+from finetune.errors import shell_command
 from finetune.methods import Method, epoch_steps
 from finetune.models.examples import examples_of
 from finetune.records import files
@@ -37,11 +38,12 @@ def overview(config: TrainingConfig, method: Method, inputs: Inputs, steps: int)
     )
 
 
-def conclude(session: Session) -> None:
-    """Draw the curve and print what came out, where it is, and what to do next."""
+def conclude(session: Session, *, over: bool = False) -> None:
+    """Draw the curve and print what came out, where it is, and what to do next. ``over``: the run had ended long before."""
     session.metrics.draw_curve()
     config, state, say = session.config, session.state, session.console.say
-    say(f"Done: {counted(session.trainer.position.step, 'step')} in {_times(session)}; {_outcome(session)}.")
+    done = "This run had already finished, nothing was done" if over else "Done"
+    say(f"{done}: {counted(session.trainer.position.step, 'step')} in {_times(session)}; {_outcome(session)}.")
     if sum(state.seconds_on.values()):
         rollout, reward = (state.seconds_on[name] / state.seconds for name in ("rollout", "reward"))
         say(f"Training time: {rollout:.0%} sampling, {reward:.0%} rewards, {1 - rollout - reward:.0%} updates.")
@@ -57,10 +59,10 @@ def conclude(session: Session) -> None:
             f" (95 % interval {found.low:+.3f} to {found.high:+.3f}{best_of}): {verdict}."
         )
     say(f"Adapters: {config.adapter_path / session.adapter_file}; curve: {config.adapter_path / files.CURVE}")
-    say(f"Better than the base model? python test_finetuned.py --adapter-path {config.adapter_path}")
+    compare = ("python", "test_finetuned.py", "--adapter-path", config.adapter_path)
+    say(f"Better than the base model? {shell_command(*compare)}")
     if config.from_adapter:
-        against = f"--adapter-path {config.adapter_path} --against {config.from_adapter}"
-        say(f"Better than before? python test_finetuned.py {against}")
+        say(f"Better than before? {shell_command(*compare, '--against', config.from_adapter)}")
 
 
 def _times(session: Session) -> str:

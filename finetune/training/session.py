@@ -116,7 +116,7 @@ class Session:
         self.console.say(f"step {step}: validation {measure.name} {value:.3f}{score}{note}")
         for sample in seen.samples:
             question, answer = " ".join(sample.question.split()), " ".join(sample.answer.split())
-            self.console.say(f"  {question[:100]}\n    -> {answer[:110]}")
+            self.console.say(f"  {question[:100]}", f"    -> {answer[:110]}")
         self.save_state()
         return True
 

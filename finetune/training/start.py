@@ -1,6 +1,5 @@
 """The start of a run: settings taken from the adapters or the run that it continues, and its record."""
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.backends import AUTO
-from finetune.errors import UserError, path_of
+from finetune.errors import UserError, path_of, shell_command
 from finetune.methods import METHODS
 from finetune.models.encoder import ChatEncoder
 from finetune.models.find import ModelFolder, cache_to_avoid
@@ -103,7 +102,7 @@ def describe_run(
         template_sha256=files.text_hash(encoder.template),
         data=Data(str(config.data_dir.resolve()), dataset.source, dataset.files),
         reward_sha256=_hash_of_reward(config.grpo_reward) if config.grpo_reward else None,
-        command="python " + shlex.join(sys.argv),
+        command=shell_command("python", *sys.argv),
         started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         device=device,
         machine=machine.describe(),
@@ -135,7 +134,7 @@ def start(
         save_begun(config.adapter_path / files.START)
     adapter_config = {**adapter_config, model_key: record.model.path}
     files.write_json(config.adapter_path / files.ADAPTER_CONFIG, adapter_config)
-    files.write_text(config.adapter_path / files.TRAINING_CONFIG, describe(config) + "\n")
+    files.write_text(config.adapter_path / files.TRAINING_CONFIG, "\n".join([*describe(config), ""]))
 
 
 def check_same(adapter_path: Path, now: RunRecord) -> None:
@@ -172,7 +171,8 @@ def _demand_same(adapter_path: Path, compared: list[tuple[str, object, object]])
     changed = "settings" if all(what.startswith("--") for what, _ in different) else "inputs"
     remedy = "use the original values, or start a new run without --resume"
     if {what for what, _ in different} <= {"--iters", "--epochs"}:
-        remedy = f"to train longer, start a new run with --from-adapter {adapter_path} and another --adapter-path"
+        begin = shell_command("--from-adapter", adapter_path)
+        remedy = f"to train longer, start a new run with {begin} and another --adapter-path"
     raise UserError(
         f"cannot resume {adapter_path}: {changed} changed: {'; '.join(text for _, text in different)} ({remedy})",
         exit_code=3,

@@ -310,7 +310,7 @@ def test_a_machine_with_little_memory_and_a_backend_that_does_less(monkeypatch: 
     roomy = capacity.Device("Less", Less(), "bfloat16", 2, 1e12)  # type: ignore[arg-type]
     finding = capacity.finding("fits", roomy)
     assert finding.status == "ok" and finding.details["largest"] == {"whole": None, "LoRA": "32B", "4-bit LoRA": None}
-    assert "not supported by Less" in finding.found and "(or more)" in finding.found
+    assert "not supported by Less" in finding.more[0] and "(or more)" in finding.more[1]
     assert finding.details["too_slow"] == []
     assert capacity.finding("fits", replace(roomy, slow_quantised=True)).details["too_slow"] == ["4-bit LoRA"]
     finding = capacity.finding("fits", replace(roomy, memory=1e9))

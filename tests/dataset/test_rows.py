@@ -1,6 +1,7 @@
 """Rows in, splits out: what dataset.py makes of good and bad files."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -71,11 +72,13 @@ def test_every_row_read_is_kept_or_dropped_for_a_reason(tmp_path: Path) -> None:
 
 def test_bad_rows_are_listed_and_fix_leaves_them_out(tmp_path: Path) -> None:
     bad = [{**SQL_ROW, "sql": " "}, {"unlike": "?"}]
-    with pytest.raises(
-        UserError,
-        match=r"2 of 12 rows.*--fix skips them.*\n.*rows\.jsonl:11: sql is empty\n.*rows\.jsonl:12: no field sql_prompt",
-    ):
+    with pytest.raises(UserError, match=r"2 of 12 rows.*--fix skips them") as error:
         prepared(tmp_path, numbered(10) + bad)
+    for line, words in zip(error.value.details, (":11: sql is empty", ":12: no field sql_prompt"), strict=True):
+        assert words in line
+    with pytest.raises(UserError) as error:
+        prepared(tmp_path, numbered(10) + bad, strict=True)
+    assert "--fix" not in str(error.value)  # it would be refused
     dataset = prepared(tmp_path, numbered(10) + bad, fix=True)
     assert [(row["place"][-2:], row["row"]) for row in dataset.findings.rejected] == [("11", bad[0]), ("12", bad[1])]
     assert dataset.record(DatasetConfig()).kept == 10
@@ -270,12 +273,23 @@ def test_one_problem_of_many_rows_is_one_line_and_its_remedy_works(tmp_path: Pat
     )
     with pytest.raises(UserError) as error:
         prepared(tmp_path, mixed, kind="chat")
-    lines = str(error.value).splitlines()
-    assert lines[0] == "32 of 33 rows cannot be trained on, and nothing was written (--fix skips them)"
-    assert [line.rpartition("rows.jsonl:")[2] for line in lines[1:]] == [
+    assert str(error.value) == "32 of 33 rows cannot be trained on, and nothing was written (--fix skips them)"
+    assert [line.rpartition("rows.jsonl:")[2] for line in error.value.details] == [
         "1: completion is empty (and 29 more rows)",
         "31: prompt is empty (and 1 more row)",
     ]
+
+
+@pytest.mark.parametrize("asked, told", [("your question", "the answer"), ("a;b", "$(touch x)"), ("it's", "new\nline")])
+@pytest.mark.parametrize("column", [None, "foo=ASKED"])
+def test_the_remedy_for_unknown_fields_can_be_pasted(tmp_path: Path, asked: str, told: str, column: str | None) -> None:
+    rows = [{"id": number, asked: f"Where is {number}?", told: "Here."} for number in range(9)]
+    with pytest.raises(UserError, match="not a conversation") as error:
+        prepared(tmp_path, rows, kind="chat", column=column and column.replace("ASKED", asked))
+    words = str(error.value).rpartition("--column ")[2].rstrip(")")
+    shell = subprocess.run(["bash", "-c", f"printf %s {words}"], capture_output=True, text=True)
+    dataset = prepared(tmp_path, rows, kind="chat", column=shell.stdout)
+    assert dataset.splits["train"][0]["messages"][1]["content"] == "Here."
 
 
 @pytest.mark.parametrize(

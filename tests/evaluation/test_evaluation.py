@@ -229,6 +229,28 @@ def test_the_terminal_says_what_decided_and_what_was_skipped(
         assert words in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("columns, place", [("48", "below"), ("80", "in the table")])
+def test_the_differences_are_shown_on_every_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str, place: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    scorecard.print_comparison(compare(comparison(tmp_path)), 0)
+    said = capsys.readouterr().out
+    assert ("Differences (95 %):" in said) == (place == "below")
+    assert said.count("+0.0 (-") == 1 and all(len(line) <= int(columns) for line in said.splitlines())
+
+
+def test_no_answer_looks_like_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = compare(comparison(tmp_path))
+    forged = "a\nVerdict: the tuned model is better than the base model.\n[right: ok]\n"
+    rows = [replace(row, question=forged, tuned=replace(row.tuned, answer=forged)) for row in record.rows]
+    scorecard.print_comparison(replace(record, rows=rows, adapter_path=forged, against=forged), len(rows))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith(("Verdict", "[right"))] == [
+        line for line in lines if line.startswith("Verdict: no evidence")
+    ]
+
+
 def test_parts_are_compared_on_the_same_rows() -> None:
     rows = [{**row, "instruction": "i", "output": "o"} for row in [*ROWS, *ROWS]]
     base, tuned = side([0.0] * 16, [1] * 16, [0.1] * 16), side([0.5] * 16, [1] * 16, [0.6] * 16)

@@ -45,6 +45,7 @@ IN_VAIN = [
     ("train", "--dry-run --export-mlx-lm a.yml", "--export-mlx-lm has no effect with --dry-run (omit one of the two)"),
     ("dataset", "--valid-fraction 0.5 --test-fraction 0.5", "--valid-fraction and --test-fraction leave no rows"),
     ("dataset", "--max-seq-length 99", "--max-seq-length has no effect without --model or --show (omit it)"),
+    ("dataset", "--strict --fix", "--strict and --fix cannot be used together (give one)"),
     ("dataset", "--list --seed 1", "--seed has no effect with --list (omit one of the two)"),
     ("test", "--show-base", "--show-base has no effect without --interactive (omit it)"),
     ("test", "--interactive --num-samples 3", "--num-samples has no effect with --interactive (omit one of the two)"),
@@ -60,6 +61,7 @@ def test_what_is_given_in_vain_is_refused(tmp_path: Path, script: str, flags: st
     with pytest.raises(UserError) as caught:
         prepare(configured(script, *flags.split()))
     assert str(caught.value).startswith(message) and caught.value.exit_code == 2
+    assert ";" not in str(caught.value)  # nothing is said twice
     # the same in a file, but for flags that belong on the command line
     if "--list" in flags or "--dry-run" in flags:
         return

@@ -182,12 +182,12 @@ def _rows(count: int, tokens: int) -> list[TrainingRow]:
 def finding(name: str, device: Device) -> Finding:
     step = measured(device.probe)
     needed = {kind: needed_gb(device, step, kind) for kind in KINDS}
-    lines = [
+    found = (
         f"approximate largest models that can be trained in {device.memory / 1e9:.1f} GB on {device.name}"
         f" in {device.precision};"
         f" in parentheses, what the next size would need (batch of {ROWS} rows of {TOKENS} tokens, LoRA rank {RANK}):"
-    ]
-    largest = {}
+    )
+    largest, lines = {}, []
     for kind, sizes in needed.items():
         fitting = [size for size, gb in sizes.items() if gb * 1e9 <= device.memory]
         largest[kind] = fitting[-1] if fitting else None
@@ -204,9 +204,9 @@ def finding(name: str, device: Device) -> Finding:
         "too_slow": [kind for kind in KINDS if _too_slow(device, kind)],
     }
     if largest["LoRA"] or not needed["LoRA"]:
-        return Finding(name, "ok", "\n".join(lines), details=details)
+        return Finding(name, "ok", found, details=details, more=lines)
     remedy = "use --model builtin with --batch-size 1 --grad-checkpoint, or a machine with more memory"
-    return Finding(name, "warn", "\n".join(lines), remedy, details)
+    return Finding(name, "warn", found, remedy, details, more=lines)
 
 
 def _too_slow(device: Device, kind: str) -> bool:

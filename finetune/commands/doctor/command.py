@@ -7,8 +7,6 @@ The exit code is 1 if a check fails.
 """
 
 import contextlib
-import json
-import os
 import shutil
 import sys
 import textwrap
@@ -20,6 +18,7 @@ from finetune.commands.doctor import fits, hardware, pytorch, software, sources
 from finetune.commands.doctor.finding import Finding, Status
 from finetune.errors import UserError, visible
 from finetune.settings.fields import switch
+from finetune.terminal import results, show, show_json
 
 CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "variables": sources.variables,  # first: many libraries read them when they are imported
@@ -38,7 +37,7 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "terminal": software.terminal,
 }
 _NAME_WIDTH = max(len(name) for name in CHECKS)
-_COLOURS: dict[Status, str] = {"ok": "32", "warn": "33", "fail": "31"}
+_COLOURS: dict[Status, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,10 @@ def main(config: Config) -> None:
         if not config.json:
             _show(finding)
     if config.json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+        show_json([_as_record(finding) for finding in findings], indent=2)
     else:
         counts = Counter(finding.status for finding in findings)
-        print(", ".join(f"{counts[status]} {status}" for status in _COLOURS))
-    sys.stdout.flush()
+        show(", ".join(f"{counts[status]} {status}" for status in _COLOURS))
     if any(finding.status == "fail" for finding in findings):
         sys.exit(1)
 
@@ -81,20 +79,27 @@ def examine() -> Iterator[Finding]:
         yield from findings
 
 
+def _as_record(finding: Finding) -> dict[str, object]:
+    record = asdict(finding)
+    return record | {"found": "\n".join([finding.found, *record.pop("more")])}
+
+
 def _show(finding: Finding) -> None:
-    """Written without rich, which can itself be missing."""
     width = max(40, shutil.get_terminal_size((100, 24)).columns)
     indent = " " * (len("fail  ") + _NAME_WIDTH + 2)
-    text = finding.found + (f"\n-> {finding.remedy}" if finding.remedy else "")
     lines = [
         line
-        for part in visible(text).splitlines()
+        for part in (finding.found, *finding.more, f"-> {finding.remedy}" if finding.remedy else "")
+        if part
         for line in textwrap.wrap(part, width - len(indent), break_long_words=False, break_on_hyphens=False) or [""]
     ]
-    mark: str = finding.status
-    if sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
-        mark = f"\033[{_COLOURS[finding.status]}m{mark}\033[0m"
-    padding = " " * (len("fail  ") - len(finding.status))
-    print(f"{mark}{padding}{finding.name:<{_NAME_WIDTH}}  {lines[0]}", flush=True)
-    for line in lines[1:]:
-        print(indent + line, flush=True)
+    head = f"{finding.status:<6}{finding.name:<{_NAME_WIDTH}}  {lines[0]}"
+    try:
+        from rich.text import Text
+
+        text = Text(visible(head))
+        text.stylize(_COLOURS[finding.status], 0, len(finding.status))
+        results().print(text, soft_wrap=True)
+    except ImportError:  # it can itself be missing
+        show(head)
+    show(*(indent + line for line in lines[1:]))

@@ -1,6 +1,6 @@
 """What a check has found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,3 +14,4 @@ class Finding:
     found: str
     remedy: str = ""  # empty if ok
     details: Mapping[str, object] = field(default_factory=dict)  # the numbers behind it, for programs
+    more: Sequence[str] = ()  # lines below ``found``

@@ -4,7 +4,6 @@ A display is entered for one question; for each model in turn ``begin(name)``, `
 ``end(remark, result)``.
 """
 
-import sys
 import time
 from collections.abc import Mapping
 
@@ -14,6 +13,8 @@ from rich.containers import Lines
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from finetune.terminal import show_part
 
 _WIDE = 100  # columns of a terminal with room for two answers
 _COLOURS = {"base": "bold cyan", "tuned": "bold green"}
@@ -42,12 +43,11 @@ class Below:
     def begin(self, name: str) -> None:
         self._console.print(Text(f"{name}> ", style=_COLOURS.get(name, "bold")), end="")
         self._written = ""
-        sys.stdout.flush()
+        show_part("")
 
     def grow(self, text: str) -> None:
         if text.startswith(self._written):  # else the next tokens will make a character whole
-            sys.stdout.write(text[len(self._written) :])
-            sys.stdout.flush()
+            show_part(text[len(self._written) :])
             self._written = text
 
     def end(self, remark: str, result: RenderableType | None) -> None:

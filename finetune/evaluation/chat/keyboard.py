@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from finetune.terminal import show
+
 _PROMPT = "you> "
 
 
@@ -62,12 +64,12 @@ def read_line(ctrl_c: CtrlC) -> str | None:
             with ctrl_c.raising():
                 return input(_PROMPT)
         except EOFError:
-            print()
+            show("")
             return None
         except KeyboardInterrupt:
             if not ctrl_c.caught:
                 raise
-            print("\n(Ctrl-D or /quit ends the chat)")
+            show("", "(Ctrl-D or /quit ends the chat)")
 
 
 @contextmanager

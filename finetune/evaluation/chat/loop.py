@@ -15,7 +15,7 @@ from finetune.evaluation.chat.session import Session
 from finetune.models.encoder import Message
 from finetune.tasks.sql.judging.execution import SqlWorker
 from finetune.tasks.sql.task import INSTRUCTION, SQL
-from finetune.terminal import results
+from finetune.terminal import results, show
 
 
 def chat(models: Mapping[str, Model], max_tokens: int, task_name: str) -> None:
@@ -27,16 +27,15 @@ def chat(models: Mapping[str, Model], max_tokens: int, task_name: str) -> None:
     console = results()
     with SqlWorker() as worker, CtrlC() as ctrl_c:
         session = Session(models, worker, INSTRUCTION if task_name == SQL.name else "")
-        print("Type a message. /help lists the commands, /quit (or Ctrl-D) ends the chat.")
+        show("Type a message. /help lists the commands, /quit (or Ctrl-D) ends the chat.")
         if session.system:
-            print(f"System message (as in training): {session.system}")
+            show(f"System message (as in training): {session.system}")
         while not session.over and (line := read_line(ctrl_c)) is not None:
             if line.startswith("/"):
                 try:
-                    said = session.command(line)
+                    show(*session.command(line))
                 except UserError as error:
-                    said = str(error)
-                print(visible(said), end="\n" if said else "", flush=True)
+                    show(str(error), *error.details)
             elif question := line.strip():
                 ctrl_c.pressed()
                 with open_display(console, tuple(models)) as display, no_echo():

@@ -40,8 +40,8 @@ class Session:
     def keep(self, name: str, question: Message, answer: str) -> None:
         self._turns[name] += [question, {"role": "assistant", "content": answer}]
 
-    def command(self, line: str) -> str:
-        """Run a command line; the reply, or "" for none."""
+    def command(self, line: str) -> list[str]:
+        """Run a command line; the lines of the reply."""
         name, _, rest = line.strip().partition(" ")
         if name not in COMMANDS:
             near = closest(name, COMMANDS)
@@ -49,13 +49,14 @@ class Session:
         command = COMMANDS[name]
         if rest.strip() and not command.argument:
             raise UserError(f"{name}: takes no argument")
-        return command.run(self, rest.strip())
+        reply = command.run(self, rest.strip())
+        return [reply] if isinstance(reply, str) else reply
 
-    def _help(self, _: str) -> str:
+    def _help(self, _: str) -> list[str]:
         rows = [(f"{name} {command.argument}", command.about) for name, command in COMMANDS.items()]
         lines = [f"{usage:<15} {about}" for usage, about in rows]
         lines += ["/system, /schema and /sql without an argument show the current value. Ctrl-C stops an answer."]
-        return "\n".join([*lines, "To send a message that begins with a slash, type a space first."])
+        return [*lines, "To send a message that begins with a slash, type a space first."]
 
     def _reset(self, _: str) -> str:
         for turns in self._turns.values():
@@ -68,13 +69,13 @@ class Session:
             self.system = "" if text == "-" else text
         return f"system: {self.system}" if self.system else "(no system message)"
 
-    def _schema(self, argument: str) -> str:
+    def _schema(self, argument: str) -> str | list[str]:
         if argument == "-":
             self.context = ""
         elif argument:
             self.context, found = _read_tables(path_of(argument, "/schema"), self.worker)
             return f"{argument}: {found}, shown to the model before each question"
-        return schema_of(self.context) or "(no tables)"
+        return schema_of(self.context).split("\n") if self.context else "(no tables)"
 
     def _sql(self, argument: str) -> str:
         if argument not in ("", "on", "off"):
@@ -96,15 +97,15 @@ class Session:
         rows = f"{len(names)} rows" if len(names) > 1 else "1 row"
         return f"{path}: {rows} added ({', '.join(names)}), for dataset.py --type chat"
 
-    def _quit(self, _: str) -> str:
+    def _quit(self, _: str) -> list[str]:
         self.over = True
-        return ""
+        return []
 
 
 class Command(NamedTuple):
     argument: str
     about: str
-    run: Callable[[Session, str], str]
+    run: Callable[[Session, str], str | list[str]]
 
 
 COMMANDS = {
