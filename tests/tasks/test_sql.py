@@ -1,6 +1,8 @@
 """What is a right answer, what is a wrong one, and which rows cannot be judged."""
 
 import json
+import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,6 +137,72 @@ def test_compare() -> None:
     # eight columns of the same values in other places
     wide = tuple(tuple((row * place) % 7 for place in range(1, 9)) for row in range(1, 7))
     assert compare([unordered(wide, 8)], [table(*(row[::-1] for row in wide))])[0] == "ok"
+
+
+INF = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "same", "functions"),
+    [
+        ([2460310.5], [2460311.5], False, "julianday"),  # days since 4713 BC, and one more
+        ([1 + step * 5e-7 for step in range(1000)], [1.0] * 1000, False, ""),
+        ([1 + step * 9e-10 for step in range(1000)], [1.0] * 1000, False, ""),
+        ([1e6, 1e6 + 1], [1e6, 1e6], False, ""),
+        ([1e14, 1e14 + 1], [1e14, 1e14], False, ""),
+        ([123456.78], [123456.79], False, ""),
+        ([1e-10], [2e-10], False, ""),
+        ([1.6e-19], [9.1e-31], False, ""),
+        ([2**53, 2**53 + 1], [2**53, 2**53], False, ""),
+        ([2**53 + 1, 2.0**53], [2**53, 2.0**53], False, ""),
+        ([INF], [1e308], False, ""),
+        ([None], [0], False, ""),
+        (["1"], [1], False, ""),
+        ([INF, None, -0.0], [None, 0, INF], True, ""),
+        ([2**53 + 1], [2.0**53], True, ""),
+        ([10**18, 10**18 + 128], [1e18, 1e18 + 128], True, ""),
+        ([0.1 + 0.2, 3], [0.3, 2.9999999999999996], True, ""),
+        ([0.1 + 0.2 - 0.3], [0], True, ""),  # a sum that should be 0
+        ([0.0, 5e3], [-1e-13, 5e3], True, ""),
+        ([300], [300.00004], True, "julianday"),  # seconds between two times
+        ([300], [300.00004], False, ""),
+        ([1_700_000_000, 1_700_000_001], [1_700_000_000.00004, 1_700_000_000.99998], True, "julianday"),
+    ],
+)
+def test_floats_are_the_same_but_for_rounding(gold: list, answer: list, same: bool, functions: str) -> None:
+    """Whichever of the two is gold."""
+    for one, other in ((gold, answer), (answer, gold)):
+        outcome = Outcome(rows=tuple((value,) for value in other), columns=1, functions=frozenset({functions}))
+        kind, _ = compare([unordered(tuple((value,) for value in one), 1)], [outcome])
+        assert kind == ("ok" if same else "wrong_rows")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", ["equal", "permutations of one", "two kinds", "floats"])
+@pytest.mark.parametrize("right", [True, False])
+def test_large_results_are_compared_in_time(columns: str, right: bool) -> None:
+    """Or the answer is late, and the reason says why: which columns belong together cannot be told by trying all of them."""
+    draw, rows = random.Random(1), 10_000
+    made: list[list[float]] = {
+        "equal": [list(range(rows))] * 25,
+        "permutations of one": [draw.sample(range(rows), rows) for _ in range(25)],
+        "two kinds": [
+            draw.sample([place * 2 * row // rows for row in range(rows)], rows) for place in (1, 3) for _ in range(12)
+        ],
+        "floats": [[draw.random() for _ in range(rows)] for _ in range(25)],
+    }[columns]
+    gold = unordered(tuple(zip(*made, strict=True)), len(made))
+    others = (
+        [made[0], *made[:0:-1]]
+        if right
+        else [[*column[1:], column[0]] if at else column for at, column in enumerate(made)]
+    )
+    answer = table(*zip(*others, strict=True))
+    started = time.process_time()
+    kind, reason = compare([gold], [answer])
+    assert time.process_time() - started < 2  # at most 0.8 seconds on the slowest machine that it was tried on
+    assert kind in (("ok", "timeout") if right else ("wrong_rows", "timeout"))
+    assert kind != "timeout" or reason.startswith("10000 rows of 2")
 
 
 def test_ties_may_stand_in_any_order() -> None:

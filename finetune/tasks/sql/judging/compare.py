@@ -1,20 +1,17 @@
-"""Are two result tables the same? Rows as a bag, columns in any order, floats to 1e-6, order if gold has one.
+"""Are two result tables the same? Rows as a bag, columns in any order, floats to 1e-9, order if gold has one.
 
 The databases of a row are compared together, each result row marked with the number of its database, so that
 one permutation of the columns must do for all of them.
 """
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any
 
-from finetune.tasks.sql.judging.execution import Outcome, Row, Value
+from finetune.tasks.sql.judging.columns import Columns, TooMuchWork
+from finetune.tasks.sql.judging.execution import Outcome, Row
 
-RELATIVE, ABSOLUTE = 1e-6, 1e-9  # the absolute part is for sums that should be 0
-MAX_TRIES = 500  # columns tried in the search for a permutation: eight columns that differ need at most 36
+DAYS = "julianday"  # a function whose differences keep fewer digits
 
 
 @dataclass(frozen=True)
@@ -23,12 +20,13 @@ class Expected:
 
     ``places`` gives each place of the result its group: rows of one group may stand in any order among
     themselves. ``rows`` are (group, row); a group that gold's LIMIT cuts has more rows than places, any of
-    which will do.
+    which will do. ``functions`` are the SQL functions that gold names.
     """
 
     columns: int
     places: tuple[int, ...]
     rows: tuple[tuple[int, Row], ...]
+    functions: frozenset[str] = frozenset()
 
 
 def unordered(rows: tuple[Row, ...], columns: int) -> Expected:
@@ -50,13 +48,14 @@ def ordered(rows: tuple[Row, ...], columns: int, keyed: tuple[Row, ...] | None, 
         tied = place > 0 and row[columns:] == keyed[place - 1][columns:]
         groups.append(groups[-1] if tied else place)
     places = tuple(groups[offset : offset + len(rows)])
-    allowed = [(group, row[:columns]) for group, row in zip(groups, keyed, strict=True) if group in set(places)]
+    shown = set(places)
+    allowed = [(group, row[:columns]) for group, row in zip(groups, keyed, strict=True) if group in shown]
     found = len(places) == len(rows) and Counter(zip(places, rows, strict=True)) <= Counter(allowed)
     return Expected(columns, places, tuple(allowed)) if found else strict
 
 
 def compare(expected: Sequence[Expected], answers: Sequence[Outcome]) -> tuple[str, str]:
-    """The class (ok, wrong_shape, wrong_rows, wrong_order) and the reason; one answer for each database in ``expected``."""
+    """The class (ok, timeout, wrong_ and shape, rows or order) and the reason; one answer for each database of ``expected``."""
     pairs = list(zip(expected, answers, strict=True))
     for gold, answer in pairs:
         if answer.columns != gold.columns:
@@ -64,85 +63,28 @@ def compare(expected: Sequence[Expected], answers: Sequence[Outcome]) -> tuple[s
     for number, (gold, answer) in enumerate(pairs):
         if len(answer.rows) != len(gold.places):
             return "wrong_rows", f"{len(answer.rows)} rows instead of {len(gold.places)} on database {number + 1}"
-    gold_rows = [(number, group, row) for number, (gold, _) in enumerate(pairs) for group, row in gold.rows]
-    answer_rows = [
-        (number, group, row)
-        for number, (gold, answer) in enumerate(pairs)
-        for group, row in zip(gold.places, answer.rows, strict=True)
-    ]
-    gold_values, answer_values = _snap([row for *_, row in gold_rows], [row for *_, row in answer_rows])
-    marks = (
-        [(number, group) for number, group, _ in gold_rows],
-        [(number, group) for number, group, _ in answer_rows],
+    columns = Columns(
+        [row for gold, _ in pairs for _, row in gold.rows],
+        [row for _, answer in pairs for row in answer.rows],
+        by_days=any(DAYS in one.functions for pair in pairs for one in pair),
     )
-    if _same_bag(*marks, gold_values, answer_values):
-        return "ok", ""
-    databases = [(number, 0) for number, *_ in gold_rows], [(number, 0) for number, *_ in answer_rows]
-    if _same_bag(*databases, gold_values, answer_values):
-        return "wrong_order", "the right rows in the wrong order"
+    gold_marks = [(number, group) for number, (gold, _) in enumerate(pairs) for group, _ in gold.rows]
+    answer_marks = [(number, group) for number, (gold, _) in enumerate(pairs) for group in gold.places]
+    try:
+        if columns.same_bag(gold_marks, answer_marks):
+            return "ok", ""
+        if columns.same_bag([number for number, _ in gold_marks], [number for number, _ in answer_marks]):
+            return "wrong_order", "the right rows in the wrong order"
+    except TooMuchWork:
+        size = f"{len(answer_marks)} rows of {answers[0].columns} columns"
+        return "timeout", f"{size} are too many to find out whether they are the reference's in another order"
     return "wrong_rows", "the right number of rows with wrong values"
 
 
-def same_tables(gold: dict[str, tuple[Row, ...]], answer: dict[str, tuple[Row, ...]]) -> bool:
-    """Whether two databases hold the same rows, table by table, columns in their own order."""
-    if gold.keys() != answer.keys():
+def same_tables(gold: Outcome, answer: Outcome) -> bool:
+    """Whether two writes leave the same rows, table by table, columns in their own order."""
+    before, after = gold.tables or {}, answer.tables or {}
+    if {name: len(rows) for name, rows in before.items()} != {name: len(rows) for name, rows in after.items()}:
         return False
-    return all(_bag_of(*_snap(gold[name], answer[name])) for name in gold)
-
-
-def _bag_of(left: list[Row], right: list[Row]) -> bool:
-    return Counter(left) == Counter(right)
-
-
-def _same_bag(
-    gold_marks: list[tuple[int, int]], answer_marks: list[tuple[int, int]], gold: list[Row], answer: list[Row]
-) -> bool:
-    """Whether the answer's rows, its columns in some order, are a sub-bag of gold's, mark by mark.
-
-    Column by column: one of the answer's fits gold's next if rows that are equal so far stay so.
-    """
-    gold_columns, answer_columns = list(zip(*gold, strict=True)), list(zip(*answer, strict=True))
-    tries = 0
-
-    def fits(gold_keys: list[int], answer_keys: list[int], free: list[int]) -> bool:
-        nonlocal tries
-        if not free:
-            return True
-        column = gold_columns[len(gold_columns) - len(free)]
-        for index in free:
-            tries += 1
-            if tries > MAX_TRIES:
-                return False
-            keys = _numbered(zip(gold_keys, column, strict=True), zip(answer_keys, answer_columns[index], strict=True))
-            if Counter(keys[1]) <= Counter(keys[0]) and fits(*keys, [other for other in free if other != index]):
-                return True
-        return False
-
-    keys = _numbered(gold_marks, answer_marks)
-    return Counter(keys[1]) <= Counter(keys[0]) and fits(*keys, list(range(len(answer_columns))))
-
-
-def _numbered(gold: Iterable[Any], answer: Iterable[Any]) -> tuple[list[int], list[int]]:
-    """The items of both replaced by numbers, the same number for equal items."""
-    numbers: dict[Any, int] = {}
-    return (
-        [numbers.setdefault(item, len(numbers)) for item in gold],
-        [numbers.setdefault(item, len(numbers)) for item in answer],
-    )
-
-
-def _snap(gold: Iterable[Row], answer: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-    """The rows, with the same number for numbers that are equal to 1e-6 if one of them is a float."""
-    gold, answer = list(gold), list(answer)
-    is_float: dict[float, bool] = {}
-    for value in chain.from_iterable(gold + answer):
-        if isinstance(value, int | float):
-            is_float[value] = is_float.get(value, False) or isinstance(value, float)
-    same: dict[Value, Value] = {}
-    previous = math.nan
-    for number in sorted(is_float):
-        close = math.isclose(number, previous, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
-        same[number] = same[previous] if close and (is_float[number] or is_float[previous]) else number
-        previous = number
-    snapped = [[tuple(same.get(value, value) for value in row) for row in rows] for rows in (gold, answer)]
-    return snapped[0], snapped[1]
+    by_days = DAYS in gold.functions | answer.functions
+    return all(Columns(rows, after[name], by_days=by_days).same_rows() for name, rows in before.items())

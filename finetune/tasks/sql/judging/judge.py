@@ -88,7 +88,7 @@ class Result:
         if outcome.error is not None:
             return False
         if self.outcome.tables is not None and outcome.tables is not None:
-            return same_tables(self.outcome.tables, outcome.tables)
+            return same_tables(self.outcome, outcome)
         return compare([self.expected], [outcome])[0] == "ok"
 
 
@@ -252,7 +252,7 @@ class SqlJudge:
                 expected = ordered(outcome.rows, outcome.columns, keyed, read.offset)
             else:
                 expected = unordered(outcome.rows, outcome.columns)
-            result = Result(script, outcome, expected)
+            result = Result(script, outcome, replace(expected, functions=outcome.functions))
             results.append(
                 replace(
                     result,
