@@ -10,7 +10,7 @@ from finetune.backends.interface import Backend, Model
 from finetune.errors import UserError, path_of, shortened
 from finetune.evaluation import answer_log
 from finetune.models.encoder import ChatEncoder
-from finetune.models.find import cache_to_avoid
+from finetune.models.find import cache_to_avoid, check_folder
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files
 from finetune.records.dataset import read_dataset_record, read_split
@@ -62,6 +62,7 @@ def open_run(adapter_path: Path) -> TunedRun:
             raise UserError(f"{adapter_path / name}: not found (run: {record.made_by(adapter_path)})")
     if not model_path.is_dir():
         raise UserError(f"{model_path}: the model of this run is gone (restore it, or train again: {record.command})")
+    check_folder(model_path, weights=True)
     encoder = ChatEncoder(model_path, record.template)
     if files.text_hash(encoder.template) != record.template_sha256:
         raise UserError(

@@ -242,7 +242,8 @@ def _damage(shard: Path) -> str | None:
     if not shard.exists():
         return f"{shard.name} is missing"
     try:
-        check_safetensors(shard)
+        with foreign(f"{shard.name} is damaged"):
+            check_safetensors(shard)
     except UserError as error:
         return str(error)
     return None

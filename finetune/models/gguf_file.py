@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 # Far above those of any model, and small enough to loop over.
 MOST_ENTRIES = 1 << 16  # pairs of metadata, or tensors
-MOST_TEXTS = 1 << 22  # of the vocabulary and its merges
+MOST_TEXTS = 1 << 21  # of the vocabulary and its merges
 MOST = 10**8  # of a number that is a size or an id
 _MOST_DIMENSIONS = 4
 _VERSIONS = (2, 3)
 _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _TEXT, _ARRAY = 8, 9
+_LENGTH = struct.Struct("<Q")
 _DAMAGED = "the file is damaged: download or convert it again"
 
 
@@ -161,10 +162,10 @@ class _Cursor:
             return np.frombuffer(self.take(count * struct.calcsize(form)), np.dtype(form))
         count = self.count("texts", MOST_TEXTS - self._texts)
         self._texts += count
-        start = self.at
-        for _ in range(count):
-            self.take(self.number("<Q"))
-        return _Texts(self.data[start : self.at], count)
+        at = self.at
+        for _ in range(count):  # raises at the end of the file; take would be slower
+            at += 8 + _LENGTH.unpack_from(self.data, at)[0]
+        return _Texts(self.take(at - self.at), count)
 
 
 def _form(kind: int) -> str:

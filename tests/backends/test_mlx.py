@@ -1,5 +1,8 @@
 """The engine against plain full-logits references, on a small model with a real tokenizer."""
 
+import json
+import os
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import pytest
 import tiny_grpo
 from finetune.backends import load_backend
 from finetune.backends.interface import OPTIMIZERS, Step
+from finetune.errors import UserError
 from finetune.methods import METHODS, RowSource
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import as_rows, encode_rows, examples_of
@@ -15,7 +19,7 @@ from finetune.settings.config import TrainingConfig
 
 mlx = load_backend("mlx")
 
-from finetune.backends.mlx import decoding, runtime  # noqa: E402
+from finetune.backends.mlx import adapters, decoding, runtime  # noqa: E402
 from finetune.backends.mlx.logprobs import collate, frozen_head, logprob_function, plain_head  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 
@@ -189,8 +193,6 @@ def test_answers_are_interrupted(tiny_model: Path, encoder: ChatEncoder) -> None
 def test_training_learns_saves_and_loads_again(
     tiny_model: Path, encoder: ChatEncoder, examples: list, tmp_path: Path
 ) -> None:
-    import json
-
     made = trainer(tiny_model, encoder, examples)
     before = made.validation_loss(as_rows(examples))
     steps = run(made)
@@ -214,6 +216,29 @@ def test_training_learns_saves_and_loads_again(
     )
     for example, loss in zip(examples, again.losses(examples), strict=True):
         assert loss / sum(example.loss_mask) == pytest.approx(made.validation_loss(as_rows([example])), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["evil", ["dora"], None, 1])
+def test_an_adapter_of_an_unknown_kind_is_refused(
+    tiny_model: Path, encoder: ChatEncoder, tmp_path: Path, kind: object
+) -> None:
+    parameters = {"rank": 4, "scale": 1.0, "dropout": 0.0}
+    record = {"fine_tune_type": kind, "num_layers": 1, "lora_parameters": parameters}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"adapter_config\.json: does not fit the model: fine_tune_type is") as refused:
+        mlx.load(tiny_model, encoder, tmp_path)
+    assert refused.value.exit_code == 3
+
+
+def test_a_file_whose_tensors_overlap_or_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    header = json.dumps({"a": entry, "b": entry}).encode()
+    (tmp_path / "overlapping").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("overlapping", "pipe"):
+        with pytest.raises(UserError, match=name) as refused:
+            adapters.read(tmp_path / name)
+        assert refused.value.exit_code == 3
 
 
 def test_the_update_of_lora_has_its_own_gradients_right() -> None:
@@ -243,8 +268,6 @@ def test_validation_changes_nothing(tiny_model: Path, encoder: ChatEncoder, exam
 def test_a_loss_that_is_not_finite_stops_before_the_weights(
     tiny_model: Path, encoder: ChatEncoder, examples: list
 ) -> None:
-    from finetune.backends.mlx import adapters
-
     made = trainer(tiny_model, encoder, examples)
     made.network.model.norm.weight = made.network.model.norm.weight * float("inf")
     steps = run(made)
