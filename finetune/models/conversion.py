@@ -17,6 +17,7 @@ from pathlib import Path
 from finetune.errors import UserError
 from finetune.records import files
 from finetune.records.lock import held_folder
+from finetune.records.plain_path import plain_path
 
 RECORD = "conversion.json"
 REVISION = "sha256"  # the key in the record, also of a commit: existing caches have it
@@ -40,7 +41,8 @@ def convert_once(
         with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=models) as work, _in_use(Path(work)):
             draft = Path(work) / "model"
             draft.mkdir()
-            convert(draft)
+            with plain_path(draft) as plain:
+                convert(Path(plain))
             sizes = {file.name: file.stat().st_size for file in draft.iterdir()}
             record = {"from": name, REVISION: revision, "version": VERSION, "files": sizes}
             (draft / RECORD).write_text(json.dumps(record, indent=2) + "\n")

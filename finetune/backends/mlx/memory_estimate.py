@@ -21,6 +21,7 @@ from finetune.errors import UserError, first_line
 from finetune.methods import Method
 from finetune.methods.base import never
 from finetune.methods.batches import BatchSource
+from finetune.records.plain_path import plain_path
 from finetune.settings.config import TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -120,9 +121,10 @@ def _network(folder: Path, layers: int | None = None) -> Any:
     if fewer and "text_config" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
         fewer = {"text_config": {**text_config(folder), **fewer}}
     try:
-        network, config = load_model(
-            folder, lazy=True, strict=layers is None and _has_weights(folder), model_config=fewer
-        )
+        with plain_path(folder) as plain:
+            network, config = load_model(
+                Path(plain), lazy=True, strict=layers is None and _has_weights(folder), model_config=fewer
+            )
     except FileNotFoundError as error:
         raise UserError(f"{folder}: MLX cannot load this model: {first_line(error)}") from None
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -13,6 +13,7 @@ from finetune.backends.mlx.logprobs import collate, logprob_function, plain_head
 from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
 from finetune.errors import UserError, first_line
 from finetune.models.encoder import ChatEncoder, Example, Message
+from finetune.records.plain_path import plain_path
 
 _LOSS_TOKENS = 2048  # of examples whose loss is computed at once
 
@@ -37,7 +38,8 @@ def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
 
     cpu_math.install()
     try:
-        network, _ = load_model(folder, lazy=True)
+        with plain_path(folder) as plain:
+            network, _ = load_model(Path(plain), lazy=True)
     except (ValueError, TypeError, FileNotFoundError) as error:  # TypeError: config.json lacks a value
         raise UserError(f"{folder}: MLX cannot load this model: {first_line(error)}") from None
     network.update(

@@ -25,6 +25,7 @@ from finetune.errors import UserError, first_line
 from finetune.methods import Method
 from finetune.methods.base import never
 from finetune.methods.batches import BatchSource
+from finetune.records.plain_path import plain_path
 from finetune.settings.config import TrainingConfig
 
 
@@ -118,7 +119,8 @@ estimate_memory, static_mb = partial(scaling.estimate_memory, Probe()), partial(
 def _tokenizer(folder: Path) -> Any:
     """The model's tokenizer; TRL wants one even of a folder that holds a configuration alone, which uses none."""
     if any(folder.glob("tokenizer*")):
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with plain_path(folder) as plain:
+            return AutoTokenizer.from_pretrained(plain, local_files_only=True, trust_remote_code=False)
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast

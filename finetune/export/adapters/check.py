@@ -8,6 +8,7 @@ from typing import Any
 
 from finetune.backends.mlx.runtime import BLAS, ON_CPU, mx
 from finetune.errors import UserError, first_line
+from finetune.records.plain_path import plain_path
 
 # In standard deviations of the logits. Rounding in float32 differs between the libraries by 1e-5 for models of 30 layers;
 # this leaves room for deeper ones.
@@ -59,7 +60,8 @@ def prompts(folder: Path) -> list[list[int]]:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with plain_path(folder) as plain:
+            tokenizer = AutoTokenizer.from_pretrained(plain, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}") from None
     return [list(tokenizer(text)["input_ids"]) for text in _TEXTS]
