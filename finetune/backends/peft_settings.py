@@ -91,6 +91,7 @@ _RIGHT = {
     "layers_to_transform": lambda value: all(map(_is_count, value if isinstance(value, list) else [value])),
     "rank_pattern": lambda value: isinstance(value, dict) and all(map(_is_rank, value.values())),
     "alpha_pattern": lambda value: isinstance(value, dict) and all(map(_is_alpha, value.values())),
+    **dict.fromkeys(("base_model_name_or_path", "task_type", "revision"), lambda value: isinstance(value, str)),
     **dict.fromkeys(
         ("use_rslora", "use_dora", "fan_in_fan_out", "inference_mode"), lambda value: isinstance(value, bool)
     ),

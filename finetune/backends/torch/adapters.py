@@ -151,7 +151,7 @@ def load(network: Any, folder: Path, base: str | None = None) -> tuple[peft.Peft
         model = attach(network, lora)
     except FileNotFoundError:
         raise UserError(f"{path}: not found (run: python train.py)") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
         raise UserError(
             f"{path}: does not fit the model: {shortened(' '.join(str(error).split()), 200)}", exit_code=3
         ) from None
