@@ -52,6 +52,26 @@ def test_train_leaves_adapters_and_their_record(road: Path) -> None:
     assert [row["step"] for row in metrics if "valid_loss" in row] == [3, 6]
 
 
+@pytest.mark.parametrize(
+    "name, locale",
+    [(b"caf\xe9", {}), ("gré".encode(), {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"})],
+    ids=["bytes", "locale"],
+)
+def test_folders_may_have_any_name(
+    road: Path, tiny_model: Path, tmp_path: Path, name: bytes, locale: dict[str, str]
+) -> None:
+    folder = tmp_path / os.fsdecode(name)
+    shutil.copytree(tiny_model, folder / "model")
+    shutil.copytree(road / "data", folder / "data")
+    options = ["--data-dir", folder / "data", "--iters", 1, "--batch-size", 1, "--steps-per-eval", 1]
+    run(tmp_path, "train.py", "--model", folder / "model", "--adapter-path", folder / "first", *options, **locale)
+    begun = ["--from-adapter", folder / "first", "--adapter-path", folder / "second"]
+    run(tmp_path, "train.py", *begun, *options, **locale)
+    results = ["--results-dir", folder / "results", "--num-samples", 1, "--max-tokens", 2, "--no-general"]
+    run(tmp_path, "test_finetuned.py", "--adapter-path", folder / "second", *results, **locale)
+    assert (folder / "second" / "adapters.safetensors").exists() and (folder / "results" / "evaluation.json").exists()
+
+
 def test_mlx_lm_loads_what_train_wrote(road: Path, tiny_model: Path) -> None:
     from finetune.backends import load_backend
 

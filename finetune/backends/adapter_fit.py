@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from finetune.errors import UserError
+from finetune.errors import UserError, shortened
 
 
 def demand_base(path: Path, metadata: Mapping[str, str], base: str | None) -> None:
@@ -16,8 +16,8 @@ def demand_fit(path: Path, own: Mapping[str, Sequence[int]], found: Mapping[str,
     """UserError (exit 3) unless the file has the names and shapes of the model's own tensors, that is ``found == own``."""
     for name in sorted(own.keys() ^ found.keys()):
         what = "is missing" if name in own else "is not in the model"
-        raise UserError(f"{path}: does not fit the model: {name} {what}", exit_code=3)
+        raise UserError(f"{path}: does not fit the model: {shortened(name)} {what}", exit_code=3)
     for name, shape in found.items():
         if tuple(shape) != tuple(own[name]):
             shapes = f"{tuple(shape)}, in the model {tuple(own[name])}"
-            raise UserError(f"{path}: does not fit the model: {name} has shape {shapes}", exit_code=3)
+            raise UserError(f"{path}: does not fit the model: {name} has shape {shortened(shapes, 200)}", exit_code=3)

@@ -14,6 +14,7 @@ from typing import Any
 from finetune.errors import UserError, first_line, path_of, shortened
 from finetune.records.dataset import Source
 from finetune.records.files import DATASET_RECORD, REJECTED, Row, file_hash, json_lines
+from finetune.records.plain_path import plain_path
 from finetune.tasks.conversations import FORMATS
 
 SPLIT_NAMES = {
@@ -186,7 +187,8 @@ def _parquet(path: Path) -> Iterator[SourcedRow]:
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(path)
+        with plain_path(path) as readable:
+            file = parquet.ParquetFile(readable)
         plain = [field.name for field in file.schema_arrow if _is_plain_arrow(field.type)]
         number = 0
         for batch in file.iter_batches(batch_size=1000, columns=plain):

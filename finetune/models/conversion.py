@@ -18,6 +18,7 @@ from pathlib import Path
 from finetune.errors import UserError
 from finetune.records import files
 from finetune.records.lock import held_folder, share_folder
+from finetune.records.plain_path import plain_path
 
 RECORD = "conversion.json"
 REVISION = "sha256"  # the key in the record, also of a commit: existing caches have it
@@ -44,7 +45,8 @@ def convert_once(
         with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=models) as work, _in_use(Path(work)):
             draft = Path(work) / _MODEL
             draft.mkdir()
-            convert(draft)
+            with plain_path(draft) as plain:
+                convert(Path(plain))
             written = sorted(draft.iterdir())
             sizes = {file.name: file.stat().st_size for file in written}
             hashes = {file.name: files.file_hash(file) for file in written}

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from finetune.errors import Stopped, UserError, is_out_of_memory, visible
+from finetune.records.plain_path import plain_path
 
 AGAIN = "download or convert it again"
 _REASON = 200  # characters
@@ -51,7 +52,7 @@ def check_safetensors(path: Path) -> None:
     """
     from safetensors import safe_open
 
-    with safe_open(path, framework="numpy"):
+    with plain_path(path) as plain, safe_open(plain, framework="numpy"):
         pass
 
 

@@ -45,6 +45,7 @@ _NO_CHECKPOINT += (OverflowError, MemoryError, pickle.UnpicklingError, struct.er
 # Old versions of transformers saved these buffers. Today's compute them, and MLX refuses them as unknown parameters.
 _BUFFERS = re.compile(r"(^|\.)(masked_bias|rotary_emb\.inv_freq|position_ids)$")
 _MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")  # a causal mask if it has four dimensions; a bias has one
+_SECONDS = 120  # of a core for a conversion, and a second more for each 2 MB
 _MOST_SHARED = 3  # times the size of a file that its tensors may have; a tied output matrix shares the embedding's data
 _HEADS = ("lm_head.weight", "embed_out.weight")
 _PREFIXES = {"gpt2": "transformer."}  # by model_type: mlx-lm expects names without it; transformers takes both
@@ -82,7 +83,7 @@ def convert(source: Path, folder: Path) -> None:
     Needs PyTorch and a valid config.json. UserError if ``source`` holds more or other than weights; OSError if writing fails.
     """
     size = sum(path.stat().st_size for path in _weight_files(source))
-    limits = {"seconds": 120 + size // 2_000_000, "memory": 10**9 + 4 * size}
+    limits = {"seconds": _SECONDS + size // 2_000_000, "memory": 10**9 + 4 * size}
     try:
         problem, code, errno = child.run(__name__, [str(source), str(folder)], **limits)
     except child.Ended as ended:
@@ -101,6 +102,8 @@ def _answer(request: tuple[str, str]) -> tuple[str, int, int]:
         return str(error), error.exit_code, 0
     except OSError as error:
         return error.strerror or str(error), 0, error.errno or EIO
+    except RuntimeError as error:  # of PyTorch
+        return f"{request[0]}: its weights cannot be converted: {shortened(first_line(error), 200)}", 2, 0
     return "", 0, 0
 
 
@@ -194,7 +197,9 @@ def _problems(loaded: Mapping[Any, Any], most: int) -> Iterator[str]:
     taken = 0
     for key, tensor in loaded.items():
         name = shortened(repr(key))
-        if not isinstance(key, str) or not isinstance(tensor, torch.Tensor):
+        if not isinstance(key, str) or not key.isprintable() or key == "__metadata__":
+            yield f"{name} is not the name of a tensor"
+        elif not isinstance(tensor, torch.Tensor):
             yield f"{name} is a {type(tensor).__name__}, not a tensor"
         elif tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
             yield f"{name} is an unsupported kind of tensor ({tensor.layout}, {tensor.dtype}, {tensor.device})"

@@ -1,6 +1,7 @@
 """python -m finetune convert-adapter: adapters of PEFT itself and of our own training, on tiny models in both libraries."""
 
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from finetune.backends.mlx.runtime import mx  # isort: skip  before any other import of MLX
+from finetune.backends import peft_settings
 from finetune.backends.mlx import adapters
 from finetune.backends.mlx.model import load_network
 from finetune.commands.convert_adapter import Config, main
@@ -211,6 +213,39 @@ def test_other_kinds_of_adapter_are_named(tiny_model: Path, tmp_path: Path) -> N
     (source / files.ADAPTER_CONFIG).write_text('{"peft_type": "IA3"}')
     assert "peft_type 'IA3'" in refused(source, "mlx", tmp_path / "output")
     assert "already an adapter of PEFT" in refused(source, "peft", tmp_path / "output")
+
+
+@pytest.mark.parametrize(
+    "changed, said",
+    [
+        ({"r": "4"}, "r is '4'"),
+        ({"r": 10**9}, "r is 1000000000"),
+        ({"lora_alpha": float("nan")}, "lora_alpha is nan"),
+        ({"lora_dropout": 1}, "lora_dropout is 1"),
+        ({"target_modules": 5}, "target_modules is 5"),
+        ({"target_modules": "["}, "'[' is not a regular expression"),
+        ({"target_modules": "((.*)*)*x"}, "a regular expression for modules took more than 1.0 s"),
+        ({"rank_pattern": {"q_proj": -1}}, "rank_pattern is {'q_proj': -1}"),
+        ({"base_model_name_or_path": {"a": 1}}, "base_model_name_or_path is {'a': 1}"),
+        ({"megatron_config": {"a": 1}}, "megatron_config"),
+    ],
+    ids=str,
+)
+def test_settings_that_no_adapter_has_are_refused_by_both_readers(
+    tiny_model: Path, tmp_path: Path, changed: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from finetune.backends.torch import adapters as of_torch
+
+    monkeypatch.setattr(peft_settings, "_SECONDS", 1)
+    source = peft_adapter(tiny_model, tmp_path / "source")
+    path = source / files.ADAPTER_CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    network = torch_model(tiny_model)
+    with pytest.raises(UserError, match=re.escape(said)):
+        of_torch.load(network, source)
+    with pytest.raises(UserError, match=re.escape(said)):
+        peft_side.check(path, json.loads(path.read_text()))
+        peft_side.load(network, source)
 
 
 def _truncated(path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,7 @@ class Command:
         return os.mkdir, (str(self.made),)
 
 
+_DATA = torch.ones(100_000)
 BAD: dict[str, tuple[Any, str]] = {
     "int": ({"w": torch.ones(2, dtype=torch.int32)}, "'w' has the type torch.int32"),
     "sparse": ({"w": torch.eye(3).to_sparse()}, "'w' is an unsupported kind of tensor"),
@@ -160,6 +162,12 @@ BAD: dict[str, tuple[Any, str]] = {
     "buffers": ({"h.0.attn.bias": torch.ones(1, 1, 2, 2)}, "the files of weights hold no weights"),
     "nested": ({"state_dict": {"w": torch.ones(2)}}, "'state_dict' is a dict, not a tensor"),
     "list": ([torch.ones(2)], "not a dictionary of weights"),
+    "number": ({1: torch.ones(2)}, "1 is not the name of a tensor"),
+    "control": ({"\x1b[31m": torch.ones(2)}, "is not the name of a tensor"),
+    "shared": (
+        {f"w{n}": _DATA for n in range(50)},
+        "'w3' and those before it share their data, and take more than 3 times",
+    ),
 }
 
 
@@ -198,6 +206,41 @@ def test_a_file_cut_short_is_refused(source: Path, models: Path, size: int) -> N
 def test_an_index_that_names_what_is_not_there(source: Path, models: Path, index: Any, words: str) -> None:
     (source / pytorch_bin.INDEX).write_text(json.dumps({"weight_map": index}))
     _is_refused(source, models, words)
+
+
+def pickled(source: Path, code: bytes) -> None:
+    """Give the file of weights another pickle, ``code`` without its frame."""
+    path = source / "pytorch_model.bin"
+    torch.save({}, path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, b"\x80\x02" + code + b"." if name.endswith("data.pkl") else content)
+
+
+def test_a_pickle_that_takes_for_ever_is_ended(source: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tuple of a tuple, twice, of a tuple, twice, and so on: as a key all of it is hashed."""
+    monkeypatch.setattr(pytorch_bin, "_SECONDS", 8)
+    nested = b")q\x00" + b"h\x00h\x00\x86q\x00" * 60
+    pickled(source, b"}X\x01\x00\x00\x00a(" + nested + b"ts" + b"h\x00K\x01s")
+    _is_refused(source, models, "its weights cannot be converted: reading them took more than 8.0 s")
+
+
+def test_a_pickle_that_asks_for_memory_does_not_get_it(source: Path, models: Path) -> None:
+    pickled(
+        source, b"}X\x01\x00\x00\x00wcbuiltins\nbytearray\n\x8a\x05" + (60 * 10**9).to_bytes(5, "little") + b"\x85Rs"
+    )
+    _is_refused(source, models, "not a file of PyTorch weights, or damaged")
+
+
+def test_a_compressed_file_is_not_unpacked(source: Path, models: Path) -> None:
+    path = source / "pytorch_model.bin"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/data.pkl", "w") as entry:
+        for _ in range(20):
+            entry.write(bytes(10**7))
+    assert path.stat().st_size < 10**6
+    _is_refused(source, models, "not a file of PyTorch weights, or damaged")
 
 
 def _is_refused(source: Path, models: Path, words: str) -> None:

@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from finetune.errors import UserError
 from finetune.records import files, leftovers
+from finetune.records.plain_path import plain_path
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -95,3 +97,17 @@ def test_who_may_read_a_file_is_what_the_user_has_set(tmp_path: Path) -> None:
     files.write_text(tmp_path / "a", "x")
     (tmp_path / "b").write_text("x")
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+@pytest.mark.parametrize("name", [b"plain", b"caf\xe9", "gré".encode()], ids=repr)
+def test_a_library_that_takes_only_utf8_can_open_a_path_of_any_bytes(tmp_path: Path, name: bytes) -> None:
+    folder = tmp_path / os.fsdecode(name)
+    folder.mkdir()
+    (folder / "file.txt").write_text("content")
+    for path, inner in ((folder, "file.txt"), (folder / "file.txt", "")):
+        with plain_path(path) as plain:
+            assert (plain == str(path)) is (name != b"caf\xe9")
+            assert Path(os.fsdecode(plain.encode()), inner).read_text() == "content"
+    with plain_path(folder / "new.txt") as plain:
+        Path(plain).write_text("new")
+    assert (folder / "new.txt").read_text() == "new"

@@ -14,6 +14,7 @@ from finetune.backends.mlx.runtime import Arrays, mx
 from finetune.errors import UserError, shortened
 from finetune.models.foreign import check_safetensors, foreign
 from finetune.records import files
+from finetune.records.plain_path import plain_path
 from finetune.settings.config import FINE_TUNE_TYPES, TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -78,7 +79,8 @@ def save(arrays: Mapping[str, Any], path: Path, about: Mapping[str, str] | None 
     metadata = {"format": "mlx", **(about or {}), "sha256": digest(arrays)}
     with files.atomic(path) as temporary:
         try:
-            mx.save_safetensors(str(temporary), dict(arrays), metadata=metadata)
+            with plain_path(temporary) as plain:
+                mx.save_safetensors(plain, dict(arrays), metadata=metadata)
         except RuntimeError as error:  # how MLX says that the disk is full
             raise OSError(str(error)) from None
 
@@ -87,9 +89,9 @@ def read(path: Path) -> tuple[Arrays, dict[str, str]]:
     """Arrays and metadata of a file; UserError (exit 3) if it is damaged or holds a value that is not finite."""
     if files.is_special(path):
         raise UserError(f"{path}: not a regular file", exit_code=3)
-    with foreign(f"{path}: cannot be loaded", exit_code=3):
+    with foreign(f"{path}: cannot be loaded", exit_code=3), plain_path(path) as plain:
         check_safetensors(path)
-        loaded: Any = mx.load(str(path), return_metadata=True)
+        loaded: Any = mx.load(plain, return_metadata=True)
         arrays, metadata = loaded
     if "sha256" in metadata and metadata["sha256"] != digest(arrays):
         raise UserError(f"{path}: damaged: its content differs from what was saved", exit_code=3)
@@ -111,10 +113,18 @@ def digest(arrays: Mapping[str, Any]) -> str:
 
 def put_fitting(network: Any, path: Path, base: str) -> None:
     """Begin with the adapters of a file; UserError (exit 3) if it is damaged, does not fit or belongs to another model."""
+    put(network, _read_fitting(path, trainable(network), base))
+
+
+def _read_fitting(path: Path, own: Arrays, base: str | None) -> Arrays:
+    """The arrays of a file that are to take the place of the network's ``own``. UserError as ``put_fitting``."""
     arrays, metadata = read(path)
     demand_base(path, metadata, base)
-    demand_fit(path, _shapes(trainable(network)), _shapes(arrays))
-    put(network, arrays)
+    demand_fit(path, _shapes(own), _shapes(arrays))
+    for name, array in arrays.items():
+        if array.dtype not in (mx.float32, mx.float16, mx.bfloat16):
+            raise UserError(f"{path}: {name} has the type {array.dtype}, not float32, float16 or bfloat16", exit_code=3)
+    return arrays
 
 
 def _shapes(arrays: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -195,14 +205,12 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[Adapt
     except FileNotFoundError:
         raise UserError(f"{folder / files.ADAPTER_CONFIG}: not found (run: python train.py)") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        why = " ".join(str(error).split())
+        why = shortened(" ".join(str(error).split()), 200)
         raise UserError(f"{folder / files.ADAPTER_CONFIG}: does not fit the model: {why}", exit_code=3) from None
-    arrays, metadata = read(path)
-    demand_base(path, metadata, base)
     parameters = trainable(network)
     if wanted.get("fine_tune_type") != "full":
         parameters = {name: array for name, array in parameters.items() if name.rsplit(".", 1)[-1] in _LEAVES}
-    demand_fit(path, _shapes(parameters), _shapes(arrays))
+    arrays = _read_fitting(path, parameters, base)
     put(network, arrays)
     if wanted.get("fine_tune_type") == "full":
         return WholeSwitch(network, arrays, parameters)
@@ -213,18 +221,23 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[Adapt
 
 def _check(network: Any, wanted: Mapping[str, Any]) -> None:
     """ValueError if the settings could be attached but would not compute what was trained."""
-    layers = wanted["num_layers"]
-    kind = wanted.get("fine_tune_type", "lora")
+    layers, kind = wanted["num_layers"], wanted.get("fine_tune_type", "lora")
     if not isinstance(kind, str) or kind not in FINE_TUNE_TYPES:
         raise ValueError(f"fine_tune_type is {shortened(repr(kind))} (known: {', '.join(FINE_TUNE_TYPES)})")
-    if not isinstance(layers, int) or not 1 <= layers <= len(network.layers):
+    if type(layers) is not int or not 1 <= layers <= len(network.layers):
         raise ValueError(f"num_layers is {layers!r}, the model has {len(network.layers)}")
-    if wanted.get("fine_tune_type") != "full":
-        scale, rank = (wanted["lora_parameters"][name] for name in ("scale", "rank"))
-        if not isinstance(scale, (int, float)) or not abs(scale) < 1e6:
-            raise ValueError(f"the scale is {scale!r}")
-        if not isinstance(rank, int) or not 1 <= rank <= 1 << 16:
-            raise ValueError(f"the rank is {rank!r}")
+    if kind == "full":
+        return
+    scale, rank, dropout = (wanted["lora_parameters"][name] for name in ("scale", "rank", "dropout"))
+    keys = wanted["lora_parameters"].get("keys")
+    if type(scale) not in (int, float) or not abs(scale) < 1e6:
+        raise ValueError(f"the scale is {scale!r}")
+    if type(rank) is not int or not 1 <= rank <= 1 << 16:
+        raise ValueError(f"the rank is {rank!r}")
+    if type(dropout) not in (int, float) or not 0 <= dropout < 1:
+        raise ValueError(f"the dropout is {dropout!r}")
+    if keys is not None and not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+        raise ValueError(f"keys is {keys!r}, not a list of names")
 
 
 def changes_nothing(network: Any) -> bool:

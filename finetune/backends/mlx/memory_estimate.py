@@ -21,6 +21,7 @@ from finetune.errors import UserError, first_line
 from finetune.methods import Method
 from finetune.methods.batches import BatchSource
 from finetune.models.foreign import foreign
+from finetune.records.plain_path import plain_path
 from finetune.settings.config import TrainingConfig
 from finetune.signals import never
 
@@ -120,9 +121,9 @@ def _network(folder: Path, layers: int | None = None) -> Any:
     fewer: dict[str, object] = {} if layers is None else first_layers(folder, layers)
     if fewer and "text_config" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
         fewer = {"text_config": {**text_config(folder), **fewer}}
-    with foreign(f"{folder}: MLX cannot load this model"):
+    with foreign(f"{folder}: MLX cannot load this model"), plain_path(folder) as plain:
         network, config = load_model(
-            folder, lazy=True, strict=layers is None and _has_weights(folder), model_config=fewer
+            Path(plain), lazy=True, strict=layers is None and _has_weights(folder), model_config=fewer
         )
     if (quantization := config.get("quantization")) and not _has_weights(folder):
         _quantize(folder, network, quantization)

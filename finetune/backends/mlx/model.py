@@ -13,6 +13,7 @@ from finetune.backends.mlx.logprobs import collate, logprob_function, plain_head
 from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
 from finetune.models.encoder import ChatEncoder, Example, Message
 from finetune.models.foreign import foreign
+from finetune.records.plain_path import plain_path
 
 _LOSS_TOKENS = 2048  # of examples whose loss is computed at once
 
@@ -36,8 +37,8 @@ def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
     from mlx_lm.utils import load_model
 
     cpu_math.install()
-    with foreign(f"{folder}: MLX cannot load this model"):
-        network, _ = load_model(folder, lazy=True)
+    with foreign(f"{folder}: MLX cannot load this model"), plain_path(folder) as plain:
+        network, _ = load_model(Path(plain), lazy=True)
         network(mx.array([[0, 0]]))  # computes nothing, but sizes that contradict each other meet
     network.update(
         tree_map(lambda a: a.astype(dtype) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())

@@ -13,10 +13,11 @@ import safetensors.torch
 from peft.tuners.lora import LoraLayer
 from transformers.pytorch_utils import Conv1D
 
+from finetune.backends import peft_settings
 from finetune.backends.adapter_fit import demand_base, demand_fit
 from finetune.backends.interface import MOST_COPIED_BYTES, AdapterFormat
 from finetune.backends.torch.runtime import Tensors, torch
-from finetune.errors import UserError, first_line
+from finetune.errors import UserError, first_line, shortened
 from finetune.records import files
 from finetune.settings.config import TrainingConfig
 
@@ -140,15 +141,20 @@ def load(network: Any, folder: Path, base: str | None = None) -> tuple[peft.Peft
     path = folder / files.ADAPTER_CONFIG
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record["peft_type"] != "LORA":
-            raise ValueError(f"its type is {record['peft_type']}")
+        peft_settings.check(record)
+        for name in peft_settings.WITHOUT_COUNTERPART:
+            if record.get(name):
+                raise ValueError(f"{name} is not supported")
+        peft_settings.check_patterns(record, [name for name, _ in network.named_modules()])
         lora = peft.LoraConfig.from_pretrained(str(folder))
         lora.inference_mode = True
         model = attach(network, lora)
     except FileNotFoundError:
         raise UserError(f"{path}: not found (run: python train.py)") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
-        raise UserError(f"{path}: does not fit the model: {' '.join(str(error).split())}", exit_code=3) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+        raise UserError(
+            f"{path}: does not fit the model: {shortened(' '.join(str(error).split()), 200)}", exit_code=3
+        ) from None
     tensors, metadata = read(folder / FORMAT.file)
     demand_base(folder / FORMAT.file, metadata, base)
     put(model, tensors, folder / FORMAT.file)

@@ -7,7 +7,7 @@ from typing import Any
 
 from finetune.backends.mlx import adapters
 from finetune.backends.mlx.runtime import mx
-from finetune.errors import UserError
+from finetune.errors import UserError, shortened
 from finetune.export.adapters.adapter import Adapter, Part
 from finetune.export.adapters.names import Layers
 from finetune.records import files
@@ -21,7 +21,7 @@ def check(path: Path, settings: Mapping[str, Any]) -> None:
             f"{path}: fine_tune_type 'full' cannot be converted: the layers themselves were trained, there is no adapter"
         )
     if kind not in ("lora", "dora"):
-        raise UserError(f"{path}: fine_tune_type {kind!r} cannot be converted (supported: lora, dora)")
+        raise UserError(f"{path}: fine_tune_type {shortened(repr(kind))} cannot be converted (supported: lora, dora)")
 
 
 def read(network: Any, settings: Mapping[str, Any]) -> Adapter:

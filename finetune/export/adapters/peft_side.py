@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from finetune.backends import peft_settings
 from finetune.backends.mlx import adapters
-from finetune.errors import UserError
+from finetune.errors import UserError, shortened
 from finetune.export.adapters.adapter import Adapter, Part
 from finetune.export.adapters.names import Layers
 from finetune.records import files
@@ -16,11 +17,6 @@ _PREFIX = "base_model.model."
 _LEAVES = {"a": "lora_A.weight", "b": "lora_B.weight", "m": "lora_magnitude_vector"}
 _NAME = re.compile(re.escape(_PREFIX) + r"(.+)\.(" + "|".join(map(re.escape, _LEAVES.values())) + ")")
 
-# settings of LoraConfig that change what LoRA computes, or train more than the adapter
-_WITHOUT_COUNTERPART = (
-    "modules_to_save lora_bias trainable_token_indices target_parameters layer_replication alora_invocation_tokens"
-    " use_qalora use_bdlora arrow_config kasa_config velora_config monteclora_config"
-).split()
 _CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # values of init_lora_weights
 
 
@@ -28,21 +24,29 @@ def check(path: Path, settings: Mapping[str, Any]) -> None:
     """UserError if the settings, read from ``path``, describe an adapter that MLX cannot express."""
     kind = settings.get("peft_type")
     if kind != "LORA":
-        raise UserError(f"{path}: peft_type {kind!r} cannot be converted (supported: LORA)")
-    for name in _WITHOUT_COUNTERPART:
+        raise UserError(f"{path}: peft_type {shortened(repr(kind))} cannot be converted (supported: LORA)")
+    for name in peft_settings.WITHOUT_COUNTERPART:
         if settings.get(name):
             raise UserError(f"{path}: {name} has no counterpart in MLX")
     if (bias := settings.get("bias", "none")) != "none":
-        raise UserError(f"{path}: bias {bias!r} has no counterpart in MLX, which does not train biases")
+        raise UserError(f"{path}: bias {shortened(repr(bias))} has no counterpart in MLX, which does not train biases")
     if str(begin := settings.get("init_lora_weights")).startswith(_CHANGES_THE_BASE):
-        raise UserError(f"{path}: init_lora_weights {begin!r} changes the base model, which MLX does not support")
+        raise UserError(
+            f"{path}: init_lora_weights {shortened(repr(begin))} changes the base model, which MLX does not support"
+        )
+    try:
+        peft_settings.check(settings)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def check_names(path: Path, arrays: Mapping[str, Any]) -> None:
     """UserError if ``arrays``, read from ``path``, are more than LoRA or DoRA of linear modules, or empty."""
     for name in arrays:
         if not _NAME.fullmatch(name):
-            raise UserError(f"{path}: {name} has no counterpart in MLX (supported: LoRA and DoRA of linear modules)")
+            raise UserError(
+                f"{path}: {shortened(name)} has no counterpart in MLX (supported: LoRA and DoRA of linear modules)"
+            )
     if not arrays:
         raise UserError(f"{path}: the file is empty", exit_code=3)
 
@@ -52,7 +56,9 @@ def load(network: Any, folder: Path) -> Any:
     import peft
     from safetensors import SafetensorError
 
+    settings = files.read_json(folder / files.ADAPTER_CONFIG, "what made the adapter")
     try:
+        peft_settings.check_patterns(settings, [name for name, _ in network.named_modules()])
         with warnings.catch_warnings():  # they are about keys, which are compared below
             warnings.simplefilter("ignore")
             model = peft.PeftModel.from_pretrained(network, str(folder))
