@@ -162,6 +162,8 @@ INF = float("inf")
         ([2**53 + 1], [2.0**53], True, ""),
         ([10**18, 10**18 + 128], [1e18, 1e18 + 128], True, ""),
         ([0.1 + 0.2, 3], [0.3, 2.9999999999999996], True, ""),
+        ([54321.98765, 7], [54321.99, 7], True, ""),  # ROUND(AVG(x), 2) of large numbers, and of small ones
+        ([4.98765, 7], [4.99, 7], False, ""),
         ([0.1 + 0.2 - 0.3], [0], True, ""),  # a sum that should be 0
         ([0.0, 5e3], [-1e-13, 5e3], True, ""),
         ([300], [300.00004], True, "julianday"),  # seconds between two times
