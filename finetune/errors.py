@@ -94,6 +94,8 @@ def visible(text: str) -> str:
 
 # how MLX on CPU, Metal and CUDA and PyTorch on CPU, MPS and CUDA say it, in lower case
 _OUT_OF_MEMORY = ("out of memory", "unable to allocate", "can't allocate memory", "insufficient memory", "buffer size")
+
+
 def one_line(text: str) -> str:
     """``visible`` with newlines as symbols too, so that no text of others can look like a line of ours."""
     return visible(text).replace("\n", "\u240a")

@@ -1,10 +1,9 @@
 """Earlier benchmarks: kept when a new one is written, and what changed since, beyond the range of the repeats."""
 
 import math
-import re
-import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from finetune.errors import UserError
@@ -21,28 +20,36 @@ from finetune.records.benchmark import (
 )
 from finetune.terminal import say
 
-_NOT_IN_NAMES = re.compile("[^0-9A-Za-z]+")
 _MAIN = ("decode_tokens_per_second", "first_token_ms")
 _NEWEST = 20  # benchmarks that are listed
 _BY_CHANCE = 0.01
 
 
 def keep(results_dir: Path) -> None:
-    """Copy the benchmark that is there, whatever it is, into the history, named by the time it was made."""
+    """Copy the benchmark that is there, whatever it is, into the history, named by the time it was made, in UTC.
+
+    A copy that is there is never replaced: of several made in one second, the later ones are numbered.
+    """
     path = results_dir / files.BENCHMARK
     if not path.exists():
         return
+    content = path.read_bytes()
     try:
-        name = _NOT_IN_NAMES.sub("-", BenchmarkRecord.read(path).created[:40])
+        name = f"{_instant(BenchmarkRecord.read(path).created):%Y-%m-%dT%H-%M-%SZ}"
         readable = True
-    except UserError:
+    except (UserError, ValueError):
         name = f"unreadable-{files.file_hash(path)[:8]}"
         readable = False
     folder = results_dir / files.HISTORY
     files.make_folder(folder)
-    kept = folder / f"benchmark-{name}.json"
-    with files.atomic(kept) as temporary:
-        shutil.copyfile(path, temporary)
+    names = (f"benchmark-{name}{f'-{number}' if number > 1 else ''}.json" for number in count(1))
+    kept = next(
+        one
+        for one in map(folder.joinpath, names)
+        if not one.exists() or (one.is_file() and one.read_bytes() == content)
+    )
+    if not kept.exists():
+        files.write_bytes(kept, content)
     if not readable:
         say(f"Note: {path} is not a readable benchmark; a copy is kept as {kept}.")
 
@@ -54,7 +61,8 @@ def since(results_dir: Path, now: BenchmarkRecord) -> HistoryRecord:
     """
     found: list[tuple[datetime, BenchmarkRecord]] = []
     left_out: list[str] = []
-    for path in sorted((results_dir / files.HISTORY).glob("benchmark-*.json")):
+    # of one second, in the order of their numbers
+    for path in sorted((results_dir / files.HISTORY).glob("benchmark-*.json"), key=lambda path: (len(path.name), path)):
         try:
             record = BenchmarkRecord.read(path)
             found.append((_instant(record.created), _usable(record)))
@@ -69,16 +77,19 @@ def since(results_dir: Path, now: BenchmarkRecord) -> HistoryRecord:
     return HistoryRecord(
         made=made[older:],
         older=older,
-        left_out=left_out,
+        left_out=sorted(left_out),
         answers=next(filter(None, (_answers(record, now) for record in reversed(same_rows))), None),
         speeds=_speeds(alike[-1], now) if alike else None,
     )
 
 
 def _instant(created: str) -> datetime:
-    """When a benchmark was made; without a zone, UTC is assumed. ValueError if it is not a time."""
+    """When a benchmark was made, in UTC, which is also assumed without a zone. ValueError if it is not a time."""
     made = datetime.fromisoformat(created)
-    return made if made.tzinfo else made.replace(tzinfo=UTC)
+    try:
+        return made.astimezone(UTC) if made.tzinfo else made.replace(tzinfo=UTC)
+    except OverflowError as error:  # in the first or the last hours of all years
+        raise ValueError(str(error)) from None
 
 
 def _usable(record: BenchmarkRecord) -> BenchmarkRecord:

@@ -7,7 +7,7 @@ from typing import Any
 from finetune.records.benchmark import BenchmarkRecord, HistoryRecord
 from finetune.report import costs
 from finetune.report.costs import LATENCIES, MEMORY, SPEEDS
-from finetune.report.texts import minute, number, percent, plain
+from finetune.report.texts import minute, number, percent, plain, ratio
 from finetune.terminal import counted, results
 
 _WIDE = 96  # columns that the ranges and the ratios need
@@ -82,7 +82,7 @@ def _memory(record: BenchmarkRecord) -> Any:
         table.add_row(stage, *(f"{getattr(memory, key):.0f}" for key in MEMORY))
     step = record.memory_mb.get("training step")
     if step and step.estimate:
-        off = step.estimate / step.peak - 1
+        off = ratio(step.estimate, step.peak) - 1
         table.caption = f"train.py --dry-run estimates {step.estimate:.0f} MB for the training step ({off:+.0%})"
     return table
 
@@ -133,7 +133,7 @@ def _changes(history: HistoryRecord) -> list[str]:
         return ["{} and {} repeats are too few to tell a change of speed from chance.".format(*speeds.runs)]
     lines = [
         f"Changed by more than the range of the repeats: {side}, {SPEEDS[key].label}:"
-        f" {number(at.then)} -> {number(at.now)} {SPEEDS[key].unit} ({at.now / at.then - 1:+.0%})"
+        f" {number(at.then)} -> {number(at.now)} {SPEEDS[key].unit} ({ratio(at.now, at.then) - 1:+.0%})"
         for side, key, at in speeds.changed
     ]
     return lines or [f"No speed changed by more than the range of the repeats since {minute(speeds.created)}."]

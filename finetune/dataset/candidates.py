@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from finetune.dataset import preflight
 from finetune.dataset.findings import Findings, RowError
-from finetune.dataset.sources import SourcedRow
+from finetune.dataset.sources import SourcedRow, demand_rows_fit
 from finetune.errors import UserError, closest
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, named, text_of
+
+_MOST_ROWS = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ class Candidates:
     recognised: Counter[str] = field(default_factory=Counter)  # fields read under other names -> rows
 
 
+def most_rows(config: DatasetConfig) -> int:
+    """How many rows a source may have: each takes two kilobytes or more until the sample is taken."""
+    return max(_MOST_ROWS, config.sample_size)
+
+
 def read_candidates(
     sourced: Iterable[SourcedRow], config: DatasetConfig, task: RowKind, findings: Findings
 ) -> Candidates:
@@ -51,6 +58,7 @@ def read_candidates(
             findings.blank_lines += 1
             continue
         found.read += 1
+        demand_rows_fit(place, found.read, most_rows(config))
         if row is None:
             findings.errors.append(RowError(place, sourced_row.problem, sourced_row.text))
             continue

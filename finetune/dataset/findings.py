@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from finetune.errors import UserError
+from finetune.errors import UserError, shortened
 from finetune.records.files import Row
 from finetune.terminal import counted
 
@@ -48,7 +48,7 @@ class Findings:
         self.dropped[reason] += 1
         self._remember(reason, place)
         if detail:
-            self.details.setdefault(reason, detail)
+            self.details.setdefault(reason, shortened(detail, 200))
         if remedy:
             self.remedies[remedy] = None
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from finetune.dataset import splits
-from finetune.dataset.candidates import distinct, read_candidates
+from finetune.dataset.candidates import distinct, most_rows, read_candidates
 from finetune.dataset.findings import Findings
 from finetune.dataset.hub_rows import CARD, read_hub
 from finetune.dataset.preflight import token_problem
@@ -75,7 +75,7 @@ def prepare(
         if (folder := path_of(name, "--dataset-name")).is_dir():
             check_apart("--output-dir", config.output_dir, {"the folder of the source": folder})
         written = [split_file(config.output_dir, split) for split in SPLITS]
-        sourced, source = read_local(name, [*written, config.output_dir / REJECTED])
+        sourced, source = read_local(name, [*written, config.output_dir / REJECTED], most_rows(config))
     else:
         try:
             sourced, source = read_hub(name, config.revision, config.subset, keep_splits=config.keep_splits)

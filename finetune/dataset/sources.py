@@ -4,8 +4,8 @@ import codecs
 import csv
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -48,10 +48,11 @@ def looks_local(name: str) -> bool:
     )
 
 
-def read_local(name: str, written: Sequence[Path]) -> tuple[Iterator[SourcedRow], Source]:
+def read_local(name: str, written: Sequence[Path], most: int) -> tuple[Iterator[SourcedRow], Source]:
     """The rows of a file, a folder or a glob, and what identifies them.
 
-    UserError if there is no such file, or if one is among the files that will be ``written``.
+    UserError if there is no such file, if one is among the files that will be ``written``, or if there are more than ``most``
+    rows in a Parquet file.
     """
     paths = _files(name)
     if own := {path.resolve() for path in written} & {path.resolve() for path in paths}:
@@ -67,11 +68,20 @@ def read_local(name: str, written: Sequence[Path]) -> tuple[Iterator[SourcedRow]
                     raise UserError(f"{path}: UTF-16 text (save the file as UTF-8)")
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        if path.suffix.lower() == ".parquet":  # a small file can hold any number of rows
+            demand_rows_fit(str(path), _open_parquet(path).metadata.num_rows, most)
     if len(paths) == 1:
         source = Source(name, sha256=file_hash(paths[0]))
     else:
         source = Source(name, files={str(path): file_hash(path) for path in paths})
     return (row for path in paths for row in _READERS.get(path.suffix.lower(), _unknown)(path)), source
+
+
+def demand_rows_fit(place: str, rows: int, most: int) -> None:
+    """UserError if there are more rows than ``most``: all of a source are in memory while some are sampled."""
+    if rows > most:
+        remedy = "name a part of them, or raise --sample-size if the memory is there"
+        raise UserError(f"{place}: more than {most:,} rows, which is what is sampled from ({remedy})")
 
 
 def _files(name: str) -> list[Path]:
@@ -106,6 +116,11 @@ def _split_of(path: Path) -> str | None:
     return SPLIT_NAMES.get(path.stem.split("-")[0].split("_")[0].lower())
 
 
+_MOST_JSON = 1 << 30  # bytes; as objects they take up to twenty times as much memory
+_MOST_FIELD = 1 << 26  # characters of a CSV field
+_BATCH = 100  # rows of a Parquet file: a long text that is there once can be the value of all of them
+
+
 def _json_lines(path: Path) -> Iterator[SourcedRow]:
     split = _split_of(path)
     for line in json_lines(path):
@@ -114,6 +129,8 @@ def _json_lines(path: Path) -> Iterator[SourcedRow]:
 
 def _json(path: Path) -> Iterator[SourcedRow]:
     """An array of rows, alone or as the one list of rows in an object; anything else is read as JSON lines."""
+    if path.stat().st_size > _MOST_JSON:
+        raise UserError(f"{path}: larger than 1 GB, and JSON is read as a whole (write one row a line, as .jsonl)")
     try:
         value = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -151,7 +168,7 @@ _DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def _csv(path: Path) -> Iterator[SourcedRow]:
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(_MOST_FIELD)
     # a byte that is not UTF-8 becomes half a surrogate pair, which is found with its row
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, strict=True)
@@ -183,18 +200,29 @@ def _check_header(path: Path, names: list[str]) -> None:
 
 
 def _parquet(path: Path) -> Iterator[SourcedRow]:
-    import pyarrow  # comes with datasets
-    from pyarrow import parquet
-
-    try:
-        with plain_path(path) as readable:
-            file = parquet.ParquetFile(readable)
+    file = _open_parquet(path)
+    with _explained(path):
         plain = [field.name for field in file.schema_arrow if _is_plain_arrow(field.type)]
         number = 0
-        for batch in file.iter_batches(batch_size=1000, columns=plain):
+        for batch in file.iter_batches(batch_size=_BATCH, columns=plain):
             for row in batch.to_pylist():
                 number += 1
                 yield SourcedRow(f"{path} row {number}", row, split=_split_of(path))
+
+
+def _open_parquet(path: Path) -> Any:
+    from pyarrow import parquet  # comes with datasets
+
+    with _explained(path), plain_path(path) as readable:
+        return parquet.ParquetFile(readable)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    import pyarrow
+
+    try:
+        yield
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as Parquet: {first_line(error)}") from None
 

@@ -177,6 +177,7 @@ def read_json(path: Path, made_by: str) -> Row:
     return value
 
 
+_LONGEST = 64 << 20  # bytes of a line, which is read as a whole
 _RAW = 10_000  # bytes kept of a line with a problem
 
 
@@ -191,7 +192,9 @@ def json_lines(path: Path) -> Iterator[Line]:
     """Each line of the file with its row, or with its problem. UserError if the file cannot be read."""
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), start=1):
+                if len(line) == _LONGEST and not line.endswith(b"\n"):
+                    raise UserError(f"{path}:{number}: a line of more than {_LONGEST >> 20} MB, which is no row")
                 read = _line(number, line)
                 text = line[:_RAW].decode(errors="backslashreplace").rstrip() if read.problem else ""
                 yield read._replace(text=text)

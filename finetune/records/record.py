@@ -122,7 +122,10 @@ def _parsed(kind: Any, value: object, key: str) -> object:
     if origin in (dict, Mapping):
         return {name: _parsed(inner[1], one, f"{key}.{name}") for name, one in _demand(dict, value, key).items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise _unfit(key, value, "a number that a float can hold") from None
     return Path(_demand(str, value, key)) if kind is Path else _demand(kind, value, key)
 
 

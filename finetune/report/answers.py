@@ -14,7 +14,7 @@ from finetune.records.evaluation import (
     GeneralRow,
     RowRecord,
 )
-from finetune.report.texts import Cell, number, percent, signed
+from finetune.report.texts import Cell, fixed, number, percent, signed
 
 POINTS = " points"  # of percentages
 _SHOWN = 50_000  # characters of a text; those cut off are counted
@@ -117,10 +117,10 @@ def measures(evaluation: EvaluationRecord) -> list[Measure]:
         add(evaluation.metric, shares, is_share=True)
         add("right answers", (Cell(f"{side.right} of {evaluation.scored}") for side in shown))
         if any(side.score != side.accuracy for side in shown):
-            add("mean score", (Cell(f"{side.score or 0:.3f}") for side in shown))
+            add("mean score", (Cell(fixed(side.score or 0, 3)) for side in shown))
     for part in shown[-1].parts:
         add(part, (Cell(number(side.parts[part]) if part in side.parts else "–") for side in shown))
-    add(LOSS, (Cell(f"{side.loss_per_token:.3f}") for side in shown), more_is_better=False)
+    add(LOSS, (Cell(fixed(side.loss_per_token, 3)) for side in shown), more_is_better=False)
     if is_scored(evaluation):
         add("well-formed", (Cell(percent(side.formatted or 0)) for side in shown))
     add("finished (EOS)", (Cell(percent(side.stopped)) for side in shown))
@@ -131,7 +131,7 @@ def measures(evaluation: EvaluationRecord) -> list[Measure]:
 
 def _interval(low: float, high: float) -> str:
     """In whole percent: of a few hundred rows it says no more."""
-    return f"{100 * low:.0f} to {percent(high, 0)}"
+    return f"{fixed(100 * low, 0)} to {percent(high, 0)}"
 
 
 def _difference(found: Difference, *, more_is_better: bool, is_share: bool) -> Cell:
@@ -212,7 +212,7 @@ def _outcome(row: RowRecord | GeneralRow) -> str:
 def mark(answer: AnswerRecord) -> Cell:
     """What became of an answer: its kind and, for a graded score, its score."""
     value = answer.value
-    graded = f" {value:.2f}" if value is not None and value not in (0, 1) else ""
+    graded = f" {fixed(value, 2)}" if value is not None and value not in (0, 1) else ""
     return Cell(answer.kind.replace("_", " ") + graded, "", "good" if value == 1 else "bad" if value == 0 else "")
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from typing import ParamSpec
 
 from markupsafe import Markup
 
@@ -15,6 +17,20 @@ _COLOURS = {"base": BASE, "tuned": TUNED}
 _WIDTH = 400.0  # on a phone this is shown at about its natural size, so the text can be read
 _NARROW = 300.0  # of charts of which three stand side by side
 _BOTTOM = 22.0  # of the marks below an axis
+Arguments = ParamSpec("Arguments")
+
+
+def _drawn(chart: Callable[Arguments, Markup | None]) -> Callable[Arguments, Markup | None]:
+    """None for a chart of numbers that have no place on it: not finite, or too large or too small to compute with."""
+
+    @wraps(chart)
+    def draw(*arguments: Arguments.args, **named: Arguments.kwargs) -> Markup | None:
+        try:
+            return chart(*arguments, **named)
+        except (ArithmeticError, ValueError):
+            return None
+
+    return draw
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,7 @@ class TrendPoint:
     comparable: bool
 
 
+@_drawn
 def accuracy(sides: Mapping[str, SideRecord], labels: Mapping[str, str], metric: str) -> Markup | None:
     """A bar with its 95 % interval for each side, which go by their ``labels``; None if no row could be scored."""
     if any(side.accuracy is None for side in sides.values()):
@@ -48,6 +65,7 @@ def accuracy(sides: Mapping[str, SideRecord], labels: Mapping[str, str], metric:
     return figure(f"Bars of {metric}: {', '.join(words)}, with 95 % intervals", _WIDTH, height + _BOTTOM, shapes)
 
 
+@_drawn
 def latency(sides: Mapping[str, Latency]) -> Markup | None:
     """A row for each side: a dot for each answer, and marks at p50, p95 and p99; None without answers."""
     longest = max((time for side in sides.values() for time in side.all), default=0) or 1.0
@@ -71,6 +89,7 @@ def latency(sides: Mapping[str, Latency]) -> Markup | None:
     return figure(f"Latency, a dot for each answer: {'; '.join(words)}", _WIDTH, height + _BOTTOM, shapes)
 
 
+@_drawn
 def lengths(measured: Sequence[PromptLength]) -> Markup | None:
     """The time to first token over the length of the prompt; None for fewer than two lengths."""
     if len(measured) < 2:
@@ -90,13 +109,14 @@ def lengths(measured: Sequence[PromptLength]) -> Markup | None:
     return figure(f"Time to first token by prompt length: {words}", _WIDTH, 206, shapes)
 
 
+@_drawn
 def trend(
     points: Sequence[TrendPoint],
     days: Sequence[str],
     what: str,
     write: Callable[[float], str],
     top: float | None = None,
-) -> Markup:
+) -> Markup | None:
     """A measure over the benchmarks. A dot that cannot be compared with the last one is hollow and off the line."""
     x = Scale(0, len(points) - 1, 65, _NARROW - 65)
     y = Scale(0, top or 1.15 * max(point.high for point in points) or 1.0, 105, 8)
@@ -113,6 +133,7 @@ def trend(
     return figure(f"{what} over {len(points)} benchmarks: {words}", _NARROW, 134, shapes)
 
 
+@_drawn
 def curve(found: Curve | None) -> Markup | None:
     """Training and validation loss, or reward, over the steps, the best validation marked; None without any."""
     if found is None:

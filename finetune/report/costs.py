@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from finetune.records.benchmark import BenchmarkRecord, Repeats
 from finetune.report.curve import Metrics
-from finetune.report.texts import Cell, number
+from finetune.report.texts import Cell, fixed, number
 
 _ENOUGH = 6  # repeats: all of them agree by chance in 3 of 100 cases (sign test, 2 / 2^6)
 _ANSWERING = ("load", "prompt", "decode", "batch of 16")  # stages of memory_mb
@@ -63,7 +63,7 @@ def _ratio(found: Repeats, measure: Speed, runs: int) -> Cell:
     colour = ""
     if runs >= _ENOUGH and (found.min > 1 or found.max < 1):
         colour = "good" if (found.min > 1) == measure.more_is_better else "bad"
-    return Cell(f"{found.median:.2f} × base", f"{found.min:.2f} to {found.max:.2f}", colour)
+    return Cell(f"{fixed(found.median, 2)} × base", f"{fixed(found.min, 2)} to {fixed(found.max, 2)}", colour)
 
 
 def decode(rows: Mapping[str, SpeedRow]) -> Cell:

@@ -4,12 +4,12 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from statistics import fmean
 
 Metrics = Sequence[Mapping[str, float]]
 Points = list[tuple[float, float]]  # (step, value), by step
 
+_MOST = 1e100  # of what is drawn: not NaN, not infinite, and its square is a number
 MEAN_OF = 10  # points of a curve of rewards: from step to step prompts are easier or harder
 
 
@@ -56,9 +56,9 @@ def measure(metrics: Metrics) -> str:
 
 
 def _points(metrics: Metrics, key: str) -> Points:
-    """The finite values by step. A resumed run reports some steps twice: the later one counts."""
+    """The values that can be drawn, by step. A resumed run reports some steps twice: the later one counts."""
     found = {row["step"]: row[key] for row in metrics if row.get(key) is not None}
-    return sorted((step, value) for step, value in found.items() if isfinite(value))
+    return sorted((step, value) for step, value in found.items() if abs(value) < _MOST and abs(step) < _MOST)
 
 
 def curve_picture(metrics: Metrics) -> bytes | None:

@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.dataset import DatasetRecord
@@ -10,14 +12,17 @@ from finetune.records.evaluation import LOSS
 from finetune.records.run import RunRecord
 from finetune.report import answers, charts, costs, since, texts
 from finetune.report.curve import Metrics, curve, measure
-from finetune.terminal import format_seconds
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _FOLDER = Path(__file__).parent
 _FILTERS = {
     "percent": texts.percent,
     "unbroken": texts.unbroken,
     "number": texts.number,
-    "duration": format_seconds,
+    "fixed": texts.fixed,
+    "duration": texts.duration,
     "seconds": texts.seconds,
     "minute": texts.minute,
     "mark": answers.mark,
@@ -32,22 +37,13 @@ def render(benchmark: BenchmarkRecord, run: RunRecord, metrics: Metrics, dataset
 
     The same records give the same text.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("finetune", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= _FILTERS
     benchmark, run, metrics, dataset = texts.clean((benchmark, run, metrics, dataset))
     evaluation, history = benchmark.quality, benchmark.history
     labels, speed, examples = answers.labels(evaluation), costs.speed(benchmark), answers.examples(evaluation)
     script = (_FOLDER / "search.js").read_text(encoding="utf-8")
-    return environment.get_template("page.html.j2").render(
+    return _template().render(
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         policy=_policy(script),
@@ -79,6 +75,21 @@ def render(benchmark: BenchmarkRecord, run: RunRecord, metrics: Metrics, dataset
         latency_chart=charts.latency(benchmark.latency_ms),
         lengths_chart=charts.lengths(benchmark.lengths),
     )
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("finetune", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= _FILTERS
+    return environment.get_template("page.html.j2")
 
 
 def _policy(script: str) -> str:

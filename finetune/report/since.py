@@ -9,7 +9,7 @@ from finetune.records.benchmark import HistoryRecord, ListedBenchmark, Repeats, 
 from finetune.report import charts
 from finetune.report.charts import TrendPoint
 from finetune.report.costs import SPEEDS, Speed
-from finetune.report.texts import Cell, number, percent, seconds, signed
+from finetune.report.texts import Cell, number, percent, ratio, seconds, signed
 
 _FEWEST = 3  # benchmarks that make a line
 
@@ -42,7 +42,7 @@ def speeds(found: SpeedsSince) -> list[ChangeRow]:
 
 def _change(found: SpeedChange, measure: Speed) -> Cell:
     colour = "good" if (found.now > found.then) == measure.more_is_better else "bad"
-    change = signed(100 * (found.now / found.then - 1), 0)
+    change = signed(100 * (ratio(found.now, found.then) - 1), 0)
     detail = f"{change}\N{NO-BREAK SPACE}% from {number(found.then)}"
     return Cell(number(found.now), detail, colour if found.changed else "")
 
@@ -58,7 +58,7 @@ def trends(history: HistoryRecord, metric: str) -> list[Captioned]:
     found = []
     if all(one.accuracy is not None for one in made):
         shares = [TrendPoint(one.accuracy or 0.0, *one.interval, one.same_rows) for one in made]
-        found.append(Captioned(charts.trend(shares, days, metric, percent, top=1.0), metric.capitalize()))
+        found.append((charts.trend(shares, days, metric, percent, top=1.0), metric.capitalize()))
 
     def add(key: str, repeats: Callable[[ListedBenchmark], Repeats], unit: str, write: Callable[[float], str]) -> None:
         points = [
@@ -67,11 +67,11 @@ def trends(history: HistoryRecord, metric: str) -> list[Captioned]:
             for at in [repeats(one)]
         ]
         label = SPEEDS[key].label
-        found.append(Captioned(charts.trend(points, days, label, write), label.capitalize() + unit))
+        found.append((charts.trend(points, days, label, write), label.capitalize() + unit))
 
     add("decode_tokens_per_second", lambda one: one.decode_tokens_per_second, ", tokens/s", number)
     add("first_token_ms", lambda one: one.first_token_ms, "", seconds)
-    return found
+    return [Captioned(chart, caption) for chart, caption in found if chart is not None]
 
 
 def notes(made: ListedBenchmark) -> str:

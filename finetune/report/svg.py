@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from math import ceil, floor, inf, isfinite, log10
 
 from markupsafe import Markup
 
@@ -20,13 +20,19 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / ((self.high - self.low) or 1.0) * (self.end - self.start)
+        """Where a value lies. ValueError if that is nowhere, as for one that is not a number."""
+        place = self.start + (value - self.low) / ((self.high - self.low) or 1.0) * (self.end - self.start)
+        if not isfinite(place):
+            raise ValueError("no place for it")
+        return place
 
     def ticks(self, most: int = 5) -> list[float]:
-        """Round values within the scale: about ``most`` of them, and at least two."""
+        """Round values within the scale: about ``most`` of them, and at least two. ValueError if there are none."""
         rough = ((self.high - self.low) or 1.0) / most
         power = 10.0 ** floor(log10(rough))
-        step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
+        step = next((power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9)), 0.0)
+        if not 0 < step < inf:
+            raise ValueError("no steps on this scale")
         return [step * k for k in range(ceil(self.low / step - 1e-9), floor(self.high / step + 1e-9) + 1)]
 
 

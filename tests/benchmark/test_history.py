@@ -47,6 +47,30 @@ def test_benchmarks_are_ordered_by_the_instant(tmp_path: Path, earlier: str, las
         assert found.answers and found.speeds and found.answers.created == found.speeds.created == last
 
 
+def test_benchmarks_of_one_second_are_all_kept(tmp_path: Path) -> None:
+    """Of one second in UTC, whatever the time zone; the last one made is the last, and a second copy changes nothing."""
+    whens = ["2026-10-25T02:30:00+0200", "2026-10-25T01:30:00+0100", *["2026-10-25T00:30:00+0000"] * 10]
+    earlier = [benchmark(when, adapter_path=f"run {number}") for number, when in enumerate(whens)]
+    found = since(tmp_path, *earlier)
+    history.keep(tmp_path)
+    assert [made.adapter_path for made in found.made] == [*(f"run {number}" for number in range(12)), "checkpoints"]
+    assert found.answers and found.speeds and found.answers.adapter_path == found.speeds.adapter_path == "run 11"
+    numbers = ["", *(f"-{number}" for number in range(2, 13))]
+    kept = {path.name for path in (tmp_path / "history").iterdir()}
+    assert kept == {f"benchmark-2026-10-25T00-30-00Z{number}.json" for number in numbers}
+
+
+def test_names_of_older_versions_are_read(tmp_path: Path) -> None:
+    """They are in local time; the order is that of the recorded instants, also if the clock was set back in between."""
+    (tmp_path / "history").mkdir()
+    whens = {"09-00-00-0900": "09:00:00+0900", "01-30-00-0100": "01:30:00+0100", "23-00-00-0000": "23:00:00+0000"}
+    for name, when in whens.items():
+        benchmark(f"2026-11-20T{when}").write(tmp_path / "history" / f"benchmark-2026-11-20T{name}.json")
+    found = since(tmp_path, benchmark("2026-11-20T00:15:00+0000"))
+    times = [made.created[11:] for made in found.made]
+    assert times == ["09:00:00+0900", "00:15:00+0000", "01:30:00+0100", "23:00:00+0000", "12:00:00+0000"]
+
+
 @pytest.mark.parametrize("repeats, enough", [(2, False), (4, False), (5, True), (6, True)])
 def test_few_repeats_show_no_change(tmp_path: Path, repeats: int, enough: bool) -> None:
     """Of two sets of n numbers from one source, one lies below the other in 2 of (2n over n) cases: 2.9 % for four."""
@@ -73,7 +97,7 @@ def test_what_is_no_benchmark_is_kept_and_named(tmp_path: Path, capsys: pytest.C
     assert kept.read_text() == "half a reco"
     (tmp_path / "history" / ".benchmark-2026-11-16.1.tmp.json").write_text("of a killed process")
     since(tmp_path, benchmark("2026-11-19"))
-    whole = json.loads((tmp_path / "history" / "benchmark-2026-11-19.json").read_text())
+    whole = json.loads((tmp_path / "history" / "benchmark-2026-11-19T00-00-00Z.json").read_text())
     speed = {"tuned": whole["speed"]["tuned"] | {"first_token_ms": {"median": "fast", "min": 1, "max": 2}}}
     nothing = {"tuned": whole["speed"]["tuned"] | {"first_token_ms": {"median": 0, "min": 0, "max": 0}}}
     for name, changes in {
@@ -82,12 +106,25 @@ def test_what_is_no_benchmark_is_kept_and_named(tmp_path: Path, capsys: pytest.C
         "nan": {"runs": float("nan")},
         "hollow": {"speed": {}},
         "when": {"created": "yesterday"},
+        "early": {"created": "0001-01-01T00:00:00+1400"},
+        "huge": {"load_seconds": 10**400},
         "newer": {"format": whole["format"] + 1},
     }.items():
         (tmp_path / "history" / f"benchmark-{name}.json").write_text(json.dumps(whole | changes))
     (tmp_path / "history" / "benchmark-list.json").write_text("[]")
     found = history.since(tmp_path, benchmark())
-    names = ("hollow", "list", "nan", "newer", "text", kept.stem.removeprefix("benchmark-"), "when", "zero")
+    names = (
+        "early",
+        "hollow",
+        "huge",
+        "list",
+        "nan",
+        "newer",
+        "text",
+        kept.stem.removeprefix("benchmark-"),
+        "when",
+        "zero",
+    )
     assert found.left_out == [f"benchmark-{name}.json" for name in names]
     assert len(found.made) == 2 and found.answers and found.speeds
 

@@ -2,13 +2,16 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from finetune.dataset import candidates, sources
 from finetune.dataset.prepare import Dataset, prepare
 from finetune.errors import UserError
 from finetune.models.hub import HubProblem
+from finetune.records import files
 from finetune.records.dataset import Source, write_dataset
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
@@ -33,6 +36,40 @@ def numbered(count: int) -> list[Row]:
 
 def prompts(dataset: Dataset, split: str) -> list[str]:
     return [row["sql_prompt"] for row in dataset.splits[split]]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
+def test_there_is_a_limit_to_the_rows_of_a_source(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a Parquet file, which can hold any number of equal rows, the number is known before one is read."""
+    import datasets
+
+    monkeypatch.setattr(candidates, "_MOST_ROWS", 10)
+    source, path = datasets.Dataset.from_list(numbered(11)), tmp_path / f"rows{suffix}"
+    write = {".csv": source.to_csv, ".parquet": source.to_parquet}.get(suffix, source.to_json)
+    write(path, **({"lines": suffix == ".jsonl"} if "json" in suffix else {}))
+    config = DatasetConfig(type_="sql", dataset_name=str(path), sample_size=5)
+    with pytest.raises(
+        UserError, match=r"rows\..*more than 10 rows, which is what is sampled from \(name a part of them"
+    ):
+        prepare(config, TASKS["sql"], print)
+    assert len(prepare(replace(config, sample_size=11), TASKS["sql"], print).splits["train"]) == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "limit", "message"),
+    [
+        ("rows.jsonl", '{"prompt": "%s"}\n', (files, "_LONGEST"), "rows.jsonl:1: a line of more than 0 MB"),
+        ("rows.csv", 'prompt,completion\n"%s,a\n', (sources, "_MOST_FIELD"), "rows.csv:2: not CSV: field larger than"),
+        ("rows.json", '[{"prompt": "%s"}]', (sources, "_MOST_JSON"), "rows.json: larger than 1 GB"),
+    ],
+)
+def test_what_is_read_as_a_whole_has_a_limit(
+    tmp_path: Path, name: str, text: str, limit: tuple[object, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(*limit, 1000)
+    (tmp_path / name).write_text(text % ("x" * 2000))
+    with pytest.raises(UserError, match=message):
+        prepare(DatasetConfig(type_="chat", dataset_name=str(tmp_path / name)), TASKS["chat"], print)
 
 
 def test_splits_are_drawn_by_seed_whatever_the_order_of_the_file(tmp_path: Path) -> None:

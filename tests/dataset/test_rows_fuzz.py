@@ -2,6 +2,9 @@
 
 import json
 import random
+import resource
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 from finetune.dataset.prepare import prepare
 from finetune.errors import UserError
 from finetune.records.dataset import write_dataset
+from finetune.settings import yaml_file
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import TASKS
 
@@ -91,6 +95,77 @@ def drop_a_field(data: bytes, draw: Draw) -> bytes:
     row = draw.choice(rows)
     del row[draw.choice(list(row))]
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def several(data: bytes, draw: Draw) -> bytes:
+    for _ in range(draw.randrange(2, 20)):
+        data = flip(data, draw)
+    return data
+
+
+YAML = b"""type: sql
+sample-size: 10
+column: {sql: query, sql_prompt: question}
+valid_fraction: 0.05  # of them
+fix: true
+seed: &a 42
+test-fraction: 1e-1
+"""
+YAML_PIECES = [
+    b"&a [*a]",
+    b"*a",
+    b"!!binary aGk=",
+    b"!!python/object:os.system x",
+    b"[" * 99,
+    b"{a: " * 9,
+    b"<<: *a\n",
+    b"\t",
+]
+YAML_PIECES += [
+    b"9" * 5000,
+    b".nan",
+    b"---\n",
+    b"'",
+    b"? ",
+    b"!<x> ",
+    b"\xff",
+    b"%YAML 9.9\n",
+    b"|\n",
+    b"2001-99-99",
+    b"0o9",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["parquet", "yaml"])
+def test_a_thousand_damaged_binary_files_and_settings(tmp_path: Path, kind: str) -> None:
+    """None makes a traceback, takes long, or fills the memory."""
+    import datasets
+
+    draw = Draw(2)
+    datasets.Dataset.from_list(30 * ROWS["sql"]).to_parquet(tmp_path / "whole.parquet")
+    whole, path = (tmp_path / "whole.parquet").read_bytes() if kind == "parquet" else YAML, tmp_path / f"rows.{kind}"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(FILES):
+        damage = draw.choice([flip, several, cut, splice])
+        if kind == "yaml" and damage is splice:
+            at = draw.randrange(len(whole))
+            path.write_bytes(whole[:at] + draw.choice(YAML_PIECES) + whole[at:])
+        else:
+            path.write_bytes(damage(whole, draw))
+        started = time.process_time()
+        try:
+            if kind == "yaml":
+                yaml_file.read(path)
+            else:
+                config = DatasetConfig(type_="sql", dataset_name=str(path), check_answers=False)
+                prepare(config, TASKS["sql"], print)
+        except UserError as error:
+            assert error.exit_code == 2 and str(path) in str(error) and "\n" not in str(error), error
+        assert time.process_time() - started < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << (
+        30 - (10 if sys.platform == "linux" else 0)
+    )
 
 
 MUTATIONS: list[Callable[[bytes, Draw], bytes]] = [flip, cut, splice, reorder, replace_a_value, drop_a_field]

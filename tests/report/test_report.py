@@ -3,13 +3,17 @@
 import base64
 import hashlib
 import re
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
 from math import isfinite
 from typing import Any
 
 import pytest
 
+from finetune.benchmark.tables import print_benchmark
+from finetune.evaluation.scorecard import print_comparison
+from finetune.records.benchmark import Repeats
 from finetune.records.difference import Difference
 from finetune.report import render
 from finetune.report.curve import curve_picture
@@ -264,6 +268,64 @@ def test_what_changed_since_last_time() -> None:
     two = replace(made.history, made=made.history.made[1:], answers=None, speeds=None, left_out=[])
     html = section(render(**given | {"benchmark": replace(made, history=two)}), "since")
     assert html.count(" not compared.") == 2 and "<svg" not in html and "Skipped" not in html
+
+
+def numbers(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where the numbers are in the records; of what there is more than once only the first is looked at."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield path
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from numbers(getattr(value, field.name), (*path, field.name))
+    elif isinstance(value, Mapping):
+        for key, item in value.items() if len(path) < 2 or path[-1] == "parts" else [*value.items()][:1]:
+            yield from numbers(item, (*path, key))
+    elif isinstance(value, list | tuple):
+        for at, item in enumerate(value if path == ("metrics",) else value[:1]):
+            yield from numbers(item, (*path, at))
+
+
+def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """A copy with another number at the end of the path."""
+    if not path:
+        return new
+    key, rest = path[0], path[1:]
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{key: changed(getattr(value, key), rest, new)})
+    if isinstance(value, Mapping):
+        return {**value, key: changed(value[key], rest, new)}
+    return type(value)([changed(item, rest, new) if at == key else item for at, item in enumerate(value)])
+
+
+STRANGE = [float("nan"), float("inf"), -float("inf"), 0, 0.0, -1, 1e308, 10**400, True]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strange", STRANGE, ids=lambda strange: str(strange)[:9])
+def test_no_number_ends_the_page(strange: float) -> None:
+    """A number that cannot be shown is a gap; the rest of the page is there."""
+    for path in numbers(records()):
+        given = changed(records(), path, strange)
+        html = render(**given)
+        charts = "".join(re.findall("<svg.*?</svg>", html, re.DOTALL))
+        assert html.endswith("</html>") and not re.search(r'"[^"]*\b(nan|inf)\b', charts), path
+        if path[0] == "metrics":
+            curve_picture(given["metrics"])
+        elif isinstance(strange, float) and "worse_rows" not in path:  # what was just measured; they are places of rows
+            print_benchmark(given["benchmark"])
+            print_comparison(given["benchmark"].quality, examples=1)
+
+
+@pytest.mark.parametrize("strange", [float("nan"), float("inf"), -float("inf"), 0.0])
+def test_a_chart_without_its_numbers_is_left_out(strange: float) -> None:
+    whole = records()
+    made = whole["benchmark"]
+    latencies = {name: replace(one, p50=strange, all=[strange]) for name, one in made.latency_ms.items()}
+    speeds = {name: {**side, "first_token_ms": Repeats(*3 * [strange])} for name, side in made.speed.items()}
+    html = render(**whole | {"benchmark": replace(made, latency_ms=latencies, speed=speeds, load_seconds=strange)})
+    drawn = strange == 0
+    assert html.count("<svg") == (7 if drawn else 6)
+    assert ("Latency, a dot for each answer" in html) == drawn and ("Loading took –" in text(html)) == (not drawn)
 
 
 @pytest.mark.parametrize(

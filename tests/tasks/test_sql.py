@@ -11,6 +11,7 @@ import pytest
 from finetune.tasks.sql.judging import ANSWER_KINDS, UNSCORED_KINDS, SqlJudge, extract_sql
 from finetune.tasks.sql.judging.compare import compare, ordered, unordered
 from finetune.tasks.sql.judging.execution import Outcome, Row
+from finetune.tasks.sql.task import schema_of
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "gretel_text_to_sql_train.jsonl"
 
@@ -162,6 +163,8 @@ INF = float("inf")
         ([2**53 + 1], [2.0**53], True, ""),
         ([10**18, 10**18 + 128], [1e18, 1e18 + 128], True, ""),
         ([0.1 + 0.2, 3], [0.3, 2.9999999999999996], True, ""),
+        ([54321.98765, 7], [54321.99, 7], True, ""),  # ROUND(AVG(x), 2) of large numbers, and of small ones
+        ([4.98765, 7], [4.99, 7], False, ""),
         ([0.1 + 0.2 - 0.3], [0], True, ""),  # a sum that should be 0
         ([0.0, 5e3], [-1e-13, 5e3], True, ""),
         ([300], [300.00004], True, "julianday"),  # seconds between two times
@@ -211,6 +214,26 @@ def test_ties_may_stand_in_any_order() -> None:
     assert compare(gold, [table(("a",), ("c",))])[0] == "ok"
     assert compare(gold, [table(("a",), ("d",))])[0] == "wrong_rows"
     assert compare(gold, [table(("c",), ("a",))])[0] == "wrong_order"
+
+
+@pytest.mark.parametrize(
+    ("context", "schema"),
+    [
+        ("CREATE TABLE t (a VARCHAR(9) DEFAULT 'x;y');;INSERT INTO t VALUES (';'); create view v", 2),
+        ("CREATE TABLE [t;u] (`a;b` INT);\nCREATE TEMP TRIGGER x BEGIN DELETE FROM t; END; CREATE TABLE v (b INT)", 3),
+        ("CREATE TABLE t (a INT) -- it's; done\n; /* CREATE TABLE u (b INT);", 1),
+        ("CREATE TABLE t (a INT);" + 190_000 * ";", 1),
+        ("CREATE TABLE t (a INT); INSERT INTO t VALUES ('" + 190_000 * ";", 1),
+        ("CREATE TABLE t (a INT" + 190_000 * ";", 1),
+        (95_000 * " " + "CREATE TRIGGER x BEGIN" + 95_000 * "; ", 1),
+        (60_000 * "CREATE TRIGGER x; END; ", 60_000),
+    ],
+)
+def test_the_tables_of_a_context_are_found_in_one_pass(context: str, schema: int) -> None:
+    """A semicolon in quotes or in a trigger ends no statement; each took as long as all before it."""
+    started = time.process_time()
+    assert len(schema_of(context).split("\n")) == schema
+    assert time.process_time() - started < 2
 
 
 QUERY = "SELECT a FROM t WHERE x = 'it''s; so'"

@@ -7,7 +7,6 @@ tables, not their rows: a real database does not fit into a prompt, and answers 
 
 import random
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -24,10 +23,12 @@ _DOMAIN_SHARES = {"valid": 0.1, "test": 0.2}
 
 # VARCHAR(255), DECIMAL(10, 2): SQLite ignores the sizes, and each digit is a token
 _TYPE_SIZE = re.compile(r"(?<=[A-Za-z])\s*\(\s*\d+(\s*,\s*\d+)?\s*\)")
-_COMMENT = re.compile(  # or what is quoted, which may look like one
-    r"""(?P<quoted>'[^']*(?:'|\Z) | "[^"]*(?:"|\Z) | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z)) | --[^\n]* | /\*.*?(?:\*/|\Z)""",
-    re.DOTALL | re.VERBOSE,
-)
+_QUOTED = r"""'[^']*(?:'|\Z) | "[^"]*(?:"|\Z) | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z)"""
+_COMMENT = re.compile(
+    rf"(?P<quoted>{_QUOTED}) | --[^\n]* | /\*.*?(?:\*/|\Z)", re.DOTALL | re.VERBOSE
+)  # quoted ones are none
+_SEMICOLON = re.compile(rf"{_QUOTED} | (?P<end>;)", re.VERBOSE)
+_TRIGGER = re.compile(r"\s*(?:EXPLAIN\s+)?CREATE\s+(?:TEMP(?:ORARY)?\s+)?TRIGGER\b", re.IGNORECASE)
 
 
 def schema_of(context: str) -> str:
@@ -40,15 +41,19 @@ def schema_of(context: str) -> str:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script; a semicolon inside quotes or a comment ends none."""
-    pending = ""
-    for part in script.split(";"):
-        pending += part + ";"
-        if sqlite3.complete_statement(pending):
-            yield pending.strip()
-            pending = ""
-    if pending.strip("; \n"):
-        yield pending.strip()
+    """The statements of a script without comments; a semicolon inside quotes ends none, and a trigger ends with END."""
+    script += ";"
+    start = last = 0
+    is_trigger = False
+    for found in _SEMICOLON.finditer(script):
+        if found["end"]:
+            is_trigger = bool(_TRIGGER.match(script, start)) if start == last else is_trigger
+            part, last = script[last : found.start()], found.end()
+            if not is_trigger or part.strip().upper() == "END":
+                yield script[start:last].strip()
+                start = last
+    if rest := script[start:].strip():
+        yield rest
 
 
 def user_message(context: str, question: str) -> str:

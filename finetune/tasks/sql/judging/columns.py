@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RELATIVE = 1e-9  # sums in another order, averages computed in two ways: they differ by 1e-16 to 1e-10
 RELATIVE_DAYS, COARSE = 1e-6, 1e-4  # julianday is exact to 5e-10 days, 4e-5 seconds
+CENTS_FROM = 5_000  # ROUND(x, 2) changes these by less than 1e-6
 LARGEST_WHOLE = 1e15  # floats have no room for a fraction beyond; below, two whole numbers are never the same
 BITS_OF_REMAINDER = 12  # 0.1 + 0.2 - 0.3 is 2^-54
 MOST_WORK, WORK_OF_A_TRY = 10_000_000, 60  # rows in the search for a permutation, which takes about a second
@@ -170,7 +171,8 @@ def _numbered(
         targets = {numbers[value]: numbers.setdefault(other, len(numbers)) for value, other in same.items()}
         table = numpy.arange(len(numbers))
         table[list(targets)] = list(targets.values())
-        found = [table[table[codes]] for codes in found]
+        table = table[table][table]  # an average, its two decimals, the first of their group
+        found = [table[codes] for codes in found]
     return found[: len(gold)], found[len(gold) :], len(numbers)
 
 
@@ -186,9 +188,10 @@ def _remainders(tiny: set[float], column: Iterable[Value]) -> list[float]:
 
 
 def _same(floats: "Floats", large: set[int], *, by_days: bool) -> dict[float, Value]:
-    """What floats are but for rounding: an integer, or the first of a group of floats that are near it.
+    """What floats are but for rounding: an integer, their own two decimals if these are there, or the first of a group.
 
-    Not those that are near each other: a chain of them may have no end. ``large`` are the integers from LARGEST_WHOLE on.
+    A group ends where one is not near its first: a chain of neighbours may have no end. ``large`` are the integers from
+    LARGEST_WHOLE on.
     """
     import numpy
 
@@ -197,7 +200,11 @@ def _same(floats: "Floats", large: set[int], *, by_days: bool) -> dict[float, Va
     whole = (numpy.abs(floats) < LARGEST_WHOLE) & (numpy.abs(floats - near) <= noise)
     rounded = whole & (floats != near)
     same: dict[float, Value] = dict(zip(floats[rounded].tolist(), map(int, near[rounded].tolist()), strict=True))
-    others = numpy.sort(floats[~whole])
+    has_cents = ~whole & (numpy.abs(floats) >= CENTS_FROM) & (numpy.abs(floats) < LARGEST_WHOLE)
+    cents = numpy.where(has_cents, numpy.rint(100 * numpy.where(has_cents, floats, 0)) / 100, floats)
+    cut = (cents != floats) & numpy.isin(cents, floats)
+    same |= zip(floats[cut].tolist(), cents[cut].tolist(), strict=True)
+    others = numpy.sort(floats[~whole & ~cut])
     if large:
         others = others[~numpy.isin(others, [value for value in others.tolist() if value in large])]
     values, noise = others.tolist(), _noise(others, by_days=by_days)
