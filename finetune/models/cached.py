@@ -40,7 +40,7 @@ class CachedModel:
 def cached_models() -> list[CachedModel]:
     """Everything in the caches, largest first. UserError if a cache cannot be read."""
     try:
-        models = [*_of_the_hub(), *_converted()]
+        models = [*_converted(), *_of_the_hub()]  # ours first: it says what to do without a home folder
     except (OSError, ValueError) as error:
         raise UserError(f"the cache cannot be read: {error}") from None
     return sorted(models, key=lambda model: (-model.size, model.name))
