@@ -42,7 +42,7 @@ class CachedModel:
 def cached_models() -> list[CachedModel]:
     """Everything in the caches, largest first. UserError if a cache cannot be read."""
     try:
-        models = [*_of_the_hub(), *_converted()]
+        models = [*_converted(), *_of_the_hub()]  # ours first: it says what to do without a home folder
     except (OSError, ValueError) as error:
         what, why = getattr(error, "filename", None) or "the cache", getattr(error, "strerror", None) or error
         remedy = "make it readable, or set FINETUNE_CACHE and HF_HOME to other folders"

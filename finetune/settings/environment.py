@@ -19,11 +19,12 @@ _TAKEN = (*TOKENS, "FINETUNE_CACHE")
 _MISSED = re.compile("HF_|HUGGING|FINETUNE_|TRANSFORMERS_|SSL_CERT_|REQUESTS_CA_BUNDLE|XDG_CACHE_HOME|.*_PROXY$")
 _MOST_BYTES = 64 << 10  # of .env
 _DAY = 24 * 3600
-_NUMBERS = {  # whole numbers, and the largest that makes sense
-    "HF_HUB_DOWNLOAD_TIMEOUT": _DAY,
-    "HF_HUB_ETAG_TIMEOUT": _DAY,
-    "HF_DATASETS_IN_MEMORY_MAX_SIZE": 2**63 - 1,
-    **dict.fromkeys(("MLX_RANK", "RANK", "LOCAL_RANK", "WORLD_SIZE"), 2**31 - 1),
+_NUMBERS = {  # whole numbers, and the smallest and largest that make sense
+    "HF_HUB_DOWNLOAD_TIMEOUT": (0, _DAY),
+    "HF_HUB_ETAG_TIMEOUT": (0, _DAY),
+    "HF_DATASETS_IN_MEMORY_MAX_SIZE": (0, 2**63 - 1),
+    "MLX_BFS_MAX_WIDTH": (1, 2**31 - 1),  # with 0, also what MLX makes of a word, it waits for ever
+    **dict.fromkeys(("MLX_RANK", "RANK", "LOCAL_RANK", "WORLD_SIZE"), (0, 2**31 - 1)),
 }
 _noted: set[str] = set()
 
@@ -80,10 +81,12 @@ def _dotenv() -> Mapping[str, str | None]:
 
 
 def _check() -> None:
-    for name, most in _NUMBERS.items():
+    for name, (least, most) in _NUMBERS.items():
         text = os.environ.get(name)
-        if text is not None and not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= most):
-            raise UserError(f"{name}: not a whole number from 0 to {most} (change it, or unset it)")
+        if text is not None and not (
+            text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most
+        ):
+            raise UserError(f"{name}: not a whole number from {least} to {most} (change it, or unset it)")
     if not (endpoint := os.environ.get("HF_ENDPOINT", "").strip()):
         os.environ.pop("HF_ENDPOINT", None)  # to the client, an empty one is an address
     elif not is_address(endpoint):

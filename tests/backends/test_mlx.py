@@ -5,6 +5,7 @@ import os
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -320,3 +321,10 @@ def test_many_prompts_are_not_all_read_where_somebody_stops(
     asked: list[int] = []
     stop = lambda: asked.append(0) or len(asked) > 2  # noqa: E731
     assert model.answers(conversations, max_tokens=1, stop=stop) == []  # their only tokens come of reading
+
+
+def test_fewer_open_files_than_mlx_lm_asks_for_are_enough(run_python: Any) -> None:
+    code = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (512, 1024))\n"
+    code += "def refuse(*_): raise ValueError('not allowed to raise maximum limit')\nresource.setrlimit = refuse\n"
+    code += "from finetune.backends.mlx.runtime import mx\nimport mlx_lm.utils\nassert resource.setrlimit is refuse"
+    run_python("-c", code)

@@ -227,3 +227,12 @@ def test_empty_caches_and_commands_that_are_not(run_python: Any) -> None:
         "error: unknown command 'model' (choose from doctor, models, convert-adapter, completion)\n"
     )
     assert "--remove" in models(run_python, "--help")
+
+
+def test_without_a_home_folder_it_is_said_what_to_set(run_python: Any, tmp_path: Path) -> None:
+    code = "import os, sys\nos.path.expanduser = lambda path: path\ndel os.environ['HF_HOME'], os.environ['FINETUNE_CACHE']\n"
+    code += "os.environ.update(pair.split('=') for pair in sys.argv[1:])\nsys.argv[1:] = ['models']\n"
+    code += "from finetune.__main__ import main\nmain()"
+    refused = run_python("-c", code, code=2).stderr
+    assert refused == "error: this user has no home folder (set FINETUNE_CACHE to a folder for models)\n"
+    assert "No models" in run_python("-c", code, f"FINETUNE_CACHE={tmp_path / 'cache'}").stdout

@@ -91,6 +91,7 @@ def test_a_folder_of_that_name_is_none_of_ours() -> None:
         "HF_HUB_DOWNLOAD_TIMEOUT=" + "9" * 5000,
         "HF_DATASETS_IN_MEMORY_MAX_SIZE=abc",
         "MLX_RANK=abc",
+        "MLX_BFS_MAX_WIDTH=0",
         "WORLD_SIZE=1e3",
     ],
 )
