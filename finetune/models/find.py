@@ -229,7 +229,7 @@ def _damage(shard: Path) -> str | None:
     try:
         with safe_open(shard, framework="numpy"):  # reads the header and compares it with the size of the file
             return None
-    except FileNotFoundError:
-        return f"{shard.name} is missing"
+    except FileNotFoundError:  # safetensors says so of a file that this user may not read, too
+        return f"{shard.name} {'cannot be read' if shard.exists() else 'is missing'}"
     except (OSError, SafetensorError) as error:
         return f"{shard.name} is damaged ({error})"
