@@ -3,7 +3,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,6 +47,16 @@ def run_python(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str
         return done
 
     return run
+
+
+@pytest.fixture
+def another_user() -> Iterator[None]:
+    """The test is run by a user who may not read ``tmp_path``; it must not import anything new."""
+    if os.geteuid():
+        pytest.skip("only root can be another user")
+    os.seteuid(12345)
+    yield
+    os.seteuid(0)
 
 
 @pytest.fixture(scope="session")

@@ -239,8 +239,8 @@ def _shards_of_index(folder: Path, problems: list[str]) -> set[str]:
 
 
 def _damage(shard: Path) -> str | None:
-    if not shard.exists():
-        return f"{shard.name} is missing"
+    if not os.access(shard, os.R_OK):  # safetensors says of both that it is missing
+        return f"{shard.name} {'cannot be read' if shard.exists() else 'is missing'}"
     try:
         with foreign(f"{shard.name} is damaged"):
             check_safetensors(shard)

@@ -170,6 +170,8 @@ def read_json(path: Path, made_by: str) -> Row:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: not found (run: {made_by})") from None
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror} (make it readable for this user)") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read: {error} (run again: {made_by})") from None
     if not isinstance(value, dict):

@@ -49,7 +49,7 @@ def demanded(path: Path, taken: str) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"{path}: cannot be locked: {error.strerror}", exit_code=4) from None
         if not is_ours:
-            raise UserError(taken.replace("{holder}", holder(path)))
+            raise UserError(taken.replace("{holder}", holder(path) or "unknown"))
         yield
 
 

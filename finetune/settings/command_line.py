@@ -63,6 +63,11 @@ def run(
         say("stopped")
         sys.exit(128 + signals.number_of(interrupt))
     except OSError as error:
+        if isinstance(error, PermissionError) and isinstance(
+            error.filename, str
+        ):  # of another user, at whatever moment
+            say(f"error: {error.filename}: {error.strerror} (make it accessible for this user, or use another path)")
+            sys.exit(2)
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
             raise
         _discard_output()

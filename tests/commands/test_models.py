@@ -11,6 +11,7 @@ import pytest
 from finetune.errors import UserError
 from finetune.models import builtin, cached, conversion
 from finetune.models.cached import cached_models
+from finetune.records import files
 from loopback_hub import LoopbackHub
 
 FETCH = "import sys; from finetune.models.hub import download_snapshot; download_snapshot(sys.argv[1], 'model')"
@@ -169,6 +170,20 @@ def test_a_model_in_use_stays(converted: Path, run_python: Any) -> None:
     assert conversion.intact_folder(converted, "mine.gguf", "a" * 64, print)  # in use until this process ends
     error = models(run_python, "--remove", f"mine-{'a' * 12}", code=2)
     assert error == f"error: mine-{'a' * 12}: a script uses it (try again when it has ended)\n"
+
+
+@pytest.mark.usefixtures("converted", "another_user")
+def test_the_cache_of_another_user_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cached, "_scan", lambda: None)
+    with pytest.raises(
+        UserError, match=r"models: cannot be read: Permission denied \(make it readable, or set FINETUNE"
+    ):
+        cached_models()
+    with pytest.raises(UserError, match=r"cannot be read: Permission denied \(make it readable, or set FINETUNE"):
+        conversion.converted_folder(tmp_path / "cache" / "models", "mine.gguf", "a" * 64)
+    with pytest.raises(UserError, match=r"cannot be read: Permission denied \(make it readable for this user\)"):
+        files.read_json(tmp_path / "cache" / "models" / "run.json", "python train.py")
 
 
 def test_an_ambiguous_name_is_refused(converted: Path, tmp_path: Path, run_python: Any) -> None:

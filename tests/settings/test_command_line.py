@@ -142,6 +142,17 @@ def test_a_signal_interrupts_the_work(number: signal.Signals, capsys: pytest.Cap
     assert capsys.readouterr().err == "stopped\n"
 
 
+def test_what_belongs_to_another_user_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(config: Config) -> None:
+        raise PermissionError(13, "Permission denied", "theirs/state")
+
+    with pytest.raises(SystemExit) as stopped:
+        command_line.run(main, Config, choices=COLOURS, argv=[])
+    assert stopped.value.code == 2
+    said = "error: theirs/state: Permission denied (make it accessible for this user, or use another path)\n"
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -23,7 +23,7 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(folder))
     for package in reporters.REPORTERS.values():
         monkeypatch.delitem(sys.modules, package, raising=False)
-    monkeypatch.setattr(reporters.atexit, "register", lambda call: None)
+    monkeypatch.setattr("atexit.register", lambda call: None)
     return folder
 
 
