@@ -89,7 +89,7 @@ def shortened(text: str, most: int = 60) -> str:
 
 def visible(text: str) -> str:
     """The text with characters that a terminal would obey, or would not show, replaced by symbols; newlines and tabs stay."""
-    return text.translate(_SYMBOLS)
+    return text.translate(SYMBOLS)
 
 
 # how MLX on CPU, Metal and CUDA and PyTorch on CPU, MPS and CUDA say it, in lower case
@@ -117,8 +117,8 @@ def _quoted(word: str) -> str:
 # hide. Ordinary text needs some of these: U+200C and U+200D join letters in Persian and Hindi and people in emoji, and
 # variation selectors choose a glyph; they stay. A symbol for the marks U+061C, U+200E and U+200F leaves Arabic and Hebrew
 # readable; one for the tags costs the flags of Scotland and Wales.
-_SYMBOLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | {127: "\u2421"}
-_SYMBOLS |= dict.fromkeys(  # Unicode has no symbols for those from 128
+SYMBOLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | {127: "\u2421"}
+SYMBOLS |= dict.fromkeys(  # Unicode has no symbols for those from 128
     (
         *range(0x80, 0xA0),
         *(0xAD, 0x61C, 0x180E, 0x200B, 0x200E, 0x200F, 0xFEFF),

@@ -6,6 +6,7 @@ passed as one line is one line.
 
 import json
 import logging
+import os
 import sys
 import time
 import warnings
@@ -73,6 +74,7 @@ def guard() -> None:
     for name in ("stdout", "stderr"):
         if not isinstance(stream := getattr(sys, name), Guarded):
             setattr(sys, name, Guarded(stream))
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # below that it speaks to those who call it
     logging.setLogRecordFactory(_LogLine)
     warnings.showwarning = _show_warning
     if not sys.warnoptions:

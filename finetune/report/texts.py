@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
+from finetune.errors import SYMBOLS
 from finetune.terminal import format_seconds
 
 # "hf_" and 34 letters and digits, perhaps cut short; a word such as hf_hub_download is none
 _TOKEN = re.compile(r"hf_(?:oauth|jwt)_[\w.-]+|hf_[A-Za-z0-9]{20,}")
-# controls, marks that turn text around, halves of characters: shown by their code, so that they do nothing
-_HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_HIDDEN = re.compile(f"[{''.join(map(chr, SYMBOLS.keys() - {13}))}]")  # shown by code; \r is white space to a page
 _LARGE = 1e15
 _HUGE = 10**100  # whole numbers that no float can hold begin at 10^309
 _NONE = "–"  # what is shown for a number that is none
