@@ -1,4 +1,4 @@
-"""What Ctrl-C, SIGTERM and a terminal that is closed (SIGHUP) do: in each part of a script's life, one of three things.
+"""What Ctrl-C, SIGTERM and a closed terminal do (SIGHUP): in each part of a script's life, one of three things.
 
 While a script is imported and after its work it ends at once. Then its work is interrupted by a KeyboardInterrupt, so that
 whatever it has begun is cleaned up. Training alone is asked to stop: it saves what it has between two batches. The second

@@ -51,7 +51,6 @@ def main(config: Config) -> None:
         what = "it is downloaded" if model.where == "hub" else "it is converted"
         say(f"{model.name}: damaged (run: {remedy(model, models)}; {what} again on the next use)")
     if damaged:
-        sys.stdout.flush()
         sys.exit(1)
 
 

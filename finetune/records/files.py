@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -242,7 +243,11 @@ def read_jsonl(path: Path) -> list[tuple[int, Row]]:
 
 def is_special(path: Path) -> bool:
     """Whether there is a pipe, a socket or a device: reading it could wait, or go on, for ever."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError):  # whoever opens it will say so
+        return False
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
 
 
 def file_hash(path: Path) -> str:

@@ -15,7 +15,7 @@ from finetune.commands.doctor import capacity, hardware, pytorch, software, sour
 from finetune.commands.doctor.command import CHECKS
 from finetune.errors import UserError
 from finetune.methods import METHODS
-from finetune.models import builtin
+from finetune.models import builtin, conversion
 from finetune.models.find import DEFAULT_MODEL
 from finetune.records import machine
 from loopback_hub import EXPIRED_TOKEN, GOOD_TOKEN, LoopbackHub
@@ -183,7 +183,10 @@ def test_damaged_entries_of_the_caches_are_named_with_how_to_remove_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
-    (tmp_path / "models" / "mine-000000000000").mkdir(parents=True)
+    folder = tmp_path / "models" / "mine-000000000000"
+    folder.mkdir(parents=True)
+    record = {"from": "mine", "sha256": "0" * 64, "version": conversion.VERSION, "files": {"config.json": 9}}
+    (folder / conversion.RECORD).write_text(json.dumps(record))
     [finding] = sources.caches()
     assert finding.status == "warn" and "mine-000000000000: damaged" in finding.found
     assert "models --remove mine-000000000000" in finding.remedy

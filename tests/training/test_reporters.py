@@ -68,7 +68,7 @@ def test_a_tool_that_fails_on_the_way_is_said_once(tool: Path, tmp_path: Path) -
         "Warning: --report-to wandb: ConnectionError: gone (nothing is sent from step 2 on; metrics.jsonl has all the metrics)"
     ]
     settings, last = sys.modules["wandb"].sent
-    assert (settings["name"], settings["config"], last) == ("run␛[31m?", {"seed": "1"}, 1)
+    assert (settings["name"], settings["config"], last) == ("run␛[31m␦", {"seed": "1"}, 1)
 
 
 def test_a_tool_that_waits_does_not_make_the_training_wait(
