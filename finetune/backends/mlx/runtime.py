@@ -87,7 +87,8 @@ def cores() -> int:
 def _has_avx512() -> bool:
     wanted = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
     cpuinfo = Path("/proc/cpuinfo")
-    flags = next((line for line in cpuinfo.open() if line.startswith("flags")), "") if cpuinfo.exists() else ""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    flags = next((line for line in lines if line.startswith("flags")), "")
     return wanted <= set(flags.split())
 
 
