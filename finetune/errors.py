@@ -47,11 +47,11 @@ def without_secrets(text: str) -> str:
     for token in filter(None, map(os.environ.get, TOKENS)):
         if len(token) > _SHORT:
             text = text.replace(token, "hf_...")
-    return _TOKEN.sub("hf_...", _USERINFO.sub("//", text))
+    return _TOKEN.sub("hf_...", _USERINFO.sub(r"\1", text))
 
 
 _SHORT = 5  # so few characters, which no token has, may also be part of a word
-_USERINFO = re.compile(r"//[^/\s]*@")
+_USERINFO = re.compile(r"(//|\w:/)[^/\s]*@")  # as a path, an address has lost one slash
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
 
 

@@ -138,7 +138,9 @@ def explain_hub_error(error: BaseException, repo_id: str, repo_type: RepoType = 
     if isinstance(error, httpx2.TooManyRedirects):
         return "the Hub's answers lead in a circle: check HF_ENDPOINT and the proxy"
     if isinstance(error, httpx2.ConnectError) and "CERTIFICATE_VERIFY" in str(error):
-        return f"{_UNREACHABLE}: its certificate is not trusted: if it is your proxy's, set SSL_CERT_FILE to it"
+        reason = str(error).partition("verify failed: ")[2].partition(" (_ssl")[0]
+        remedy = "check HF_ENDPOINT, or set SSL_CERT_FILE to the certificate of your proxy"
+        return f"{_UNREACHABLE}: its certificate is not trusted ({reason}): {remedy}"
     if isinstance(error, (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)):
         return "the connection to the Hub was interrupted"
     if isinstance(error, (httpx2.TransportError, LocalEntryNotFoundError)):

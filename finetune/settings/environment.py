@@ -98,7 +98,7 @@ def is_address(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return (
-            bool(parts.hostname)
+            bool((parts.hostname or "").encode("idna"))
             and parts.scheme in ("http", "https")
             and (parts.port is None or parts.port > 0)
             and not (parts.query or parts.fragment)

@@ -79,6 +79,7 @@ def test_a_folder_of_that_name_is_none_of_ours() -> None:
         "HF_ENDPOINT=http://u:s3cret@ho\x1bst",
         "HF_ENDPOINT=huggingface.co",
         "HF_ENDPOINT=ftp://host",
+        "HF_ENDPOINT=http://a..b",
         "HF_ENDPOINT=https://",
         "HF_ENDPOINT=http://host/?a=b",
         "HF_ENDPOINT=http://u:s3cret/@host",
@@ -136,6 +137,7 @@ def test_without_a_home_folder_the_hubs_cache_is_in_ours(monkeypatch: pytest.Mon
     [
         ("GET http://user:s3cret@host/a", "GET http://host/a"),
         ("'https://s3cret@host', //u:p@ss@host", "'https://host', //host"),
+        ("http:/user:s3cret@host/x.csv: no such file", "http:/host/x.csv: no such file"),
         ("hf://datasets/owner/name@0123/a@b", "hf://datasets/owner/name@0123/a@b"),
         ("token hf_abcdefghijklmnopqrstuvwxyz0123456789!", "token hf_...!"),
         ("hf_dataset.json of hf_of_the_shell", "hf_dataset.json of hf_..."),
