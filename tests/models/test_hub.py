@@ -82,7 +82,7 @@ def run(tmp_path: Path, run_python: Any) -> Any:
     # A converted builtin model that takes no time, and no wheel, to make.
     folder = tmp_path / "cache" / "models" / f"{Path(builtin.FILE).stem}-{builtin.SHA256[:12]}"
     folder.mkdir(parents=True)
-    record = {"sha256": builtin.SHA256, "version": conversion.VERSION, "files": {}}
+    record = {"from": builtin.FILE, "sha256": builtin.SHA256, "version": conversion.VERSION, "files": {}}
     (folder / conversion.RECORD).write_text(json.dumps(record))
 
     def run_script(script: str, argument: Any, endpoint: str, **environment: str) -> Any:
