@@ -1,4 +1,4 @@
-"""The project's scripts, started in processes of their own as a user starts them. They do not ask the Hub."""
+"""The project's scripts, started in processes of their own, as a user starts them. None asks the Hub or leaves a file open."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-OFFLINE = {"HF_HUB_OFFLINE": "1"}
+OFFLINE = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "error::ResourceWarning"}  # a file left open is a traceback
 
 
 def command(script: str, *arguments: object) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from finetune.errors import UserError, closest, path_of
+from finetune.errors import UserError, closest, path_of, shortened
 from finetune.models.encoder import Message
 from finetune.records import files
 from finetune.tasks.sql.judging.execution import Outcome, SqlWorker, WorkerKilled
@@ -137,7 +137,7 @@ def _read_tables(path: Path, worker: SqlWorker) -> tuple[str, str]:
         raise UserError(f"{path}: {error}") from None
     if isinstance(made, Outcome):
         raise UserError(
-            f"{path}: {' '.join(made.message.split())} (use only CREATE and INSERT statements that SQLite accepts)"
+            f"{path}: {shortened(made.message, 200)} (use only CREATE and INSERT statements that SQLite accepts)"
         )
     if not schema_of(script):
         raise UserError(f"{path}: contains no CREATE statement")
