@@ -6,14 +6,13 @@ tables, not their rows: a real database does not fit into a prompt, and answers 
 """
 
 import random
-import re
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from finetune.models.encoder import Message
 from finetune.records.files import Row
 from finetune.tasks.base import Checker, Score, Scorer, Task
+from finetune.tasks.sql.schema import schema_of
 
 INSTRUCTION = "You write SQLite queries."  # the system message
 
@@ -21,38 +20,9 @@ INSTRUCTION = "You write SQLite queries."  # the system message
 _DOMAIN_SHARES = {"valid": 0.1, "test": 0.2}
 
 
-# VARCHAR(255), DECIMAL(10, 2): SQLite ignores the sizes, and each digit is a token
-_TYPE_SIZE = re.compile(r"(?<=[A-Za-z])\s*\(\s*\d+(\s*,\s*\d+)?\s*\)")
-_COMMENT = re.compile(  # or what is quoted, which may look like one
-    r"""(?P<quoted>'[^']*(?:'|\Z) | "[^"]*(?:"|\Z) | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z)) | --[^\n]* | /\*.*?(?:\*/|\Z)""",
-    re.DOTALL | re.VERBOSE,
-)
-
-
-def schema_of(context: str) -> str:
-    """The CREATE statements of a context, one per line, without comments, sizes of types, and rows."""
-    plain = context
-    if "--" in context or "/*" in context:
-        plain = _COMMENT.sub(lambda found: found["quoted"] or " ", context)
-    created = (statement for statement in _statements(plain) if statement.upper().startswith("CREATE"))
-    return "\n".join(" ".join(_TYPE_SIZE.sub("", statement).split()) for statement in created)
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script; a semicolon inside quotes or a comment ends none."""
-    pending = ""
-    for part in script.split(";"):
-        pending += part + ";"
-        if sqlite3.complete_statement(pending):
-            yield pending.strip()
-            pending = ""
-    if pending.strip("; \n"):
-        yield pending.strip()
-
-
 def user_message(context: str, question: str) -> str:
-    """The prompt: the tables of the context, then the question."""
-    return f"{schema_of(context)}\n\nWrite one SQLite query: {question.strip()}".lstrip()
+    """The prompt: the tables of the context, then the question. A schema in other words than SQL is shown as it is."""
+    return f"{schema_of(context) or context.strip()}\n\nWrite one SQLite query: {question.strip()}".lstrip()
 
 
 def to_messages(row: Row) -> list[Message]:
