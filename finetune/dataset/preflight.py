@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from finetune.models.encoder import ChatEncoder, Example, Message
 from finetune.records.files import Row
+from finetune.tasks.words import words_and_signs
 
 LONGEST = 200_000  # characters of a row; more would take minutes to split into tokens
 
@@ -80,13 +81,10 @@ def too_long(row: Row) -> bool:
     return characters > LONGEST
 
 
-_WORDS = re.compile(r"\w+")
-
-
 def likeness(messages: list[Message]) -> str:
     """A key that conversations share if their prompts differ only in case, white space or punctuation."""
     prompts = (message["content"] for message in messages if message["role"] != "assistant")
-    return "\n".join(" ".join(_WORDS.findall(prompt.casefold())) or prompt for prompt in prompts)
+    return "\n".join(" ".join(words_and_signs(prompt)) or prompt for prompt in prompts)
 
 
 def token_problem(encoder: ChatEncoder, example: Example | ValueError, limit: int) -> str | None:

@@ -7,8 +7,10 @@ from finetune.records.files import Row
 from finetune.tasks import conversations
 from finetune.tasks.base import Score, Task
 from finetune.tasks.text_overlap import rouge_l, token_f1
+from finetune.tasks.words import pieces, plain
 
-_SHORT = 8  # words; an answer is expected to match a reference this short word for word
+# words, or characters of a script without blanks; an answer is expected to match a reference this short word for word
+_SHORT = 8
 
 _NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
 
@@ -38,9 +40,9 @@ def score(row: Row, answer: str) -> Score:
         return Score(
             float(found == wanted), "ok" if found == wanted else "wrong_number", f"expected: {wanted:g}", parts
         )
-    if answer.casefold().split() == reference.casefold().split():
+    if plain(answer) == plain(reference):
         return Score(1.0, "ok", "", parts)
-    if len(reference.split()) > _SHORT:
+    if len(pieces(reference)) > _SHORT:
         return Score(
             None, "long_reference", f"the reference has more than {_SHORT} words: only its loss is compared", parts
         )

@@ -1,34 +1,41 @@
 """How much of a reference text an answer repeats: by its words, and by their order."""
 
-import re
 import string
 from collections import Counter
 
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+from finetune.tasks.words import pieces, plain, without_punctuation, words
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # Unicode takes + and $ for signs
 _LONGEST = 4000  # words of each text that are compared: time grows with the product of the lengths
 
 
 def token_f1(reference: str, answer: str) -> float:
-    """The overlap of two texts as bags of words, 0 to 1 (SQuAD; Rajpurkar et al. 2016, arXiv 1606.05250)."""
+    """The overlap of two texts as bags of words, 0 to 1 (SQuAD; Rajpurkar et al. 2016, arXiv 1606.05250); 1 for texts that have
+    no words and are the same."""
     expected, said = _bag(reference), _bag(answer)
+    if not expected and not said:
+        return float(plain(reference) == plain(answer) != "")
     return 2 * (expected & said).total() / max(1, expected.total() + said.total())
 
 
 def rouge_l(reference: str, answer: str) -> float:
-    """F1 of the longest common subsequence of the words, 0 to 1 (Lin 2004, section 3; words as in the package rouge-score)."""
+    """F1 of the longest common subsequence of the words, 0 to 1 (Lin 2004, section 3); 1 for texts that have no words and are
+    the same."""
     from rapidfuzz.distance import LCSseq
 
-    expected, said = (re.findall("[a-z0-9]+", text.lower())[:_LONGEST] for text in (reference, answer))
+    expected, said = (words(text)[:_LONGEST] for text in (reference, answer))
+    if not expected and not said:
+        return float(plain(reference) == plain(answer) != "")
     return 2 * LCSseq.similarity(expected, said) / max(1, len(expected) + len(said))
 
 
 def repetition(text: str) -> float:
     """The share of the text's runs of four words that came before, 0 to 1 (seq-rep-4; Welleck et al., arXiv 1908.04319)."""
-    words = text.split()
-    runs = [tuple(words[at : at + 4]) for at in range(len(words) - 3)]
+    found = pieces(text)
+    runs = [tuple(found[at : at + 4]) for at in range(len(found) - 3)]
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 def _bag(text: str) -> Counter[str]:
-    words = text.lower().translate(_NO_PUNCTUATION).split()
-    return Counter(word for word in words if word not in ("a", "an", "the"))
+    found = pieces(without_punctuation(text.translate(_NO_PUNCTUATION)))
+    return Counter(word for word in found if word not in ("a", "an", "the"))

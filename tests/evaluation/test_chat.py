@@ -183,7 +183,7 @@ def test_tables_of_a_file_are_asked_about_and_the_sql_of_the_answer_is_run(
     answers = (f"Try this:\n```sql\n{QUERY};\n```\n\x1b]0;été\x07\x9b2J", "SELECT missing FROM pupils")
     with Terminal(folder, columns, "-c", SCRIPTED, tiny_model, "sql", *answers) as terminal:
         assert "1 table, 3 rows" in terminal.type("/schema pupils.sql\r")
-        assert "CREATE TABLE pupils ( name VARCHAR, age INT );" in terminal.type("/schema\r")
+        assert "CREATE TABLE pupils ( name VARCHAR, /* the first name */ age INT );" in terminal.type("/schema\r")
         terminal.type("/sql on\r")
         written = terminal.type("Who is there? \r")
         for cells in (r"name +years", r"Ann -- the first +13", r"Cy +NULL"):

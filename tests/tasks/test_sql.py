@@ -11,7 +11,7 @@ import pytest
 from finetune.tasks.sql.judging import ANSWER_KINDS, UNSCORED_KINDS, SqlJudge, extract_sql
 from finetune.tasks.sql.judging.compare import compare, ordered, unordered
 from finetune.tasks.sql.judging.execution import Outcome, Row
-from finetune.tasks.sql.task import schema_of
+from finetune.tasks.sql.schema import schema_of
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "gretel_text_to_sql_train.jsonl"
 

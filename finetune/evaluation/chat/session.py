@@ -8,7 +8,8 @@ from finetune.errors import UserError, closest, path_of, shortened
 from finetune.models.encoder import Message
 from finetune.records import files
 from finetune.tasks.sql.judging.execution import Outcome, SqlWorker, WorkerKilled
-from finetune.tasks.sql.task import schema_of, user_message
+from finetune.tasks.sql.schema import schema_of
+from finetune.tasks.sql.task import user_message
 from finetune.terminal import counted, format_bytes
 
 _LONGEST = 1_000_000  # bytes of a file of statements that the worker takes

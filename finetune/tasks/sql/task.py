@@ -6,7 +6,6 @@ tables, not their rows: a real database does not fit into a prompt, and answers 
 """
 
 import random
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -14,6 +13,7 @@ from finetune.models.encoder import Message
 from finetune.records.files import Row
 from finetune.signals import Stop
 from finetune.tasks.base import Checker, Score, Scorer, Task
+from finetune.tasks.sql.schema import schema_of
 
 INSTRUCTION = "You write SQLite queries."  # the system message
 
@@ -21,44 +21,9 @@ INSTRUCTION = "You write SQLite queries."  # the system message
 _DOMAIN_SHARES = {"valid": 0.1, "test": 0.2}
 
 
-# VARCHAR(255), DECIMAL(10, 2): SQLite ignores the sizes, and each digit is a token
-_TYPE_SIZE = re.compile(r"(?<=[A-Za-z])\s*\(\s*\d+(\s*,\s*\d+)?\s*\)")
-_QUOTED = r"""'[^']*(?:'|\Z) | "[^"]*(?:"|\Z) | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z)"""
-_COMMENT = re.compile(
-    rf"(?P<quoted>{_QUOTED}) | --[^\n]* | /\*.*?(?:\*/|\Z)", re.DOTALL | re.VERBOSE
-)  # quoted ones are none
-_SEMICOLON = re.compile(rf"{_QUOTED} | (?P<end>;)", re.VERBOSE)
-_TRIGGER = re.compile(r"\s*(?:EXPLAIN\s+)?CREATE\s+(?:TEMP(?:ORARY)?\s+)?TRIGGER\b", re.IGNORECASE)
-
-
-def schema_of(context: str) -> str:
-    """The CREATE statements of a context, one per line, without comments, sizes of types, and rows."""
-    plain = context
-    if "--" in context or "/*" in context:
-        plain = _COMMENT.sub(lambda found: found["quoted"] or " ", context)
-    created = (statement for statement in _statements(plain) if statement.upper().startswith("CREATE"))
-    return "\n".join(" ".join(_TYPE_SIZE.sub("", statement).split()) for statement in created)
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script without comments; a semicolon inside quotes ends none, and a trigger ends with END."""
-    script += ";"
-    start = last = 0
-    is_trigger = False
-    for found in _SEMICOLON.finditer(script):
-        if found["end"]:
-            is_trigger = bool(_TRIGGER.match(script, start)) if start == last else is_trigger
-            part, last = script[last : found.start()], found.end()
-            if not is_trigger or part.strip().upper() == "END":
-                yield script[start:last].strip()
-                start = last
-    if rest := script[start:].strip():
-        yield rest
-
-
 def user_message(context: str, question: str) -> str:
-    """The prompt: the tables of the context, then the question."""
-    return f"{schema_of(context)}\n\nWrite one SQLite query: {question.strip()}".lstrip()
+    """The prompt: the tables of the context, then the question. A schema in other words than SQL is shown as it is."""
+    return f"{schema_of(context) or context.strip()}\n\nWrite one SQLite query: {question.strip()}".lstrip()
 
 
 def to_messages(row: Row) -> list[Message]:
