@@ -85,7 +85,8 @@ def _held_back_output() -> Iterator[None]:
                 os.close(descriptor)
             kept.seek(0)
             if not panicked and (text := kept.read(_MOST_SHOWN).decode(errors="replace")):
-                sys.stderr.write(visible(text))
+                with suppress(OSError):
+                    sys.stderr.write(visible(text))
 
 
 def _redirected(number: int, descriptor: int) -> int:

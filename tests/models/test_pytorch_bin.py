@@ -112,6 +112,7 @@ def test_it_is_converted_once_and_anew_when_a_file_changes(
 def test_conversions_are_listed_by_name_and_revision_and_can_be_removed(
     source: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(conversion, "share_folder", lambda folder: None)  # as if another process had converted them
     find_model(str(source), print)
     convert = partial(pytorch_bin.convert, source)
     conversion.convert_once("owner/gpt-v1.5", "c" * 40, models, convert, print)  # as of the Hub
