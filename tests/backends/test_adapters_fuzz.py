@@ -143,7 +143,7 @@ DAMAGE: list[Callable[[Path, Draw], None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_every_damaged_adapter_is_attached_or_refused_in_one_line(tiny_model: Path, tmp_path: Path) -> None:
     network, base = load_network(tiny_model), fingerprint(tiny_model)
     settings = adapters.settings(network, TrainingConfig(lora_rank=2, lora_modules="q_proj,v_proj"))

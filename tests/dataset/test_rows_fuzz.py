@@ -136,7 +136,7 @@ YAML_PIECES += [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", ["parquet", "yaml"])
 def test_a_thousand_damaged_binary_files_and_settings(tmp_path: Path, kind: str) -> None:
     """None makes a traceback, takes long, or fills the memory."""

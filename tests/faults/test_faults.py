@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,58 @@ def test_a_full_disk(runs: Runs, whole: tuple[str, str], kilobytes: int) -> None
     done = runs.train(name)
     assert done.returncode == 0 and runs.hashes(name) == whole, done.stderr
     show(f"disk full after {kilobytes} kB of a file", "exit 4; afterwards the same bits")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """disk(kilobytes): the folder of a real file system of its own with that much room; again for more or less of it."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system")
+
+    def leave(kilobytes: int) -> Path:
+        (tmp_path / "filler").unlink(missing_ok=True)
+        (tmp_path / "filler").write_bytes(bytes(shutil.disk_usage(tmp_path).free - (kilobytes << 10)))
+        return tmp_path
+
+    yield leave
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def full(done: subprocess.CompletedProcess[str]) -> None:
+    """The script must have ended with one line about the full disk."""
+    assert done.returncode == 4 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ") and "cannot be" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("kilobytes", [0, 12, 300, 1200])
+def test_a_really_full_disk(runs: Runs, whole: tuple[str, str], disk: Callable[[int], Path], kilobytes: int) -> None:
+    folder = disk(kilobytes) / "run"
+    full(runs.train(str(folder)))
+    (folder.parent / "filler").unlink()
+    resume = ["--resume"] if list(folder.glob("state/[0-9]*")) else []
+    done = runs.train(str(folder), *resume)
+    assert done.returncode == 0 and runs.hashes(str(folder)) == whole, done.stderr
+    show(f"disk full after {kilobytes} kB", f"exit 4; afterwards {'resumed' if resume else 'anew'}, the same bits")
+
+
+def test_earlier_results_survive_a_full_disk(runs: Runs, whole: tuple[str, str], disk: Callable[[int], Path]) -> None:
+    rows, results = disk(4000) / "rows", disk(4000) / "results"
+    prepare = ["--type", "sql", "--dataset-name", "builtin", "--sample-size", "80", "--output-dir", rows]
+    evaluate = ["--adapter-path", "whole", "--results-dir", results, "--max-tokens", "4"]
+    stages = {"dataset.py": prepare, "test_finetuned.py": evaluate, "benchmark.py": evaluate}
+    for script, options in stages.items():
+        scripts.run(runs.folder, script, *options)
+    before = {path: path.read_bytes() for folder in (rows, results) for path in folder.rglob("*.json*")}
+    for script, options in stages.items():
+        for kilobytes in (0, 4, 16):
+            disk(kilobytes)
+            full(scripts.run(runs.folder, script, *options, "--seed", 5, code=4))
+            assert {path: path.read_bytes() for path in before} == before
+        disk(4000)
+        scripts.run(runs.folder, script, *options)
+        before |= {path: path.read_bytes() for folder in (rows, results) for path in folder.rglob("*.json*")}
+        show(f"{script} on a full disk", "exit 4, earlier results intact")
 
 
 def test_an_output_that_cannot_be_written(runs: Runs) -> None:

@@ -356,7 +356,7 @@ def test_neither_a_password_nor_a_token_is_printed(repositories: Path, run: Any,
             assert "s3cret" not in done.stdout + done.stderr and "\x1b" not in done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_damaged_answers_are_errors_and_nothing_worse(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FINETUNE_CACHE": str(tmp_path)}
     command = [sys.executable, str(ROOT / "tests" / "damaged_hub.py"), "2000", "1"]

@@ -300,7 +300,7 @@ def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 STRANGE = [float("nan"), float("inf"), -float("inf"), 0, 0.0, -1, 1e308, 10**400, True]
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("strange", STRANGE, ids=lambda strange: str(strange)[:9])
 def test_no_number_ends_the_page(strange: float) -> None:
     """A number that cannot be shown is a gap; the rest of the page is there."""
