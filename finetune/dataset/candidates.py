@@ -12,7 +12,7 @@ from finetune.errors import UserError, closest
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import BadRow, RowKind
-from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, named, text_of
+from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, named, text_of, unused_fields
 
 _MOST_ROWS = 5_000_000
 
@@ -68,7 +68,10 @@ def read_candidates(
             findings.drop(f"longer than {preflight.LONGEST:,} characters", place)
             continue
         try:
-            found.rows.append(_candidate(sourced_row, _named(row, columns, task, found), config, task, findings))
+            candidate = _candidate(sourced_row, _named(row, columns, task, found), config, task, findings)
+            if candidate.row["messages"][0]["content"] == PLAIN_TEXT:
+                found.recognised[f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}'"] += 1
+            found.rows.append(candidate)
         except BadRow as error:
             known = f"; known: {error.known}" if error.known else ""
             findings.errors.append(RowError(place, f"{error} (fields: {named(row)}{known})", row, error.remedy(row)))
@@ -83,10 +86,15 @@ def read_candidates(
 
 
 def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKind, findings: Findings) -> Candidate:
+    row = dict(row)
     _check_fields(row, task)
     if problem := preflight.unwritable(row):
         raise ValueError(problem)
     messages = task.to_messages(row)
+    ignored = {config.split_by, *map(str.strip, (config.ignore or "").split(","))}
+    for name in task.unused(row) if task.unused else unused_fields(row, _used(task)):
+        if name not in ignored and name.partition(" in ")[0] not in ignored:
+            findings.leave(name, sourced.place)
     # a text without a prompt of its own is told from others by itself
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place))
@@ -103,6 +111,11 @@ def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKi
     return Candidate(sourced.place, row, sourced.split, prompt, _hash(answer), _hash(group), str(apart))
 
 
+def _used(task: RowKind) -> tuple[str, ...]:
+    several = ("accepted",) if task.several_answers else ()
+    return (*task.required, *task.optional, *task.known, *several)
+
+
 def _check_fields(row: Row, task: RowKind) -> None:
     if absent := [name for name in task.required if name not in row]:
         flags = ",".join(f"{name}=FIELD" for name in absent)
@@ -113,10 +126,10 @@ def _check_fields(row: Row, task: RowKind) -> None:
 
         raise BadRow(f"no field {' and no field '.join(absent)}", remedy)
     for name in task.required:
-        text_of(row[name], name)
+        row[name] = text_of(row[name], name)
     for name in task.optional:
         if row.get(name) is not None and not isinstance(row[name], str):
-            text_of(row[name], name)
+            row[name] = text_of(row[name], name)
 
 
 def _hash(text: str) -> str:

@@ -22,6 +22,10 @@ class RowError:
     remedy: str = ""
 
 
+def _unused(name: str) -> str:
+    return f"the field {shortened(name)} is not used (--ignore, if that is meant)"
+
+
 @dataclass
 class Findings:
     """Errors, and for each thing that was dropped or repaired how often and where first."""
@@ -29,6 +33,7 @@ class Findings:
     errors: list[RowError] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     mended: Counter[str] = field(default_factory=Counter)
+    unused: Counter[str] = field(default_factory=Counter)  # fields that are neither learned nor used for scoring
     places: dict[str, list[str]] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)  # reason -> what was said about the first such row
     remedies: dict[str, None] = field(default_factory=dict)  # what would keep rows that were dropped
@@ -36,8 +41,9 @@ class Findings:
 
     @property
     def handled(self) -> Mapping[str, int]:
-        """What --strict refuses: everything dropped or repaired, except rows that were not sampled."""
-        return {reason: count for reason, count in (self.dropped + self.mended).items() if reason in self.places}
+        """What --strict refuses: everything dropped, repaired or not used, except rows that were not sampled."""
+        changed = {reason: count for reason, count in (self.dropped + self.mended).items() if reason in self.places}
+        return changed | {_unused(name): count for name, count in self.unused.items()}
 
     @property
     def rejected(self) -> list[Row]:
@@ -55,6 +61,15 @@ class Findings:
     def mend(self, reason: str, place: str) -> None:
         self.mended[reason] += 1
         self._remember(reason, place)
+
+    def leave(self, name: str, place: str) -> None:
+        """Count a field that is not used."""
+        self.unused[name] += 1
+        self._remember(_unused(name), place)
+
+    def first_places_of(self, name: str) -> list[str]:
+        """Where a field that is not used was found first."""
+        return self.places[_unused(name)]
 
     def _remember(self, reason: str, place: str) -> None:
         places = self.places.setdefault(reason, [])

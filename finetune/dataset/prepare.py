@@ -19,6 +19,7 @@ from finetune.records.files import REJECTED, SPLITS, Row, check_apart, split_fil
 from finetune.settings.config import DatasetConfig
 from finetune.settings.fields import flag
 from finetune.tasks.base import RowKind
+from finetune.terminal import counted
 
 _FIRST_CHOICE = ("test", "valid", "train")
 _FALLING_BACK = "{}. Using the builtin rows instead (--dataset-name builtin avoids this message)."
@@ -52,6 +53,7 @@ class Dataset:
             files={},
             dropped=dict(dropped.most_common()),
             mended=dict(self.findings.mended.most_common()),
+            unused=dict(self.findings.unused.most_common()),
             blank_lines=self.findings.blank_lines,
             first_places={reason: tuple(places) for reason, places in self.findings.places.items()},
             recognised=tuple(self.notes),
@@ -103,7 +105,7 @@ def prepare(
     selection = select(list(distinct(order, task, findings)), config, task, encoder, findings)
     divided = selection.divided(config)
     _demand_rows(name, candidates.read, divided, config, findings)
-    notes = [f"{what} ({count} rows)" for what, count in candidates.recognised.most_common()]
+    notes = [f"{what} ({counted(count, 'row')})" for what, count in candidates.recognised.most_common()]
     task_name = task.scored_as or task.name
     rule = _split_rule(config, own=own)
     return Dataset(divided, source, rule, candidates.read, task_name, findings, notes, selection.lengths)
@@ -148,7 +150,11 @@ def _default_source(config: DatasetConfig, task: RowKind, say: Callable[[str], N
 def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) -> Dataset:
     if task.builtin is None:
         raise UserError(f"--dataset-name: --type {task.name} has no builtin rows")
-    _refuse(config, ("revision", "subset", "column", "split_by", "keep_splits", "check_answers"), "the builtin rows")
+    _refuse(
+        config,
+        ("revision", "subset", "column", "ignore", "split_by", "keep_splits", "check_answers"),
+        "the builtin rows",
+    )
     counts = splits.shares(config.sample_size, config.valid_fraction, config.test_fraction)
     if counts["train"] < 1:
         raise UserError("--valid-fraction and --test-fraction leave no rows to train on")

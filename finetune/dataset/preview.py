@@ -47,6 +47,8 @@ def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
         for reason, count in counts.items():
             places = _short(dataset.findings.places.get(reason, []))
             show(f"  {count:>6} {title}: {reason}{f'  ({places})' if places else ''}")
+    for name, count in record.unused.items():
+        show(f"  {count:>6} not used: {name}  ({_short(dataset.findings.first_places_of(name))})")
     if record.blank_lines:
         show(f"  {record.blank_lines:>6} blank line{'s' if record.blank_lines != 1 else ''} skipped")
     for split, count in record.rows.items():

@@ -60,6 +60,9 @@ class DatasetRecord(Record):
     rows: Mapping[str, int] = field(default_factory=dict)  # split -> rows in it
     dropped: Mapping[str, int] = field(default_factory=dict)  # reason -> rows that were dropped
     mended: Mapping[str, int] = field(default_factory=dict)  # repair -> rows that were kept with it
+    unused: Mapping[str, int] = field(
+        default_factory=dict
+    )  # field -> rows in which it was neither learned nor used for scoring
     blank_lines: int = 0  # blank lines that were skipped
     first_places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason or repair -> its first places
     recognised: tuple[str, ...] = ()  # row formats that were recognised

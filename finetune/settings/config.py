@@ -46,6 +46,9 @@ class DatasetConfig(FileConfig):
     revision: str | None = option(None, "branch, tag or commit of the Hub dataset")
     subset: str | None = option(None, "configuration of the Hub dataset, if it has several")
     column: str | None = option(None, "field names that differ from the expected ones: sql=query,sql_prompt=question")
+    ignore: str | None = option(
+        None, "fields that are meant not to be used, so that they are not reported and --strict accepts them: id,source"
+    )
     sample_size: int = option(2000, "number of rows to keep, all splits together", at_least=3, at_most=10_000_000)
     seed: int = option(42, "random seed for sampling and splitting rows", at_least=0, at_most=_SEEDS)
     output_dir: Path = option(Path("data"), "folder for train.jsonl, valid.jsonl and test.jsonl")

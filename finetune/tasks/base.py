@@ -1,6 +1,6 @@
 """What a task is: a kind of rows, and a way to score answers to them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -54,6 +54,10 @@ class RowKind:
     split_rule: str | None = None
     several_answers: bool = False  # rows with the same prompt become one, whose "accepted" lists the answers of all
     kept: Callable[[Row], Row] = lambda row: row  # the fields that stay beside the messages
+    unused: Callable[[Row], Iterable[str]] | None = (
+        None  # what of a row is not used (default: no required or optional field)
+    )
+    known: tuple[str, ...] = ()  # further fields that are used, or known to be of no use
     scored_as: str = ""  # the task that scores these rows, if they are not a task of their own
     open_checker: Callable[[], AbstractContextManager[Checker]] | None = None
 

@@ -4,14 +4,17 @@ A file can mix them. Only the shape is recognised here; ``dataset/preflight.py``
 trained on.
 """
 
+import ast
 import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from finetune.errors import shell_command, shortened
 from finetune.models.encoder import Message
 from finetune.records.files import Row
 from finetune.tasks.base import BadRow
+from finetune.tasks.text_marks import turns_in
 
 _NAMES = 12  # of fields in a message
 
@@ -55,23 +58,89 @@ def without_source(row: Row) -> Row:
     return {name: value for name, value in row.items() if name not in _SOURCE_FIELDS}
 
 
+def unused(row: Row) -> Iterator[str]:
+    """What in a row that ``to_messages`` accepts is not learned and not used for scoring: its fields, and those of its messages
+    as ``"weight in messages"``. What is null or empty says nothing."""
+    shape = next(fields for fields in FORMATS if all(row.get(field) is not None for field in fields))
+    used = {*shape, "system", "answer"} | {"instruction": {"input", "history"}, "text": set()}.get(
+        shape[0], set() if len(shape) == 1 else {"history"}
+    )
+    yield from unused_fields(row, used)
+    for field in shape:
+        yield from unused_in_messages(row, field)
+
+
+def unused_fields(row: Row, used: Collection[str]) -> Iterator[str]:
+    """The fields with a value that are not among those that are ``used``."""
+    return (name for name, value in row.items() if name not in used and not _is_empty(value))
+
+
+def unused_in_messages(row: Row, field: str) -> Iterator[str]:
+    """What in the messages of a field is neither role nor text, nor a mark for what is learned."""
+    turns = listed(row[field]) if is_listed(row.get(field)) else []
+    for name in dict.fromkeys(name for turn in turns for name in turn):
+        if name not in ("role", "content", "from", "value", *_MARKS) and any(not _is_empty(t.get(name)) for t in turns):
+            yield f"{name} in {field}"
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or value == "" or value == [] or value == {}
+
+
+# how people mark turns that are not to be learned
+_MARKS = ("weight", "train", "trainable", "loss_mask", "learn")
+_NO = ("0", "0.0", "false", "no")
+
+
 def _messages(row: Row) -> list[Message]:
-    return _turns(row["messages"], "role", "content")
+    return _with_system(_turns(row["messages"], "role", "content"), row.get("system"))
 
 
 def _conversations(row: Row) -> list[Message]:
     """The shape of ShareGPT."""
-    return _turns(row["conversations"], "from", "value")
+    return _with_system(_turns(row["conversations"], "from", "value"), row.get("system"))
 
 
-def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
-    if isinstance(turns, str):  # a CSV file has no lists
+def _with_system(messages: list[Message], system: object) -> list[Message]:
+    """The messages after the system message that stands beside them. ValueError if they have another one."""
+    if not isinstance(system, str) or not system.strip():
+        return messages
+    if messages[0]["role"] != "system":
+        return [{"role": "system", "content": system}, *messages]
+    if messages[0]["content"].strip() != system.strip():
+        raise ValueError("the field system is another text than the system message (keep one of them)")
+    return messages
+
+
+def listed(turns: Any) -> list[Any]:
+    """A list of messages: as it is, or as text, because a CSV file has no lists. pandas writes them as Python shows them."""
+    if isinstance(turns, str):
         try:
             turns = json.loads(turns)
         except (ValueError, RecursionError):
-            raise ValueError(f"{shortened(turns, 40)!r} is not a list of messages in JSON") from None
+            try:
+                turns = ast.literal_eval(turns.strip())
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                raise ValueError(
+                    f"{shortened(turns, 40)!r} is not a list of messages in JSON (write them with json.dumps)"
+                ) from None
     if not isinstance(turns, list):
         raise ValueError(f"the list of messages is {json_type(turns)}")
+    return turns
+
+
+def is_listed(value: object) -> bool:
+    """Whether a value is a list of messages, or looks like one that was written as text."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(turn, Mapping) and {"role", "from"} & turn.keys() for turn in value)
+    return isinstance(value, str) and bool(_LISTED.match(value))
+
+
+_LISTED = re.compile(r"""\s*\[\s*\{\s*(['"])(role|from|content|value)\1\s*:""")
+
+
+def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
+    turns = listed(turns)
     if not turns:
         raise ValueError("the list of messages is empty")
     messages: list[Message] = []
@@ -82,10 +151,15 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
         role = _OTHER_NAMES.get(role, role) if isinstance(role, str) else role
         if role not in ROLES:
             raise ValueError(f"a message has the role {shortened(str(role), 40)!r} (use {', '.join(ROLES)})")
+        if marks := [name for name in _MARKS if role == "assistant" and str(turn.get(name)).lower() in _NO]:
+            raise ValueError(
+                f"a message of the assistant has {marks[0]} {turn[marks[0]]!r}: single answers cannot be left out of the loss"
+                " (remove them, or the field)"
+            )
         text = turn.get(text_field, turn.get("content"))
         text = _joined(text) if isinstance(text, list) else text
-        if text is None and (calls := [name for name in _CALLS if turn.get(name)]):
-            raise ValueError(f"a message of the {role} has {calls[0]} and no text (tool calls are not supported)")
+        if calls := [name for name in _CALLS if turn.get(name)]:
+            raise ValueError(f"a message of the {role} has {calls[0]} (tool calls are not supported)")
         messages.append({"role": role, "content": text_of(text, f"the content of a message of the {role}")})
     return messages
 
@@ -94,7 +168,9 @@ _CALLS = ("tool_calls", "function_call")
 
 
 def text_of(value: object, what: str) -> str:
-    """``value`` if it is text; else ValueError that says what it is instead."""
+    """``value`` if it is text, or a number as text; else ValueError that says what it is instead."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, str) and value.strip():
         return value
     if isinstance(value, str):
@@ -119,17 +195,30 @@ def _joined(parts: list[Any]) -> str:
 
 
 def _pair(question: str, answer: str) -> Callable[[Row], list[Message]]:
-    return lambda row: turns_of(row[question], row[answer], row.get("system"), names=(question, answer))
+    return lambda row: turns_of(row[question], row[answer], row, names=(question, answer))
 
 
-def turns_of(
-    question: object, answer: object, system: object = None, names: tuple[str, str] = ("", "")
-) -> list[Message]:
-    """A question with its answer; a system message that is empty or not text is dropped."""
-    turns = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
-    turns.append({"role": "user", "content": _content(question, names[0])})
-    turns.append({"role": "assistant", "content": _content(answer, names[1])})
-    return turns
+def turns_of(question: object, answer: object, row: Row, names: tuple[str, str]) -> list[Message]:
+    """A question with its answer, each a text or a list of messages, after the row's system message and its history."""
+    asked, answered = (
+        _turns(value, "role", "content") if is_listed(value) else [{"role": role, "content": _content(value, name)}]
+        for role, value, name in (("user", question, names[0]), ("assistant", answer, names[1]))
+    )
+    return in_context([*asked, *answered], row)
+
+
+def in_context(messages: list[Message], row: Row) -> list[Message]:
+    """The messages of a row after what stands in its fields ``system`` and ``history``."""
+    return _with_system([*_history(row.get("history")), *messages], row.get("system"))
+
+
+def _history(turns: object) -> list[Message]:
+    """Earlier turns, as pairs of a question and its answer."""
+    pairs = listed(turns) if turns else []
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise ValueError("history is not a list of pairs of a question and its answer")
+    texts = [_content(text, "a text in history") for pair in pairs for text in pair]
+    return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
 
 
 def _content(value: object, name: str) -> str:
@@ -141,59 +230,20 @@ def instruction(row: Row) -> list[Message]:
     question = row["instruction"]
     if isinstance(question, str) and isinstance(row.get("input"), str) and row["input"].strip():
         question = f"{question.strip()}\n\n{row['input'].strip()}"
-    return turns_of(question, row["output"], row.get("system"), names=("instruction", "output"))
+    return turns_of(question, row["output"], row, names=("instruction", "output"))
 
 
-# markup of chats kept as text: what opens a turn, what ends its role, what closes the turn
-_MARKUP = (
-    ("<|im_start|>", "\n", "<|im_end|>"),
-    ("<start_of_turn>", "\n", "<end_of_turn>"),
-    ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-)
-_INST, _END_INST, _SYS, _END_SYS = "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"
-_ALPACA_INSTRUCTION, _ALPACA_INPUT, _ALPACA_RESPONSE = "### Instruction:", "### Input:", "### Response:"
 PLAIN_TEXT = "Write a text."  # the prompt of a text that has none
 
 
 def _text(row: Row) -> list[Message]:
-    """A text with the markup of a chat becomes its turns; any other becomes the answer to one fixed prompt."""
+    """A text with the marks of a chat becomes its turns; any other becomes the answer to one fixed prompt."""
     text = row["text"]
     if not isinstance(text, str):
         raise ValueError(f"the field 'text' is {json_type(text)}, not text")
-    for opening, after_role, closing in _MARKUP:
-        if opening in text:
-            return _turns(_marked(text.replace("\r\n", "\n"), opening, after_role, closing), "role", "content")
-    if _INST in text:
-        return _turns(_inst(text), "role", "content")
-    before, _, answer = text.partition(_ALPACA_RESPONSE)
-    _, found, question = before.partition(_ALPACA_INSTRUCTION)
-    if found and answer:
-        question, _, given = question.partition(_ALPACA_INPUT)
-        return instruction({"instruction": question.strip(), "input": given, "output": answer.strip()})
-    return turns_of(PLAIN_TEXT, text, names=("", "text"))
-
-
-def _marked(text: str, opening: str, after_role: str, closing: str) -> list[dict[str, str]]:
-    """The turns between the marks; the last one can lack its closing mark."""
-    turns = []
-    for part in text.split(opening)[1:]:
-        role, _, words = part.partition(after_role)
-        turns.append({"role": role.strip(), "content": words.partition(closing)[0].strip()})
-    return turns
-
-
-def _inst(text: str) -> list[dict[str, str]]:
-    """The turns of Llama 2's and Mistral's markup."""
-    turns = []
-    for part in text.split(_INST)[1:]:
-        question, _, answer = part.partition(_END_INST)
-        system, found, rest = question.partition(_END_SYS)
-        if found:
-            turns.append({"role": "system", "content": system.replace(_SYS, "").strip()})
-        turns.append({"role": "user", "content": (rest if found else question).strip()})
-        if answer := answer.partition("</s>")[0].strip():
-            turns.append({"role": "assistant", "content": answer})
-    return turns
+    if turns := turns_in(text):
+        return _with_system(_turns(turns, "role", "content"), row.get("system"))
+    return turns_of(PLAIN_TEXT, text, {"system": row.get("system")}, names=("", "text"))
 
 
 FORMATS: dict[tuple[str, ...], Callable[[Row], list[Message]]] = {

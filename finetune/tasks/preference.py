@@ -5,12 +5,21 @@ beginning of both lists. A row keeps the conversation with the better answer, wh
 text of the worse one as ``rejected``.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from finetune.models.encoder import Message
 from finetune.records.files import Row
 from finetune.tasks.base import BadRow, RowKind
-from finetune.tasks.conversations import json_type, text_of, to_messages
+from finetune.tasks.conversations import (
+    is_listed,
+    json_type,
+    listed,
+    text_of,
+    to_messages,
+    unused_fields,
+    unused_in_messages,
+)
 
 FIELDS = ("prompt", "chosen", "rejected")
 
@@ -21,10 +30,11 @@ def _conversation(row: Row, side: str) -> list[Message]:
     if side not in row:
         remedy = "name the fields with --column prompt=FIELD,chosen=FIELD,rejected=FIELD"
         raise BadRow(f"no field {side!r}", lambda _: remedy, ", ".join(FIELDS))
-    if not isinstance(answer, list):
-        answer = [{"role": "assistant", "content": text_of(answer, side)}]
+    answer = listed(answer) if is_listed(answer) else [{"role": "assistant", "content": text_of(answer, side)}]
     prompt: Any = row.get("prompt") or []
-    if isinstance(prompt, str):
+    if is_listed(prompt):
+        prompt = listed(prompt)
+    elif isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
         if isinstance(row.get("system"), str) and row["system"].strip():
             prompt = [{"role": "system", "content": row["system"]}, *prompt]
@@ -51,10 +61,17 @@ def _both(row: Row) -> tuple[list[Message], str]:
     return chosen, rejected[-1]["content"]
 
 
+def _unused(row: Row) -> Iterator[str]:
+    yield from unused_fields(row, (*FIELDS, "system"))
+    for field in FIELDS:
+        yield from unused_in_messages(row, field)
+
+
 PREFERENCE = RowKind(
     name="preference",
     about="preference pairs: a better and a worse answer to a prompt, for --method dpo and orpo",
     to_messages=lambda row: _both(row)[0],
     kept=lambda row: {"rejected": _both(row)[1]},
+    unused=_unused,
     scored_as="chat",
 )

@@ -13,6 +13,7 @@ from finetune.models.encoder import Message
 from finetune.records.files import Row
 from finetune.tasks.alpaca.rows import CHECKS, decide, generate, normal
 from finetune.tasks.base import Score, Task
+from finetune.tasks.conversations import in_context
 from finetune.tasks.text_overlap import rouge_l, token_f1
 
 _WRONG = {"wrong_format": "the right words in the wrong form; expected", "wrong_answer": "expected"}
@@ -31,7 +32,8 @@ def to_messages(row: Row) -> list[Message]:
             passes = False
         if not passes:
             raise ValueError("its output does not pass its own check")
-    return [{"role": "user", "content": _prompt(row)}, {"role": "assistant", "content": row["output"].strip()}]
+    turns = [{"role": "user", "content": _prompt(row)}, {"role": "assistant", "content": row["output"].strip()}]
+    return in_context(turns, row)
 
 
 def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
@@ -71,6 +73,7 @@ ALPACA = Task(
     licence="CC BY-NC 4.0",
     required=("instruction", "output"),
     optional=("input",),
+    known=("check", "system", "history"),
     aliases={
         "instruction": ("question", "prompt", "query"),
         "input": ("context",),

@@ -84,6 +84,10 @@ SQL = Task(
     licence="Apache-2.0",
     required=("sql_prompt", "sql"),
     optional=("sql_context", "sql_explanation"),
+    known=(  # of the default rows
+        *("id", "domain", "domain_description", "sql_complexity", "sql_complexity_description"),
+        *("sql_task_type", "sql_task_type_description"),
+    ),
     aliases={
         "sql_prompt": ("question", "instruction", "prompt", "query_text"),
         "sql": ("query", "response", "answer", "output", "completion"),

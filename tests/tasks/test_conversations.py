@@ -1,0 +1,137 @@
+"""Conversations as people have them: each field is learned, or it is said that it is not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.dataset.prepare import Dataset, prepare
+from finetune.errors import UserError
+from finetune.settings.config import DatasetConfig
+from finetune.tasks import ROW_KINDS
+from finetune.tasks.conversations import PLAIN_TEXT, to_messages
+
+ASKED, ANSWERED = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+TURNS = [ASKED, ANSWERED]
+
+
+def turns(*texts: str, system: str = "") -> list[dict[str, str]]:
+    found = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
+    return [{"role": "system", "content": system}, *found] if system else found
+
+
+@pytest.mark.parametrize(
+    ("row", "messages"),
+    [
+        ({"messages": TURNS, "system": "S"}, turns("a", "b", system="S")),
+        ({"messages": turns("a", "b", system="S"), "system": " S "}, turns("a", "b", system="S")),
+        (
+            {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": "S"},
+            turns("a", "b", system="S"),
+        ),
+        ({"instruction": "a", "output": "b", "history": [["q", "r"]]}, turns("q", "r", "a", "b")),
+        (
+            {"question": "a", "answer": "b", "history": '[["q", "r"]]', "system": "S"},
+            turns("q", "r", "a", "b", system="S"),
+        ),
+        ({"prompt": [ASKED], "completion": [ANSWERED]}, turns("a", "b")),
+        ({"prompt": "a", "completion": json.dumps([ANSWERED])}, turns("a", "b")),
+        ({"prompt": str([ASKED]), "completion": str([ANSWERED])}, turns("a", "b")),  # as pandas writes them to CSV
+        ({"messages": str(TURNS)}, turns("a", "b")),
+        ({"prompt": "a", "completion": 42}, turns("a", "42")),
+        ({"question": 7, "answer": 0.5}, turns("7", "0.5")),
+        ({"messages": [ASKED, {**ANSWERED, "weight": 1, "tool_calls": None}]}, turns("a", "b")),
+        ({"text": "### Human: a\n### Assistant: b"}, turns("a", "b")),
+        ({"text": "### Question:\na\n\n### Answer:\nb"}, turns("a", "b")),
+        (
+            {"text": "Be kind. USER: a ASSISTANT: b</s>USER: c ASSISTANT: d</s>"},
+            turns("a", "b", "c", "d", system="Be kind."),
+        ),
+        ({"text": "<|system|>\nS</s>\n<|user|>\na</s>\n<|assistant|>\nb</s>"}, turns("a", "b", system="S")),
+        ({"text": "Q: a\nA: b"}, turns("a", "b")),
+        ({"text": "Human: a\nmore\n\nAssistant: b\n\nHuman: c\n\nAssistant: d"}, turns("a\nmore", "b", "c", "d")),
+        ({"text": "A story. Q: no\nA: no"}, turns(PLAIN_TEXT, "A story. Q: no\nA: no")),  # not at the beginning
+        ({"text": "Answer: b\nQuestion: a"}, turns(PLAIN_TEXT, "Answer: b\nQuestion: a")),
+        ({"text": "Q: only a question"}, turns(PLAIN_TEXT, "Q: only a question")),
+    ],
+)
+def test_shapes(row: dict[str, Any], messages: list[dict[str, str]]) -> None:
+    assert to_messages(row) == messages
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"messages": [ASKED, {**ANSWERED, "weight": 0}, *TURNS]}, "has weight 0: single answers cannot be left out"),
+        ({"messages": [ASKED, {**ANSWERED, "train": False}]}, "has train False"),
+        ({"messages": [ASKED, {**ANSWERED, "loss_mask": "0"}]}, "has loss_mask '0'"),
+        (
+            {"messages": [ASKED, {**ANSWERED, "tool_calls": [{"id": 1}]}]},
+            r"has tool_calls \(tool calls are not supported",
+        ),
+        ({"messages": turns("a", "b", system="S"), "system": "T"}, "another text than the system message"),
+        ({"prompt": "a", "completion": "[{'role': 'assistant' 'content'"}, "not a list of messages in JSON"),
+        ({"instruction": "a", "output": "b", "history": ["q"]}, "not a list of pairs"),
+        ({"prompt": "a", "completion": True}, "completion is true or false, not text"),
+    ],
+)
+def test_what_would_be_learned_otherwise_than_it_says_is_refused(row: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        to_messages(row)
+
+
+def prepared(folder: Path, rows: list[dict[str, Any]], kind: str = "chat", **settings: Any) -> Dataset:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = DatasetConfig(type_=kind, dataset_name=str(path), valid_fraction=0, test_fraction=0, **settings)
+    return prepare(config, ROW_KINDS[kind], print)
+
+
+CHATS = [
+    {"messages": [ASKED, {**ANSWERED, "reasoning_content": "so"}], "id": 1, "tools": []},
+    {"messages": turns("c", "d"), "id": 2, "rating": 5},
+]
+UNUSED = {"id": 2, "reasoning_content in messages": 1, "rating": 1}
+
+
+def test_what_is_not_used_is_counted_and_strict_refuses_it(tmp_path: Path) -> None:
+    dataset = prepared(tmp_path, CHATS)
+    record = dataset.record(DatasetConfig())
+    assert record.unused == UNUSED
+    assert dataset.findings.first_places_of("rating") == [f"{tmp_path}/rows.jsonl:2"]
+    with pytest.raises(UserError, match=r"1 x the field rating is not used \(--ignore, if that is meant\)"):
+        prepared(tmp_path, CHATS, strict=True)
+    dataset = prepared(tmp_path, CHATS, strict=True, ignore="id, reasoning_content,rating")
+    assert dataset.record(DatasetConfig()).unused == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "unused"),
+    [
+        ("sql", {"sql_prompt": "q", "sql": "SELECT 1", "domain": "x", "db_id": "y"}, {"db_id": 1}),
+        ("sql", {"question": "q", "query": "SELECT 1", "evidence": "z", "note": None}, {"evidence": 1}),
+        ("alpaca", {"instruction": "i", "output": "o", "system": "s", "label": True}, {"label": 1}),
+        ("preference", {"prompt": "p", "chosen": "c", "rejected": "r", "margin": 2}, {"margin": 1}),
+        (
+            "preference",
+            {"chosen": str([ASKED, {**ANSWERED, "score": 1}]), "rejected": str([ASKED, {**ANSWERED, "content": "x"}])},
+            {"score in chosen": 1},
+        ),
+        ("riscv", {"description": "Add t1 to t0.", "instructions": "add t0, t0, t1", "level": 1}, {"level": 1}),
+    ],
+)
+def test_every_kind_says_what_it_does_not_use(
+    tmp_path: Path, kind: str, row: dict[str, Any], unused: dict[str, int]
+) -> None:
+    assert prepared(tmp_path, [row], kind).record(DatasetConfig()).unused == unused
+
+
+def test_the_system_message_and_history_of_alpaca_are_learned(tmp_path: Path) -> None:
+    row = {"instruction": "a", "output": "b", "system": "S", "history": [["q", "r"]]}
+    assert prepared(tmp_path, [row], "alpaca").splits["train"][0]["messages"] == turns("q", "r", "a", "b", system="S")
+
+
+def test_plain_texts_are_told(tmp_path: Path) -> None:
+    notes = prepared(tmp_path, [{"text": "Once."}, {"text": "Twice."}, {"text": "Q: a\nA: b"}]).notes
+    assert notes == [f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}' (2 rows)"]
