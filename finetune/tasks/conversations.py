@@ -130,13 +130,20 @@ def listed(turns: Any) -> list[Any]:
 
 
 def is_listed(value: object) -> bool:
-    """Whether a value is a list of messages, or looks like one that was written as text."""
+    """Whether a value is a list of messages, or was one before it was written as text. An answer can be other JSON."""
     if isinstance(value, list):
         return bool(value) and all(isinstance(turn, Mapping) and {"role", "from"} & turn.keys() for turn in value)
-    return isinstance(value, str) and bool(_LISTED.match(value))
+    if not isinstance(value, str) or not (begin := _LISTED.match(value)):
+        return False
+    try:
+        turns = listed(value)
+    except ValueError:
+        return begin["role"] is not None
+    return is_listed(turns) and all({"content", "value"} & turn.keys() for turn in turns)
 
 
-_LISTED = re.compile(r"""\s*\[\s*\{\s*(['"])(role|from|content|value)\1\s*:""")
+_SPEAKER = rf"""(['"])(?:role|from)\2\s*:\s*(['"])(?:{"|".join([*ROLES, *_OTHER_NAMES])})\3"""
+_LISTED = re.compile(rf"""\s*\[\s*\{{\s*(?:(?P<role>{_SPEAKER})|(['"])\w+\4\s*:)""")
 
 
 def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:

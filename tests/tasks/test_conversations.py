@@ -39,6 +39,11 @@ def turns(*texts: str, system: str = "") -> list[dict[str, str]]:
         ({"prompt": "a", "completion": json.dumps([ANSWERED])}, turns("a", "b")),
         ({"prompt": str([ASKED]), "completion": str([ANSWERED])}, turns("a", "b")),  # as pandas writes them to CSV
         ({"messages": str(TURNS)}, turns("a", "b")),
+        # JSON that is an answer
+        ({"prompt": "a", "completion": '[{"value": 3, "unit": "kg"}]'}, turns("a", '[{"value": 3, "unit": "kg"}]')),
+        ({"prompt": "a", "completion": '[{"role": "admin"}]'}, turns("a", '[{"role": "admin"}]')),
+        ({"prompt": "a", "completion": "[{'from': 'Oslo'"}, turns("a", "[{'from': 'Oslo'")),
+        ({"prompt": "a", "completion": '[{"content": "b", "role": "assistant"}]'}, turns("a", "b")),
         ({"prompt": "a", "completion": 42}, turns("a", "42")),
         ({"question": 7, "answer": 0.5}, turns("7", "0.5")),
         ({"messages": [ASKED, {**ANSWERED, "weight": 1, "tool_calls": None}]}, turns("a", "b")),
