@@ -91,7 +91,9 @@ RESULTS = "--num-samples 3 --max-tokens 4 --results-dir out"
 BENCHMARK = f"benchmark.py --quick --history {RESULTS}"
 WORK = {
     "rows": Work("dataset.py --type sql --dataset-name builtin --sample-size 1500 --output-dir out", check_rows),
-    "conversion": Work("train.py --model builtin --dry-run --adapter-path none", check_model),
+    "conversion": Work(
+        "dataset.py --dataset-name builtin --sample-size 20 --model builtin --output-dir none", check_model
+    ),
     "evaluation": Work(f"test_finetuned.py {RESULTS}", check_evaluation),
     "benchmark": Work(BENCHMARK, check_benchmark),
     "report": Work(BENCHMARK, check_benchmark, result),
