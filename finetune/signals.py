@@ -62,6 +62,13 @@ def stopping(request: StopRequest) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def ending() -> Iterator[None]:
+    """In the block, a signal ends the process without a word, also while a library computes: nothing has begun that is kept."""
+    with _handled(signal.SIG_DFL):
+        yield
+
+
 def number_of(interrupt: KeyboardInterrupt) -> int:
     """The number of the signal that interrupted the work."""
     return int(interrupt.args[0]) if interrupt.args else signal.SIGINT

@@ -18,7 +18,6 @@ from finetune.records.benchmark import (
     SpeedChange,
     SpeedsSince,
 )
-from finetune.terminal import say
 
 _MAIN = ("decode_tokens_per_second", "first_token_ms")
 _NEWEST = 20  # benchmarks that are listed
@@ -26,7 +25,7 @@ _BY_CHANCE = 0.01
 
 
 def keep(results_dir: Path) -> None:
-    """Copy the benchmark that is there, whatever it is, into the history, named by the time it was made, in UTC.
+    """Copy the benchmark that is there into the history, named by the time it was made, in UTC.
 
     A copy that is there is never replaced: of several made in one second, the later ones are numbered.
     """
@@ -36,10 +35,8 @@ def keep(results_dir: Path) -> None:
     content = path.read_bytes()
     try:
         name = f"{_instant(BenchmarkRecord.read(path).created):%Y-%m-%dT%H-%M-%SZ}"
-        readable = True
-    except (UserError, ValueError):
-        name = f"unreadable-{files.file_hash(path)[:8]}"
-        readable = False
+    except ValueError:
+        name = f"undated-{files.file_hash(path)[:8]}"
     folder = results_dir / files.HISTORY
     files.make_folder(folder)
     names = (f"benchmark-{name}{f'-{number}' if number > 1 else ''}.json" for number in count(1))
@@ -50,8 +47,6 @@ def keep(results_dir: Path) -> None:
     )
     if not kept.exists():
         files.write_bytes(kept, content)
-    if not readable:
-        say(f"Note: {path} is not a readable benchmark; a copy is kept as {kept}.")
 
 
 def since(results_dir: Path, now: BenchmarkRecord) -> HistoryRecord:

@@ -33,7 +33,7 @@ def run(config: BenchmarkConfig) -> None:
     other = open_other(config.against, tuned) if config.against else None
     held_out = held_out_rows(tuned, config, quick=config.quick)
     written = (files.BENCHMARK, files.BENCHMARK_TABLE, files.REPORT)
-    check_results(config.results_dir, tuned, held_out.data_dir, written, files.BENCHMARK_ANSWERS)
+    check_results(config.results_dir, tuned, held_out.data_dir, BenchmarkRecord, written, files.BENCHMARK_ANSWERS)
     files.make_folder(config.results_dir / files.HISTORY)
     metrics = read_metrics(config.adapter_path)
     dataset = read_dataset_record(held_out.data_dir)

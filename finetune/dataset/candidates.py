@@ -12,9 +12,11 @@ from finetune.errors import UserError, closest
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import BadRow, RowKind
-from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, named, text_of, unused_fields
+from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, named, shape_of, text_of, unused_fields
 
 _MOST_ROWS = 5_000_000
+_PLAIN = f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}'"
+_MARKED = "texts with the marks of a chat, learned as conversations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Candidates:
     rows: list[Candidate] = field(default_factory=list)
     read: int = 0
     recognised: Counter[str] = field(default_factory=Counter)  # fields read under other names -> rows
+    notes: list[str] = field(default_factory=list)
 
 
 def most_rows(config: DatasetConfig) -> int:
@@ -50,6 +53,7 @@ def read_candidates(
     """Check every row; what cannot be trained on goes to ``findings``. UserError if no row has a field that a flag names."""
     columns = parsed_columns(config.column)
     found = Candidates()
+    ignored = dict.fromkeys(filter(None, map(str.strip, (config.ignore or "").split(","))), False)
     wanted = [*columns, *([config.split_by] if config.split_by else [])]
     fields: dict[str, None] = {}  # of all rows, in order
     for sourced_row in sourced:
@@ -68,15 +72,25 @@ def read_candidates(
             findings.drop(f"longer than {preflight.LONGEST:,} characters", place)
             continue
         try:
-            candidate = _candidate(sourced_row, _named(row, columns, task, found), config, task, findings)
-            if candidate.row["messages"][0]["content"] == PLAIN_TEXT:
-                found.recognised[f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}'"] += 1
+            row_named = _named(row, columns, task, found)
+            candidate = _candidate(sourced_row, row_named, config, task, findings)
+            for name in task.unused(row_named) if task.unused else unused_fields(row_named, _used(task)):
+                if (field_name := name.partition(" in ")[0]) in ignored:
+                    ignored[field_name] = True
+                elif name != config.split_by:
+                    findings.leave(name, place)
+            if task.name == "chat" and shape_of(row_named) == ("text",):
+                is_plain = any(message["content"] == PLAIN_TEXT for message in candidate.row["messages"][:2])
+                found.recognised[_PLAIN if is_plain else _MARKED] += 1
             found.rows.append(candidate)
         except BadRow as error:
             known = f"; known: {error.known}" if error.known else ""
             findings.errors.append(RowError(place, f"{error} (fields: {named(row)}{known})", row, error.remedy(row)))
         except ValueError as error:
             findings.errors.append(RowError(place, str(error), row))
+    found.notes += [
+        f"--ignore {name}: no row has it, or it is used" for name, is_there in ignored.items() if not is_there
+    ]
     for name in wanted:
         if fields and name not in fields and name not in columns.values():
             hint = f"did you mean {near}? " if (near := closest(name, fields)) else ""
@@ -91,10 +105,6 @@ def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKi
     if problem := preflight.unwritable(row):
         raise ValueError(problem)
     messages = task.to_messages(row)
-    ignored = {config.split_by, *map(str.strip, (config.ignore or "").split(","))}
-    for name in task.unused(row) if task.unused else unused_fields(row, _used(task)):
-        if name not in ignored and name.partition(" in ")[0] not in ignored:
-            findings.leave(name, sourced.place)
     # a text without a prompt of its own is told from others by itself
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place))

@@ -106,6 +106,7 @@ def prepare(
     divided = selection.divided(config)
     _demand_rows(name, candidates.read, divided, config, findings)
     notes = [f"{what} ({counted(count, 'row')})" for what, count in candidates.recognised.most_common()]
+    notes += candidates.notes
     task_name = task.scored_as or task.name
     rule = _split_rule(config, own=own)
     return Dataset(divided, source, rule, candidates.read, task_name, findings, notes, selection.lengths)

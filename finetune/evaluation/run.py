@@ -15,8 +15,7 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
     """Compare, write evaluation.json and print the result; UserError if a part is missing or cannot be written."""
     other = open_other(config.against, tuned) if config.against else None
     held_out = held_out_rows(tuned, config, quick=config.quick_test)
-    check_results(config.results_dir, tuned, held_out.data_dir, (files.EVALUATION,), files.ANSWERS)
-    EvaluationRecord.demand_replaceable(config.results_dir / files.EVALUATION, "--results-dir")
+    check_results(config.results_dir, tuned, held_out.data_dir, EvaluationRecord, (files.EVALUATION,), files.ANSWERS)
     say(tuned.backend.describe())
     if config.use_validation:
         say("Note: the checkpoint was chosen on these validation rows; the test rows are unbiased.")

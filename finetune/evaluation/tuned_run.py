@@ -15,6 +15,7 @@ from finetune.models.fingerprint import fingerprint
 from finetune.records import files
 from finetune.records.dataset import read_dataset_record, read_split
 from finetune.records.files import Row
+from finetune.records.record import Record
 from finetune.records.run import RunRecord, read_run
 from finetune.settings.config import QUICK_ROWS, BenchmarkConfig, EvaluationConfig
 from finetune.settings.recorded import training_config
@@ -111,10 +112,12 @@ def held_out_rows(run: TunedRun, config: EvaluationConfig | BenchmarkConfig, *, 
     return HeldOut(read_rows(run, data_dir, split, num_samples, config.seed), split, data_dir)
 
 
-def check_results(folder: Path, run: TunedRun, data_dir: Path, written: Sequence[str], log: str) -> None:
+def check_results(
+    folder: Path, run: TunedRun, data_dir: Path, record: type[Record], written: Sequence[str], log: str
+) -> None:
     """UserError if the files ``written`` and ``log`` cannot be written to ``folder``, or would replace somebody else's.
 
-    The first of ``written`` is the record that says that the others are ours.
+    The first of ``written`` is the ``record``, which says that the others are ours.
     """
     others = {
         "the folder of the rows": data_dir,
@@ -124,6 +127,7 @@ def check_results(folder: Path, run: TunedRun, data_dir: Path, written: Sequence
     files.check_apart("--results-dir", folder, others)
     files.check_targets(folder, (*written, log))
     answer_log.demand_replaceable(folder / log)
+    record.demand_replaceable(folder / written[0], "--results-dir")
     foreign = [folder / name for name in written if (folder / name).exists()]
     if foreign and not (folder / written[0]).exists():
         raise UserError(

@@ -54,7 +54,7 @@ CHAT = Task(
     about="your own conversations, prompts with completions, instructions with outputs, or texts",
     to_messages=conversations.to_messages,
     kept=conversations.without_source,
-    unused=conversations.unused,
+    unused=lambda row: (name for name in conversations.unused(row) if name != "answer" or _wanted(row) is None),
     open_scorer=lambda stop: nullcontext(score),
     metric="exact match",
     malformed=frozenset({"no_number"}),

@@ -25,14 +25,18 @@ _OTHER_NAMES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot"
 
 def to_messages(row: Row) -> list[Message]:
     """The conversation of a row. BadRow says what is wrong with the row, or which fields it has."""
-    for fields, read in FORMATS.items():
-        if all(row.get(field) is not None for field in fields):
-            return read(row)
+    if shape := shape_of(row):
+        return FORMATS[shape](row)
     for fields in FORMATS:
         if all(field in row for field in fields):
             raise ValueError(f"{next(field for field in fields if row[field] is None)} is null, not text")
     known = ", ".join(" and ".join(fields) for fields in FORMATS)
     raise BadRow("not a conversation", column_remedy, known)
+
+
+def shape_of(row: Row) -> tuple[str, ...] | None:
+    """The fields of the first shape that a row has; None if it has none."""
+    return next((fields for fields in FORMATS if all(row.get(field) is not None for field in fields)), None)
 
 
 def column_remedy(row: Row) -> str:
@@ -61,8 +65,8 @@ def without_source(row: Row) -> Row:
 def unused(row: Row) -> Iterator[str]:
     """What in a row that ``to_messages`` accepts is not learned and not used for scoring: its fields, and those of its messages
     as ``"weight in messages"``. What is null or empty says nothing."""
-    shape = next(fields for fields in FORMATS if all(row.get(field) is not None for field in fields))
-    used = {*shape, "system", "answer"} | {"instruction": {"input", "history"}, "text": set()}.get(
+    shape = shape_of(row) or ()
+    used = {*shape, "system"} | {"instruction": {"input", "history"}, "text": set()}.get(
         shape[0], set() if len(shape) == 1 else {"history"}
     )
     yield from unused_fields(row, used)
@@ -79,17 +83,26 @@ def unused_in_messages(row: Row, field: str) -> Iterator[str]:
     """What in the messages of a field is neither role nor text, nor a mark for what is learned."""
     turns = listed(row[field]) if is_listed(row.get(field)) else []
     for name in dict.fromkeys(name for turn in turns for name in turn):
-        if name not in ("role", "content", "from", "value", *_MARKS) and any(not _is_empty(t.get(name)) for t in turns):
+        if name not in ("role", "content", "from", "value") and not all(
+            _says_nothing(name, t.get(name)) for t in turns
+        ):
             yield f"{name} in {field}"
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or value == "" or value == [] or value == {}
+    return value is None or value in ("", [], {}) or (isinstance(value, str) and not value.strip())
 
 
-# how people mark turns that are not to be learned
+# how people mark turns that are to be learned, or not
 _MARKS = ("weight", "train", "trainable", "loss_mask", "learn")
-_NO = ("0", "0.0", "false", "no")
+_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+
+
+def _says_nothing(name: str, value: object) -> bool:
+    """Whether a value in a message asks for nothing but what is done anyway."""
+    return _is_empty(value) or (
+        name in _MARKS and str(value).lower() in (*_YES, *_NO)
+    )  # _NO of an assistant is refused
 
 
 def _messages(row: Row) -> list[Message]:
@@ -103,8 +116,9 @@ def _conversations(row: Row) -> list[Message]:
 
 def _with_system(messages: list[Message], system: object) -> list[Message]:
     """The messages after the system message that stands beside them. ValueError if they have another one."""
-    if not isinstance(system, str) or not system.strip():
+    if _is_empty(system):
         return messages
+    system = text_of(system, "the field system")
     if messages[0]["role"] != "system":
         return [{"role": "system", "content": system}, *messages]
     if messages[0]["content"].strip() != system.strip():
@@ -234,9 +248,9 @@ def _content(value: object, name: str) -> str:
 
 def instruction(row: Row) -> list[Message]:
     """Alpaca's: the input, if there is one, stands below the instruction."""
-    question = row["instruction"]
-    if isinstance(question, str) and isinstance(row.get("input"), str) and row["input"].strip():
-        question = f"{question.strip()}\n\n{row['input'].strip()}"
+    question, given = row["instruction"], row.get("input")
+    if not _is_empty(given):
+        question = f"{text_of(question, 'instruction').strip()}\n\n{text_of(given, 'input').strip()}"
     return turns_of(question, row["output"], row, names=("instruction", "output"))
 
 

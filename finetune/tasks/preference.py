@@ -12,6 +12,7 @@ from finetune.models.encoder import Message
 from finetune.records.files import Row
 from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import (
+    in_context,
     is_listed,
     json_type,
     listed,
@@ -36,13 +37,11 @@ def _conversation(row: Row, side: str) -> list[Message]:
         prompt = listed(prompt)
     elif isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
-        if isinstance(row.get("system"), str) and row["system"].strip():
-            prompt = [{"role": "system", "content": row["system"]}, *prompt]
     if not isinstance(prompt, list):
         raise ValueError(f"prompt is {json_type(prompt)}, not text or a list of messages")
     if len(answer) == 1:
         answer = [*prompt, *answer]
-    messages = to_messages({"messages": answer})
+    messages = in_context(to_messages({"messages": answer}), row)
     if messages[-1]["role"] != "assistant":
         raise ValueError(f"{side} does not end with an assistant message")
     return messages
@@ -62,7 +61,13 @@ def _both(row: Row) -> tuple[list[Message], str]:
 
 
 def _unused(row: Row) -> Iterator[str]:
-    yield from unused_fields(row, (*FIELDS, "system"))
+    yield from unused_fields(row, (*FIELDS, "system", "history"))
+    said = {message["content"].strip() for message in _both(row)[0]}
+    prompt = listed(row["prompt"]) if is_listed(row.get("prompt")) else [{"content": row.get("prompt") or ""}]
+    if not said.issuperset(str(turn.get("content", turn.get("value"))).strip() for turn in prompt) and row.get(
+        "prompt"
+    ):
+        yield "prompt"  # chosen and rejected are whole conversations, and begin with another one
     for field in FIELDS:
         yield from unused_in_messages(row, field)
 

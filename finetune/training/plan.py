@@ -16,6 +16,7 @@ from finetune.rollouts.rewards import open_judge
 from finetune.rollouts.source import packed
 from finetune.settings import conflicts
 from finetune.settings.config import TrainingConfig
+from finetune.signals import ending
 from finetune.tasks import TASKS
 from finetune.terminal import say
 from finetune.training.inputs import Inputs, read_inputs
@@ -120,16 +121,18 @@ def make(config: TrainingConfig, method: Method, backend: Backend) -> Plan | Non
     if not config.probe:
         say("Measuring a step on some layers of the model ...")
     total, available = _machine_memory()  # before anything is in it
-    memory = backend.estimate_memory(
-        given.folder.path, method, config, work.typical, work.largest, available, whole=config.probe
-    )
+    with ending():
+        memory = backend.estimate_memory(
+            given.folder.path, method, config, work.typical, work.largest, available, whole=config.probe
+        )
     result = Plan(config, given.folder.name, work, memory, total / 1e6, available / 1e6, None)
     if result.fits:
         return result
 
     def measure(changed: TrainingConfig) -> float:
         other = describe(changed, method, given)
-        found = backend.estimate_memory(given.folder.path, method, changed, other.typical, other.largest, available)
+        with ending():
+            found = backend.estimate_memory(given.folder.path, method, changed, other.typical, other.largest, available)
         return needed_mb(found)
 
     return replace(result, remedy=_remedy(config, given, memory, result.available_mb, measure))
@@ -169,7 +172,10 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given
     answers = config.batch_size * config.grad_accumulation * size
     say("Measuring a step on some layers of the model ...")
     one = replace(config, grad_accumulation=1)
-    memory = backend.estimate_memory(given.folder.path, method, one, typical, largest, available, whole=config.probe)
+    with ending():
+        memory = backend.estimate_memory(
+            given.folder.path, method, one, typical, largest, available, whole=config.probe
+        )
     work = Work(
         rows=len(given.train),
         left_out=given.too_long,

@@ -89,12 +89,18 @@ def test_what_is_not_alike_is_not_compared(tmp_path: Path) -> None:
     assert [(made.same_rows, made.same_setting) for made in found.made] == [(True, False), (False, True), (True, True)]
 
 
-def test_what_is_no_benchmark_is_kept_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "benchmark.json").write_text("half a reco")
+def test_a_benchmark_without_a_time_is_kept(tmp_path: Path) -> None:
+    benchmark("yesterday").write(tmp_path / "benchmark.json")
     history.keep(tmp_path)
-    assert "is not a readable benchmark" in capsys.readouterr().err
     (kept,) = (tmp_path / "history").iterdir()
-    assert kept.read_text() == "half a reco"
+    assert (
+        kept.name.startswith("benchmark-undated-") and kept.read_bytes() == (tmp_path / "benchmark.json").read_bytes()
+    )
+
+
+def test_what_is_no_benchmark_is_named(tmp_path: Path) -> None:
+    (tmp_path / "history").mkdir()
+    (tmp_path / "history" / "benchmark-half.json").write_text("half a reco")
     (tmp_path / "history" / ".benchmark-2026-11-16.1.tmp.json").write_text("of a killed process")
     since(tmp_path, benchmark("2026-11-19"))
     whole = json.loads((tmp_path / "history" / "benchmark-2026-11-19T00-00-00Z.json").read_text())
@@ -115,13 +121,13 @@ def test_what_is_no_benchmark_is_kept_and_named(tmp_path: Path, capsys: pytest.C
     found = history.since(tmp_path, benchmark())
     names = (
         "early",
+        "half",
         "hollow",
         "huge",
         "list",
         "nan",
         "newer",
         "text",
-        kept.stem.removeprefix("benchmark-"),
         "when",
         "zero",
     )

@@ -45,6 +45,8 @@ def turns(*texts: str, system: str = "") -> list[dict[str, str]]:
         ({"prompt": "a", "completion": "[{'from': 'Oslo'"}, turns("a", "[{'from': 'Oslo'")),
         ({"prompt": "a", "completion": '[{"content": "b", "role": "assistant"}]'}, turns("a", "b")),
         ({"prompt": "a", "completion": 42}, turns("a", "42")),
+        ({"instruction": "a", "input": 7, "output": "b"}, turns("a\n\n7", "b")),
+        ({"messages": TURNS, "system": "  "}, turns("a", "b")),
         ({"question": 7, "answer": 0.5}, turns("7", "0.5")),
         ({"messages": [ASKED, {**ANSWERED, "weight": 1, "tool_calls": None}]}, turns("a", "b")),
         ({"text": "### Human: a\n### Assistant: b"}, turns("a", "b")),
@@ -78,6 +80,9 @@ def test_shapes(row: dict[str, Any], messages: list[dict[str, str]]) -> None:
         ({"messages": turns("a", "b", system="S"), "system": "T"}, "another text than the system message"),
         ({"prompt": "a", "completion": "[{'role': 'assistant' 'content'"}, "not a list of messages in JSON"),
         ({"instruction": "a", "output": "b", "history": ["q"]}, "not a list of pairs"),
+        ({"messages": TURNS, "system": ["S"]}, "the field system is a list, not text"),
+        ({"instruction": "a", "input": {"x": 1}, "output": "b"}, "input is an object, not text"),
+        ({"instruction": [ASKED], "input": "x", "output": "b"}, "instruction is a list, not text"),
         ({"prompt": "a", "completion": True}, "completion is true or false, not text"),
     ],
 )
@@ -91,6 +96,10 @@ def prepared(folder: Path, rows: list[dict[str, Any]], kind: str = "chat", **set
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = DatasetConfig(type_=kind, dataset_name=str(path), valid_fraction=0, test_fraction=0, **settings)
     return prepare(config, ROW_KINDS[kind], print)
+
+
+def unused_of(folder: Path, row: dict[str, Any], kind: str = "chat", **settings: Any) -> dict[str, int]:
+    return dict(prepared(folder, [row], kind, **settings).record(DatasetConfig()).unused)
 
 
 CHATS = [
@@ -123,13 +132,24 @@ def test_what_is_not_used_is_counted_and_strict_refuses_it(tmp_path: Path) -> No
             {"chosen": str([ASKED, {**ANSWERED, "score": 1}]), "rejected": str([ASKED, {**ANSWERED, "content": "x"}])},
             {"score in chosen": 1},
         ),
+        ("preference", {"prompt": [ASKED], "chosen": "c", "rejected": "r", "system": "S"}, {}),
+        ("preference", {"prompt": "a", "chosen": TURNS, "rejected": turns("a", "x")}, {}),
+        ("preference", {"prompt": "z", "chosen": TURNS, "rejected": turns("a", "x")}, {"prompt": 1}),
+        ("chat", {"messages": TURNS, "answer": "a text"}, {"answer": 1}),
+        ("chat", {"messages": TURNS, "answer": "so it is #### 4", "history": [["q", "r"]]}, {"history": 1}),
+        ("chat", {"messages": [ASKED, {**ANSWERED, "weight": 0.5}], "text": "x"}, {"text": 1, "weight in messages": 1}),
+        (
+            "chat",
+            {"prompt": [{**ASKED, "name": "Ann"}], "completion": "b", "image": "x.png"},
+            {"image": 1, "name in prompt": 1},
+        ),
         ("riscv", {"description": "Add t1 to t0.", "instructions": "add t0, t0, t1", "level": 1}, {"level": 1}),
     ],
 )
 def test_every_kind_says_what_it_does_not_use(
     tmp_path: Path, kind: str, row: dict[str, Any], unused: dict[str, int]
 ) -> None:
-    assert prepared(tmp_path, [row], kind).record(DatasetConfig()).unused == unused
+    assert unused_of(tmp_path, row, kind) == unused
 
 
 def test_the_system_message_and_history_of_alpaca_are_learned(tmp_path: Path) -> None:
@@ -139,4 +159,18 @@ def test_the_system_message_and_history_of_alpaca_are_learned(tmp_path: Path) ->
 
 def test_plain_texts_are_told(tmp_path: Path) -> None:
     notes = prepared(tmp_path, [{"text": "Once."}, {"text": "Twice."}, {"text": "Q: a\nA: b"}]).notes
-    assert notes == [f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}' (2 rows)"]
+    assert notes == [
+        f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}' (2 rows)",
+        "texts with the marks of a chat, learned as conversations (1 row)",
+    ]
+
+
+def test_a_name_in_ignore_that_no_row_has_is_told(tmp_path: Path) -> None:
+    dataset = prepared(tmp_path, CHATS, ignore="id,rating,reasoning,messages")
+    assert dataset.record(DatasetConfig()).unused == {"reasoning_content in messages": 1}
+    assert dataset.notes == [f"--ignore {name}: no row has it, or it is used" for name in ("reasoning", "messages")]
+
+
+def test_a_system_message_beside_a_list_of_messages_is_learned_from_pairs(tmp_path: Path) -> None:
+    row = {"prompt": [ASKED], "chosen": "c", "rejected": "r", "system": "S"}
+    assert prepared(tmp_path, [row], "preference").splits["train"][0]["messages"] == turns("a", "c", system="S")
