@@ -8,8 +8,9 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from finetune.dataset.sources import SPLIT_NAMES, SourcedRow
+from finetune.dataset.sources import SPLIT_NAMES, SourcedRow, as_json, plain_columns
 from finetune.errors import UserError, closest, first_line
+from finetune.models.foreign import foreign
 from finetune.models.hub import (
     HubUnavailable,
     ask_hub,
@@ -48,17 +49,15 @@ def read_hub(
     if not problem:
         download_snapshot(name, "dataset", [escape(path) for part in paths.values() for path in part], folder.name)
     datasets.disable_progress_bars()
-    try:
+    with foreign(f"{name}: its files cannot be read as rows"):
         tables = _tables({split: [str(folder / path) for path in part] for split, part in paths.items()}, configuration)
-    except Exception as error:  # noqa: BLE001  the parsers of many formats, on files of somebody else
-        raise UserError(f"{name}: its files cannot be read as rows: {first_line(error)}") from None
 
     def rows() -> Iterator[SourcedRow]:
         for split, theirs in wanted.items():
             table = tables[theirs]
-            plain = [column for column, feature in table.features.items() if _is_plain(feature)]
-            for number, row in enumerate(table.select_columns(plain)):
-                yield SourcedRow(f"{name} {split} row {number}", dict(row), split=split)
+            columns = {column: _is_plain(feature) for column, feature in table.features.items()}
+            for number, row in enumerate(table.select_columns(plain_columns(f"{name} {split}", columns))):
+                yield SourcedRow(f"{name} {split} row {number}", as_json(dict(row)), split=split)
 
     return rows(), Source(name, revision=folder.name, subset=configuration.get("config_name"))
 
@@ -97,10 +96,8 @@ def _configuration(name: str, folder: Path, subset: str | None) -> Mapping[str, 
     from huggingface_hub import DatasetCard
 
     path = folder / CARD
-    try:
+    with foreign(f"{name}: its card cannot be read"):
         listed = DatasetCard.load(path).data.get("configs") if path.is_file() else None
-    except Exception as error:  # noqa: BLE001  YAML of somebody else, and what the client makes of it
-        raise UserError(f"{name}: its card cannot be read: {first_line(error)}") from None
     listed = listed if isinstance(listed, list) else []
     entries = {str(entry.get("config_name", "default")): entry for entry in listed if isinstance(entry, Mapping)}
     if subset is None:
@@ -180,7 +177,9 @@ def _is_plain(feature: object) -> bool:
     import datasets
 
     if isinstance(feature, datasets.Value):
-        return feature.dtype in ("string", "large_string", "bool") or feature.dtype.startswith(("int", "uint", "float"))
+        return feature.dtype in ("string", "large_string", "bool", "null") or feature.dtype.startswith(
+            ("int", "uint", "float", "decimal", "timestamp", "date", "time", "duration")
+        )
     if isinstance(feature, dict):
         return all(_is_plain(part) for part in feature.values())
     return isinstance(feature, datasets.List) and _is_plain(feature.feature)

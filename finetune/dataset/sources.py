@@ -4,7 +4,7 @@ import codecs
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +15,8 @@ from finetune.errors import UserError, first_line, path_of, shortened
 from finetune.records.dataset import Source
 from finetune.records.files import DATASET_RECORD, REJECTED, Row, file_hash, json_lines
 from finetune.records.plain_path import plain_path
-from finetune.tasks.conversations import FORMATS
+from finetune.tasks.conversations import FORMATS, named
+from finetune.terminal import say
 
 SPLIT_NAMES = {
     "train": "train",
@@ -202,12 +203,30 @@ def _check_header(path: Path, names: list[str]) -> None:
 def _parquet(path: Path) -> Iterator[SourcedRow]:
     file = _open_parquet(path)
     with _explained(path):
-        plain = [field.name for field in file.schema_arrow if _is_plain_arrow(field.type)]
+        plain = plain_columns(path, {field.name: _is_plain_arrow(field.type) for field in file.schema_arrow})
         number = 0
         for batch in file.iter_batches(batch_size=_BATCH, columns=plain):
             for row in batch.to_pylist():
                 number += 1
-                yield SourcedRow(f"{path} row {number}", row, split=_split_of(path))
+                yield SourcedRow(f"{path} row {number}", as_json(row), split=_split_of(path))
+
+
+def plain_columns(place: object, are_plain: Mapping[str, bool]) -> list[str]:
+    """The columns that can be read; a note names the others, such as images."""
+    if left := [name for name, is_plain in are_plain.items() if not is_plain]:
+        say(
+            f"Note: {place}: columns that are not read, because they are no text, numbers or lists of these: {named(left)}"
+        )
+    return [name for name, is_plain in are_plain.items() if is_plain]
+
+
+def as_json(value: Any) -> Any:
+    """The value with texts for what JSON does not have: times and decimal numbers."""
+    if isinstance(value, dict):
+        return {name: as_json(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [as_json(part) for part in value]
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
 
 def _open_parquet(path: Path) -> Any:
@@ -228,7 +247,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _is_plain_arrow(kind: Any) -> bool:
-    """Text, numbers, and lists and records of them: no task needs images or timestamps, which JSON does not have."""
+    """Text, numbers, times, columns of nulls, and lists and records of these: no task needs images."""
     from pyarrow import types
 
     if types.is_list(kind) or types.is_large_list(kind):
@@ -244,6 +263,9 @@ def _is_plain_arrow(kind: Any) -> bool:
         types.is_boolean,
         types.is_integer,
         types.is_floating,
+        types.is_decimal,
+        types.is_temporal,
+        types.is_null,
     )
     return any(test(kind) for test in tests)
 

@@ -13,7 +13,7 @@ from http.client import responses
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from finetune.errors import UserError, first_line, without_secrets
+from finetune.errors import UserError, first_line, shortened, without_secrets
 from finetune.settings import environment
 from finetune.terminal import download_bar
 
@@ -151,10 +151,8 @@ def explain_hub_error(error: BaseException, repo_id: str, repo_type: RepoType = 
         return f"the download failed: {first_line(error)}"
     if isinstance(error, RuntimeError) and "home directory" in str(error):
         return "this user has no home folder for the Hub's cache: set FINETUNE_CACHE to a folder for models"
-    what = f" ({error})" if isinstance(error, NotTheHub) else ""
-    return (
-        f"what answered is not the Hub{what}: log in to this network in a browser, or check HF_ENDPOINT and the proxy"
-    )
+    what = error if isinstance(error, NotTheHub) else shortened(f"{type(error).__name__}: {first_line(error)}", 120)
+    return f"what answered is not the Hub ({what}): log in to this network in a browser, or check HF_ENDPOINT and the proxy"
 
 
 def _explain_status(error: "HfHubHTTPError", repo_id: str, repo_type: RepoType) -> str:

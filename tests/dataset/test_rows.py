@@ -477,3 +477,41 @@ def test_what_a_source_cannot_have_is_refused(tmp_path: Path, settings: dict, wo
     with pytest.raises(UserError, match=words):
         config = DatasetConfig(**{"type_": "chat", "dataset_name": str(path), **settings})
         prepare(config, TASKS[config.type_], print)
+
+
+def test_columns_of_parquet_become_what_json_can_hold_or_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import datetime
+    import decimal
+
+    import pyarrow
+    from pyarrow import parquet
+
+    turns = [
+        {"role": "user", "content": "a", "tool_calls": None},
+        {"role": "assistant", "content": "b", "tool_calls": None},
+    ]
+    when = datetime.datetime(2026, 1, 2, 3, 4)
+    columns = {
+        "messages": [turns],  # with a field of nulls, as datasets and pandas write it
+        "day": [when.date()],
+        "when": [{"at": when}],
+        "price": [decimal.Decimal("1.50")],
+        "nothing": [None],
+        "picture": [b"PNG"],
+        "pictures": [[{"bytes": b"PNG"}]],
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "rows.parquet")
+    dataset = prepare(
+        DatasetConfig(type_="chat", dataset_name=str(tmp_path / "rows.parquet"), valid_fraction=0, test_fraction=0),
+        TASKS["chat"],
+        print,
+    )
+    (row,) = dataset.splits["train"]
+    assert [turn["content"] for turn in row["messages"]] == ["a", "b"]
+    assert (row["day"], row["when"], row["price"]) == ("2026-01-02", {"at": "2026-01-02 03:04:00"}, "1.50")
+    assert "columns that are not read, because they are no text, numbers or lists of these: picture, pictures" in (
+        capsys.readouterr().err
+    )
+    assert dict(dataset.record(DatasetConfig()).unused) == {"day": 1, "when": 1, "price": 1}
