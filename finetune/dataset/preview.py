@@ -1,5 +1,6 @@
 """What dataset.py prints: the kinds of task, what became of the rows, and rows as the model will see them."""
 
+import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -16,7 +17,7 @@ from finetune.tasks.base import RowKind
 from finetune.terminal import counted, results, show
 
 _BINS = 12  # of the histogram
-_BAR = 40  # columns
+_BAR, _BEFORE_BAR = 40, 24  # columns
 _OWN_FIELDS = {"preference": "prompt, chosen, rejected", "chat": "messages, or prompt and completion, and others"}
 
 
@@ -73,8 +74,9 @@ def print_lengths(lengths: Sequence[int], config: DatasetConfig) -> None:
     for length in lengths:
         counts[(length - shortest) // width] += 1
     show(f"Tokens per row: median {statistics.median(lengths):.0f}, longest {longest}, limit {config.max_seq_length}")
+    longest_bar = max(1, min(_BAR, shutil.get_terminal_size().columns - _BEFORE_BAR))
     for at, count in enumerate(counts):
-        bar = "\u2588" * round(_BAR * count / max(counts)) or ("\u258f" if count else "")
+        bar = "\u2588" * round(longest_bar * count / max(counts)) or ("\u258f" if count else "")
         begin = shortest + at * width
         show(f"  {begin:>5} to {begin + width - 1:<5} {count:>6} {bar}")
 
