@@ -36,7 +36,7 @@ ENDLESS = {
     "with a token": "{{ eos_token * 10**10 }}",
 }
 QUICK = ("loops", "a multiplied text", "much text")  # the others are of the same kind
-CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ENDLESS]
+CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.faults) for name in ENDLESS]
 
 
 @pytest.mark.parametrize("name", CASES)
