@@ -84,9 +84,10 @@ def _measure(case: dict[str, Any]) -> dict[str, float]:
     from finetune.backends import mlx
     from finetune.backends.mlx.runtime import mx
     from finetune.methods import METHODS, RowSource
-    from finetune.models.encoder import ChatEncoder, Example
+    from finetune.models.encoder import ChatEncoder
     from finetune.models.examples import as_rows
     from finetune.models.find import find_model
+    from finetune.models.loss_mask import Example
 
     folder = find_model(case["model"], lambda line: None).path
     draw, length = random.Random(0), case["length"]

@@ -74,9 +74,10 @@ def _peak_mb(config: MemoryConfig, length: int, batch: int, learned: int, rows: 
     from finetune.backends import mlx
     from finetune.backends.mlx.runtime import mx
     from finetune.methods import METHODS, RowSource
-    from finetune.models.encoder import ChatEncoder, Example
+    from finetune.models.encoder import ChatEncoder
     from finetune.models.examples import as_rows
     from finetune.models.find import find_model
+    from finetune.models.loss_mask import Example
 
     folder = find_model(config.model, lambda line: None).path
     model = mlx.load(folder, ChatEncoder(folder))

@@ -15,7 +15,8 @@ from finetune.benchmark.measure import Measured
 from finetune.benchmark.speed import latency, ratios, repeats
 from finetune.evaluation import general
 from finetune.evaluation.compare import Comparison, compare
-from finetune.models.encoder import Example
+from finetune.models.conversation import Conversation, as_conversation
+from finetune.models.loss_mask import Example
 from finetune.records.benchmark import BenchmarkRecord, Memory, PromptLength
 from finetune.records.dataset import DatasetRecord, Source
 from finetune.records.evaluation import EvaluationRecord
@@ -50,11 +51,11 @@ class Encoder:
 
     template, context_length = "", None
 
-    def prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        return list(range(len(" ".join(message["content"] for message in messages).split())))
+    def prompt(self, conversation: Conversation) -> list[int]:
+        return list(range(len(" ".join(message["content"] for message in conversation.messages).split())))
 
-    def example(self, messages: Sequence[Mapping[str, str]]) -> Example:
-        prompt, whole = len(self.prompt(messages[:-1])), len(self.prompt(messages))
+    def example(self, conversation: Conversation) -> Example:
+        prompt, whole = len(self.prompt(conversation.prompt)), len(self.prompt(conversation))
         return Example(list(range(whole)), [at >= prompt for at in range(whole)])
 
     def examples(self, conversations: Any) -> list[Example]:
@@ -82,7 +83,7 @@ class Scripted:
         known = {question.text: question.accepted[0] for question in general.QUESTIONS[: self.knows]}
         found = []
         for index, messages in enumerate(conversations):
-            asked = messages[-1]["content"]
+            asked = as_conversation(messages).messages[-1]["content"]
             row = [i for i, row in enumerate(ROWS) if row["messages"][0]["content"] == asked]
             text = f"{self.kinds[row[0]]}: SELECT a\nFROM t" if row else known.get(asked, "nothing at all")
             found.append(Answer(text, 9, True, 1.5))

@@ -8,8 +8,9 @@ import pytest
 from finetune.backends.interface import Backend, Trainer
 from finetune.methods import METHODS
 from finetune.methods.grpo import OLD
-from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import encode_rows
+from finetune.models.loss_mask import Example
 from finetune.rollouts.rewards import Judge, Reward
 from finetune.rollouts.source import RolloutSource
 from finetune.settings.config import TrainingConfig

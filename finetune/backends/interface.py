@@ -8,8 +8,10 @@ from typing import Any, Protocol
 from finetune.methods import Method
 from finetune.methods.base import Sample
 from finetune.methods.batches import BatchSource, Policy
-from finetune.models.encoder import ChatEncoder, Example, Message
+from finetune.models.conversation import AnyConversation
+from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import TrainingRow
+from finetune.models.loss_mask import Example
 from finetune.records.run import renamed_metrics
 from finetune.settings.config import TrainingConfig
 from finetune.signals import Stop, never
@@ -23,9 +25,7 @@ __all__ = [
     "Position",
     "Sample",
     "Step",
-    "Stop",
     "Trainer",
-    "never",
 ]
 
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "lion": "Lion", "adafactor": "Adafactor", "muon": "Muon"}
@@ -134,7 +134,7 @@ class Model(Protocol):
 
     def answers(
         self,
-        conversations: Sequence[Sequence[Message]],
+        conversations: Sequence[AnyConversation],
         on_answer: Callable[[int, Answer], None] = lambda index, answer: None,
         *,
         max_tokens: int,

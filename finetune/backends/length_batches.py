@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow
+from finetune.models.loss_mask import Example
 
 
 def length_batches(examples: Sequence[Example], max_tokens: int) -> Iterator[list[int]]:

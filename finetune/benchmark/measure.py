@@ -8,6 +8,7 @@ from finetune.backends import load_backend
 from finetune.benchmark.speed import TOKENS, alternate, latencies, latency, lengths, process_mb, ratios, repeats
 from finetune.evaluation.tuned_run import TunedRun
 from finetune.methods import METHODS, RowSource
+from finetune.models.conversation import Conversation
 from finetune.models.examples import as_rows
 from finetune.records import files, machine
 from finetune.records.benchmark import Latency, Memory, PromptLength, Repeats
@@ -35,7 +36,7 @@ def measure_run(
     run: TunedRun, rows: Sequence[Row], runs: int, max_tokens: int, *, compare: bool, quick: bool
 ) -> Measured:
     """``compare``: measure the base model and the fused one as well. ``quick``: fewer answers and prompt lengths."""
-    conversations = [row["messages"][:-1] for row in rows]
+    conversations = [Conversation.of(row).prompt for row in rows]
     memory = _memory(run, rows)
     started = time.perf_counter()
     tuned = run.load()
@@ -47,7 +48,7 @@ def measure_run(
     timed = conversations[: _QUICK_LATENCY_ROWS if quick else _LATENCY_ROWS]
     context = run.encoder.context_length
     sizes = [size for size in (_QUICK_LENGTHS if quick else _LENGTHS) if size <= (context or size)]
-    tokens = [token for messages in conversations[:64] for token in run.encoder.prompt(messages)]
+    tokens = [token for prompt in conversations[:64] for token in run.encoder.prompt(prompt)]
     count = (runs + 1) * len(models) + len(timed) * len(answered) + len(sizes)
     with Progress("Speed", count, "measurements") as bar:
         values = alternate(models, conversations[:16], runs, bar.advance)
@@ -75,14 +76,14 @@ def _memory(run: TunedRun, rows: Sequence[Row]) -> dict[str, Memory]:
     note("start")
     model = run.load()
     note("load")
-    longest = max((row["messages"][:-1] for row in rows), key=lambda messages: len(run.encoder.prompt(messages)))
+    longest = max((Conversation.of(row).prompt for row in rows), key=lambda prompt: len(run.encoder.prompt(prompt)))
     stream = model.stream(run.encoder.prompt(longest), TOKENS, stops=False)
     next(stream)
     note("prompt")
     for _ in stream:
         pass
     note("decode")
-    model.answers([row["messages"][:-1] for row in rows[:16]], max_tokens=TOKENS, stops=False)
+    model.answers([Conversation.of(row).prompt for row in rows[:16]], max_tokens=TOKENS, stops=False)
     note("batch of 16")
     del model, stream
     note("freed")
@@ -95,7 +96,7 @@ def _memory(run: TunedRun, rows: Sequence[Row]) -> dict[str, Memory]:
 def _training_step(run: TunedRun, rows: Sequence[Row]) -> Callable[[], float]:
     """Run one step with the settings of the run on its longest rows; the result estimates its peak in MB when called."""
     config = training_config(run.record, run.adapter_path / files.RUN_RECORD)
-    examples = (run.encoder.example(row["messages"]) for row in rows)
+    examples = (run.encoder.example(Conversation.of(row)) for row in rows)
     longest = as_rows(sorted(examples, key=lambda example: -len(example.tokens)))
     backend = load_backend(config.backend)
     method = METHODS["sft"]  # whatever the method of the run: the rows are whole conversations

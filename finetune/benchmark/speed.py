@@ -9,12 +9,12 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from finetune.backends.interface import Backend, Model
-from finetune.models.encoder import Message
+from finetune.models.conversation import Conversation
 from finetune.records.benchmark import Latency, PromptLength, Repeats
 
 TOKENS = 32  # of every answer that a rate is taken from, so that a model's answers do not change its own rates
 BATCHES = (1, 4, 16)  # prompts at once
-Conversations = Sequence[Sequence[Message]]
+Conversations = Sequence[Conversation]
 Values = dict[str, list[float]]  # measure -> a value for each repeat
 
 
@@ -60,10 +60,10 @@ def latencies(
 ) -> dict[str, list[float]]:
     """Milliseconds of a whole answer to each conversation, one at a time; the models take turns."""
     found: dict[str, list[float]] = {name: [] for name in models}
-    for messages in conversations:
+    for conversation in conversations:
         for name, model in models.items():
             started = time.perf_counter()
-            for _ in model.stream(model.encoder.prompt(messages), max_tokens):
+            for _ in model.stream(model.encoder.prompt(conversation), max_tokens):
                 pass
             found[name].append((time.perf_counter() - started) * 1e3)
             on_run()

@@ -10,8 +10,9 @@ from finetune.errors import UserError
 from finetune.evaluation.tuned_run import TunedRun, open_run
 from finetune.methods.base import Sample
 from finetune.methods.pairs import REJECTED
-from finetune.models.encoder import Example
+from finetune.models.conversation import Conversation
 from finetune.models.examples import TrainingRow
+from finetune.models.loss_mask import Example
 from finetune.records import files
 from finetune.records.dataset import (
     DatasetRecord,
@@ -87,7 +88,7 @@ def _answered(
             prompts: list[TrainingRow] = []
             for index, row in enumerate(rows[at : at + together]):
                 try:
-                    tokens = run.encoder.prompt(row["messages"][:-1])
+                    tokens = run.encoder.prompt(Conversation.of(row).prompt)
                 except ValueError as error:
                     raise UserError(f"{path}: {error}") from None
                 prompts.append(TrainingRow(index + 1, row, (Example(tokens, [False] * len(tokens)),)))

@@ -4,7 +4,9 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
-from finetune.models.encoder import ChatEncoder, Example, Message
+from finetune.models.conversation import Message
+from finetune.models.encoder import ChatEncoder
+from finetune.models.loss_mask import Example
 from finetune.records.files import Row
 from finetune.tasks.words import words_and_signs
 

@@ -12,8 +12,10 @@ from finetune.dataset.preflight import token_problem
 from finetune.dataset.selection import select
 from finetune.dataset.sources import looks_local, read_local
 from finetune.errors import UserError, path_of
-from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.conversation import Conversation
+from finetune.models.encoder import ChatEncoder
 from finetune.models.hub import HubUnavailable, hub_problem
+from finetune.models.loss_mask import Example
 from finetune.records.dataset import DatasetRecord, Source
 from finetune.records.files import REJECTED, SPLITS, Row, check_apart, split_file
 from finetune.settings.config import DatasetConfig
@@ -184,7 +186,7 @@ def _fitting(
 ) -> list[Row]:
     """The builtin rows that the model can learn; their lengths in tokens are added to ``lengths``."""
     fitting = []
-    examples = encoder.examples(row["messages"] for row in rows)
+    examples = encoder.examples(map(Conversation.of, rows))
     for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
         if problem := token_problem(encoder, example, config.max_seq_length):
             findings.drop(problem, f"builtin {split} row {number}")

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from finetune.dataset.prepare import Dataset
 from finetune.errors import visible
+from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.find import find_model
 from finetune.models.templates import find_template
@@ -87,7 +88,7 @@ def print_rows(rows: Sequence[Row], encoder: ChatEncoder) -> None:
 
     console = results()
     for number, row in enumerate(rows, start=1):
-        example = encoder.example(row["messages"])
+        example = encoder.example(Conversation.of(row))
         learned = sum(example.loss_mask)
         console.print(f"Row {number}: {len(example.tokens)} tokens, {learned} learned", style="bold")
         text = Text()

@@ -8,7 +8,9 @@ from itertools import repeat
 from finetune.dataset import preflight, splits
 from finetune.dataset.candidates import Candidate
 from finetune.dataset.findings import Findings
-from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.conversation import Conversation
+from finetune.models.encoder import ChatEncoder
+from finetune.models.loss_mask import Example
 from finetune.records.files import SPLITS, Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import RowKind, WrongAnswer
@@ -91,7 +93,7 @@ def select(
     checker = task.open_checker() if task.open_checker and config.check_answers else nullcontext(_nothing_wrong)
     examples: Iterable[Example | ValueError | None] = repeat(None)
     if encoder:
-        examples = encoder.examples(candidate.row["messages"] for candidate in order)
+        examples = encoder.examples(Conversation.of(candidate.row) for candidate in order)
     silent = encoder is None and isinstance(checker, nullcontext)
     with checker as wrong_answer, Progress("Checking", len(order), "rows", silent=silent) as bar:
         for position, (candidate, example) in enumerate(zip(order, examples, strict=False)):
@@ -109,7 +111,7 @@ def select(
             if wrong:
                 findings.drop(wrong.reason, candidate.place, wrong.detail, wrong.remedy)
                 continue
-            if encoder and encoder.types_controls(candidate.row["messages"]):
+            if encoder and encoder.types_controls(Conversation.of(candidate.row)):
                 findings.mend("special tokens in the text are kept as plain text", candidate.place)
             selection.take(candidate, example if isinstance(example, Example) else None)
     return selection

@@ -11,6 +11,7 @@ from finetune.evaluation.answer_log import AnswerLog
 from finetune.evaluation.evaluate import Losses, Scored, Side, Subject, evaluate, reference_losses, result
 from finetune.evaluation.tuned_run import TunedRun
 from finetune.evaluation.verdict import judge, wilson_interval
+from finetune.models.conversation import Conversation
 from finetune.records import files
 from finetune.records.evaluation import EvaluationRecord, GeneralRecord, GeneralRow, GeneralSide
 from finetune.records.files import Row
@@ -85,11 +86,11 @@ def _fitting(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> tuple[list[
         if not _is_conversation(row):
             raise UserError(f"{run.data_dir}: row {number} was not written by dataset.py (run: python dataset.py)")
     context, fitting, room = run.encoder.context_length, [], max_tokens
-    examples = run.encoder.examples(row["messages"] for row in rows)
+    examples = run.encoder.examples(map(Conversation.of, rows))
     for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
         if isinstance(example, ValueError):
             raise UserError(f"row {number} of the rows to score: {example}")
-        prompt = len(run.encoder.prompt(row["messages"][:-1]))
+        prompt = len(run.encoder.prompt(Conversation.of(row).prompt))
         if context is None or max(len(example.tokens), prompt + 1) <= context:
             fitting.append(row)
             room = min(room, context - prompt) if context is not None else room

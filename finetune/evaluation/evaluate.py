@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from finetune.backends.interface import Answer, Model, Stop, never
+from finetune.backends.interface import Answer, Model
 from finetune.errors import UserError
 from finetune.evaluation.verdict import (
     Verdict,
@@ -15,6 +15,7 @@ from finetune.evaluation.verdict import (
     paired_shares,
     wilson_interval,
 )
+from finetune.models.conversation import Conversation
 from finetune.models.examples import last_answer
 from finetune.records.difference import Difference
 from finetune.records.evaluation import (
@@ -27,6 +28,7 @@ from finetune.records.evaluation import (
     SideRecord,
 )  # fmt: skip
 from finetune.records.files import Row
+from finetune.signals import Stop, never
 from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.text_overlap import repetition
 
@@ -75,7 +77,7 @@ def evaluate(
         found[index] = Scored(answer, score(rows[index], answer.text))
         on_scored(index, found[index])
 
-    conversations = [rows[index]["messages"][:-1] for index in missing]
+    conversations = [Conversation.of(rows[index]).prompt for index in missing]
     model.answers(conversations, on_answer, max_tokens=max_tokens, stop=stop)
     # the last answers may be there, and their scores interrupted
     return [found[index] for index in range(len(rows))] if len(found) == len(rows) and not stop() else []
@@ -98,7 +100,7 @@ def reference_losses(model: Model, rows: Sequence[Row], on_batch: Callable[[int]
 
     ``on_batch`` is called with the number of rows of each batch. UserError (exit 5) if a loss is not finite.
     """
-    examples = [last_answer(model.encoder.example(row["messages"])) for row in rows]
+    examples = [last_answer(model.encoder.example(Conversation.of(row))) for row in rows]
     sums = model.losses(examples, on_batch)
     if not all(map(math.isfinite, sums)):
         raise UserError("the loss is not finite: the weights or adapters are damaged (train again)", exit_code=5)

@@ -12,7 +12,7 @@ import re
 import unicodedata
 
 from finetune.evaluation.general_questions import QUESTIONS, Question
-from finetune.models.encoder import Message
+from finetune.models.conversation import Message
 from finetune.tasks.base import Score
 
 __all__ = ["QUESTIONS", "Question", "messages", "score"]

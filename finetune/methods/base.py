@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from finetune.models.encoder import Example
 from finetune.models.examples import Encode, whole_conversations
+from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
 
 

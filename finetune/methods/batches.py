@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from finetune.methods.base import Method, Sample
-from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow
+from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
 from finetune.signals import Stop, never
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from finetune.methods import pairs
 from finetune.methods.base import BatchLoss, Method, MetricSum
-from finetune.models.encoder import Example
+from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
 
 REFERENCE = "reference"  # the term: log-probability of the answer under q, summed

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from finetune.methods import dpo, grpo
 from finetune.methods.base import Method
-from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow
+from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
 
 

@@ -19,8 +19,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 from finetune.methods.base import BatchLoss, Method, MetricSum
-from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.conversation import Conversation
+from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import Encoded
+from finetune.models.loss_mask import Example
 from finetune.records.files import Row
 from finetune.settings.config import TrainingConfig
 
@@ -32,7 +34,7 @@ def encode(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
     """One example for each row: its prompt, with nothing in the loss."""
     for row in rows:
         try:
-            tokens = encoder.prompt(row["messages"][:-1])
+            tokens = encoder.prompt(Conversation.of(row).prompt)
         except ValueError as error:
             yield error
         else:

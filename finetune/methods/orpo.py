@@ -10,7 +10,7 @@ from typing import Any
 
 from finetune.methods import pairs
 from finetune.methods.base import BatchLoss, Method, MetricSum
-from finetune.models.encoder import Example
+from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
 
 _CERTAIN = -1e-6  # the highest log P: of one that is certain the odds are without bound

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.conversation import Conversation
+from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import Encoded, last_answer
+from finetune.models.loss_mask import Example
 from finetune.records.files import Row
 
 REJECTED = "rejected"  # the field; the better answer is the last of the messages
@@ -14,8 +16,8 @@ def encode(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
     """Of each row two examples, chosen and rejected, in which the answer alone is learned."""
     conversations = []
     for row in rows:
-        *prompt, better = row["messages"]
-        conversations += [[*prompt, better], [*prompt, {"role": "assistant", "content": row[REJECTED]}]]
+        better = Conversation.of(row)
+        conversations += [better, better.answered(row[REJECTED])]
     examples = encoder.examples(conversations)
     for chosen, rejected in zip(examples, examples, strict=True):  # two of the same iterator at a time
         if isinstance(chosen, ValueError):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune.methods.base import BatchLoss, Method
-from finetune.models.encoder import Example
+from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
 
 

@@ -6,7 +6,9 @@ from itertools import islice
 from pathlib import Path
 
 from finetune.errors import UserError
-from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.conversation import Conversation
+from finetune.models.encoder import ChatEncoder
+from finetune.models.loss_mask import Example
 from finetune.records.files import Row
 from finetune.terminal import counted
 
@@ -53,7 +55,7 @@ Encode = Callable[[ChatEncoder, Sequence[Row]], Iterator[Encoded]]
 
 def whole_conversations(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
     """One example for each row, with every turn of the assistant in the loss."""
-    for example in encoder.examples(row["messages"] for row in rows):
+    for example in encoder.examples(map(Conversation.of, rows)):
         if isinstance(example, ValueError):
             yield example
         elif any(example.loss_mask):

@@ -9,8 +9,9 @@ from typing import Any
 from finetune.methods import Method, RowSource
 from finetune.methods.batches import Policy, StepBatches
 from finetune.methods.grpo import ADVANTAGE, OLD, REFERENCE, advantages
-from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import TrainingRow, as_rows, examples_of
+from finetune.models.loss_mask import Example
 from finetune.records.run import renamed_metrics
 from finetune.rollouts.groups import Group, rollout_metrics, sample_groups
 from finetune.rollouts.rewards import Judge

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from finetune.models.encoder import Message
+from finetune.models.conversation import Message
 from finetune.records.files import Row
 from finetune.signals import Stop
 

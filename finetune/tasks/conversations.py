@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from finetune.errors import shell_command, shortened
-from finetune.models.encoder import Message
+from finetune.models.conversation import Message
 from finetune.records.files import Row
 from finetune.tasks.base import BadRow
 from finetune.tasks.text_marks import turns_in

@@ -8,7 +8,7 @@ text of the worse one as ``rejected``.
 from collections.abc import Iterator
 from typing import Any
 
-from finetune.models.encoder import Message
+from finetune.models.conversation import Message
 from finetune.records.files import Row
 from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import (

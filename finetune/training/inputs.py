@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finetune.errors import UserError
-from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import Encode, TrainingRow, encode_rows, examples_of, whole_conversations
 from finetune.models.find import ModelFolder, find_model
+from finetune.models.loss_mask import Example
 from finetune.models.templates import find_template
 from finetune.records import files
 from finetune.records.dataset import DatasetRecord, read_dataset_record, read_split

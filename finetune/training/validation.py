@@ -10,8 +10,9 @@ from finetune.backends.interface import Answer, Model, Trainer
 from finetune.errors import UserError
 from finetune.evaluation.evaluate import evaluate
 from finetune.methods.dpo import REFERENCE
-from finetune.models.encoder import Example
+from finetune.models.conversation import Conversation
 from finetune.models.examples import TrainingRow
+from finetune.models.loss_mask import Example
 from finetune.records.files import Row
 from finetune.rollouts.rewards import Judge
 from finetune.settings.config import TrainingConfig
@@ -83,7 +84,7 @@ class Watcher:
             values = [one.score.value for one in scored if one.score.value is not None]
             score = sum(values) / len(values) if values else None
         if self._shown:
-            conversations = [row["messages"][:-1] for row in self._shown]
+            conversations = [Conversation.of(row).prompt for row in self._shown]
             answers = self._model.answers(conversations, max_tokens=_SHOWN_TOKENS, stop=stop)
             if not answers:
                 return None
@@ -132,7 +133,7 @@ def mean_reward(
         note(f"validation {len(totals)}/{len(rows)}")
 
     note(f"validation 0/{len(rows)}")  # the first answer takes a while
-    conversations = [row.fields["messages"][:-1] for row in rows]
+    conversations = [Conversation.of(row.fields).prompt for row in rows]
     answers = model.answers(conversations, on_answer, max_tokens=config.grpo_max_tokens, stop=stop)
     note("")  # the next step may take a while before it has something to show
     if not answers or stop():  # a reward may have been interrupted too

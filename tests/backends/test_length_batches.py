@@ -1,6 +1,6 @@
 from finetune.backends.length_batches import length_batches, row_batches, split_by_learned
-from finetune.models.encoder import Example
 from finetune.models.examples import as_rows
+from finetune.models.loss_mask import Example
 
 LENGTHS = (3, 9, 4, 4, 8, 2)
 EXAMPLES = [Example([0] * length, [False] + [True] * (length - 1)) for length in LENGTHS]

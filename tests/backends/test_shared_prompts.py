@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from finetune.backends import load_backend
-from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.encoder import ChatEncoder
+from finetune.models.loss_mask import Example
 
 mlx = load_backend("mlx")
 

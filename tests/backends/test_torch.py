@@ -13,8 +13,9 @@ from finetune.backends import load_backend
 from finetune.backends.interface import OPTIMIZERS, Step
 from finetune.errors import UserError
 from finetune.methods import METHODS, RowSource
-from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import as_rows
+from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
 from finetune.training import checkpoints
 from same_lora import same_lora

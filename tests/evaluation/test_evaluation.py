@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from finetune.backends.interface import Answer, Stop, never
+from finetune.backends.interface import Answer
 from finetune.errors import UserError
 from finetune.evaluation import scorecard
 from finetune.evaluation.answer_log import AnswerLog
@@ -24,9 +24,11 @@ from finetune.evaluation.evaluate import (
     reference_losses,
     result,
 )
-from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.encoder import ChatEncoder
+from finetune.models.loss_mask import Example
 from finetune.records.evaluation import EvaluationRecord
 from finetune.records.files import Row
+from finetune.signals import Stop, never
 from finetune.tasks import TASKS, Score
 from finetune.tasks.text_overlap import repetition, rouge_l
 from report_records import comparison
@@ -50,7 +52,7 @@ class Echo:
         max_tokens: int,
         stop: Stop = never,
     ) -> list[Answer]:
-        self.asked = [messages[-1]["content"] for messages in conversations]
+        self.asked = [conversation.messages[-1]["content"] for conversation in conversations]
         found = [Answer(text.replace("q", "a"), 1, True, 0.1) for text in self.asked]
         for index in reversed(range(len(found))):  # answers come in any order
             if stop():

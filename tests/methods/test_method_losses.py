@@ -9,8 +9,8 @@ import pytest
 from finetune.backends.mlx.runtime import mx  # isort: skip  the first import of MLX
 from finetune.methods import METHODS, RowSource
 from finetune.methods.grpo import advantages
-from finetune.models.encoder import Example
 from finetune.models.examples import as_rows
+from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
 from finetune.signals import never
 

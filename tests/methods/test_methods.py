@@ -4,8 +4,8 @@ import pytest
 
 from finetune.methods import METHODS, RowSource, steps_per_epoch
 from finetune.methods.schedules import SCHEDULES, learning_rate
-from finetune.models.encoder import Example
 from finetune.models.examples import as_rows
+from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
 
 ROWS = as_rows(Example([0] * (5 + i % 37), [True] * (5 + i % 37)) for i in range(103))

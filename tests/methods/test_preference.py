@@ -10,8 +10,8 @@ from finetune.dataset.own_pairs import pairs
 from finetune.dataset.prepare import prepare
 from finetune.errors import UserError
 from finetune.methods.base import Sample
-from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow
+from finetune.models.loss_mask import Example
 from finetune.rollouts.groups import Group, rollout_metrics
 from finetune.rollouts.rewards import Reward
 from finetune.settings.config import DatasetConfig

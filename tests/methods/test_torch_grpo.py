@@ -12,8 +12,9 @@ import pytest
 from finetune.backends import load_backend
 from finetune.methods.batches import StepBatches
 from finetune.methods.grpo import ADVANTAGE, OLD, REFERENCE
-from finetune.models.encoder import ChatEncoder, Example
+from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import as_rows
+from finetune.models.loss_mask import Example
 from finetune.rollouts.rewards import Judge, Reward
 from finetune.settings.config import TrainingConfig
 from same_lora import same_lora

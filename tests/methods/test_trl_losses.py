@@ -15,7 +15,7 @@ from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer
 
 from finetune.methods import METHODS
 from finetune.methods.grpo import advantages
-from finetune.models.encoder import Example
+from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
 
 LENGTHS = [4, 2, 5, 3]  # of the learned tokens; of dpo: chosen, rejected, chosen, rejected

@@ -11,8 +11,8 @@ import pytest
 
 from finetune.errors import UserError
 from finetune.methods.base import Sample
-from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow
+from finetune.models.loss_mask import Example
 from finetune.rollouts.groups import sample_groups
 from finetune.rollouts.reward_function import RewardFunction
 from finetune.rollouts.rewards import Reward, open_judge

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from finetune.errors import UserError
-from finetune.models.encoder import Example
 from finetune.models.examples import Encoded, as_rows, encode_rows, examples_of
+from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
 from finetune.training import inputs
 

@@ -13,7 +13,7 @@ from finetune.backends.mlx import shared_prompts
 from finetune.backends.mlx.cpu_math import exp
 from finetune.backends.mlx.runtime import ON_CPU, mx, streams, with_gradient
 from finetune.backends.mlx.shared_prompts import SharedBatch
-from finetune.models.encoder import Example
+from finetune.models.loss_mask import Example
 
 import mlx.nn as nn  # isort: skip  after the runtime
 

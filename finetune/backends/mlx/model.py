@@ -5,15 +5,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from finetune.backends.interface import Answer, Sample, Stop, never
+from finetune.backends.interface import Answer, Sample
 from finetune.backends.length_batches import length_batches, split_by_learned
 from finetune.backends.mlx import adapters, cpu_math
 from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.logprobs import collate, logprob_function, plain_head
 from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
-from finetune.models.encoder import ChatEncoder, Example, Message
+from finetune.models.conversation import AnyConversation
+from finetune.models.encoder import ChatEncoder
 from finetune.models.foreign import foreign
+from finetune.models.loss_mask import Example
 from finetune.records.plain_path import plain_path
+from finetune.signals import Stop, never
 
 _LOSS_TOKENS = 2048  # of examples whose loss is computed at once
 
@@ -92,7 +95,7 @@ class MlxModel:
 
     def answers(
         self,
-        conversations: Sequence[Sequence[Message]],
+        conversations: Sequence[AnyConversation],
         on_answer: Callable[[int, Answer], None] = lambda index, answer: None,
         *,
         max_tokens: int,
@@ -105,7 +108,7 @@ class MlxModel:
         measurements.
         """
         self.network.eval()
-        prompts = [self.encoder.prompt(messages) for messages in conversations]
+        prompts = [self.encoder.prompt(conversation) for conversation in conversations]
         answers: dict[int, Answer] = {}
         decoder = Decoder(self.network, self._head, self.encoder.stop_tokens if stops else frozenset(), max_tokens)
         for finished in decoder.run(prompts, stop):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.backends.mlx.runtime import mx
-from finetune.models.encoder import Example
+from finetune.models.loss_mask import Example
 
 _WORTH_IT = 0.85  # of the tokens at most that whole conversations would have
 

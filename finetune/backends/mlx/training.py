@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.backends.interface import Model, Sample, Step, Stop, never
+from finetune.backends.interface import Model, Sample, Step
 from finetune.backends.length_batches import row_batches, split_by_learned
 from finetune.backends.mlx import adapters, shared_prompts
 from finetune.backends.mlx.distributed import Ranks
@@ -23,10 +23,11 @@ from finetune.errors import UserError
 from finetune.methods import Method
 from finetune.methods.batches import BatchSource
 from finetune.methods.schedules import SCHEDULES, learning_rate
-from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow, examples_of
+from finetune.models.loss_mask import Example
 from finetune.records.run import renamed_metrics
 from finetune.settings.config import TrainingConfig
+from finetune.signals import Stop, never
 
 import mlx.nn as nn  # isort: skip  after the runtime
 import mlx.optimizers as optim  # isort: skip

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finetune.backends.torch.runtime import Tensors, torch
-from finetune.models.encoder import Example
+from finetune.models.loss_mask import Example
 
 _IGNORED = -100  # the label of a token that is not learned, as Transformers has it
 _CHUNK_LOGITS = 2**25  # in memory at once: fewer would read the head's matrix more often

@@ -16,14 +16,17 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from finetune.backends.interface import Answer, Sample, Stop, never
+from finetune.backends.interface import Answer, Sample
 from finetune.backends.length_batches import length_batches, split_by_learned
 from finetune.backends.torch import adapters
 from finetune.backends.torch.logprobs import collate, learned_logprobs
 from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.errors import UserError
-from finetune.models.encoder import ChatEncoder, Example, Message
+from finetune.models.conversation import AnyConversation
+from finetune.models.encoder import ChatEncoder
 from finetune.models.foreign import foreign
+from finetune.models.loss_mask import Example
+from finetune.signals import Stop, never
 
 _LOGITS_COPIES = 6  # of a row's last logits in float32, while a token is sampled
 _LOSS_TOKENS = 4096  # of conversations whose loss is computed at once
@@ -105,7 +108,7 @@ class TorchModel:
 
     def answers(
         self,
-        conversations: Sequence[Sequence[Message]],
+        conversations: Sequence[AnyConversation],
         on_answer: Callable[[int, Answer], None] = lambda index, answer: None,
         *,
         max_tokens: int,
@@ -117,7 +120,7 @@ class TorchModel:
         ``on_answer`` is called with each when its batch is finished. With ``stops`` False each runs to ``max_tokens``, for
         measurements.
         """
-        prompts = [self.encoder.prompt(messages) for messages in conversations]
+        prompts = [self.encoder.prompt(conversation) for conversation in conversations]
         answers: dict[int, Answer] = {}
         for indices in self._batches(prompts, max_tokens):
             ends = _Ends(self.encoder.stop_tokens if stops else frozenset(), len(indices), stop)

@@ -14,7 +14,7 @@ import transformers
 from transformers.optimization import Adafactor
 
 from finetune.backends.adapter_fit import demand_base
-from finetune.backends.interface import Model, Sample, Step, Stop, never
+from finetune.backends.interface import Model, Sample, Step
 from finetune.backends.length_batches import row_batches, split_by_learned
 from finetune.backends.torch import adapters
 from finetune.backends.torch.logprobs import collate, has_plain_head, learned_logprobs
@@ -24,10 +24,11 @@ from finetune.errors import UserError, first_line
 from finetune.methods import Method
 from finetune.methods.batches import BatchSource
 from finetune.methods.schedules import SCHEDULES, learning_rate
-from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow, examples_of
+from finetune.models.loss_mask import Example
 from finetune.records import files
 from finetune.settings.config import TrainingConfig
+from finetune.signals import Stop, never
 
 _OPTIMIZERS = {
     "adamw": torch.optim.AdamW,

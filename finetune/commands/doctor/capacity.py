@@ -16,8 +16,8 @@ from finetune.backends.memory_estimate import MeasuredSteps, Probe, StepEstimate
 from finetune.commands.doctor.finding import Finding
 from finetune.errors import UserError
 from finetune.methods import METHODS
-from finetune.models.encoder import Example
 from finetune.models.examples import TrainingRow
+from finetune.models.loss_mask import Example
 from finetune.records import machine
 from finetune.settings.config import TrainingConfig
 from finetune.training import plan as planning

@@ -12,7 +12,7 @@ from finetune.evaluation.chat.display import open_display
 from finetune.evaluation.chat.keyboard import CtrlC, no_echo, read_line
 from finetune.evaluation.chat.results import results_of
 from finetune.evaluation.chat.session import Session
-from finetune.models.encoder import Message
+from finetune.models.conversation import Message
 from finetune.tasks.sql.judging.execution import SqlWorker
 from finetune.tasks.sql.task import INSTRUCTION, SQL
 from finetune.terminal import results, show

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from finetune.errors import UserError, closest, path_of, shortened
-from finetune.models.encoder import Message
+from finetune.models.conversation import Message
 from finetune.records import files
 from finetune.tasks.sql.judging.execution import Outcome, SqlWorker, WorkerKilled
 from finetune.tasks.sql.schema import schema_of

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from itertools import islice
 
-from finetune.models.encoder import Message
+from finetune.models.conversation import Message
 from finetune.records.files import Row
 from finetune.tasks.alpaca.rows import CHECKS, decide, generate, normal
 from finetune.tasks.base import Score, Task
@@ -32,7 +32,10 @@ def to_messages(row: Row) -> list[Message]:
             passes = False
         if not passes:
             raise ValueError("its output does not pass its own check")
-    turns = [{"role": "user", "content": _prompt(row)}, {"role": "assistant", "content": row["output"].strip()}]
+    turns: list[Message] = [
+        {"role": "user", "content": _prompt(row)},
+        {"role": "assistant", "content": row["output"].strip()},
+    ]
     return in_context(turns, row)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from itertools import islice
 
-from finetune.models.encoder import Message
+from finetune.models.conversation import Message
 from finetune.records.files import Row
 from finetune.tasks.base import Score, Task
 from finetune.tasks.riscv import assembler

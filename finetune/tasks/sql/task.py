@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from finetune.models.encoder import Message
+from finetune.models.conversation import Message
 from finetune.records.files import Row
 from finetune.signals import Stop
 from finetune.tasks.base import Checker, Score, Scorer, Task

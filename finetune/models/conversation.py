@@ -1,0 +1,56 @@
+"""A conversation: its messages, in the fields of OpenAI's chat format, and the tools that the assistant can call.
+
+The rows of data/*.jsonl hold the same fields, so that ``Conversation.of(row)`` and mlx-lm read the same thing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
+
+# a function's JSON schema, as OpenAI writes it: {"type": "function", "function": {"name", "description", "parameters"}}
+Tool = Mapping[str, Any]
+
+
+class Message(TypedDict):
+    """One turn. ``content`` is text, "" in a turn that only calls tools."""
+
+    role: str  # system, user, assistant or tool
+    content: str
+    reasoning_content: NotRequired[str]  # what the assistant thought before it answered
+    tool_calls: NotRequired[list[dict[str, Any]]]  # {"type": "function", "function": {"name", "arguments"}}, an object
+    tool_call_id: NotRequired[str]  # of a tool's result: the call that it answers
+    name: NotRequired[str]  # of a tool's result: the function
+    weight: NotRequired[int]  # 0 for a turn of the assistant that is not learned
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What a chat template renders."""
+
+    messages: Sequence[Message]
+    tools: Sequence[Tool] = ()
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Conversation":
+        """The conversation of a row of data/*.jsonl."""
+        return cls(row["messages"], row.get("tools") or ())
+
+    @property
+    def prompt(self) -> "Conversation":
+        """All turns before the last one."""
+        return self.up_to(len(self.messages) - 1)
+
+    def up_to(self, turn: int) -> "Conversation":
+        """The turns before the one with this index."""
+        return Conversation(self.messages[:turn], self.tools)
+
+    def answered(self, text: str) -> "Conversation":
+        """The same prompt with another answer."""
+        return Conversation([*self.messages[:-1], {"role": "assistant", "content": text}], self.tools)
+
+
+AnyConversation = Conversation | Sequence[Message]  # a list of messages is a conversation without tools
+
+
+def as_conversation(value: AnyConversation) -> Conversation:
+    return value if isinstance(value, Conversation) else Conversation(value)

@@ -1,0 +1,63 @@
+"""Which tokens the loss counts: the turns of the assistant, found by what the chat template renders before and after each."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from finetune.models.conversation import Conversation
+
+_SEAM = 4  # tokens at the end of a prompt that can change once the answer follows
+
+
+@dataclass(frozen=True)
+class Example:
+    """One conversation as the model sees it.
+
+    ``tokens`` are the token ids, and ``loss_mask``, of the same length, is True for those that the loss counts: the
+    assistant's turns, each with its end-of-turn token. ``terms`` are the further inputs of a loss, by name: a number for the
+    whole example (DPO's log-probability under the reference), or a list with a number per learned token (GRPO's).
+    """
+
+    tokens: list[int]
+    loss_mask: list[bool]
+    terms: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def learned(self) -> int:
+        """How many tokens the loss counts. The first is never among them: nothing precedes it, so it is not predicted."""
+        return sum(self.loss_mask[1:])
+
+
+def parts_of(conversation: Conversation) -> list[tuple[Conversation, bool]]:
+    """The parts to render in order to find the assistant's turns, each with whether to add the generation prompt.
+
+    First the whole conversation. Then for each assistant turn all before it, and, unless it is the last, all up to its end.
+    """
+    parts = [(conversation, False)]
+    for turn, message in enumerate(conversation.messages):
+        if message["role"] == "assistant":
+            parts.append((conversation.up_to(turn), True))
+            if turn < len(conversation.messages) - 1:
+                parts.append((conversation.up_to(turn + 1), False))
+    return parts
+
+
+def example_of(parts: Sequence[list[int]], special_tokens: Collection[int]) -> Example:
+    """The example, from the tokens of ``parts``: the whole, then up to the start and the end of each assistant turn."""
+    tokens, *turns = parts
+    loss_mask = [False] * len(tokens)
+    for before, through in zip(turns[::2], [*turns[1::2], tokens], strict=False):
+        start, end = _common(tokens, before), _common(tokens, through)
+        if start < len(before) - _SEAM:
+            if through is tokens:
+                raise ValueError("the chat template changes the prompt once the answer follows")
+            continue  # the template rewrites this turn once others follow, so the model never answers like this
+        end = max((i + 1 for i in range(start, end) if tokens[i] in special_tokens), default=end)
+        loss_mask[start:end] = [True] * (end - start)
+    last = max((i + 1 for i, learned in enumerate(loss_mask) if learned), default=len(tokens))
+    return Example(tokens[:last], loss_mask[:last])
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common prefix."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
