@@ -85,9 +85,8 @@ class Trainer:
         self.full_logits = frozen_head(self.network) is None
         self._logprobs = logprob_function(self.network, method.temperature(config))
         # recomputed blocks have no gradients for what another forward pass gave them
-        self._shares_prompts = (
-            method.shares_prompts and not config.grad_checkpoint and shared_prompts.possible(self.network)
-        )
+        shares = method.shares_prompts and not config.grad_checkpoint
+        self._shares_prompts = shares and shared_prompts.possible(self.network)
         self._loss_and_grad = nn.value_and_grad(self.network, self._loss)
         self._optimizer = optimizer(config)
         self._optimizer.init(self.network.trainable_parameters())
