@@ -50,8 +50,9 @@ def write(folder: Path, name: str, fill: Callable[[Path], Mapping[str, object]])
 def newest(folder: Path, say: Callable[[str], None]) -> Checkpoint:
     """The newest undamaged training state; ``say`` is called with a warning about each damaged one.
 
-    UserError: exit 2 if there is none, exit 3 if all are damaged.
+    UserError: exit 2 if there is none, or if something else has the name of one; exit 3 if all are damaged.
     """
+    check(folder)  # the run would stop when it needs the name
     states = _states(folder)
     if not states:
         raise UserError(f"{folder}: nothing to resume here (start a run without --resume)")
@@ -87,7 +88,7 @@ def check(folder: Path) -> None:
     named = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
     for path in sorted({*named} - {*_states(folder)}):
         if not path.is_dir() or path.is_symlink() or any(path.iterdir()):
-            raise UserError(f"{path}: not a training state, but named like one (move it away)")
+            raise UserError(f"{path}: named like a training state, but without its state.json (move it away)")
 
 
 def exist(folder: Path) -> bool:
