@@ -18,6 +18,7 @@ from finetune.settings.layers import file_layers
 from finetune.settings.method_flags import DPO_LOSSES, GRPO_LOSSES
 from finetune.settings.profiles import PROFILES
 from finetune.tasks import ROW_KINDS, TASKS
+from finetune.tasks.learning import LEARN
 from finetune.terminal import say
 from finetune.training import start
 from finetune.training.reporters import REPORTERS
@@ -34,6 +35,7 @@ CHOICES: dict[str, Mapping[str, object]] = {
     "dpo_losses": dict.fromkeys(DPO_LOSSES),
     "grpo_losses": dict.fromkeys(GRPO_LOSSES),
     "profiles": PROFILES,
+    "learn": dict.fromkeys(LEARN),
 }
 
 

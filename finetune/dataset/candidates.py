@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from finetune.dataset import preflight
@@ -12,7 +12,7 @@ from finetune.errors import UserError, closest
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import BadRow, RowKind
-from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, named, shape_of, text_of, unused_fields
+from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, ignoring, named, shape_of, text_of, unused_fields
 
 _MOST_ROWS = 5_000_000
 _PLAIN = f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}'"
@@ -73,8 +73,10 @@ def read_candidates(
             continue
         try:
             row_named = _named(row, columns, task, found)
-            candidate = _candidate(sourced_row, row_named, config, task, findings)
-            for name in task.unused(row_named) if task.unused else unused_fields(row_named, _used(task)):
+            candidate = _candidate(sourced_row, row_named, config, task, findings, ignored)
+            read, left = ignoring(row_named, ignored)
+            ignored |= dict.fromkeys(left, True)
+            for name in task.unused(read) if task.unused else unused_fields(read, _used(task)):
                 if (field_name := name.partition(" in ")[0]) in ignored:
                     ignored[field_name] = True
                 elif name != config.split_by:
@@ -99,15 +101,22 @@ def read_candidates(
     return found
 
 
-def _candidate(sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKind, findings: Findings) -> Candidate:
+def _candidate(
+    sourced: SourcedRow,
+    row: Row,
+    config: DatasetConfig,
+    task: RowKind,
+    findings: Findings,
+    ignored: Collection[str] = (),
+) -> Candidate:
     row = dict(row)
     _check_fields(row, task)
     if problem := preflight.unwritable(row):
         raise ValueError(problem)
-    messages = task.to_messages(row)
+    messages = task.to_messages(ignoring(row, ignored)[0])
     # a text without a prompt of its own is told from others by itself
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
-    messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place))
+    messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place), config.learn)
     apart = {**(sourced.row or {}), **row}.get(config.split_by) if config.split_by else ""
     if not isinstance(apart, (str, int, float)):
         raise ValueError(f"--split-by: {config.split_by} is neither text nor a number (fields: {named(row)})")

@@ -8,13 +8,15 @@ from finetune.models.conversation import Message
 from finetune.models.encoder import ChatEncoder
 from finetune.models.loss_mask import Example
 from finetune.records.files import Row
+from finetune.tasks import learning
 from finetune.tasks.words import words_and_signs
 
 LONGEST = 200_000  # characters of a row; more would take minutes to split into tokens
 
 
-def checked(messages: list[Message], mend: Callable[[str], None]) -> list[Message]:
-    """The conversation in a form that every chat template accepts; ``mend`` is told of each repair.
+def checked(messages: list[Message], mend: Callable[[str], None], learn: str = "all") -> list[Message]:
+    """The conversation in a form that every chat template accepts, with the turns to learn marked as ``--learn`` says; ``mend``
+    is told of each repair.
 
     ValueError if there is nothing to learn.
     """
@@ -32,12 +34,19 @@ def checked(messages: list[Message], mend: Callable[[str], None]) -> list[Messag
     merged: list[Message] = messages[:first]
     for message in messages[begin : last + 1]:
         if len(merged) > first and merged[-1]["role"] == message["role"]:
+            if message["role"] == "assistant" and not learning.same_weight(merged[-1], message, learn):
+                raise ValueError(
+                    "two messages of the assistant follow each other, and one of them is not to be learned (remove one of them)"
+                )
             merged[-1] = {**message, "content": f"{merged[-1]['content']}\n\n{message['content']}"}
             mend("consecutive turns of the same role joined")
         else:
             merged.append(message)
     if len(merged) == first or merged[-1]["role"] != "assistant":
         raise ValueError("no user message before the first assistant message")
+    complete, merged = merged, learning.chosen(merged, learn)
+    if len(merged) < len(complete):
+        mend("turns after the last answer to learn removed")
     for message in merged:
         if has_controls(message["content"]):
             mend("control characters kept")

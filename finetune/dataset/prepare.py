@@ -16,7 +16,7 @@ from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.hub import HubUnavailable, hub_problem
 from finetune.models.loss_mask import Example
-from finetune.records.dataset import DatasetRecord, Source
+from finetune.records.dataset import DatasetRecord, Source, Turns
 from finetune.records.files import REJECTED, SPLITS, Row, check_apart, split_file
 from finetune.settings.config import DatasetConfig
 from finetune.settings.fields import flag
@@ -39,6 +39,7 @@ class Dataset:
     findings: Findings
     notes: list[str] = field(default_factory=list)  # fields that were read under other names
     lengths: list[int] = field(default_factory=list)  # tokens of each row kept, if the tokenizer is at hand
+    turns: Turns | None = None  # of the assistant, in the rows kept
 
     def record(self, config: DatasetConfig) -> DatasetRecord:
         """The record of the rows, without the hashes of the files."""
@@ -56,6 +57,8 @@ class Dataset:
             dropped=dict(dropped.most_common()),
             mended=dict(self.findings.mended.most_common()),
             unused=dict(self.findings.unused.most_common()),
+            learn=config.learn,
+            turns=self.turns,
             blank_lines=self.findings.blank_lines,
             first_places={reason: tuple(places) for reason, places in self.findings.places.items()},
             recognised=tuple(self.notes),
@@ -72,6 +75,8 @@ def prepare(
     name = config.dataset_name or _default_source(config, task, say)
     if name == "builtin":
         return _builtin(config, task, encoder)
+    if not task.conversations or task.scored_as:
+        _refuse(config, ("learn",), f"--type {task.name}")
     if task.open_checker is None:
         _refuse(config, ("check_answers",), f"--type {task.name}")
     if looks_local(name):
@@ -111,7 +116,8 @@ def prepare(
     notes += candidates.notes
     task_name = task.scored_as or task.name
     rule = _split_rule(config, own=own)
-    return Dataset(divided, source, rule, candidates.read, task_name, findings, notes, selection.lengths)
+    turns = None if task.scored_as else selection.turns  # of a pair the last answer alone is learned
+    return Dataset(divided, source, rule, candidates.read, task_name, findings, notes, selection.lengths, turns)
 
 
 def _split_rule(config: DatasetConfig, *, own: bool) -> str:
@@ -155,7 +161,7 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
         raise UserError(f"--dataset-name: --type {task.name} has no builtin rows")
     _refuse(
         config,
-        ("revision", "subset", "column", "ignore", "split_by", "keep_splits", "check_answers"),
+        ("revision", "subset", "column", "ignore", "split_by", "keep_splits", "check_answers", "learn"),
         "the builtin rows",
     )
     counts = splits.shares(config.sample_size, config.valid_fraction, config.test_fraction)
@@ -201,5 +207,5 @@ def _refuse(config: DatasetConfig, names: Iterable[str], source: str) -> None:
     for name in names:
         if name == "check_answers" and not config.check_answers:
             raise UserError(f"--no-check-answers has no effect with {source} (omit it)")
-        if name != "check_answers" and getattr(config, name):
+        if name != "check_answers" and getattr(config, name) not in (None, False, "all"):
             raise UserError(f"{flag(name)} has no effect with {source} (omit it)")

@@ -2,16 +2,18 @@
 
 import shutil
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from finetune.dataset.prepare import Dataset
 from finetune.errors import visible
 from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
+from finetune.models.examples import rewritten, turns_of
 from finetune.models.find import find_model
 from finetune.models.templates import find_template
 from finetune.records import files
+from finetune.records.dataset import DatasetRecord
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import RowKind
@@ -51,10 +53,24 @@ def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
             show(f"  {count:>6} {title}: {reason}{f'  ({places})' if places else ''}")
     for name, count in record.unused.items():
         show(f"  {count:>6} not used: {name}  ({_short(dataset.findings.first_places_of(name))})")
+    for line in _turns(record):
+        show(f"  {line}")
     if record.blank_lines:
         show(f"  {record.blank_lines:>6} blank line{'s' if record.blank_lines != 1 else ''} skipped")
     for split, count in record.rows.items():
         show(f"  {files.split_file(config.output_dir, split)}  {counted(count, 'row')}")
+
+
+def _turns(record: DatasetRecord) -> Iterator[str]:
+    """How many turns of the assistant are learned, if rows have several or some are not learned."""
+    turns = record.turns
+    if turns is None or (turns.assistant == record.kept and turns.learned == turns.assistant):
+        return
+    count = counted(turns.assistant, "turn")
+    why = "weight 0" if record.learn == "all" else f"--learn {record.learn}"
+    left = [f"{turns.context:,} only context ({why})"] if turns.context else []
+    left += [rewritten(turns.rewritten)] if turns.rewritten else []
+    yield f"{turns.learned:,} of {count} of the assistant learned{': ' if left else ''}{'; '.join(left)}"
 
 
 def _short(places: Sequence[str]) -> str:
@@ -90,7 +106,11 @@ def print_rows(rows: Sequence[Row], encoder: ChatEncoder) -> None:
     for number, row in enumerate(rows, start=1):
         example = encoder.example(Conversation.of(row))
         learned = sum(example.loss_mask)
-        console.print(f"Row {number}: {len(example.tokens)} tokens, {learned} learned", style="bold")
+        turns = turns_of(row["messages"], example)
+        of_turns = (
+            "" if turns.learned == turns.assistant else f" in {turns.learned} of {counted(turns.assistant, 'turn')}"
+        )
+        console.print(f"Row {number}: {len(example.tokens)} tokens, {learned} learned{of_turns}", style="bold")
         text = Text()
         marks = iter(["\u00ab", "\u00bb"] * len(example.tokens))
         kinds = [

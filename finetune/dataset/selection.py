@@ -10,7 +10,9 @@ from finetune.dataset.candidates import Candidate
 from finetune.dataset.findings import Findings
 from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
+from finetune.models.examples import turns_of
 from finetune.models.loss_mask import Example
+from finetune.records.dataset import Turns
 from finetune.records.files import SPLITS, Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import RowKind, WrongAnswer
@@ -29,6 +31,7 @@ class Selection:
     own: bool
     kept: dict[str, list[Candidate]] = field(default_factory=lambda: {"test": [], "valid": [], "train": []})
     lengths: list[int] = field(default_factory=list)  # tokens of each row, if the tokenizer is at hand
+    turns: Turns = field(default_factory=Turns)  # of the rows
     _prompts: set[str] = field(default_factory=set)
     _splits: dict[str, str] = field(default_factory=dict)  # group -> the split that has it
 
@@ -57,6 +60,7 @@ class Selection:
         self._prompts.add(candidate.prompt)
         self._splits[candidate.group] = split
         self.kept[split].append(candidate)
+        self.turns += turns_of(candidate.row["messages"], example)
         if example:
             self.lengths.append(len(example.tokens))
 

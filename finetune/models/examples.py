@@ -6,9 +6,10 @@ from itertools import islice
 from pathlib import Path
 
 from finetune.errors import UserError
-from finetune.models.conversation import Conversation
+from finetune.models.conversation import Conversation, Message
 from finetune.models.encoder import ChatEncoder
 from finetune.models.loss_mask import Example
+from finetune.records.dataset import Turns
 from finetune.records.files import Row
 from finetune.terminal import counted
 
@@ -47,6 +48,19 @@ def last_answer(example: Example) -> Example:
     while start and example.loss_mask[start - 1]:
         start -= 1
     return Example(example.tokens, [False] * start + example.loss_mask[start:], example.terms)
+
+
+def turns_of(messages: Sequence[Message], example: Example | None) -> Turns:
+    """How many turns of the assistant a conversation has, and how many of them are learned; ``example`` is made of it."""
+    answers = [message for message in messages if message["role"] == "assistant"]
+    context = sum(not message.get("weight", 1) for message in answers)
+    rewritten = example.rewritten if example else None
+    return Turns(len(answers), len(answers) - context - (rewritten or 0), context, rewritten)
+
+
+def rewritten(count: int) -> str:
+    """Why so many turns are not learned though they should be."""
+    return f"{count:,} not learned, because the chat template drops or rewrites them once others follow"
 
 
 Encoded = list[Example] | ValueError  # the examples of a row, or why it cannot be trained on

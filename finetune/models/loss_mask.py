@@ -16,11 +16,15 @@ class Example:
     ``tokens`` are the token ids, and ``loss_mask``, of the same length, is True for those that the loss counts: the
     assistant's turns, each with its end-of-turn token. ``terms`` are the further inputs of a loss, by name: a number for the
     whole example (DPO's log-probability under the reference), or a list with a number per learned token (GRPO's).
+    ``turns`` is how many turns of the assistant should be learned; ``rewritten`` of them are not, because the chat template
+    writes them otherwise, or not at all, once others follow.
     """
 
     tokens: list[int]
     loss_mask: list[bool]
     terms: dict[str, Any] = field(default_factory=dict)
+    turns: int = 0
+    rewritten: int = 0
 
     @property
     def learned(self) -> int:
@@ -31,11 +35,12 @@ class Example:
 def parts_of(conversation: Conversation) -> list[tuple[Conversation, bool]]:
     """The parts to render in order to find the assistant's turns, each with whether to add the generation prompt.
 
-    First the whole conversation. Then for each assistant turn all before it, and, unless it is the last, all up to its end.
+    First the whole conversation. Then for each turn to learn all before it, and, unless it is the last, all up to its end. A
+    turn with weight 0 is only context.
     """
     parts = [(conversation, False)]
     for turn, message in enumerate(conversation.messages):
-        if message["role"] == "assistant":
+        if message["role"] == "assistant" and message.get("weight", 1):
             parts.append((conversation.up_to(turn), True))
             if turn < len(conversation.messages) - 1:
                 parts.append((conversation.up_to(turn + 1), False))
@@ -43,19 +48,21 @@ def parts_of(conversation: Conversation) -> list[tuple[Conversation, bool]]:
 
 
 def example_of(parts: Sequence[list[int]], special_tokens: Collection[int]) -> Example:
-    """The example, from the tokens of ``parts``: the whole, then up to the start and the end of each assistant turn."""
+    """The example, from the tokens of ``parts``: the whole, then up to the start and the end of each turn to learn."""
     tokens, *turns = parts
+    rewritten = 0
     loss_mask = [False] * len(tokens)
     for before, through in zip(turns[::2], [*turns[1::2], tokens], strict=False):
         start, end = _common(tokens, before), _common(tokens, through)
-        if start < len(before) - _SEAM:
-            if through is tokens:
-                raise ValueError("the chat template changes the prompt once the answer follows")
-            continue  # the template rewrites this turn once others follow, so the model never answers like this
+        if start < len(before) - _SEAM and through is tokens:
+            raise ValueError("the chat template changes the prompt once the answer follows")
+        if start < len(before) - _SEAM or end <= start or end < len(through) - _SEAM:
+            rewritten += 1  # so the model never answers like this
+            continue
         end = max((i + 1 for i in range(start, end) if tokens[i] in special_tokens), default=end)
         loss_mask[start:end] = [True] * (end - start)
     last = max((i + 1 for i, learned in enumerate(loss_mask) if learned), default=len(tokens))
-    return Example(tokens[:last], loss_mask[:last])
+    return Example(tokens[:last], loss_mask[:last], turns=-(-len(turns) // 2), rewritten=rewritten)
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -42,6 +42,22 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Turns:
+    """How many turns of the assistant are learned."""
+
+    assistant: int = 0  # turns of the assistant in the rows
+    learned: int = 0  # of them, in the loss
+    context: int = 0  # of them, only context: by weight 0 or by --learn
+    rewritten: int | None = None  # of them, lost because the chat template rewrites them; null without tokenizer
+
+    def __add__(self, other: "Turns") -> "Turns":
+        known = None if self.rewritten is other.rewritten is None else (self.rewritten or 0) + (other.rewritten or 0)
+        return Turns(
+            self.assistant + other.assistant, self.learned + other.learned, self.context + other.context, known
+        )
+
+
+@dataclass(frozen=True)
 class DatasetRecord(Record):
     """What `dataset.py` wrote and what became of every row that it read."""
 
@@ -63,6 +79,8 @@ class DatasetRecord(Record):
     unused: Mapping[str, int] = field(
         default_factory=dict
     )  # field -> rows in which it was neither learned nor used for scoring
+    learn: str = "all"  # turns of the assistant that are learned: all, last or marked
+    turns: Turns | None = None  # how many they are; null for pairs of own answers, and from older versions
     blank_lines: int = 0  # blank lines that were skipped
     first_places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason or repair -> its first places
     recognised: tuple[str, ...] = ()  # row formats that were recognised

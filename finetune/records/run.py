@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from finetune.records import files
-from finetune.records.dataset import Source, upgraded_source
+from finetune.records.dataset import Source, Turns, upgraded_source
 from finetune.records.difference import Difference
 from finetune.records.machine import Machine
 from finetune.records.record import Record
@@ -76,6 +76,7 @@ class RunRecord(Record):
     data: Data  # the rows that were trained on
     command: str  # the command line
     origins: Mapping[str, str] = field(default_factory=dict)  # setting -> where its value came from
+    turns: Turns | None = None  # turns of the assistant in the training rows; null if a method learns only the last one
     template: str | None = None  # text of the chat template; null for the model's own
     reward_sha256: str | None = None  # hash of the file of --grpo-reward
     started: str | None = None  # ISO 8601

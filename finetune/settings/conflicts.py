@@ -103,7 +103,17 @@ def without_effect(config: FileConfig) -> Iterator[Idle]:
 
 _OF_OWN_PAIRS = ("data_dir", "answers", "max_tokens", "temperature", "reference_chosen")
 _OF_SOURCES = (
-    *("dataset_name", "subset", "revision", "column", "valid_fraction", "test_fraction", "split_by", "keep_splits"),
+    *(
+        "dataset_name",
+        "subset",
+        "revision",
+        "column",
+        "learn",
+        "valid_fraction",
+        "test_fraction",
+        "split_by",
+        "keep_splits",
+    ),
     *("check_answers", "strict", "fix", "show", "model", "template", "max_seq_length"),
 )
 

@@ -52,6 +52,7 @@ class RowKind:
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     builtin: Callable[[Mapping[str, int], int], dict[str, list[Row]]] | None = None
     split_rule: str | None = None
+    conversations: bool = False  # rows can have several turns of the assistant: --learn and --thinking apply
     several_answers: bool = False  # rows with the same prompt become one, whose "accepted" lists the answers of all
     kept: Callable[[Row], Row] = lambda row: row  # the fields that stay beside the messages
     unused: Callable[[Row], Iterable[str]] | None = (

@@ -53,6 +53,7 @@ CHAT = Task(
     name="chat",
     about="your own conversations, prompts with completions, instructions with outputs, or texts",
     to_messages=conversations.to_messages,
+    conversations=True,
     kept=conversations.without_source,
     unused=lambda row: (name for name in conversations.unused(row) if name != "answer" or _wanted(row) is None),
     open_scorer=lambda stop: nullcontext(score),

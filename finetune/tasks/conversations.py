@@ -14,6 +14,7 @@ from finetune.errors import shell_command, shortened
 from finetune.models.conversation import Message
 from finetune.records.files import Row
 from finetune.tasks.base import BadRow
+from finetune.tasks.learning import MARKS, REFUSED, demand_whole, says_nothing, weight_of
 from finetune.tasks.text_marks import turns_in
 
 _NAMES = 12  # of fields in a message
@@ -26,6 +27,7 @@ _OTHER_NAMES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot"
 def to_messages(row: Row) -> list[Message]:
     """The conversation of a row. BadRow says what is wrong with the row, or which fields it has."""
     if shape := shape_of(row):
+        demand_whole(row)
         return FORMATS[shape](row)
     for fields in FORMATS:
         if all(field in row for field in fields):
@@ -62,6 +64,23 @@ def without_source(row: Row) -> Row:
     return {name: value for name, value in row.items() if name not in _SOURCE_FIELDS}
 
 
+def ignoring(row: Row, names: Collection[str]) -> tuple[Row, set[str]]:
+    """The row without those fields of ``names`` that ``to_messages`` would refuse, in its messages too; and which it had."""
+    refusable, had = REFUSED & {*names}, set[str]()
+    if not refusable:
+        return row, had
+    found = dict(row)
+    for name, value in row.items():
+        if name in refusable:
+            had.add(name)
+            del found[name]
+        elif is_listed(value):
+            turns = listed(value)
+            had |= refusable.intersection(*[set().union(*turns)])
+            found[name] = [{key: said for key, said in turn.items() if key not in refusable} for turn in turns]
+    return found, had
+
+
 def unused(row: Row) -> Iterator[str]:
     """What in a row that ``to_messages`` accepts is not learned and not used for scoring: its fields, and those of its messages
     as ``"weight in messages"``. What is null or empty says nothing."""
@@ -69,7 +88,7 @@ def unused(row: Row) -> Iterator[str]:
     used = {*shape, "system"} | {"instruction": {"input", "history"}, "text": set()}.get(
         shape[0], set() if len(shape) == 1 else {"history"}
     )
-    yield from unused_fields(row, used)
+    yield from (name for name in unused_fields(row, used) if not says_nothing(name, row[name]))
     for field in shape:
         yield from unused_in_messages(row, field)
 
@@ -83,26 +102,19 @@ def unused_in_messages(row: Row, field: str) -> Iterator[str]:
     """What in the messages of a field is neither role nor text, nor a mark for what is learned."""
     turns = listed(row[field]) if is_listed(row.get(field)) else []
     for name in dict.fromkeys(name for turn in turns for name in turn):
-        if name not in ("role", "content", "from", "value") and not all(
-            _says_nothing(name, t.get(name)) for t in turns
-        ):
+        if name not in ("role", "content", "from", "value") and not all(_is_used(turn, name) for turn in turns):
             yield f"{name} in {field}"
+
+
+def _is_used(turn: Mapping[str, Any], name: str) -> bool:
+    """Whether what a message has under this name is learned, decides what is learned, or says nothing."""
+    role = _role(turn.get("role", turn.get("from")))
+    is_mark = name in MARKS and role == "assistant"
+    return is_mark or _is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
 
 
 def _is_empty(value: object) -> bool:
     return value is None or value in ("", [], {}) or (isinstance(value, str) and not value.strip())
-
-
-# how people mark turns that are to be learned, or not
-_MARKS = ("weight", "train", "trainable", "loss_mask", "learn")
-_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
-
-
-def _says_nothing(name: str, value: object) -> bool:
-    """Whether a value in a message asks for nothing but what is done anyway."""
-    return _is_empty(value) or (
-        name in _MARKS and str(value).lower() in (*_YES, *_NO)
-    )  # _NO of an assistant is refused
 
 
 def _messages(row: Row) -> list[Message]:
@@ -168,24 +180,24 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
     for turn in turns:
         if not isinstance(turn, Mapping):
             raise ValueError(f"a message is {json_type(turn)}, not an object")
-        role = turn.get(role_field, turn.get("role"))
-        role = _OTHER_NAMES.get(role, role) if isinstance(role, str) else role
+        role = _role(turn.get(role_field, turn.get("role")))
         if role not in ROLES:
             raise ValueError(f"a message has the role {shortened(str(role), 40)!r} (use {', '.join(ROLES)})")
-        if marks := [name for name in _MARKS if role == "assistant" and str(turn.get(name)).lower() in _NO]:
-            raise ValueError(
-                f"a message of the assistant has {marks[0]} {turn[marks[0]]!r}: single answers cannot be left out of the loss"
-                " (remove them, or the field)"
-            )
+        weight = weight_of(turn, role)
         text = turn.get(text_field, turn.get("content"))
         text = _joined(text) if isinstance(text, list) else text
         if calls := [name for name in _CALLS if turn.get(name)]:
             raise ValueError(f"a message of the {role} has {calls[0]} (tool calls are not supported)")
-        messages.append({"role": role, "content": text_of(text, f"the content of a message of the {role}")})
+        message: Message = {"role": role, "content": text_of(text, f"the content of a message of the {role}")}
+        messages.append(message if weight is None else {**message, "weight": weight})
     return messages
 
 
 _CALLS = ("tool_calls", "function_call")
+
+
+def _role(name: object) -> object:
+    return _OTHER_NAMES.get(name, name) if isinstance(name, str) else name
 
 
 def text_of(value: object, what: str) -> str:
@@ -230,6 +242,7 @@ def turns_of(question: object, answer: object, row: Row, names: tuple[str, str])
 
 def in_context(messages: list[Message], row: Row) -> list[Message]:
     """The messages of a row after what stands in its fields ``system`` and ``history``."""
+    demand_whole(row)
     return _with_system([*_history(row.get("history")), *messages], row.get("system"))
 
 

@@ -21,6 +21,7 @@ from finetune.tasks.conversations import (
     unused_fields,
     unused_in_messages,
 )
+from finetune.tasks.learning import without_weights
 
 FIELDS = ("prompt", "chosen", "rejected")
 
@@ -53,7 +54,9 @@ def _both(row: Row) -> tuple[list[Message], str]:
         raise ValueError("no prompt (it belongs in the field prompt, or at the beginning of chosen and rejected)")
     if chosen[-2]["role"] == "assistant":
         raise ValueError("the prompt ends with an assistant message")
-    if chosen[:-1] != rejected[:-1]:
+    if chosen[-1].get("weight") == 0:
+        raise ValueError("the chosen answer has weight 0, so there is nothing to learn (--ignore weight)")
+    if without_weights(chosen[:-1]) != without_weights(rejected[:-1]):
         raise ValueError("chosen and rejected have different prompts")
     if chosen[-1]["content"].strip() == rejected[-1]["content"].strip():
         raise ValueError("chosen and rejected are the same")
@@ -76,6 +79,7 @@ PREFERENCE = RowKind(
     name="preference",
     about="preference pairs: a better and a worse answer to a prompt, for --method dpo and orpo",
     to_messages=lambda row: _both(row)[0],
+    conversations=True,
     kept=lambda row: {"rejected": _both(row)[1]},
     unused=_unused,
     scored_as="chat",

@@ -4,15 +4,24 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder
-from finetune.models.examples import Encode, TrainingRow, encode_rows, examples_of, whole_conversations
+from finetune.models.examples import (
+    Encode,
+    TrainingRow,
+    encode_rows,
+    examples_of,
+    rewritten,
+    turns_of,
+    whole_conversations,
+)
 from finetune.models.find import ModelFolder, find_model
 from finetune.models.loss_mask import Example
 from finetune.models.templates import find_template
 from finetune.records import files
-from finetune.records.dataset import DatasetRecord, read_dataset_record, read_split
+from finetune.records.dataset import DatasetRecord, Turns, read_dataset_record, read_split
 from finetune.settings.config import TrainingConfig
 from finetune.terminal import say
 
@@ -27,6 +36,7 @@ class Inputs:
     train: list[TrainingRow]
     valid: list[TrainingRow]
     too_long: int  # training rows that were skipped
+    turns: Turns | None = None  # of the assistant in the training rows; None if a method learns only the last one
 
 
 def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[DatasetRecord, Rows]:
@@ -68,7 +78,18 @@ def read_inputs(
     encoder = ChatEncoder(folder.path, template)
     train, valid = (_encoded(encoder, rows[split], split, config, encode) for split in ("train", "valid"))
     _check_vocabulary(folder, examples_of([*train, *valid]))
-    return Inputs(dataset, folder, encoder, train, valid, len(rows["train"]) - len(train))
+    turns = _turns(train, files.split_file(config.data_dir, "train"))
+    return Inputs(dataset, folder, encoder, train, valid, len(rows["train"]) - len(train), turns)
+
+
+def _turns(rows: Sequence[TrainingRow], path: Path) -> Turns | None:
+    """How many turns of the assistant are learned; what the chat template takes from them is printed."""
+    if not any(example.turns for example in examples_of(rows)):
+        return None
+    turns = sum((turns_of(row.fields["messages"], row.examples[0]) for row in rows), Turns())
+    if turns.rewritten:
+        say(f"Turns of the assistant in {path}: {turns.assistant:,}, {rewritten(turns.rewritten)}.")
+    return turns
 
 
 def _check_vocabulary(folder: ModelFolder, examples: list[Example]) -> None:

@@ -3,7 +3,7 @@
 import signal
 import time
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune.backends import chosen_because
@@ -90,6 +90,7 @@ def prepare(config: TrainingConfig, method: Method, backend: Backend) -> Start:
     conflicts.check_validation(config, len(inputs.valid))
     _check_memory(backend.static_mb(inputs.folder.path, config))
     record = start.describe_run(config, inputs.folder, inputs.encoder, inputs.dataset, backend.describe())
+    record = replace(record, turns=inputs.turns)
     adapters = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
     console = Console(silent=not backend.is_leader())
     checkpoint = None

@@ -48,7 +48,14 @@ def turns(*texts: str, system: str = "") -> list[dict[str, str]]:
         ({"instruction": "a", "input": 7, "output": "b"}, turns("a\n\n7", "b")),
         ({"messages": TURNS, "system": "  "}, turns("a", "b")),
         ({"question": 7, "answer": 0.5}, turns("7", "0.5")),
-        ({"messages": [ASKED, {**ANSWERED, "weight": 1, "tool_calls": None}]}, turns("a", "b")),
+        ({"messages": [ASKED, {**ANSWERED, "weight": None, "tool_calls": None}]}, turns("a", "b")),
+        ({"messages": [ASKED, {**ANSWERED, "train": True}]}, [ASKED, {**ANSWERED, "weight": 1}]),
+        ({"messages": [ASKED, {**ANSWERED, "loss_mask": "0"}]}, [ASKED, {**ANSWERED, "weight": 0}]),
+        ({"messages": [{**ASKED, "weight": 0}, {**ANSWERED, "learn": 0.0}]}, [ASKED, {**ANSWERED, "weight": 0}]),
+        (
+            {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b", "weight": 0}]},
+            [ASKED, {**ANSWERED, "weight": 0}],
+        ),
         ({"text": "### Human: a\n### Assistant: b"}, turns("a", "b")),
         ({"text": "### Question:\na\n\n### Answer:\nb"}, turns("a", "b")),
         (
@@ -70,9 +77,12 @@ def test_shapes(row: dict[str, Any], messages: list[dict[str, str]]) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"messages": [ASKED, {**ANSWERED, "weight": 0}, *TURNS]}, "has weight 0: single answers cannot be left out"),
-        ({"messages": [ASKED, {**ANSWERED, "train": False}]}, "has train False"),
-        ({"messages": [ASKED, {**ANSWERED, "loss_mask": "0"}]}, "has loss_mask '0'"),
+        ({"messages": [ASKED, {**ANSWERED, "weight": 0.5}]}, r"has weight 0.5: a turn is learned or not, 1 or 0"),
+        ({"messages": [ASKED, {**ANSWERED, "loss_mask": [0, 1]}]}, "has a mark for each of its parts in loss_mask"),
+        ({"messages": [ASKED, {**ANSWERED, "train": True, "weight": 0}]}, "has weight 0 and train True"),
+        ({"messages": [ASKED, {**ANSWERED, "masked": True}]}, "has masked True: marks that are read"),
+        ({"messages": TURNS, "loss_mask": [0, 1]}, "the field loss_mask is a list: marks are read from the messages"),
+        ({"messages": TURNS, "train": False}, "the row has train False, so there is nothing to learn"),
         (
             {"messages": [ASKED, {**ANSWERED, "tool_calls": [{"id": 1}]}]},
             r"has tool_calls \(tool calls are not supported",
@@ -137,7 +147,9 @@ def test_what_is_not_used_is_counted_and_strict_refuses_it(tmp_path: Path) -> No
         ("preference", {"prompt": "z", "chosen": TURNS, "rejected": turns("a", "x")}, {"prompt": 1}),
         ("chat", {"messages": TURNS, "answer": "a text"}, {"answer": 1}),
         ("chat", {"messages": TURNS, "answer": "so it is #### 4", "history": [["q", "r"]]}, {"history": 1}),
-        ("chat", {"messages": [ASKED, {**ANSWERED, "weight": 0.5}], "text": "x"}, {"text": 1, "weight in messages": 1}),
+        ("chat", {"messages": [{**ASKED, "weight": 1}, ANSWERED], "text": "x"}, {"text": 1, "weight in messages": 1}),
+        ("chat", {"messages": TURNS, "weight": 1}, {}),
+        ("chat", {"messages": TURNS, "weight": 0.5}, {"weight": 1}),
         (
             "chat",
             {"prompt": [{**ASKED, "name": "Ann"}], "completion": "b", "image": "x.png"},

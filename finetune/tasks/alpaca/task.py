@@ -83,6 +83,7 @@ ALPACA = Task(
         "output": ("response", "answer", "completion"),
     },
     to_messages=to_messages,
+    conversations=True,
     builtin=builtin,
     split_rule="no task is in two splits, in any wording, with any seed; all splits have the same kinds of task and words",
     open_scorer=lambda stop: nullcontext(score),
