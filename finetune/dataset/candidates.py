@@ -66,6 +66,13 @@ def read_candidates(
         if row is None:
             findings.errors.append(RowError(place, sourced_row.problem, sourced_row.text))
             continue
+        for reason in sourced_row.mended:
+            findings.mend(reason, place)
+        for left in sourced_row.left:  # no row can hold it
+            if (field_name := left.partition(" in ")[0]) in ignored:
+                ignored[field_name] = True
+            else:
+                findings.leave(left, place)
         if wanted:
             fields |= dict.fromkeys(row)
         if preflight.too_long(row):

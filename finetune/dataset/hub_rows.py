@@ -8,7 +8,8 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from finetune.dataset.sources import SPLIT_NAMES, SourcedRow, as_json, plain_columns
+from finetune.dataset.readers import arrow_values
+from finetune.dataset.readers.sourced import SPLIT_NAMES, SourcedRow
 from finetune.errors import UserError, closest, first_line
 from finetune.models.foreign import foreign
 from finetune.models.hub import (
@@ -55,9 +56,11 @@ def read_hub(
     def rows() -> Iterator[SourcedRow]:
         for split, theirs in wanted.items():
             table = tables[theirs]
-            columns = {column: _is_plain(feature) for column, feature in table.features.items()}
-            for number, row in enumerate(table.select_columns(plain_columns(f"{name} {split}", columns))):
-                yield SourcedRow(f"{name} {split} row {number}", as_json(dict(row)), split=split)
+            number = -1
+            for batch in table.with_format("arrow").iter(100):
+                for row, left in arrow_values.rows(batch):
+                    number += 1
+                    yield SourcedRow(f"{name} {split} row {number}", row, split=split, left=left)
 
     return rows(), Source(name, revision=folder.name, subset=configuration.get("config_name"))
 
@@ -171,15 +174,3 @@ def _explained(name: str, problem: str) -> Iterator[None]:
         if problem:
             raise HubUnavailable(f"{name}: {problem}, and its cached copy has no rows") from None
         raise
-
-
-def _is_plain(feature: object) -> bool:
-    import datasets
-
-    if isinstance(feature, datasets.Value):
-        return feature.dtype in ("string", "large_string", "bool", "null") or feature.dtype.startswith(
-            ("int", "uint", "float", "decimal", "timestamp", "date", "time", "duration")
-        )
-    if isinstance(feature, dict):
-        return all(_is_plain(part) for part in feature.values())
-    return isinstance(feature, datasets.List) and _is_plain(feature.feature)

@@ -10,7 +10,7 @@ from finetune.dataset.findings import Findings
 from finetune.dataset.hub_rows import CARD, read_hub
 from finetune.dataset.preflight import token_problem
 from finetune.dataset.selection import select
-from finetune.dataset.sources import looks_local, read_local
+from finetune.dataset.sources import looks_local, read_local, wanted_of
 from finetune.errors import UserError, path_of
 from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
@@ -84,7 +84,8 @@ def prepare(
         if (folder := path_of(name, "--dataset-name")).is_dir():
             check_apart("--output-dir", config.output_dir, {"the folder of the source": folder})
         written = [split_file(config.output_dir, split) for split in SPLITS]
-        sourced, source = read_local(name, [*written, config.output_dir / REJECTED], most_rows(config))
+        written = [*written, config.output_dir / REJECTED]
+        sourced, source = read_local(name, written, most_rows(config), wanted_of(config, task))
     else:
         try:
             sourced, source = read_hub(name, config.revision, config.subset, keep_splits=config.keep_splits)

@@ -1,278 +1,195 @@
-"""Rows from local files: JSON lines, JSON, CSV, Parquet, and folders and globs of them."""
+"""Rows from local files: each format by its reader, also compressed, and folders, globs and ZIP archives of them."""
 
-import codecs
-import csv
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
 
-from finetune.errors import UserError, first_line, path_of, shortened
+from finetune.dataset.readers import columns, documents, folders, json_rows, tables
+from finetune.dataset.readers.content import kind_of
+from finetune.dataset.readers.folders import Found
+from finetune.dataset.readers.parts import PACKINGS, Part, members
+from finetune.dataset.readers.sourced import SPLIT_NAMES, SourcedRow, Wanted, demand_rows_fit
+from finetune.errors import UserError, first_line, path_of, shell_command, shortened
 from finetune.records.dataset import Source
-from finetune.records.files import DATASET_RECORD, REJECTED, Row, file_hash, json_lines
-from finetune.records.plain_path import plain_path
+from finetune.records.files import file_hash
+from finetune.settings.config import DatasetConfig
+from finetune.tasks.base import RowKind
 from finetune.tasks.conversations import FORMATS, named
-from finetune.terminal import say
+from finetune.terminal import counted, say
 
-SPLIT_NAMES = {
-    "train": "train",
-    "valid": "valid",
-    "validation": "valid",
-    "val": "valid",
-    "dev": "valid",
-    "test": "test",
+__all__ = ["SPLIT_NAMES", "SourcedRow", "Wanted", "demand_rows_fit"]
+
+READERS: dict[str, Callable[[Part, Wanted], Iterator[SourcedRow]]] = {
+    ".jsonl": json_rows.read,
+    ".json": json_rows.read,
+    ".csv": tables.read,
+    ".parquet": columns.read_parquet,
+    ".ndjson": json_rows.read,
+    ".tsv": tables.read,
+    ".arrow": columns.read_arrow,
+    ".feather": columns.read_arrow,
 }
-
-
-@dataclass(frozen=True)
-class SourcedRow:
-    """A row as its source has it. Without ``row``: a line that is not a row, or, without ``problem`` too, a blank line."""
-
-    place: str  # "rows.jsonl:12", for messages
-    row: Row | None
-    problem: str = ""
-    split: str | None = None  # the source's own: train, valid or test
-    text: str = ""  # the beginning of a line that is not a row
+DOCUMENTS = (".txt", ".md")  # rows of --type text
+ARCHIVE = ".zip"
+_ALL = Wanted()
+_TOLD = 1000  # files that are not read, in the record
 
 
 def looks_local(name: str) -> bool:
     """Whether a --dataset-name is a path; else it is the name of a Hub dataset."""
     return (
         name.startswith((".", "/", "~"))
-        or Path(name).suffix.lower() in _READERS
+        or Path(name).suffix.lower() in (*READERS, *DOCUMENTS, *PACKINGS, ARCHIVE)
         or any(mark in name for mark in "*?[")
         or os.path.exists(name)  # noqa: PTH110  unlike Path.exists it takes any text for a name
     )
 
 
-def read_local(name: str, written: Sequence[Path], most: int) -> tuple[Iterator[SourcedRow], Source]:
+def wanted_of(config: DatasetConfig, task: RowKind) -> Wanted:
+    """What the command wants of its sources."""
+    columns = {part.partition("=")[2].strip() for part in (config.column or "").split(",")}
+    known = {
+        *task.required,
+        *task.optional,
+        *task.known,
+        *(other for names in task.aliases.values() for other in names),
+    }
+    conversations = {name for fields in FORMATS for name in fields}
+    return Wanted(frozenset(columns | known | conversations), task.name == "text", config.strict)
+
+
+def read_local(
+    name: str, written: Sequence[Path], most: int, wanted: Wanted = _ALL
+) -> tuple[Iterator[SourcedRow], Source]:
     """The rows of a file, a folder or a glob, and what identifies them.
 
     UserError if there is no such file, if one is among the files that will be ``written``, or if there are more than ``most``
-    rows in a Parquet file.
+    rows in a Parquet file; with ``wanted.strict`` also if a file that may hold rows is not read.
     """
-    paths = _files(name)
-    if own := {path.resolve() for path in written} & {path.resolve() for path in paths}:
+    found = _found(name, wanted)
+    if own := {path.resolve() for path in written} & {path.resolve() for path in found.paths}:
         raise UserError(
             f"--output-dir: {min(own)} is a source of the rows and would be overwritten (choose another folder)"
         )
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"{path}: not a regular file (write the rows to one)")
-        try:
-            with path.open("rb") as file:
-                if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                    raise UserError(f"{path}: UTF-16 text (save the file as UTF-8)")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-        if path.suffix.lower() == ".parquet":  # a small file can hold any number of rows
-            demand_rows_fit(str(path), _open_parquet(path).metadata.num_rows, most)
-    if len(paths) == 1:
-        source = Source(name, sha256=file_hash(paths[0]))
+    parts = [part for path in found.paths for part in _parts(path, found, wanted)]
+    _tell_left(name, found, wanted)
+    for part in parts:
+        if _kind(part) == ".parquet":  # a small file can hold any number of rows
+            demand_rows_fit(part.place, columns.parquet_rows(part), most)
+    if len(found.paths) == 1:
+        source = Source(name, sha256=file_hash(found.paths[0]))
     else:
-        source = Source(name, files={str(path): file_hash(path) for path in paths})
-    return (row for path in paths for row in _READERS.get(path.suffix.lower(), _unknown)(path)), source
+        source = Source(name, files={str(path): file_hash(path) for path in found.paths})
+    return read_parts(parts, wanted), replace(source, not_read=tuple(found.left[:_TOLD]) or None)
 
 
-def demand_rows_fit(place: str, rows: int, most: int) -> None:
-    """UserError if there are more rows than ``most``: all of a source are in memory while some are sampled."""
-    if rows > most:
-        remedy = "name a part of them, or raise --sample-size if the memory is there"
-        raise UserError(f"{place}: more than {most:,} rows, which is what is sampled from ({remedy})")
+def read_parts(parts: Iterable[Part], wanted: Wanted) -> Iterator[SourcedRow]:
+    """The rows of all parts; a part whose rows have other fields than those of the first is told."""
+    first: tuple[str, frozenset[str]] | None = None
+    for part in parts:
+        begins = True
+        for sourced in _reader(part, wanted)(part, wanted):
+            if begins and sourced.row is not None:
+                begins, fields = False, frozenset(sourced.row)
+                if first and fields != first[1]:
+                    say(
+                        f"Note: {part.place}: its rows have other fields ({named(sorted(fields))}) than those of {first[0]}"
+                        f" ({named(sorted(first[1]))})"
+                    )
+                first = first or (part.place, fields)
+            yield sourced
 
 
-def _files(name: str) -> list[Path]:
+def _found(name: str, wanted: Wanted) -> Found:
     try:
         path = path_of(name, "--dataset-name")
-        found = _matching(path)
+        found = _matching(path, wanted)
     except (OSError, ValueError) as error:
         raise UserError(f"--dataset-name: {shortened(name)!r} cannot be looked up: {first_line(error)}") from None
-    if not found:
+    if not found.paths:
         raise UserError(f"{path}: no such file")
     return found
 
 
-def _matching(path: Path) -> list[Path]:
+def _matching(path: Path, wanted: Wanted) -> Found:
+    def is_read(name: str) -> bool:
+        return _has_reader(name, wanted)
+
     if path.is_dir():
-        found = sorted(
-            p
-            for p in path.rglob("*")
-            if p.suffix.lower() in _READERS and p.name not in (DATASET_RECORD, REJECTED) and p.is_file()
-        )
-        if not found:
-            raise UserError(f"{path}: no rows in this folder (no file ends with {', '.join(_READERS)})")
+        found = folders.searched(path, is_read, documents=wanted.documents)
+        if not found.paths:
+            raise UserError(f"{path}: no rows in this folder ({_why_none(found.left)})")
         return found
     if path.exists():
-        return [path]
+        return Found([path])
     root = Path(path.anchor)
-    return sorted(p for p in root.glob(str(path.relative_to(root))) if p.is_file())
+    matched = sorted(p for p in root.glob(str(path.relative_to(root))) if p.is_file())
+    if read := [p for p in matched if is_read(p.name)]:  # others, such as a README, matched by chance
+        return Found(read, [str(p) for p in matched if p not in read and not folders.is_quiet(p.name)])
+    return Found(matched)
 
 
-def _split_of(path: Path) -> str | None:
-    """The split that a file's name says, as train.jsonl or validation-00000-of-00001.parquet."""
-    return SPLIT_NAMES.get(path.stem.split("-")[0].split("_")[0].lower())
+def _why_none(left: Sequence[str]) -> str:
+    texts = [name for name in left if PurePath(name).suffix.lower() in DOCUMENTS]
+    if texts and len(texts) == len(left):
+        return f"it has texts, {named(texts)}, which --type text learns from"
+    holds = f"; it has {named(left)}" if left else ""
+    return f"no file ends with {', '.join((*READERS, ARCHIVE))}{holds}"
 
 
-_MOST_JSON = 1 << 30  # bytes; as objects they take up to twenty times as much memory
-_MOST_FIELD = 1 << 26  # characters of a CSV field
-_BATCH = 100  # rows of a Parquet file: a long text that is there once can be the value of all of them
+def _has_reader(name: str, wanted: Wanted) -> bool:
+    """Whether a file in a folder is read, by its name."""
+    path = PurePath(name)
+    suffix = path.suffix.lower()
+    if suffix in PACKINGS:
+        return PurePath(path.stem).suffix.lower() in READERS or (
+            wanted.documents and PurePath(path.stem).suffix.lower() in DOCUMENTS
+        )
+    return suffix in READERS or suffix == ARCHIVE or (wanted.documents and suffix in DOCUMENTS)
 
 
-def _json_lines(path: Path) -> Iterator[SourcedRow]:
-    split = _split_of(path)
-    for line in json_lines(path):
-        yield SourcedRow(f"{path}:{line.number}", line.row, line.problem, split, line.text)
+def _parts(path: Path, found: Found, wanted: Wanted) -> list[Part]:
+    """The file itself, or the members of an archive with rows; what is not read of it joins ``found.left``."""
+    if not path.is_file():
+        raise UserError(f"{path}: not a regular file (write the rows to one)")
+    part = Part(path)
+    if _kind(part) != ARCHIVE:
+        return [part]
+    read, left = folders.divided(members(path), lambda name: not name.endswith(ARCHIVE) and _has_reader(name, wanted))
+    found.left += [f"{path}/{name}" for name in left]
+    if not read:
+        unpack = shell_command("unzip", path)
+        raise UserError(f"{path}: no rows in this archive (it has {named(left)}; unpack it: {unpack})")
+    return [Part(path, member) for member in sorted(read)]
 
 
-def _json(path: Path) -> Iterator[SourcedRow]:
-    """An array of rows, alone or as the one list of rows in an object; anything else is read as JSON lines."""
-    if path.stat().st_size > _MOST_JSON:
-        raise UserError(f"{path}: larger than 1 GB, and JSON is read as a whole (write one row a line, as .jsonl)")
-    try:
-        value = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        first = next(json_lines(path), None)
-        if isinstance(error, json.JSONDecodeError) and (first is None or first.problem):
-            raise UserError(f"{path}:{error.lineno}: not JSON: {first_line(error)}") from None
-        yield from _json_lines(path)
-        return
-    if isinstance(value, dict):
-        lists = [part for part in value.values() if isinstance(part, list) and part]
-        rows = [part for part in lists if all(isinstance(row, dict) for row in part)]
-        is_a_row = any(all(name in value for name in names) for names in FORMATS)
-        value = rows[0] if len(rows) == 1 and not is_a_row else [value]
-    for number, row in enumerate(value if isinstance(value, list) else [value], start=1):
-        place = f"{path} row {number}"
-        if isinstance(row, dict):
-            yield SourcedRow(place, row, split=_split_of(path))
-        else:
-            yield SourcedRow(place, None, "not a JSON object")
-
-
-def _unknown(path: Path) -> Iterator[SourcedRow]:
-    """A file whose name says nothing is read as JSON lines, unless its first two lines show that it is something else."""
-    begin = list(islice((line for line in json_lines(path) if line.row is not None or line.problem), 2))
-    if begin and all(line.problem for line in begin):
-        first = begin[0]
-        kind = f"{path.suffix!r} is not a file type that can be read" if path.suffix else "not JSON lines"
-        if "\t" in first.text:
-            raise UserError(f"{path}: {kind}, and its first line has tabs (save it as .csv, with commas)")
-        raise UserError(f"{path}: {kind} (use {', '.join(_READERS)}; other names are read as JSON lines)")
-    yield from _json_lines(path)
-
-
-_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-
-
-def _csv(path: Path) -> Iterator[SourcedRow]:
-    csv.field_size_limit(_MOST_FIELD)
-    # a byte that is not UTF-8 becomes half a surrogate pair, which is found with its row
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            names = [name.strip() for name in next(reader, [])]
-            _check_header(path, names)
-            begin = reader.line_num + 1
-            for fields in reader:
-                place, begin = f"{path}:{begin}", reader.line_num + 1
-                if not fields:
-                    yield SourcedRow(place, None)
-                elif len(fields) > len(names):
-                    yield SourcedRow(place, None, "more fields than the first line names", _split_of(path))
-                else:
-                    row = dict.fromkeys(names) | dict(zip(names, fields, strict=False))
-                    yield SourcedRow(place, row, split=_split_of(path))
-        except csv.Error as error:  # where the next row begins cannot be told
-            raise UserError(f"{path}:{reader.line_num}: not CSV: {error} (an unpaired quote?)") from None
-
-
-def _check_header(path: Path, names: list[str]) -> None:
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"{path}:1: more than one column is named {shortened(twice[0], 40)!r}")
-    if len(names) == 1 and (found := [delimiter for delimiter in _DELIMITERS if delimiter in names[0]]):
+def _tell_left(name: str, found: Found, wanted: Wanted) -> None:
+    """Name what is not read; with --strict refuse it if it may hold rows."""
+    if wanted.strict and (may := found.suspicious):
+        remedy = "move it away, or name the files with a glob that does not match it"
         raise UserError(
-            f"{path}:1: the columns are separated by {_DELIMITERS[found[0]]}, not by commas"
-            " (save the file with commas, or as JSON lines)"
+            f"--strict: {shortened(name, 200)}: {counted(len(may), 'file')} not read: {named(may)} ({remedy})"
         )
+    if found.left:
+        say(f"Note: {name}: {counted(len(found.left), 'file')} not read: {named(found.left)}")
 
 
-def _parquet(path: Path) -> Iterator[SourcedRow]:
-    file = _open_parquet(path)
-    with _explained(path):
-        plain = plain_columns(path, {field.name: _is_plain_arrow(field.type) for field in file.schema_arrow})
-        number = 0
-        for batch in file.iter_batches(batch_size=_BATCH, columns=plain):
-            for row in batch.to_pylist():
-                number += 1
-                yield SourcedRow(f"{path} row {number}", as_json(row), split=_split_of(path))
+def _kind(part: Part) -> str:
+    """The suffix of the reader for a part: its content decides, then its name."""
+    kind = kind_of(part)
+    if not kind and part.suffix in (".csv", ".tsv") and part.begin.lstrip(b"\xef\xbb\xbf \t\r\n")[:2] in (b'{"', b"[{"):
+        return ".json"
+    return kind or part.suffix
 
 
-def plain_columns(place: object, are_plain: Mapping[str, bool]) -> list[str]:
-    """The columns that can be read; a note names the others, such as images."""
-    if left := [name for name, is_plain in are_plain.items() if not is_plain]:
-        say(
-            f"Note: {place}: columns that are not read, because they are no text, numbers or lists of these: {named(left)}"
-        )
-    return [name for name, is_plain in are_plain.items() if is_plain]
-
-
-def as_json(value: Any) -> Any:
-    """The value with texts for what JSON does not have: times and decimal numbers."""
-    if isinstance(value, dict):
-        return {name: as_json(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [as_json(part) for part in value]
-    return value if value is None or isinstance(value, (str, int, float)) else str(value)
-
-
-def _open_parquet(path: Path) -> Any:
-    from pyarrow import parquet  # comes with datasets
-
-    with _explained(path), plain_path(path) as readable:
-        return parquet.ParquetFile(readable)
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    import pyarrow
-
-    try:
-        yield
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as Parquet: {first_line(error)}") from None
-
-
-def _is_plain_arrow(kind: Any) -> bool:
-    """Text, numbers, times, columns of nulls, and lists and records of these: no task needs images."""
-    from pyarrow import types
-
-    if types.is_list(kind) or types.is_large_list(kind):
-        return _is_plain_arrow(kind.value_type)
-    if types.is_dictionary(kind):
-        return _is_plain_arrow(kind.value_type)
-    if types.is_struct(kind):
-        return all(_is_plain_arrow(kind.field(at).type) for at in range(kind.num_fields))
-    tests = (
-        types.is_string,
-        types.is_large_string,
-        types.is_string_view,
-        types.is_boolean,
-        types.is_integer,
-        types.is_floating,
-        types.is_decimal,
-        types.is_temporal,
-        types.is_null,
-    )
-    return any(test(kind) for test in tests)
-
-
-_READERS: dict[str, Callable[[Path], Iterator[SourcedRow]]] = {
-    ".jsonl": _json_lines,
-    ".json": _json,
-    ".csv": _csv,
-    ".parquet": _parquet,
-}
+def _reader(part: Part, wanted: Wanted) -> Callable[[Part, Wanted], Iterator[SourcedRow]]:
+    """The reader of a part. What its name does not say is told."""
+    kind = _kind(part)
+    if part.packing and part.suffix == PurePath(part.path).suffix.lower() and not part.member:
+        say(f"Note: {part.place}: compressed ({part.packing}), although its name does not say so")
+    if kind != part.suffix and {kind, part.suffix} != {".arrow", ".feather"}:
+        say(f"Note: {part.place}: read as {kind}, which its content is")
+    if wanted.documents and kind not in READERS:
+        return documents.read
+    return READERS.get(kind, json_rows.read)  # a file whose name says nothing is read as JSON lines

@@ -38,6 +38,7 @@ class Source:
     subset: str | None = None  # its configuration
     sha256: str | None = None  # hash of the one file
     files: Mapping[str, str] | None = None  # hash of each file, if there are several
+    not_read: tuple[str, ...] | None = None  # files of the folder or archive that were not read, the first thousand
     own_answers: OwnAnswers | None = None  # set for pairs of a model's own answers
 
 
