@@ -68,11 +68,11 @@ def read_candidates(
             continue
         for reason in sourced_row.mended:
             findings.mend(reason, place)
-        for left in sourced_row.left:  # no row can hold it
-            if (field_name := left.partition(" in ")[0]) in ignored:
+        for unread in sourced_row.left:  # no row can hold it
+            if (field_name := unread.partition(" in ")[0]) in ignored:
                 ignored[field_name] = True
             else:
-                findings.leave(left, place)
+                findings.leave(unread, place)
         if wanted:
             fields |= dict.fromkeys(row)
         if preflight.too_long(row):
