@@ -12,7 +12,9 @@ from typing import Any
 
 from finetune.errors import shell_command, shortened
 from finetune.models.conversation import Message
+from finetune.models.thinking import FIELDS
 from finetune.records.files import Row
+from finetune.tasks import thinking
 from finetune.tasks.base import BadRow
 from finetune.tasks.learning import MARKS, REFUSED, demand_whole, says_nothing, weight_of
 from finetune.tasks.text_marks import turns_in
@@ -66,7 +68,7 @@ def without_source(row: Row) -> Row:
 
 def ignoring(row: Row, names: Collection[str]) -> tuple[Row, set[str]]:
     """The row without those fields of ``names`` that ``to_messages`` would refuse, in its messages too; and which it had."""
-    refusable, had = REFUSED & {*names}, set[str]()
+    refusable, had = (REFUSED | {*FIELDS}) & {*names}, set[str]()
     if not refusable:
         return row, had
     found = dict(row)
@@ -88,6 +90,8 @@ def unused(row: Row) -> Iterator[str]:
     used = {*shape, "system"} | {"instruction": {"input", "history"}, "text": set()}.get(
         shape[0], set() if len(shape) == 1 else {"history"}
     )
+    if len(shape) == 2 and not is_listed(row[shape[1]]):
+        used |= {name for name in FIELDS if thinking.is_thinking(name, row.get(name))}
     yield from (name for name in unused_fields(row, used) if not says_nothing(name, row[name]))
     for field in shape:
         yield from unused_in_messages(row, field)
@@ -109,8 +113,8 @@ def unused_in_messages(row: Row, field: str) -> Iterator[str]:
 def _is_used(turn: Mapping[str, Any], name: str) -> bool:
     """Whether what a message has under this name is learned, decides what is learned, or says nothing."""
     role = _role(turn.get("role", turn.get("from")))
-    is_mark = name in MARKS and role == "assistant"
-    return is_mark or _is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
+    is_read = role == "assistant" and (name in MARKS or thinking.is_thinking(name, turn.get(name)))
+    return is_read or _is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
 
 
 def _is_empty(value: object) -> bool:
@@ -184,11 +188,17 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
         if role not in ROLES:
             raise ValueError(f"a message has the role {shortened(str(role), 40)!r} (use {', '.join(ROLES)})")
         weight = weight_of(turn, role)
-        text = turn.get(text_field, turn.get("content"))
+        text, thought = turn.get(text_field, turn.get("content")), None
+        if role == "assistant":
+            thought = thinking.field_of(turn)
+        if role == "assistant" and isinstance(text, list):
+            text, in_parts = thinking.parts_of(text)
+            thought = thought or in_parts
         text = _joined(text) if isinstance(text, list) else text
         if calls := [name for name in _CALLS if turn.get(name)]:
             raise ValueError(f"a message of the {role} has {calls[0]} (tool calls are not supported)")
-        message: Message = {"role": role, "content": text_of(text, f"the content of a message of the {role}")}
+        said = text_of(text, f"the content of a message of the {role}")
+        message = thinking.answer(said, thought) if role == "assistant" else Message(role=role, content=said)
         messages.append(message if weight is None else {**message, "weight": weight})
     return messages
 
@@ -233,11 +243,16 @@ def _pair(question: str, answer: str) -> Callable[[Row], list[Message]]:
 
 def turns_of(question: object, answer: object, row: Row, names: tuple[str, str]) -> list[Message]:
     """A question with its answer, each a text or a list of messages, after the row's system message and its history."""
-    asked, answered = (
-        _turns(value, "role", "content") if is_listed(value) else [{"role": role, "content": _content(value, name)}]
-        for role, value, name in (("user", question, names[0]), ("assistant", answer, names[1]))
-    )
+    asked = _turns(question, "role", "content") if is_listed(question) else [_asked(_content(question, names[0]))]
+    if is_listed(answer):
+        answered = _turns(answer, "role", "content")
+    else:
+        answered = [thinking.answer(_content(answer, names[1]), thinking.field_of(row))]
     return in_context([*asked, *answered], row)
+
+
+def _asked(text: str) -> Message:
+    return {"role": "user", "content": text}
 
 
 def in_context(messages: list[Message], row: Row) -> list[Message]:
