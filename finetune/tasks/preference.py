@@ -15,15 +15,12 @@ from finetune.tasks import thinking
 from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import (
     in_context,
-    is_listed,
-    json_type,
-    listed,
-    text_of,
     to_messages,
     unused_fields,
     unused_in_messages,
 )
 from finetune.tasks.learning import without_weights
+from finetune.tasks.values import is_listed, json_type, listed, text_of
 
 FIELDS = ("prompt", "chosen", "rejected")
 
