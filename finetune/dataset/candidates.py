@@ -11,8 +11,10 @@ from finetune.dataset.sources import SourcedRow, demand_rows_fit
 from finetune.errors import UserError, closest
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
+from finetune.tasks import thinking
 from finetune.tasks.base import BadRow, RowKind
-from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, ignoring, named, shape_of, text_of, unused_fields
+from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, ignoring, named, shape_of, unused_fields
+from finetune.tasks.values import text_of
 
 _MOST_ROWS = 5_000_000
 _PLAIN = f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}'"
@@ -80,7 +82,7 @@ def read_candidates(
             continue
         try:
             row_named = _named(row, columns, task, found)
-            candidate = _candidate(sourced_row, row_named, config, task, findings, ignored)
+            candidate = _candidate(sourced_row, row_named, config, task, findings, found, ignored)
             read, left = ignoring(row_named, ignored)
             ignored |= dict.fromkeys(left, True)
             for name in task.unused(read) if task.unused else unused_fields(read, _used(task)):
@@ -97,6 +99,8 @@ def read_candidates(
             findings.errors.append(RowError(place, f"{error} (fields: {named(row)}{known})", row, error.remedy(row)))
         except ValueError as error:
             findings.errors.append(RowError(place, str(error), row))
+    if config.thinking and not any(what in found.recognised for what in thinking.TOLD.values()):
+        found.notes.append(f"--thinking {config.thinking}: no answer has thinking")
     found.notes += [
         f"--ignore {name}: no row has it, or it is used" for name, is_there in ignored.items() if not is_there
     ]
@@ -114,6 +118,7 @@ def _candidate(
     config: DatasetConfig,
     task: RowKind,
     findings: Findings,
+    found: Candidates,
     ignored: Collection[str] = (),
 ) -> Candidate:
     row = dict(row)
@@ -121,6 +126,7 @@ def _candidate(
     if problem := preflight.unwritable(row):
         raise ValueError(problem)
     messages = task.to_messages(ignoring(row, ignored)[0])
+    messages = thinking.applied(messages, config.thinking, lambda what: found.recognised.update([what]))
     # a text without a prompt of its own is told from others by itself
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place), config.learn)
@@ -128,8 +134,10 @@ def _candidate(
     if not isinstance(apart, (str, int, float)):
         raise ValueError(f"--split-by: {config.split_by} is neither text nor a number (fields: {named(row)})")
     group = preflight.likeness(messages) + text
-    answer = messages[-1]["content"]
+    answer = messages[-1].get("reasoning_content", "") + messages[-1]["content"]
     row = {**task.kept(row), "messages": messages}
+    if "rejected" in row and task.scored_as:
+        row = thinking.paired(row, config.thinking)
     accepted = row.get("accepted")
     if task.several_answers and not (isinstance(accepted, list) and all(isinstance(text, str) for text in accepted)):
         row.pop("accepted", None)

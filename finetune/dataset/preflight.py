@@ -38,7 +38,11 @@ def checked(messages: list[Message], mend: Callable[[str], None], learn: str = "
                 raise ValueError(
                     "two messages of the assistant follow each other, and one of them is not to be learned (remove one of them)"
                 )
-            merged[-1] = {**message, "content": f"{merged[-1]['content']}\n\n{message['content']}"}
+            if "reasoning_content" in message:
+                raise ValueError(
+                    "two messages of the assistant follow each other, and the second has thinking (--thinking drop)"
+                )
+            merged[-1] = {**merged[-1], "content": f"{merged[-1]['content']}\n\n{message['content']}"}
             mend("consecutive turns of the same role joined")
         else:
             merged.append(message)

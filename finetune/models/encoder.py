@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import UserError, first_line, shortened
-from finetune.models import template_check, tokenizer
+from finetune.models import template_check, thinking, tokenizer
 from finetune.models.controls import Controls
 from finetune.models.conversation import AnyConversation, Conversation, Message, as_conversation
 from finetune.models.foreign import AGAIN, foreign
@@ -91,18 +91,25 @@ class ChatEncoder:
         while chunk := list(islice(conversations, _TOGETHER)):
             asked: list[str | list[int]] = []
             ranges: list[range | ValueError] = []
+            kinds: list[list[str]] = []
             for conversation in chunk:
                 try:
                     wanted = parts_of(as_conversation(conversation))
-                    parts = [self._render(part, prompt=prompt) for part, prompt in wanted]
+                    parts = [self._render(part.conversation, prompt=part.prompt) for part in wanted]
+                    kinds.append([part.kind for part in wanted])
                     ranges.append(range(len(asked), len(asked) + len(parts)))
                     asked += parts
                 except template_check.template_errors() as error:
+                    kinds.append([])
                     ranges.append(_refusal(error))
             tokens = self._encode(asked)
-            for at in ranges:
+            for at, of_parts in zip(ranges, kinds, strict=True):
                 try:
-                    yield at if isinstance(at, ValueError) else example_of([tokens[i] for i in at], self.special_tokens)
+                    if isinstance(at, ValueError):
+                        yield at
+                    else:
+                        found = zip(of_parts, (tokens[i] for i in at), strict=True)
+                        yield example_of(list(found), self.special_tokens)
                 except ValueError as error:
                     yield error
 
@@ -121,7 +128,8 @@ class ChatEncoder:
     def types_controls(self, conversation: AnyConversation) -> bool:
         """Whether a message contains text that looks like a special token of the model."""
         messages = as_conversation(conversation).messages
-        return any(self._controls.occur_in(message["content"]) for message in messages)
+        texts = (text for m in messages for text in (m["content"], m.get("reasoning_content", "")))
+        return any(map(self._controls.occur_in, texts))
 
     @cached_property
     def context_length(self) -> int | None:
@@ -144,11 +152,31 @@ class ChatEncoder:
         messages = conversation.messages
         if not self._knows_system:
             messages = fold_system(messages)
-        apply = partial(self.tokenizer.apply_chat_template, list(messages), add_generation_prompt=prompt)
+        shown: Sequence[Mapping[str, Any]] = messages
+        thought = ""
+        if any("reasoning_content" in message for message in messages):
+            shown, thought = thinking.shown(messages, self.thinking_way)
+        apply = partial(self.tokenizer.apply_chat_template, list(shown), add_generation_prompt=prompt)
         if self.types_controls(conversation):
+            if thought:
+                raise ValueError(
+                    "it drops thinking, and the text has what looks like a special token (--thinking drop)"
+                )
             # "<end_of_turn>" in a user's message must stay text and not become the control token
             return list(apply(tokenize=True, return_dict=False, sanitize_control_tokens=True))
-        return str(apply(tokenize=False))
+        return thinking.filled(str(apply(tokenize=False)), thought)
+
+    @cached_property
+    def thinking_way(self) -> str:
+        """How the template shows what the assistant thought: the name of a message's field, or as text; found by rendering."""
+
+        def render(messages: Sequence[Mapping[str, Any]], way: str) -> str:
+            try:
+                return str(self.tokenizer.apply_chat_template(thinking.shown(messages, way)[0], tokenize=False))
+            except template_check.template_errors() as error:
+                raise _refusal(error) from error
+
+        return thinking.way_of(render)
 
     def _encode(self, texts: Sequence[str | list[int]]) -> list[list[int]]:
         """The token ids of each. Not through transformers, which tries all added tokens on each text: Gemma has 6,242."""
