@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from finetune.dataset import preflight
@@ -83,9 +83,10 @@ def read_candidates(
         try:
             row_named = _named(row, columns, task, found)
             candidate = _candidate(sourced_row, row_named, config, task, findings, found, ignored)
-            read, left = ignoring(row_named, ignored)
-            ignored |= dict.fromkeys(left, True)
-            for name in task.unused(read) if task.unused else unused_fields(read, _used(task)):
+            as_read, had = ignoring(row_named, ignored)
+            ignored |= dict.fromkeys(had, True)
+            found.recognised.update(task.told(as_read))
+            for name in task.unused(as_read) if task.unused else unused_fields(as_read, _used(task)):
                 if (field_name := name.partition(" in ")[0]) in ignored:
                     ignored[field_name] = True
                 elif name != config.split_by:
@@ -104,12 +105,17 @@ def read_candidates(
     found.notes += [
         f"--ignore {name}: no row has it, or it is used" for name, is_there in ignored.items() if not is_there
     ]
+    _demand_named(wanted, columns, fields)
+    return found
+
+
+def _demand_named(wanted: Collection[str], columns: Mapping[str, str], fields: Collection[str]) -> None:
+    """UserError if no row has a field that a flag names; ``columns`` are those of --column."""
     for name in wanted:
         if fields and name not in fields and name not in columns.values():
             hint = f"did you mean {near}? " if (near := closest(name, fields)) else ""
             source = "--column" if name in columns else "--split-by"
             raise UserError(f"{source}: no row has the field {name!r} ({hint}fields: {named(fields)})")
-    return found
 
 
 def _candidate(

@@ -22,9 +22,8 @@ def checked(messages: list[Message], mend: Callable[[str], None], learn: str = "
     """
     if not any(message["role"] == "assistant" for message in messages):
         raise ValueError("no assistant message, so there is nothing to learn")
+    messages = _system_first(messages, mend)
     first = 1 if messages[0]["role"] == "system" else 0
-    if any(message["role"] == "system" for message in messages[first:]):
-        raise ValueError("a system message that is not the first message")
     begin = next((i for i, message in enumerate(messages) if message["role"] == "user"), len(messages))
     if begin > first:
         mend("assistant turns before the first user turn removed")
@@ -56,6 +55,37 @@ def checked(messages: list[Message], mend: Callable[[str], None], learn: str = "
             mend("control characters kept")
             break
     return merged
+
+
+def _system_first(messages: list[Message], mend: Callable[[str], None]) -> list[Message]:
+    """The conversation with one system message at most, at its beginning: few chat templates know another one.
+
+    Those at the beginning are joined; a later one is written into the user's turn that follows it, or is before it.
+    """
+    found: list[Message] = []
+    waiting = ""  # for the next turn
+    for at, message in enumerate(messages):
+        if message["role"] != "system":
+            text = f"{waiting}\n\n{message['content']}" if waiting else message["content"]
+            found.append({**message, "content": text} if waiting else message)
+            waiting = ""
+        elif not found:
+            found.append(message)
+        elif len(found) == 1 and found[0]["role"] == "system":
+            found[0] = {**message, "content": f"{found[0]['content']}\n\n{message['content']}"}
+            mend("system messages at the beginning joined")
+        else:
+            follows = next((later["role"] for later in messages[at:] if later["role"] != "system"), "")
+            mend("system messages after the beginning written into the user's turn beside them")
+            if follows == "user":
+                waiting = f"{waiting}\n\n{message['content']}" if waiting else message["content"]
+            elif found[-1]["role"] == "user":
+                found[-1] = {**found[-1], "content": f"{found[-1]['content']}\n\n{message['content']}"}
+            elif follows:
+                raise ValueError(
+                    "a system message between two turns of the assistant (write it into a message of the user)"
+                )
+    return found
 
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

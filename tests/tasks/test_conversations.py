@@ -91,9 +91,7 @@ def test_shapes(row: dict[str, Any], messages: list[dict[str, str]]) -> None:
         ({"prompt": "a", "completion": "[{'role': 'assistant' 'content'"}, "not a list of messages in JSON"),
         ({"instruction": "a", "output": "b", "history": ["q"]}, "not a list of pairs"),
         ({"messages": TURNS, "system": ["S"]}, "the field system is a list, not text"),
-        ({"instruction": "a", "input": {"x": 1}, "output": "b"}, "input is an object, not text"),
-        ({"instruction": [ASKED], "input": "x", "output": "b"}, "instruction is a list, not text"),
-        ({"prompt": "a", "completion": True}, "completion is true or false, not text"),
+        ({"prompt": "a", "completion": ["b", "c"]}, r"completion is a list of 2 texts \(one row for each"),
     ],
 )
 def test_what_would_be_learned_otherwise_than_it_says_is_refused(row: dict[str, Any], words: str) -> None:
@@ -152,8 +150,8 @@ def test_what_is_not_used_is_counted_and_strict_refuses_it(tmp_path: Path) -> No
         ("chat", {"messages": TURNS, "weight": 0.5}, {"weight": 1}),
         (
             "chat",
-            {"prompt": [{**ASKED, "name": "Ann"}], "completion": "b", "image": "x.png"},
-            {"image": 1, "name in prompt": 1},
+            {"prompt": [{**ASKED, "name": "Ann"}], "completion": "b", "input": "x"},
+            {"input": 1, "name in prompt": 1},
         ),
         ("riscv", {"description": "Add t1 to t0.", "instructions": "add t0, t0, t1", "level": 1}, {"level": 1}),
     ],
