@@ -59,6 +59,7 @@ class RowKind:
         None  # what of a row is not used (default: no required or optional field)
     )
     known: tuple[str, ...] = ()  # further fields that are used, or known to be of no use
+    plain_text: bool = False  # rows are documents, cut into pieces and learned without a chat template
     scored_as: str = ""  # the task that scores these rows, if they are not a task of their own
     open_checker: Callable[[], AbstractContextManager[Checker]] | None = None
 
