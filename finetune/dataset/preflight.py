@@ -111,11 +111,11 @@ def unwritable(row: Row) -> str:
     return ""
 
 
-def too_long(row: Row) -> bool:
-    """Whether the texts of the row, however deeply nested, have more than ``LONGEST`` characters in all."""
+def too_long(row: Row, most: int = LONGEST) -> bool:
+    """Whether the texts of the row, however deeply nested, have more than ``most`` characters in all."""
     characters = 0
     values: list[object] = [row]
-    while values and characters <= LONGEST:
+    while values and characters <= most:
         value = values.pop()
         if isinstance(value, str):
             characters += len(value)
@@ -123,7 +123,7 @@ def too_long(row: Row) -> bool:
             values += value.values()
         elif isinstance(value, list):
             values += value
-    return characters > LONGEST
+    return characters > most
 
 
 def likeness(messages: list[Message]) -> str:
@@ -132,17 +132,20 @@ def likeness(messages: list[Message]) -> str:
     return "\n".join(" ".join(words_and_signs(prompt)) or prompt for prompt in prompts)
 
 
-def token_problem(encoder: ChatEncoder, example: Example | ValueError, limit: int) -> str | None:
-    """Why the model cannot learn the conversation, in a reason that can be counted; None if it can."""
+def token_problem(
+    encoder: ChatEncoder, example: Example | ValueError, limit: int, *, plain: bool = False
+) -> str | None:
+    """Why the model cannot learn the conversation, in a reason that can be counted; None if it can. ``plain``: it is plain
+    text, which has no turns."""
     if isinstance(example, ValueError):
         return str(example)
     if len(example.tokens) > limit:
         return f"more than {limit} tokens"
     if not any(example.loss_mask):
-        return "the chat template leaves no token to learn"
+        return "its only token has nothing before it" if plain else "the chat template leaves no token to learn"
     bos = encoder.tokenizer.bos_token_id
     if bos is not None and example.tokens[:2] == [bos, bos]:
         return "the chat template writes the beginning-of-sequence token twice"
-    if example.tokens[-1] not in encoder.stop_tokens:
+    if not plain and example.tokens[-1] not in encoder.stop_tokens:
         return "the end-of-turn token is not learned"
     return None

@@ -168,11 +168,15 @@ def test_the_system_message_and_history_of_alpaca_are_learned(tmp_path: Path) ->
 
 
 def test_plain_texts_are_told(tmp_path: Path) -> None:
-    notes = prepared(tmp_path, [{"text": "Once."}, {"text": "Twice."}, {"text": "Q: a\nA: b"}]).notes
-    assert notes == [
-        f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}' (2 rows)",
-        "texts with the marks of a chat, learned as conversations (1 row)",
-    ]
+    rows = [{"text": "Once."}, {"text": "Twice."}, {"text": "Q: a\nA: b"}]
+    dataset = prepared(tmp_path, rows)
+    plain = (
+        f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text learns it as it stands)"
+    )
+    assert dataset.findings.mended == {plain: 2}
+    assert dataset.notes == ["texts with the marks of a chat, learned as conversations (1 row)"]
+    with pytest.raises(UserError, match="--strict: 2 x text without the marks of a chat"):
+        prepared(tmp_path, rows, strict=True)
 
 
 def test_a_name_in_ignore_that_no_row_has_is_told(tmp_path: Path) -> None:

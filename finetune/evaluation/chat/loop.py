@@ -12,10 +12,21 @@ from finetune.evaluation.chat.display import open_display
 from finetune.evaluation.chat.keyboard import CtrlC, no_echo, read_line
 from finetune.evaluation.chat.results import results_of
 from finetune.evaluation.chat.session import Session
+from finetune.evaluation.tuned_run import TunedRun
 from finetune.models.conversation import Message
 from finetune.tasks.sql.judging.execution import SqlWorker
 from finetune.tasks.sql.task import INSTRUCTION, SQL
+from finetune.tasks.text import TEXT
 from finetune.terminal import results, show
+
+
+def demand_template(run: TunedRun) -> None:
+    """UserError if the model cannot chat."""
+    if not run.encoder.template:
+        raise UserError(
+            f"--interactive: {run.record.model.name} has no chat template (omit it to see how the model continues held-out"
+            " texts, or train with --template chatml)"
+        )
 
 
 def chat(models: Mapping[str, Model], max_tokens: int, task_name: str) -> None:
@@ -28,6 +39,10 @@ def chat(models: Mapping[str, Model], max_tokens: int, task_name: str) -> None:
     with SqlWorker() as worker, CtrlC() as ctrl_c:
         session = Session(models, worker, INSTRUCTION if task_name == SQL.name else "")
         show("Type a message. /help lists the commands, /quit (or Ctrl-D) ends the chat.")
+        if task_name == TEXT.name:
+            show(
+                "The model was trained on plain text; here it is asked through the chat template, as before the training."
+            )
         if session.system:
             show(f"System message (as in training): {session.system}")
         while not session.over and (line := read_line(ctrl_c)) is not None:
