@@ -172,7 +172,7 @@ def test_values_that_are_no_text_are_learned_as_what_they_say(tmp_path: Path, va
         ({**QA, "thumbs_up": 0}, "--ignore thumbs_up", {"ignore": "thumbs_up"}),
         ({**QA, "rating": "bad"}, "--ignore rating", {"ignore": "rating"}),
         ({"messages": [ASKED, {**ANSWERED, "label": False}]}, "--ignore label", {"ignore": "label"}),
-        ({"text": "Oslo", "label": False}, "--ignore label", {"ignore": "label"}),
+        ({"text": "Q: Where?\nA: Oslo", "label": False}, "--ignore label", {"ignore": "label"}),
         ({**QA, "images": ["x.png"]}, "the row has images, and only text", {"ignore": "images"}),
         ({"messages": [ASKED, ANSWERED], "audio": {"path": "x"}}, "the row has audio", {"ignore": "audio"}),
         ({**QA, "question": "<image>\nWhere?"}, "an image or the like", None),
