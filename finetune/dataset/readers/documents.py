@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from finetune.dataset.readers.parts import Part
-from finetune.dataset.readers.sourced import LONGEST, SourcedRow, Wanted, split_of
+from finetune.dataset.readers.sourced import LONGEST, SourcedRow, Wanted
 from finetune.errors import UserError
 
 
@@ -13,7 +13,7 @@ def read(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
         data = file.read(LONGEST + 1)
     if len(data) > LONGEST:
         raise UserError(f"{part.place}: a text of more than {LONGEST >> 20} MB (divide it into several files)")
-    split = split_of(part.name)
+    split = part.split
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
