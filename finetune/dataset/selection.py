@@ -94,7 +94,7 @@ def select(
     """
     own = config.keep_splits and any(candidate.split for candidate in order)
     selection = Selection(splits.shares(config.sample_size, config.valid_fraction, config.test_fraction), own)
-    checker = task.open_checker() if task.open_checker and config.check_answers else nullcontext(_nothing_wrong)
+    checker = task.open_checker() if task.open_checker else nullcontext(_nothing_wrong)
     examples: Iterable[Example | ValueError | None] = repeat(None)
     if encoder:
         examples = encoder.examples(Conversation.of(candidate.row) for candidate in order)
@@ -109,6 +109,9 @@ def select(
                 selection.pass_over([candidate], findings)
                 continue
             wrong = wrong_answer(candidate.row)
+            if wrong and wrong.keeps:
+                findings.note(wrong.reason, candidate.place, wrong.detail)
+                wrong = None
             if encoder and example and not wrong:
                 problem = preflight.token_problem(encoder, example, config.max_seq_length)
                 wrong = WrongAnswer(problem) if problem else None
