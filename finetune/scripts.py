@@ -20,7 +20,6 @@ from finetune.settings.profiles import PROFILES
 from finetune.tasks import ROW_KINDS, TASKS
 from finetune.tasks.learning import LEARN
 from finetune.tasks.thinking import MODES
-from finetune.tasks.sql.dialects import DIALECTS
 from finetune.terminal import say
 from finetune.training import start
 from finetune.training.reporters import REPORTERS
@@ -39,7 +38,6 @@ CHOICES: dict[str, Mapping[str, object]] = {
     "profiles": PROFILES,
     "learn": dict.fromkeys(LEARN),
     "thinking": dict.fromkeys(MODES),
-    "dialects": DIALECTS,
 }
 
 

@@ -182,7 +182,19 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
         raise UserError(f"--dataset-name: --type {task.name} has no builtin rows")
     _refuse(
         config,
-        ("revision", "subset", "column", "ignore", "split_by", "keep_splits", "check_answers", "learn", "thinking", "dialect", "schema"),
+        (
+            "revision",
+            "subset",
+            "column",
+            "ignore",
+            "split_by",
+            "keep_splits",
+            "check_answers",
+            "learn",
+            "thinking",
+            "dialect",
+            "schema",
+        ),
         "the builtin rows",
     )
     counts = splits.shares(config.sample_size, config.valid_fraction, config.test_fraction)

@@ -59,7 +59,9 @@ class DatasetConfig(FileConfig):
         choices="thinking",
     )
     dialect: str | None = option(
-        None, "SQL dialect of rows that do not name theirs (default: sqlite)", choices="dialects"
+        None,
+        "SQL dialect of rows that do not name theirs: sqlite (the default), postgres, mysql, tsql, duckdb, bigquery,"
+        " snowflake, oracle or spark",
     )
     schema: Path | None = option(
         None, "tables of all rows, for --type sql: a .sql file in their dialect, or a database of SQLite"

@@ -14,11 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from finetune.errors import UserError
 from finetune.models.conversation import Message
 from finetune.records.files import Row
 from finetune.signals import Stop
 from finetune.tasks.base import Checker, RowKind, Score, Scorer, Task, WrongAnswer
-from finetune.tasks.sql.dialects import DIALECTS, FIELDS, SQLITE, dialect_of, own_dialect
+from finetune.tasks.sql.dialects import DIALECTS, FIELDS, SQLITE, canonical, dialect_of, own_dialect
 from finetune.tasks.sql.schema import schema_of
 
 if TYPE_CHECKING:
@@ -88,10 +89,15 @@ def open_checker(*, guesses: bool = True, only_foreign: bool = False) -> Iterato
 
 
 def configured(dialect: str | None, schema: Path | None, *, check_answers: bool) -> RowKind:
-    """The task for rows in one dialect, with the tables of one file; UserError if the file cannot be used."""
+    """The task for rows in one dialect, with the tables of one file. UserError if there is no such dialect or usable file."""
     from finetune.tasks.sql.own_rows import prepared, read_schema
 
     script = None
+    if dialect is not None:
+        try:
+            dialect = canonical(dialect)
+        except ValueError as error:
+            raise UserError(f"--dialect: {error}") from None
     if schema is not None:
         script, dialect = read_schema(schema, dialect)
     checker: Callable[[], AbstractContextManager[Checker]] | None = partial(
