@@ -125,8 +125,8 @@ def _matching(path: Path, wanted: Wanted) -> Found:
         return Found([path])
     root = Path(path.anchor)
     # as in a shell, hidden files and folders match only a pattern that begins with a dot
-    found = (p for p in root.glob(str(path.relative_to(root))) if not _hidden_parts(p) - _hidden_parts(path))
-    matched = sorted(p for p in found if p.is_file())
+    visible = (p for p in root.glob(str(path.relative_to(root))) if not _hidden_parts(p) - _hidden_parts(path))
+    matched = sorted(p for p in visible if p.is_file())
     if read := [p for p in matched if is_read(p.name)]:  # others, such as a README, matched by chance
         return Found(read, [str(p) for p in matched if p not in read and not folders.is_quiet(p.name)])
     return Found(matched)
