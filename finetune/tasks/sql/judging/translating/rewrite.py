@@ -138,6 +138,8 @@ class Rewriter:
     def matched(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Two sides of a comparison, as SQLite has to have them to compare them as the dialect does."""
         kinds = kind_of(left), kind_of(right)
+        if not self.sensitive and "text" in kinds and not isinstance(left, exp.Column):
+            left = typed(exp.Collate(this=exp.paren(left), expression=exp.var("NOCASE")), kinds[0])
         if kinds == ("text", "text") and not isinstance(left, exp.Literal) and not isinstance(right, exp.Literal):
             return left, right
         return self._as_kind(left, kinds[1], right), self._as_kind(right, kinds[0], left)
@@ -174,6 +176,8 @@ class Rewriter:
     def listed(self, node: exp.In) -> Node:
         if node.args.get("unnest") is not None or node.args.get("field") is not None:
             raise Untranslated("IN an array has no equivalent in SQLite")
+        if not self.sensitive and kind_of(node.this) == "text" and not isinstance(node.this, exp.Column):
+            node.set("this", typed(exp.Collate(this=exp.paren(node.this), expression=exp.var("NOCASE")), "text"))
         node.set("expressions", [self._as_kind(one, kind_of(node.this), node.this) for one in node.expressions])
         return node
 
