@@ -25,7 +25,7 @@ _SAME = frozenset(  # functions of sqlglot's names that SQLite has under the sam
 _REFUSED = (
     exp.Lateral, exp.Unnest, exp.Array, exp.Bracket, exp.Interval, exp.Pivot, exp.TableSample, exp.WithinGroup, exp.Any,
     exp.All, exp.AtTimeZone, exp.Command, exp.Parameter, exp.Placeholder, exp.Glob, exp.IgnoreNulls, exp.Struct,
-    exp.Slice, exp.Overlaps, exp.Xor, exp.SessionParameter,
+    exp.Slice, exp.Overlaps, exp.SimilarTo, exp.Xor, exp.SessionParameter,
 )  # fmt: skip
 _COMPARED = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
 
@@ -159,6 +159,8 @@ class Rewriter:
         if kind == "interval" and is_text:
             return times.interval_seconds(exp.Interval(this=node.copy()))
         number = isinstance(node, exp.Literal) and not node.is_string
+        if number and kind == "bool" and self.dialect == "postgres":
+            raise Wrong("other_sql_error", f"operator does not exist: boolean and integer ({node.name})")
         if number and kind == "text" and isinstance(other, exp.Column):
             if self.dialect == "postgres":
                 raise Wrong("other_sql_error", f"operator does not exist: text and number ({other.name}, {node.name})")

@@ -113,8 +113,8 @@ def with_types(tree: exp.Expression, tables: Tables) -> exp.Expression:
         for column in tree.find_all(exp.Column):
             if not kind_of(column) and not column.table and column.name.lower() in by_name:
                 column.type = by_name[column.name.lower()]
-        for node in list(tree.find_all(exp.Sub)):
-            _give_difference_its_type(node, tables.dialect)
+        for node in list(tree.find_all(exp.Sub, exp.Add)):
+            _give_sum_its_type(node, tables.dialect)
     return tree
 
 
@@ -127,15 +127,22 @@ def _prepared(node: exp.Expression) -> exp.Expression:
     return simple_any(node) if isinstance(node, exp.EQ | exp.NEQ) else node
 
 
-def _give_difference_its_type(node: exp.Sub, dialect: str) -> None:
-    """Days are a number, and the difference of two moments an interval; sqlglot takes both for dates."""
+def _give_sum_its_type(node: exp.Sub | exp.Add, dialect: str) -> None:
+    """Days are a number, the difference of two moments an interval, a date plus an interval a moment: not all dates."""
     kinds = kind_of(node.this), kind_of(node.expression)
-    if dialect not in ("postgres", "duckdb", "oracle") or isinstance(node.parent, exp.Cast) or "interval" in kinds:
+    if dialect not in ("postgres", "duckdb", "oracle") or node.meta.get("summed"):
         return
-    if kinds == ("date", "date") or ("moment" in kinds and set(kinds) <= {"moment", "date"}):
-        to = exp.DType.INT if "moment" not in kinds else exp.DType.INTERVAL
-        inner = exp.Sub(this=node.this, expression=node.expression)
+    to = None
+    if "interval" in kinds and {"date", "moment"} & set(kinds) and dialect != "oracle":
+        to = exp.DType.TIMESTAMP
+    elif isinstance(node, exp.Sub) and kinds == ("date", "date"):
+        to = exp.DType.INT
+    elif isinstance(node, exp.Sub) and "moment" in kinds and set(kinds) <= {"moment", "date"}:
+        to = exp.DType.INTERVAL
+    if to is not None:
+        inner = type(node)(this=node.this, expression=node.expression)
         inner.type = node.type
+        inner.meta["summed"] = True
         node.replace(exp.Cast(this=inner, to=exp.DataType(this=to)))
 
 
