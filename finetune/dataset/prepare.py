@@ -90,16 +90,7 @@ def prepare(
     name = config.dataset_name or _default_source(config, task, say)
     if name == "builtin":
         return _builtin(config, task, encoder)
-    if not task.conversations:
-        _refuse(config, ("learn", "thinking"), f"--type {task.name}")
-    elif task.scored_as:
-        _refuse(config, ("learn",), f"--type {task.name}")
-    if task.open_checker is None:
-        _refuse(config, ("check_answers",), f"--type {task.name}")
-    if task.configured is None:
-        _refuse(config, ("dialect", "schema"), f"--type {task.name}")
-    else:
-        task = task.configured(config.dialect, config.schema, check_answers=config.check_answers)
+    task = _configured(config, task)
     if looks_local(name):
         _refuse(config, ("revision", "subset"), "a local file")
         if (folder := path_of(name, "--dataset-name")).is_dir():
@@ -179,6 +170,20 @@ def _cut(pieces: Pieces, rows: int) -> str:
         f" overlap: up to {pieces.overlap} tokens; before a document: {pieces.begin or 'no token'}; after it:"
         f" {pieces.end or 'no token'}"
     )
+
+
+def _configured(config: DatasetConfig, task: RowKind) -> RowKind:
+    """The task as its own flags have it. UserError if a flag was given that it does not have."""
+    if not task.conversations:
+        _refuse(config, ("learn", "thinking"), f"--type {task.name}")
+    elif task.scored_as:
+        _refuse(config, ("learn",), f"--type {task.name}")
+    if task.open_checker is None:
+        _refuse(config, ("check_answers",), f"--type {task.name}")
+    if task.configured is None:
+        _refuse(config, ("dialect", "schema"), f"--type {task.name}")
+        return task
+    return task.configured(config.dialect, config.schema, check_answers=config.check_answers)
 
 
 def _split_rule(config: DatasetConfig, *, own: bool) -> str:
