@@ -36,7 +36,7 @@ _CHAT_PREFACE = re.compile(r"\b(?:assistant|chat|conversation)\b", re.IGNORECASE
 
 _BEGINS = re.compile(r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>|<\|startoftext\|>)?\s*")
 _BETWEEN = re.compile(r"(?:\s|</s>|<s>|<eos>|<\|endoftext\|>|<\|end_of_text\|>)*")
-_BOILERPLATE = "below is an instruction"  # of Alpaca's texts: the instruction says the same
+_BOILERPLATE = "below"  # "Below is an instruction that ...", which begins every text of Alpaca's and says nothing more
 
 
 def turns_in(text: str) -> list[dict[str, str]]:
