@@ -24,7 +24,7 @@ from finetune.tasks.learning import (
     says_nothing,
     weight_of,
 )
-from finetune.tasks.text_marks import turns_in
+from finetune.tasks.text_marks import looks_marked, turns_in
 from finetune.tasks.values import (
     ROLES,
     is_empty,
@@ -143,6 +143,8 @@ def told(row: Row) -> Iterator[str]:
     if len(shape) == 2 and not is_listed(row[shape[0]]):
         yield from beside.told(row, row[shape[1]])
     yield from (what for field in shape for what in read_as(row[field]))
+    if shape == ("text",) and looks_marked(row["text"]) and not turns_in(row["text"]):
+        yield "texts with marks of a chat that make no conversation (the speakers do not take turns), learned as plain text"
     for name in (
         name for name in row if name in RATINGS and not is_empty(row[name]) and not is_feedback(name, row[name])
     ):
