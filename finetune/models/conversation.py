@@ -36,6 +36,11 @@ class Conversation:
         return cls(row["messages"], row.get("tools") or ())
 
     @property
+    def uses_tools(self) -> bool:
+        """Whether it has tools, calls one, or holds what one returned."""
+        return bool(self.tools) or any(m["role"] == "tool" or m.get("tool_calls") for m in self.messages)
+
+    @property
     def prompt(self) -> "Conversation":
         """All turns before the last one."""
         return self.up_to(len(self.messages) - 1)
@@ -44,9 +49,10 @@ class Conversation:
         """The turns before the one with this index."""
         return Conversation(self.messages[:turn], self.tools)
 
-    def answered(self, text: str) -> "Conversation":
-        """The same prompt with another answer."""
-        return Conversation([*self.messages[:-1], {"role": "assistant", "content": text}], self.tools)
+    def answered(self, answer: "str | Message") -> "Conversation":
+        """The same prompt with another answer, its text or the whole message."""
+        message: Message = {"role": "assistant", "content": answer} if isinstance(answer, str) else answer
+        return Conversation([*self.messages[:-1], message], self.tools)
 
 
 AnyConversation = Conversation | Sequence[Message]  # a list of messages is a conversation without tools

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import UserError, first_line, shortened
-from finetune.models import template_check, tokenizer
+from finetune.models import template_check, tokenizer, tool_style
+from finetune.models.call_text import read_calls
 from finetune.models.controls import Controls
-from finetune.models.conversation import AnyConversation, Conversation, Message, as_conversation
+from finetune.models.conversation import AnyConversation, Conversation, Tool, as_conversation
 from finetune.models.foreign import AGAIN, foreign
 from finetune.models.loss_mask import Example, example_of, parts_of
 from finetune.models.templates import Template
+from finetune.models.tool_style import ToolStyle
 
 _TOGETHER = 256  # conversations that are tokenised at once
 
@@ -26,7 +28,8 @@ class ChatEncoder:
 
     ``tokenizer`` is the one of transformers. ``special_tokens`` are its special token ids, and ``stop_tokens`` are those
     at which an answer ends: the tokenizer's end-of-sequence token, those of generation_config.json and the template's
-    end-of-turn token. ``own_template`` is True if the template is the model's own.
+    end-of-turn token. ``own_template`` is True if the template is the model's own as it stands. The first conversation with
+    tools shows what the template does with them; what it does not show is added to the template, and ``tool_note`` says so.
     """
 
     def __init__(self, folder: Path, template: Template | str | None = None):
@@ -59,6 +62,7 @@ class ChatEncoder:
             raise UserError(f"{place}: {error}") from None
         ends = {*_generation_eos(folder), self.tokenizer.eos_token_id, end_of_turn}
         self.stop_tokens = frozenset(token for token in ends if token is not None)
+        self.tool_note = ""
 
     def prompt(self, conversation: AnyConversation) -> list[int]:
         """The token ids of a conversation up to the point where the assistant's next answer begins: ``[tokens]``.
@@ -107,8 +111,15 @@ class ChatEncoder:
                     yield error
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token ids, without special tokens and surrounding space."""
-        return self._decode(tokens, skip_special_tokens=True).strip()
+        """The text of token ids, without special tokens and surrounding space; those that mark a call of a tool stay."""
+        style = self._style_in_use
+        if style and self.special_tokens.intersection(tokens):
+            kept = [token for token in tokens if token not in self.special_tokens or token in self._call_marks]
+            text = style.rewritten(self._decode(kept, skip_special_tokens=False))
+            if (found := read_calls(text)).calls or found.problem:
+                return text.strip()
+        text = self._decode(tokens, skip_special_tokens=True).strip()
+        return style.rewritten(text) if style else text
 
     def decode_all(self, tokens: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
@@ -120,8 +131,9 @@ class ChatEncoder:
 
     def types_controls(self, conversation: AnyConversation) -> bool:
         """Whether a message contains text that looks like a special token of the model."""
-        messages = as_conversation(conversation).messages
-        return any(self._controls.occur_in(message["content"]) for message in messages)
+        found = as_conversation(conversation)
+        texts = (message["content"] for message in found.messages)
+        return any(map(self._controls.occur_in, _texts([*found.messages, *found.tools]) if found.uses_tools else texts))
 
     @cached_property
     def context_length(self) -> int | None:
@@ -141,14 +153,19 @@ class ChatEncoder:
 
         ``prompt`` adds the beginning of the assistant's next turn.
         """
-        messages = conversation.messages
+        messages: Sequence[Mapping[str, Any]] = conversation.messages
+        if conversation.uses_tools:
+            messages = self._tool_style.adapted(conversation.messages)
+            if any(map(self._controls.occur_in, _names(messages, conversation.tools))):
+                raise ValueError("a name in its tools or arguments is a special token of the model")
+        tools = list(conversation.tools) or None
+        if not self.types_controls(conversation):
+            return self._rendered_text(messages, tools, prompt=prompt)
+        # "<end_of_turn>" in a user's message must stay text and not become the control token
         if not self._knows_system:
             messages = fold_system(messages)
-        apply = partial(self.tokenizer.apply_chat_template, list(messages), add_generation_prompt=prompt)
-        if self.types_controls(conversation):
-            # "<end_of_turn>" in a user's message must stay text and not become the control token
-            return list(apply(tokenize=True, return_dict=False, sanitize_control_tokens=True))
-        return str(apply(tokenize=False))
+        apply = partial(self.tokenizer.apply_chat_template, list(messages), tools=tools, add_generation_prompt=prompt)
+        return list(apply(tokenize=True, return_dict=False, sanitize_control_tokens=True))
 
     def _encode(self, texts: Sequence[str | list[int]]) -> list[list[int]]:
         """The token ids of each. Not through transformers, which tries all added tokens on each text: Gemma has 6,242."""
@@ -158,6 +175,37 @@ class ChatEncoder:
                 backend.encode_batch([text for text in texts if isinstance(text, str)], add_special_tokens=False)
             )
         return [next(encoded).ids if isinstance(text, str) else text for text in texts]
+
+    @property
+    def _style_in_use(self) -> ToolStyle | None:
+        """How the template treats tools, once a conversation had some."""
+        return self.__dict__.get("_tool_style")
+
+    @cached_property
+    def _tool_style(self) -> ToolStyle:
+        """How the template treats tools. What it does not show is added to it here."""
+        style = tool_style.find_style(self._rendered_text)
+        if not style.complete:
+            self.tool_note = f"the chat template does not show {style.missing}: written as Hermes models do"
+            self.tokenizer.chat_template = tool_style.preamble(style, system=self._knows_system) + self.template
+            self._controls = Controls(self.tokenizer.added_tokens_decoder.values(), self.template)
+            self.own_template = False
+        tail = self._encode([tool_style.call_tail(self._rendered_text, style)])[0]
+        if tail and tail[-1] in self.special_tokens:  # some end a call with a token of its own
+            self.stop_tokens |= {tail[-1]}
+        self._call_marks = self.special_tokens.intersection(tail) - self.stop_tokens
+        return style
+
+    def _rendered_text(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool] | None, *, prompt: bool
+    ) -> str:
+        if not self._knows_system:
+            messages = fold_system(messages)
+        return str(
+            self.tokenizer.apply_chat_template(
+                list(messages), tools=tools, add_generation_prompt=prompt, tokenize=False
+            )
+        )
 
     def _keeps_system(self) -> bool:
         """Whether the template renders a system message: some refuse it, some drop it in silence."""
@@ -183,7 +231,26 @@ def _refusal(error: Exception) -> ValueError:
     return ValueError(f"the chat template refuses it: {shortened(first_line(error), 200)}")
 
 
-def fold_system(messages: Sequence[Message]) -> Sequence[Message]:
+def _texts(value: object) -> Iterator[str]:
+    """The texts in messages or tools, however deeply nested; not the names of fields."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
+
+
+def _names(*values: object) -> Iterator[str]:
+    """The names of fields in messages or tools."""
+    for value in values:
+        if isinstance(value, Mapping):
+            yield from map(str, value)
+            yield from _names(*value.values())
+        elif isinstance(value, list | tuple):
+            yield from _names(*value)
+
+
+def fold_system(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """The conversation with its system message put before the first user message, for a model without that role."""
     if len(messages) < 2 or messages[0]["role"] != "system":
         return messages
