@@ -11,11 +11,13 @@ from finetune.dataset.sources import SourcedRow, demand_rows_fit
 from finetune.errors import UserError, closest
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
+from finetune.tasks import tool_rows
 from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, ignoring, named, shape_of, text_of, unused_fields
 
 _MOST_ROWS = 5_000_000
 _PLAIN = f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}'"
+_CALLS_AS_TEXT = "calls of tools in texts, learned as text (as tool_calls, the model's template writes them)"
 _MARKED = "texts with the marks of a chat, learned as conversations"
 
 
@@ -88,6 +90,8 @@ def read_candidates(
                     ignored[field_name] = True
                 elif name != config.split_by:
                     findings.leave(name, place)
+            if tool_rows.calls_as_text(candidate.row["messages"]):
+                found.recognised[_CALLS_AS_TEXT] += 1
             if task.name == "chat" and shape_of(row_named) == ("text",):
                 is_plain = any(message["content"] == PLAIN_TEXT for message in candidate.row["messages"][:2])
                 found.recognised[_PLAIN if is_plain else _MARKED] += 1
@@ -128,12 +132,12 @@ def _candidate(
     if not isinstance(apart, (str, int, float)):
         raise ValueError(f"--split-by: {config.split_by} is neither text nor a number (fields: {named(row)})")
     group = preflight.likeness(messages) + text
-    answer = messages[-1]["content"]
+    answer = preflight.answer_text(messages[-1])
     row = {**task.kept(row), "messages": messages}
     accepted = row.get("accepted")
     if task.several_answers and not (isinstance(accepted, list) and all(isinstance(text, str) for text in accepted)):
         row.pop("accepted", None)
-    prompt = _hash(str(messages[:-1]) + text)
+    prompt = _hash(preflight.prompt_text(messages[:-1], row.get("tools") or ()) + text)
     return Candidate(sourced.place, row, sourced.split, prompt, _hash(answer), _hash(group), str(apart))
 
 

@@ -115,6 +115,7 @@ def prepare(
     _demand_rows(name, candidates.read, divided, config, findings)
     notes = [f"{what} ({counted(count, 'row')})" for what, count in candidates.recognised.most_common()]
     notes += candidates.notes
+    notes += [encoder.tool_note] if encoder and encoder.tool_note else []
     task_name = task.scored_as or task.name
     rule = _split_rule(config, own=own)
     turns = None if task.scored_as else selection.turns  # of a pair the last answer alone is learned

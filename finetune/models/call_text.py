@@ -38,6 +38,7 @@ _NAMED = re.compile(
 _CHANNEL = re.compile(r"to=functions\.([\w.-]+)(?:<\|channel\|>commentary)?[^{}]*?<\|message\|>")
 _FENCE = re.compile(r"```\w*\s*\n(.*?)(?:```|\Z)", re.DOTALL)
 _LINE_OF_JSON = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
+_FOLLOWING = re.compile(r"[\s;,]*(?=[{\[])")
 _LITERALS = {"true": True, "false": False, "null": None}
 
 
@@ -144,19 +145,16 @@ def _unmarked(answer: str, schemas: Mapping[str, Any]) -> Reading | None:
         if start < at:
             continue
         try:
-            value, after = _decoded(text, begin)
-            found_calls = list(_json_calls(value))
+            found, after = _sequence(text, begin)
         except ValueError as error:
             begins = re.match(r"""[{\[\s]*"(?:name|tool_name)"\s*:\s*"([^"]*)""", text[begin:])
             if begins and (not schemas or begins[1] in schemas):
                 problem = problem or str(error)
             continue
-        if found_calls:
-            calls += found_calls
+        if found:
+            calls += found
             rest.append(text[at:start])
             at = max(after, end)
-            while text[at : at + 1] in (";", ","):
-                at += 1
     if not calls and not problem:
         return None
     return Reading("".join([*rest, text[at:]]).strip(), tuple(calls), problem)
@@ -170,14 +168,8 @@ def _body(text: str, schemas: Mapping[str, Any]) -> list[Call]:
     if text.startswith(("{", "[")):
         if text.startswith("[") and (python := _python(text)):
             return python
-        calls, at = [], 0
-        while at < len(text):
-            value, at = _decoded(text, at)
-            found = list(_json_calls(value))
-            if not found:
-                raise ValueError("a call without a name or without arguments")
-            calls += found
-            at += len(text[at:]) - len(text[at:].lstrip(" \t\r\n;,"))
+        if not (calls := _sequence(text, 0)[0]):
+            raise ValueError("a call without a name or without arguments")
         return calls
     if tagged := [_tagged(found, schemas) for found in _TAGGED.finditer(text)]:
         return tagged
@@ -199,6 +191,18 @@ def _body(text: str, schemas: Mapping[str, Any]) -> list[Call]:
     if python := _python(f"[{text}]"):
         return python
     raise ValueError(f"{shortened(text, 60)!r} is not a call")
+
+
+def _sequence(text: str, at: int) -> tuple[list[Call], int]:
+    """The calls in JSON that begins at ``at``, one after the other, and where the last one ends."""
+    value, at = _decoded(text, at)
+    calls = list(_json_calls(value))
+    while calls and (following := _FOLLOWING.match(text, at)):
+        value, after = _decoded(text, following.end())
+        if not (more := list(_json_calls(value))):
+            break
+        calls, at = calls + more, after
+    return calls, at
 
 
 def _decoded(text: str, at: int) -> tuple[Any, int]:

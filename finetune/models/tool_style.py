@@ -102,16 +102,15 @@ class ToolStyle:
 
     def rewritten(self, answer: str) -> str:
         """The answer with calls of the template's own ``form`` in one that ``read_calls`` reads."""
-        if self.form is None:
-            return answer
-
-        def one(found: re.Match[str]) -> str:
+        found, at = "", 0
+        while self.form and (begin := self.form.search(answer, at)):
+            found, at = found + answer[at : begin.start()], begin.end()
             try:
-                return in_hermes_form(Call(found["name"], json.loads(found["arguments"])))
+                arguments, at = json.JSONDecoder(strict=False).raw_decode(answer, at)
+                found += in_hermes_form(Call(begin["name"], arguments))
             except ValueError:
-                return f'<tool_call>\n{{"name": "{found["name"]}", "arguments": {found["arguments"]}}}\n</tool_call>'
-
-        return self.form.sub(one, answer)
+                return f'{found}<tool_call>\n{{"name": "{begin["name"]}", "arguments": {answer[at:]}}}\n</tool_call>'
+        return found + answer[at:]
 
 
 def _ids(messages: Sequence[Message], *, named: bool) -> dict[str, str]:
@@ -188,10 +187,7 @@ def _form(render: Render, style: ToolStyle) -> re.Pattern[str] | None:
     between, found, _ = rest.partition(json.dumps(wanted.arguments))
     if not found:
         return None
-    return re.compile(
-        rf"{re.escape(head.strip())}\s*(?P<name>[\w.-]+){re.escape(between)}(?P<arguments>\{{.*?\}})(?=\s|\Z|[^\s,\}}\]\"])",
-        re.DOTALL,
-    )
+    return re.compile(rf"{re.escape(head.strip())}\s*(?P<name>[\w.-]+){re.escape(between)}(?=\{{)")
 
 
 _TEXT_OF_TOOLS = """\

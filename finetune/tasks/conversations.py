@@ -13,6 +13,7 @@ from typing import Any
 from finetune.errors import shell_command, shortened
 from finetune.models.conversation import Message
 from finetune.records.files import Row
+from finetune.tasks import tool_rows
 from finetune.tasks.base import BadRow
 from finetune.tasks.learning import MARKS, REFUSED, demand_whole, says_nothing, weight_of
 from finetune.tasks.text_marks import turns_in
@@ -28,7 +29,7 @@ def to_messages(row: Row) -> list[Message]:
     """The conversation of a row. BadRow says what is wrong with the row, or which fields it has."""
     if shape := shape_of(row):
         demand_whole(row)
-        return FORMATS[shape](row)
+        return tool_rows.checked(FORMATS[shape](row), tool_rows.tools_of(row))
     for fields in FORMATS:
         if all(field in row for field in fields):
             raise ValueError(f"{next(field for field in fields if row[field] is None)} is null, not text")
@@ -60,13 +61,18 @@ def named(fields: Iterable[str]) -> str:
 
 
 def without_source(row: Row) -> Row:
-    """The row without the fields that its messages were made from."""
-    return {name: value for name, value in row.items() if name not in _SOURCE_FIELDS}
+    """The row without the fields that its messages were made from, and with its tools as the messages need them."""
+    made_from = {*_SOURCE_FIELDS, *(shape_of(row) or ())}
+    tools = tool_rows.tools_of(row)
+    kept = {
+        name: value for name, value in row.items() if name not in made_from and not (tools and name in tool_rows.FIELDS)
+    }
+    return {**kept, "tools": tools} if tools else kept
 
 
 def ignoring(row: Row, names: Collection[str]) -> tuple[Row, set[str]]:
     """The row without those fields of ``names`` that ``to_messages`` would refuse, in its messages too; and which it had."""
-    refusable, had = REFUSED & {*names}, set[str]()
+    refusable, had = {*REFUSED, *tool_rows.FIELDS} & {*names}, set[str]()
     if not refusable:
         return row, had
     found = dict(row)
@@ -85,7 +91,7 @@ def unused(row: Row) -> Iterator[str]:
     """What in a row that ``to_messages`` accepts is not learned and not used for scoring: its fields, and those of its messages
     as ``"weight in messages"``. What is null or empty says nothing."""
     shape = shape_of(row) or ()
-    used = {*shape, "system"} | {"instruction": {"input", "history"}, "text": set()}.get(
+    used = {*shape, *tool_rows.FIELDS, "system"} | {"instruction": {"input", "history"}, "text": set()}.get(
         shape[0], set() if len(shape) == 1 else {"history"}
     )
     yield from (name for name in unused_fields(row, used) if not says_nothing(name, row[name]))
@@ -110,7 +116,7 @@ def _is_used(turn: Mapping[str, Any], name: str) -> bool:
     """Whether what a message has under this name is learned, decides what is learned, or says nothing."""
     role = _role(turn.get("role", turn.get("from")))
     is_mark = name in MARKS and role == "assistant"
-    return is_mark or _is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
+    return is_mark or tool_rows.uses(turn, name) or _is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
 
 
 def _is_empty(value: object) -> bool:
@@ -180,20 +186,25 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
     for turn in turns:
         if not isinstance(turn, Mapping):
             raise ValueError(f"a message is {json_type(turn)}, not an object")
-        role = _role(turn.get(role_field, turn.get("role")))
+        name = turn.get(role_field, turn.get("role"))
+        role = _role(name)
+        if of_tools := tool_rows.turns_of(turn, name, text_field):
+            messages += [_weighted(message, turn) for message in of_tools]
+            continue
         if role not in ROLES:
             raise ValueError(f"a message has the role {shortened(str(role), 40)!r} (use {', '.join(ROLES)})")
-        weight = weight_of(turn, role)
         text = turn.get(text_field, turn.get("content"))
         text = _joined(text) if isinstance(text, list) else text
-        if calls := [name for name in _CALLS if turn.get(name)]:
-            raise ValueError(f"a message of the {role} has {calls[0]} (tool calls are not supported)")
-        message: Message = {"role": role, "content": text_of(text, f"the content of a message of the {role}")}
-        messages.append(message if weight is None else {**message, "weight": weight})
+        messages.append(
+            _weighted({"role": role, "content": text_of(text, f"the content of a message of the {role}")}, turn)
+        )
     return messages
 
 
-_CALLS = ("tool_calls", "function_call")
+def _weighted(message: Message, turn: Mapping[str, Any]) -> Message:
+    """The message with the mark of its turn, if it has one."""
+    weight = weight_of(turn, message["role"])
+    return message if weight is None else {**message, "weight": weight}
 
 
 def _role(name: object) -> object:
@@ -281,6 +292,7 @@ def _text(row: Row) -> list[Message]:
 
 
 FORMATS: dict[tuple[str, ...], Callable[[Row], list[Message]]] = {
+    ("query", "tools", "answers"): tool_rows.query,
     ("messages",): _messages,
     ("conversations",): _conversations,
     ("instruction", "output"): instruction,
@@ -290,4 +302,6 @@ FORMATS: dict[tuple[str, ...], Callable[[Row], list[Message]]] = {
     ("text",): _text,
 }
 # mlx-lm would train on these instead; an answer to check against stays
-_SOURCE_FIELDS = {"system", "input", *(field for fields in FORMATS for field in fields)} - {"answer"}
+_SOURCE_FIELDS = {"system", "input", *(field for fields in FORMATS for field in fields)} - {
+    *("answer", "query", "tools", "answers")
+}

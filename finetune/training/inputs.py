@@ -77,6 +77,8 @@ def read_inputs(
     folder = find_model(config.model, say, weights=weights)
     encoder = ChatEncoder(folder.path, template)
     train, valid = (_encoded(encoder, rows[split], split, config, encode) for split in ("train", "valid"))
+    if encoder.tool_note:
+        say(f"Note: {encoder.tool_note}")
     _check_vocabulary(folder, examples_of([*train, *valid]))
     turns = _turns(train, files.split_file(config.data_dir, "train"))
     return Inputs(dataset, folder, encoder, train, valid, len(rows["train"]) - len(train), turns)
