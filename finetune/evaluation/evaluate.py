@@ -15,6 +15,7 @@ from finetune.evaluation.verdict import (
     paired_shares,
     wilson_interval,
 )
+from finetune.models.call_text import shown
 from finetune.models.conversation import Conversation
 from finetune.models.examples import last_answer
 from finetune.records.difference import Difference
@@ -179,9 +180,9 @@ def result(
         tuned=tuned.summary(task, counted),
         rows=[
             RowRecord(
-                prompt=row["messages"][-2]["content"],
+                prompt=Conversation.of(row).question,
                 question=task.question(row),
-                reference=row["messages"][-1]["content"],
+                reference=shown(row["messages"][-1]),
                 base=base.record(i) if base else None,
                 tuned=tuned.record(i),
             )

@@ -81,6 +81,11 @@ def in_hermes_form(call: Call) -> str:
     return f"<tool_call>\n{json.dumps(written, ensure_ascii=False)}\n</tool_call>"
 
 
+def spoken(message: Message) -> str:
+    """A message as text that ``message_of`` makes the same message of: its text, then its calls in the form of Hermes."""
+    return "\n".join([*filter(None, [message["content"]]), *map(in_hermes_form, calls_of(message))])
+
+
 def message_of(answer: str, tools: Sequence[Tool] = ()) -> Message:
     """An answer as a message: the calls that stand in it become its ``tool_calls``; a broken one stays text."""
     found = read_calls(answer, tools)

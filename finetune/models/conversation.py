@@ -45,6 +45,11 @@ class Conversation:
         """All turns before the last one."""
         return self.up_to(len(self.messages) - 1)
 
+    @property
+    def question(self) -> str:
+        """The text of the last turn of the user; "" if there is none."""
+        return next((message["content"] for message in reversed(self.messages) if message["role"] == "user"), "")
+
     def up_to(self, turn: int) -> "Conversation":
         """The turns before the one with this index."""
         return Conversation(self.messages[:turn], self.tools)

@@ -8,8 +8,10 @@ text of the worse one as ``rejected``.
 from collections.abc import Iterator
 from typing import Any
 
+from finetune.models.call_text import spoken
 from finetune.models.conversation import Message
 from finetune.records.files import Row
+from finetune.tasks import tool_rows
 from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import (
     in_context,
@@ -42,7 +44,8 @@ def _conversation(row: Row, side: str) -> list[Message]:
         raise ValueError(f"prompt is {json_type(prompt)}, not text or a list of messages")
     if len(answer) == 1:
         answer = [*prompt, *answer]
-    messages = in_context(to_messages({"messages": answer}), row)
+    tools = {name: row[name] for name in tool_rows.FIELDS if row.get(name)}
+    messages = in_context(to_messages({"messages": answer, **tools}), row)
     if messages[-1]["role"] != "assistant":
         raise ValueError(f"{side} does not end with an assistant message")
     return messages
@@ -58,13 +61,18 @@ def _both(row: Row) -> tuple[list[Message], str]:
         raise ValueError("the chosen answer has weight 0, so there is nothing to learn (--ignore weight)")
     if without_weights(chosen[:-1]) != without_weights(rejected[:-1]):
         raise ValueError("chosen and rejected have different prompts")
-    if chosen[-1]["content"].strip() == rejected[-1]["content"].strip():
+    if spoken(chosen[-1]).strip() == spoken(rejected[-1]).strip():
         raise ValueError("chosen and rejected are the same")
-    return chosen, rejected[-1]["content"]
+    return chosen, spoken(rejected[-1])
+
+
+def _kept(row: Row) -> Row:
+    tools = tool_rows.tools_of(row)
+    return {"rejected": _both(row)[1], **({"tools": tools} if tools else {})}
 
 
 def _unused(row: Row) -> Iterator[str]:
-    yield from unused_fields(row, (*FIELDS, "system", "history"))
+    yield from unused_fields(row, (*FIELDS, *tool_rows.FIELDS, "system", "history"))
     said = {message["content"].strip() for message in _both(row)[0]}
     prompt = listed(row["prompt"]) if is_listed(row.get("prompt")) else [{"content": row.get("prompt") or ""}]
     if not said.issuperset(str(turn.get("content", turn.get("value"))).strip() for turn in prompt) and row.get(
@@ -80,7 +88,7 @@ PREFERENCE = RowKind(
     about="preference pairs: a better and a worse answer to a prompt, for --method dpo and orpo",
     to_messages=lambda row: _both(row)[0],
     conversations=True,
-    kept=lambda row: {"rejected": _both(row)[1]},
+    kept=_kept,
     unused=_unused,
     scored_as="chat",
 )

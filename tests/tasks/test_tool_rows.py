@@ -9,7 +9,8 @@ import pytest
 from finetune.dataset.prepare import Dataset, prepare
 from finetune.errors import UserError
 from finetune.settings.config import DatasetConfig
-from finetune.tasks import CHAT, ROW_KINDS
+from finetune.tasks import ROW_KINDS
+from finetune.tasks.chat import CHAT
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 FUNCTION = {"name": "weather", "description": "Tells it.", "parameters": SCHEMA}
