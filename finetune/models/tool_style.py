@@ -71,8 +71,9 @@ class ToolStyle:
     @property
     def missing(self) -> str:
         """What the template does not show, in words."""
-        shown = {"tools": self.tools, "calls": self.calls, "results of tools": self.results}
-        return " and ".join(what for what, is_shown in shown.items() if not is_shown)
+        shown = {"tools": self.tools, "calls": self.calls, "results of calls": self.results}
+        missing = [what for what, is_shown in shown.items() if not is_shown]
+        return " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]]))
 
     def adapted(self, messages: Sequence[Message]) -> list[Mapping[str, Any]]:
         """The messages as the template wants them. ValueError if it would leave out a part of them."""

@@ -17,10 +17,9 @@ PROPERTIES = {
     "hourly": {"type": "boolean"},
     "area": {"type": "object"},
 }
-TOOLS = [
-    {"type": "function", "function": {"name": n, "parameters": {"type": "object", "properties": PROPERTIES}}}
-    for n in "wn"
-]
+SCHEMA = {"type": "object", "properties": PROPERTIES}
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": SCHEMA}} for name in ("w", "n")]
+WRONG = "wrong_arguments"
 
 
 def row(*calls: Call, text: str = "") -> dict[str, Any]:
