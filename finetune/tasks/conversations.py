@@ -116,7 +116,9 @@ def _is_used(turn: Mapping[str, Any], name: str) -> bool:
     """Whether what a message has under this name is learned, decides what is learned, or says nothing."""
     role = _role(turn.get("role", turn.get("from")))
     is_mark = name in MARKS and role == "assistant"
-    return is_mark or tool_rows.uses(turn, name) or _is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
+    return (
+        is_mark or tool_rows.uses(turn, name) or _is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
+    )
 
 
 def _is_empty(value: object) -> bool:
