@@ -90,11 +90,7 @@ def read_candidates(
                     ignored[field_name] = True
                 elif name != config.split_by:
                     findings.leave(name, place)
-            if tool_rows.calls_as_text(candidate.row["messages"]):
-                found.recognised[_CALLS_AS_TEXT] += 1
-            if task.name == "chat" and shape_of(row_named) == ("text",):
-                is_plain = any(message["content"] == PLAIN_TEXT for message in candidate.row["messages"][:2])
-                found.recognised[_PLAIN if is_plain else _MARKED] += 1
+            found.recognised.update(_noted(candidate, row_named, task))
             found.rows.append(candidate)
         except BadRow as error:
             known = f"; known: {error.known}" if error.known else ""
@@ -110,6 +106,15 @@ def read_candidates(
             source = "--column" if name in columns else "--split-by"
             raise UserError(f"{source}: no row has the field {name!r} ({hint}fields: {named(fields)})")
     return found
+
+
+def _noted(candidate: Candidate, row: Row, task: RowKind) -> Iterator[str]:
+    """How a row's texts were read, where another way is thinkable."""
+    messages = candidate.row["messages"]
+    if tool_rows.calls_as_text(messages):
+        yield _CALLS_AS_TEXT
+    if task.name == "chat" and shape_of(row) == ("text",):
+        yield _PLAIN if any(message["content"] == PLAIN_TEXT for message in messages[:2]) else _MARKED
 
 
 def _candidate(

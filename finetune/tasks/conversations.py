@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from finetune.errors import shell_command, shortened
+from finetune.errors import json_type, shell_command, shortened
 from finetune.models.conversation import Message
 from finetune.records.files import Row
 from finetune.tasks import tool_rows
@@ -63,11 +63,7 @@ def named(fields: Iterable[str]) -> str:
 def without_source(row: Row) -> Row:
     """The row without the fields that its messages were made from, and with its tools as the messages need them."""
     made_from = {*_SOURCE_FIELDS, *(shape_of(row) or ())}
-    tools = tool_rows.tools_of(row)
-    kept = {
-        name: value for name, value in row.items() if name not in made_from and not (tools and name in tool_rows.FIELDS)
-    }
-    return {**kept, "tools": tools} if tools else kept
+    return tool_rows.with_tools({name: value for name, value in row.items() if name not in made_from}, row)
 
 
 def ignoring(row: Row, names: Collection[str]) -> tuple[Row, set[str]]:
@@ -223,12 +219,6 @@ def text_of(value: object, what: str) -> str:
         raise ValueError(f"{what} is empty")
     remedy = " (write it as text: json.dumps)" if isinstance(value, (dict, list)) else ""
     raise ValueError(f"{what} is {json_type(value)}, not text{remedy}")
-
-
-def json_type(value: object) -> str:
-    """What JSON calls a value, with its article."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
 def _joined(parts: list[Any]) -> str:

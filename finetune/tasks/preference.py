@@ -8,6 +8,7 @@ text of the worse one as ``rejected``.
 from collections.abc import Iterator
 from typing import Any
 
+from finetune.errors import json_type
 from finetune.models.call_text import spoken
 from finetune.models.conversation import Message
 from finetune.records.files import Row
@@ -16,7 +17,6 @@ from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import (
     in_context,
     is_listed,
-    json_type,
     listed,
     text_of,
     to_messages,
@@ -66,11 +66,6 @@ def _both(row: Row) -> tuple[list[Message], str]:
     return chosen, spoken(rejected[-1])
 
 
-def _kept(row: Row) -> Row:
-    tools = tool_rows.tools_of(row)
-    return {"rejected": _both(row)[1], **({"tools": tools} if tools else {})}
-
-
 def _unused(row: Row) -> Iterator[str]:
     yield from unused_fields(row, (*FIELDS, *tool_rows.FIELDS, "system", "history"))
     said = {message["content"].strip() for message in _both(row)[0]}
@@ -88,7 +83,7 @@ PREFERENCE = RowKind(
     about="preference pairs: a better and a worse answer to a prompt, for --method dpo and orpo",
     to_messages=lambda row: _both(row)[0],
     conversations=True,
-    kept=_kept,
+    kept=lambda row: tool_rows.with_tools({"rejected": _both(row)[1]}, row),
     unused=_unused,
     scored_as="chat",
 )

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from finetune.errors import shortened
+from finetune.errors import json_type, shortened
 from finetune.models.conversation import Message, Tool
 from finetune.records.files import Row
 
@@ -30,7 +30,7 @@ def tools_of(row: Row) -> list[Tool]:
         return []
     tools = _json(row[field], f"the field {field}", python=True)
     if not isinstance(tools, list):
-        raise ValueError(f"the field {field} is {_kind(tools)}, not a list of tools (write [ ] around it)")
+        raise ValueError(f"the field {field} is {json_type(tools)}, not a list of tools (write [ ] around it)")
     found = [_tool(tool) for tool in tools]
     names = [tool["function"]["name"] for tool in found]
     if twice := next((name for at, name in enumerate(names) if name in names[:at]), None):
@@ -38,10 +38,16 @@ def tools_of(row: Row) -> list[Tool]:
     return found
 
 
+def with_tools(kept: Row, row: Row) -> Row:
+    """The fields that are kept of a row, its tools among them in the form that the messages need."""
+    tools = tools_of(row)
+    return {**{name: value for name, value in kept.items() if name not in FIELDS}, "tools": tools} if tools else kept
+
+
 def _tool(tool: Any) -> Tool:
     """A tool in OpenAI's form, its parameters as a JSON schema."""
     if not isinstance(tool, Mapping):
-        raise ValueError(f"a tool is {_kind(tool)}, not an object with a name and parameters")
+        raise ValueError(f"a tool is {json_type(tool)}, not an object with a name and parameters")
     _demand_shallow(tool, "a tool")
     function = _function(tool)
     name = function.get("name")
@@ -52,7 +58,7 @@ def _tool(tool: Any) -> Tool:
     parameters = next((function[field] for field in known if function.get(field)), None)
     parameters = _json(parameters or {}, f"the parameters of the tool {shortened(name)}")
     if not isinstance(parameters, Mapping):
-        raise ValueError(f"the parameters of the tool {shortened(name)} are {_kind(parameters)}, not an object")
+        raise ValueError(f"the parameters of the tool {shortened(name)} are {json_type(parameters)}, not an object")
     others = {field: value for field, value in function.items() if field not in known and field != "type"}
     return {"type": "function", "function": _without_nulls({**others, "parameters": _schema(parameters)})}
 
@@ -140,7 +146,7 @@ def _call(call: Any) -> dict[str, Any]:
     """A call in OpenAI's form; its id is "" if it has none."""
     call = _json(call, "a call")
     if not isinstance(call, Mapping):
-        raise ValueError(f"a call is {_kind(call)}, not an object with name and arguments")
+        raise ValueError(f"a call is {json_type(call)}, not an object with name and arguments")
     function = _function(call)
     name = function.get("name")
     if not isinstance(name, str) or not name.strip():
@@ -148,7 +154,7 @@ def _call(call: Any) -> dict[str, Any]:
     given = function.get("arguments", function.get("parameters"))
     arguments = _json(given if given not in (None, "") else {}, f"the arguments of the call of {shortened(name)}")
     if not isinstance(arguments, Mapping):
-        raise ValueError(f"the arguments of the call of {shortened(name)} are {_kind(arguments)}, not an object")
+        raise ValueError(f"the arguments of the call of {shortened(name)} are {json_type(arguments)}, not an object")
     _demand_shallow(arguments, f"the arguments of the call of {shortened(name)}")
     identity = call.get("id")
     return {
@@ -280,9 +286,3 @@ def _demand_shallow(value: Any, what: str) -> None:
             raise ValueError(f"{what} is nested more than {_DEEPEST} levels deep")
         inner = [v for one in level for v in (one.values() if isinstance(one, Mapping) else one)]
         level, depth = [v for v in inner if isinstance(v, Mapping | list)], depth + 1
-
-
-def _kind(value: object) -> str:
-    """What JSON calls a value, with its article."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)
