@@ -16,6 +16,10 @@ def _with_calls(call: str, *, tools: str = _TOOLS, result: str = _TURN, content:
 
 TEMPLATES = {
     # those that show everything
+    "a thought before the last turn alone": _with_calls(
+        "{{ '<tool_call>\\n' + " + _JSON + " + '\\n</tool_call>' }}",
+        content="{{ '<think>\\n\\n</think>\\n\\n' if loop.last }}{{ m.content }}",
+    ),
     "hermes": _with_calls("{{ '<tool_call>\\n' + " + _JSON + " + '\\n</tool_call>' }}"),
     "arguments as text": _with_calls("{{ '[TOOL_CALLS]' + c.function.name + '[ARGS]' + c.function.arguments }}"),
     "an object as Python shows it": _with_calls("{{ '<tool_call>' ~ c.function.name ~ ' ' ~ c.function.arguments }}"),

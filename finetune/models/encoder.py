@@ -9,11 +9,11 @@ from typing import Any
 
 from finetune.errors import UserError, first_line, shortened
 from finetune.models import template_check, tokenizer, tool_style
-from finetune.models.call_text import read_calls
+from finetune.models.call_text import calls_of, read_calls
 from finetune.models.controls import Controls
 from finetune.models.conversation import AnyConversation, Conversation, Tool, as_conversation
 from finetune.models.foreign import AGAIN, foreign
-from finetune.models.loss_mask import Example, example_of, parts_of
+from finetune.models.loss_mask import Example, calls_of_turns, example_of, parts_of
 from finetune.models.templates import Template
 from finetune.models.tool_style import ToolStyle
 
@@ -50,12 +50,13 @@ class ChatEncoder:
         if not self.tokenizer.chat_template:
             raise UserError(f"{folder}: the model has no chat template (choose one with --template, such as chatml)")
         self.special_tokens = frozenset(token_id for token_id, token in added.items() if token.special)
-        self._controls = Controls(added.values(), self.tokenizer.chat_template)
+        self._controls = Controls(added.values(), self._texts_of_template())
         place = str(folder) if self.own_template else "--template"
         try:
             if not of_ours:
-                text = self.tokenizer.get_chat_template()
-                template_check.demand_harmless(text, self.tokenizer.special_tokens_map, place)
+                self.tokenizer.get_chat_template()
+                for text in self._texts_of_template().split("\0"):
+                    template_check.demand_harmless(text, self.tokenizer.special_tokens_map, place)
             self._knows_system = self._keeps_system()
             end_of_turn = self._end_of_turn()
         except ValueError as error:
@@ -95,18 +96,20 @@ class ChatEncoder:
         while chunk := list(islice(conversations, _TOGETHER)):
             asked: list[str | list[int]] = []
             ranges: list[range | ValueError] = []
-            for conversation in chunk:
+            whole = [as_conversation(conversation) for conversation in chunk]
+            for conversation in whole:
                 try:
-                    wanted = parts_of(as_conversation(conversation))
-                    parts = [self._render(part, prompt=prompt) for part, prompt in wanted]
+                    parts = [self._render(part, prompt=prompt) for part, prompt in parts_of(conversation)]
                     ranges.append(range(len(asked), len(asked) + len(parts)))
                     asked += parts
                 except template_check.template_errors() as error:
                     ranges.append(_refusal(error))
             tokens = self._encode(asked)
-            for at in ranges:
+            for conversation, at in zip(whole, ranges, strict=True):
                 try:
-                    yield at if isinstance(at, ValueError) else example_of([tokens[i] for i in at], self.special_tokens)
+                    if isinstance(at, ValueError):
+                        raise at
+                    yield example_of([tokens[i] for i in at], self.special_tokens, calls_of_turns(conversation))
                 except ValueError as error:
                     yield error
 
@@ -159,8 +162,15 @@ class ChatEncoder:
             if any(map(self._controls.occur_in, _names(messages, conversation.tools))):
                 raise ValueError("a name in its tools or arguments is a special token of the model")
         tools = list(conversation.tools) or None
+        if conversation.uses_tools and not tools and isinstance(self.tokenizer.chat_template, Mapping):
+            tools = []  # the template for tools shows calls
         if not self.types_controls(conversation):
-            return self._rendered_text(messages, tools, prompt=prompt)
+            text = self._rendered_text(messages, tools, prompt=prompt)
+            if missing := [
+                call.name for message in conversation.messages for call in calls_of(message) if call.name not in text
+            ]:
+                raise ValueError(f"it does not show the call of {shortened(missing[0])} (--template chatml shows it)")
+            return text
         # "<end_of_turn>" in a user's message must stay text and not become the control token
         if not self._knows_system:
             messages = fold_system(messages)
@@ -187,7 +197,8 @@ class ChatEncoder:
         style = tool_style.find_style(self._rendered_text)
         if not style.complete:
             self.tool_note = f"the chat template does not show {style.missing}: written as Hermes models do"
-            self.tokenizer.chat_template = tool_style.preamble(style, system=self._knows_system) + self.template
+            template = self.tokenizer.get_chat_template(None, tool_style.TOOLS)
+            self.tokenizer.chat_template = tool_style.preamble(style, system=self._knows_system) + template
             self._controls = Controls(self.tokenizer.added_tokens_decoder.values(), self.template)
             self.own_template = False
         tail = self._encode([tool_style.call_tail(self._rendered_text, style)])[0]
@@ -195,6 +206,11 @@ class ChatEncoder:
             self.stop_tokens |= {tail[-1]}
         self._call_marks = self.special_tokens.intersection(tail) - self.stop_tokens
         return style
+
+    def _texts_of_template(self) -> str:
+        """The template; if the model has several by name, such as one for tools, all of them, with NUL between."""
+        found = self.tokenizer.chat_template
+        return "\0".join(found.values()) if isinstance(found, Mapping) else str(found)
 
     def _rendered_text(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool] | None, *, prompt: bool

@@ -47,13 +47,32 @@ def parts_of(conversation: Conversation) -> list[tuple[Conversation, bool]]:
     return parts
 
 
-def example_of(parts: Sequence[list[int]], special_tokens: Collection[int]) -> Example:
-    """The example, from the tokens of ``parts``: the whole, then up to the start and the end of each turn to learn."""
+def calls_of_turns(conversation: Conversation) -> list[bool]:
+    """For each turn to learn whether it is a call without a thought before it."""
+    learned = (m for m in conversation.messages if m["role"] == "assistant" and m.get("weight", 1))
+    return [bool(m.get("tool_calls")) and not m.get("reasoning_content") for m in learned]
+
+
+def example_of(
+    parts: Sequence[list[int]], special_tokens: Collection[int], calls: Sequence[bool] | None = None
+) -> Example:
+    """The example, from the tokens of ``parts``: the whole, then up to the start and the end of each turn to learn.
+
+    A turn that reads otherwise at the end of a conversation is not learned, unless it is one of ``calls``: Qwen3 writes an
+    empty thought before the last turn alone. Such a call is learned as it stands before its result.
+    """
     tokens, *turns = parts
     rewritten = 0
     loss_mask = [False] * len(tokens)
+    is_call = iter(calls or ())
     for before, through in zip(turns[::2], [*turns[1::2], tokens], strict=False):
         start, end = _common(tokens, before), _common(tokens, through)
+        if next(is_call, False) and len(before) - _SEAM <= start and end < len(through) - _SEAM:
+            closing = next((token for token in reversed(through) if token in special_tokens), None)
+            end = next((at + 1 for at in range(start, len(tokens)) if tokens[at] == closing), start)
+            loss_mask[start:end] = [True] * (end - start)
+            rewritten += end == start
+            continue
         if start < len(before) - _SEAM and through is tokens:
             raise ValueError("the chat template changes the prompt once the answer follows")
         if start < len(before) - _SEAM or end <= start or end < len(through) - _SEAM:

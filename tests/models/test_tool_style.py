@@ -119,6 +119,20 @@ def test_the_template_with_its_addition_is_whole(builtin_model: Path) -> None:
         assert encoder.example([SYSTEM, ASK, DONE]) == plain == again.example([SYSTEM, ASK, DONE])
 
 
+def test_a_model_with_a_template_of_its_own_for_tools_uses_it(builtin_model: Path) -> None:
+    encoder = ChatEncoder(builtin_model)
+    encoder.tokenizer.chat_template = {"default": IGNORANT["chatml"], "tool_use": TEMPLATES["hermes"]}
+    assert "<tool_call>" in learned_text(encoder, ASK, ONE, RESULT, DONE) and not encoder.tool_note
+    alone = encoder.example(Conversation([ASK, ONE]))  # type: ignore[list-item]
+    assert "get_weather" in encoder.decode_all(alone.tokens)
+
+
+def test_a_call_that_is_not_shown_is_never_learned(builtin_model: Path) -> None:
+    encoder = ChatEncoder(builtin_model, TEMPLATES["hermes"].replace("if m.tool_calls", "if tools and m.tool_calls"))
+    with pytest.raises(ValueError, match="it does not show the call of get_weather"):
+        encoder.example(Conversation([ASK, ONE]))  # type: ignore[list-item]
+
+
 def test_nothing_changes_where_no_tools_are(builtin_model: Path) -> None:
     encoder = ChatEncoder(builtin_model)
     before = encoder.template
