@@ -1,4 +1,4 @@
-"""Rows of tool calls, to see what training makes of them: eight functions, of which each row offers three or four.
+"""Rows of tool calls, to see what training makes of them: eight functions, of which each row offers two or three.
 
     python benchmarks/tool_calls.py tool_rows
     python dataset.py --type chat --dataset-name tool_rows --keep-splits --valid-fraction 0.07 --test-fraction 0.23
@@ -181,7 +181,7 @@ FUNCTIONS: tuple[tuple[dict[str, Any], Callable[[Draw], tuple[str, Arguments]]],
 def row(rng: random.Random, *, held_out: bool) -> dict[str, Any]:
     """One row, with the tools that it offers in any order."""
     draw = Draw(rng, held_out=held_out)
-    offered = rng.sample(FUNCTIONS, rng.randint(3, 4))
+    offered = rng.sample(FUNCTIONS, rng.randint(2, 3))
     (tool, make), (other, make_other) = offered[:2]
     tools = [function for function, _ in rng.sample(offered, len(offered))]
     kind = rng.choices(("call", "two calls", "result", "none"), (50, 10, 20, 20))[0]
