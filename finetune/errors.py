@@ -130,9 +130,3 @@ SYMBOLS |= dict.fromkeys(  # Unicode has no symbols for those from 128
     ),
     "\u2426",
 )
-
-
-def json_type(value: object) -> str:
-    """What JSON calls a value, with its article."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -19,6 +19,7 @@ from finetune.settings.method_flags import DPO_LOSSES, GRPO_LOSSES
 from finetune.settings.profiles import PROFILES
 from finetune.tasks import ROW_KINDS, TASKS
 from finetune.tasks.learning import LEARN
+from finetune.tasks.thinking import MODES
 from finetune.terminal import say
 from finetune.training import start
 from finetune.training.reporters import REPORTERS
@@ -36,6 +37,7 @@ CHOICES: dict[str, Mapping[str, object]] = {
     "grpo_losses": dict.fromkeys(GRPO_LOSSES),
     "profiles": PROFILES,
     "learn": dict.fromkeys(LEARN),
+    "thinking": dict.fromkeys(MODES),
 }
 
 

@@ -11,9 +11,10 @@ from finetune.dataset.sources import SourcedRow, demand_rows_fit
 from finetune.errors import UserError, closest
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
-from finetune.tasks import tool_rows
+from finetune.tasks import thinking, tool_rows
 from finetune.tasks.base import BadRow, RowKind
-from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, ignoring, named, shape_of, text_of, unused_fields
+from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, ignoring, named, shape_of, unused_fields
+from finetune.tasks.values import text_of
 
 _MOST_ROWS = 5_000_000
 _PLAIN = f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}'"
@@ -70,11 +71,11 @@ def read_candidates(
             continue
         for reason in sourced_row.mended:
             findings.mend(reason, place)
-        for left in sourced_row.left:  # no row can hold it
-            if (field_name := left.partition(" in ")[0]) in ignored:
+        for unread in sourced_row.left:  # no row can hold it
+            if (field_name := unread.partition(" in ")[0]) in ignored:
                 ignored[field_name] = True
             else:
-                findings.leave(left, place)
+                findings.leave(unread, place)
         if wanted:
             fields |= dict.fromkeys(row)
         if preflight.too_long(row):
@@ -82,7 +83,7 @@ def read_candidates(
             continue
         try:
             row_named = _named(row, columns, task, found)
-            candidate = _candidate(sourced_row, row_named, config, task, findings, ignored)
+            candidate = _candidate(sourced_row, row_named, config, task, findings, found, ignored)
             read, left = ignoring(row_named, ignored)
             ignored |= dict.fromkeys(left, True)
             for name in task.unused(read) if task.unused else unused_fields(read, _used(task)):
@@ -97,6 +98,8 @@ def read_candidates(
             findings.errors.append(RowError(place, f"{error} (fields: {named(row)}{known})", row, error.remedy(row)))
         except ValueError as error:
             findings.errors.append(RowError(place, str(error), row))
+    if config.thinking and not any(what in found.recognised for what in thinking.TOLD.values()):
+        found.notes.append(f"--thinking {config.thinking}: no answer has thinking")
     found.notes += [
         f"--ignore {name}: no row has it, or it is used" for name, is_there in ignored.items() if not is_there
     ]
@@ -123,6 +126,7 @@ def _candidate(
     config: DatasetConfig,
     task: RowKind,
     findings: Findings,
+    found: Candidates,
     ignored: Collection[str] = (),
 ) -> Candidate:
     row = dict(row)
@@ -130,6 +134,7 @@ def _candidate(
     if problem := preflight.unwritable(row):
         raise ValueError(problem)
     messages = task.to_messages(ignoring(row, ignored)[0])
+    messages = thinking.applied(messages, config.thinking, lambda what: found.recognised.update([what]))
     # a text without a prompt of its own is told from others by itself
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place), config.learn)
@@ -139,6 +144,8 @@ def _candidate(
     group = preflight.likeness(messages) + text
     answer = preflight.answer_text(messages[-1])
     row = {**task.kept(row), "messages": messages}
+    if "rejected" in row and task.scored_as:
+        row = thinking.paired(row, config.thinking)
     accepted = row.get("accepted")
     if task.several_answers and not (isinstance(accepted, list) and all(isinstance(text, str) for text in accepted)):
         row.pop("accepted", None)

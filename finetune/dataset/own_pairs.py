@@ -10,8 +10,8 @@ from finetune.errors import UserError
 from finetune.evaluation.tuned_run import TunedRun, open_run
 from finetune.methods.base import Sample
 from finetune.methods.pairs import REJECTED
-from finetune.models.call_text import message_of, spoken
-from finetune.models.conversation import Conversation, Message
+from finetune.models.call_text import answered, spoken
+from finetune.models.conversation import Conversation
 from finetune.models.examples import TrainingRow
 from finetune.models.loss_mask import Example
 from finetune.records import files
@@ -118,15 +118,8 @@ def pairs(row: Row, group: Group, *, reference_chosen: bool) -> list[Row] | str:
         if not reference_chosen:
             return "no answer is right"
         right = [spoken(row["messages"][-1])]
-    conversation = Conversation.of(row)
-
-    def answered(text: str) -> list[Message]:
-        return [
-            *conversation.answered(message_of(text, conversation.tools) if conversation.uses_tools else text).messages
-        ]
-
     return [
-        {**row, "messages": answered(chosen), REJECTED: rejected}
+        {**row, "messages": list(answered(Conversation.of(row), chosen).messages), REJECTED: rejected}
         for chosen, rejected in zip(right, wrong, strict=False)  # those left over of one kind have no partner
     ]
 

@@ -40,6 +40,10 @@ def checked(messages: list[Message], mend: Callable[[str], None], learn: str = "
                 raise ValueError(
                     "two messages of the assistant follow each other, and one of them is not to be learned (remove one of them)"
                 )
+            if "reasoning_content" in message:
+                raise ValueError(
+                    "two messages of the assistant follow each other, and the second has thinking (--thinking drop)"
+                )
             merged[-1] = _joined(merged[-1], message)
             mend("consecutive turns of the same role joined")
         else:
@@ -76,7 +80,7 @@ def _in_order_of_calls(messages: list[Message]) -> list[Message]:
 def _joined(first: Message, second: Message) -> Message:
     """Two turns of the same role as one."""
     texts = [message["content"] for message in (first, second) if message["content"] or "tool_calls" not in message]
-    joined: Message = {**second, "content": "\n\n".join(texts)}
+    joined: Message = {**first, "content": "\n\n".join(texts)}
     if calls := [*first.get("tool_calls", ()), *second.get("tool_calls", ())]:
         joined["tool_calls"] = calls
     return joined
@@ -130,7 +134,8 @@ def prompt_text(messages: Sequence[Message], tools: Sequence[Tool]) -> str:
 
 def answer_text(message: Message) -> str:
     """What is equal for equal answers: the text and the calls."""
-    return "\n".join([message["content"], *(json.dumps(vars(call), sort_keys=True) for call in calls_of(message))])
+    text = message.get("reasoning_content", "") + message["content"]
+    return "\n".join([text, *(json.dumps(vars(call), sort_keys=True) for call in calls_of(message))])
 
 
 def likeness(messages: list[Message]) -> str:

@@ -16,10 +16,12 @@ from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.hub import HubUnavailable, hub_problem
 from finetune.models.loss_mask import Example
+from finetune.models.thinking import told
 from finetune.records.dataset import DatasetRecord, Source, Turns
 from finetune.records.files import REJECTED, SPLITS, Row, check_apart, split_file
 from finetune.settings.config import DatasetConfig
 from finetune.settings.fields import flag
+from finetune.tasks import thinking
 from finetune.tasks.base import RowKind
 from finetune.terminal import counted
 
@@ -58,6 +60,7 @@ class Dataset:
             mended=dict(self.findings.mended.most_common()),
             unused=dict(self.findings.unused.most_common()),
             learn=config.learn,
+            thinking=config.thinking or "learn",
             turns=self.turns,
             blank_lines=self.findings.blank_lines,
             first_places={reason: tuple(places) for reason, places in self.findings.places.items()},
@@ -75,7 +78,9 @@ def prepare(
     name = config.dataset_name or _default_source(config, task, say)
     if name == "builtin":
         return _builtin(config, task, encoder)
-    if not task.conversations or task.scored_as:
+    if not task.conversations:
+        _refuse(config, ("learn", "thinking"), f"--type {task.name}")
+    elif task.scored_as:
         _refuse(config, ("learn",), f"--type {task.name}")
     if task.open_checker is None:
         _refuse(config, ("check_answers",), f"--type {task.name}")
@@ -116,6 +121,8 @@ def prepare(
     notes = [f"{what} ({counted(count, 'row')})" for what, count in candidates.recognised.most_common()]
     notes += candidates.notes
     notes += [encoder.tool_note] if encoder and encoder.tool_note else []
+    if encoder and any(thinking.TOLD[mode] in candidates.recognised for mode in ("learn", "keep")):
+        notes += filter(None, [told(encoder.thinking_way)])
     task_name = task.scored_as or task.name
     rule = _split_rule(config, own=own)
     turns = None if task.scored_as else selection.turns  # of a pair the last answer alone is learned
@@ -163,7 +170,7 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
         raise UserError(f"--dataset-name: --type {task.name} has no builtin rows")
     _refuse(
         config,
-        ("revision", "subset", "column", "ignore", "split_by", "keep_splits", "check_answers", "learn"),
+        ("revision", "subset", "column", "ignore", "split_by", "keep_splits", "check_answers", "learn", "thinking"),
         "the builtin rows",
     )
     counts = splits.shares(config.sample_size, config.valid_fraction, config.test_fraction)

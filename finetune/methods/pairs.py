@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from finetune.models.call_text import message_of
+from finetune.models.call_text import answered
 from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import Encoded, last_answer
@@ -18,8 +18,7 @@ def encode(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
     conversations = []
     for row in rows:
         better = Conversation.of(row)
-        worse = message_of(row[REJECTED], better.tools) if better.uses_tools else row[REJECTED]
-        conversations += [better, better.answered(worse)]
+        conversations += [better, answered(better, row[REJECTED])]
     examples = encoder.examples(conversations)
     for chosen, rejected in zip(examples, examples, strict=True):  # two of the same iterator at a time
         if isinstance(chosen, ValueError):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.errors import shortened
-from finetune.models.conversation import Message, Tool
+from finetune.models.conversation import Conversation, Message, Tool
 
 _MOST_STARTS = 200  # places in an answer where JSON is looked for
 _NAMES = ("name", "tool_name", "function")
@@ -96,6 +96,16 @@ def message_of(answer: str, tools: Sequence[Tool] = ()) -> Message:
         for at, call in enumerate(found.calls)
     ]
     return {"role": "assistant", "content": found.text, "tool_calls": calls}
+
+
+def answered(conversation: Conversation, text: str) -> Conversation:
+    """The same prompt with another answer; if it has tools, the calls in the answer are calls."""
+    found = conversation.answered(text)
+    if not conversation.uses_tools:
+        return found
+    last = found.messages[-1]
+    message: Message = {**last, **message_of(last["content"], conversation.tools)}
+    return Conversation([*found.messages[:-1], message], conversation.tools)
 
 
 def read_calls(answer: str, tools: Sequence[Tool] = ()) -> Reading:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
+from finetune.models.thinking import split
+
 # a function's JSON schema, as OpenAI writes it: {"type": "function", "function": {"name", "description", "parameters"}}
 Tool = Mapping[str, Any]
 
@@ -17,6 +19,7 @@ class Message(TypedDict):
     role: str  # system, user, assistant or tool
     content: str
     reasoning_content: NotRequired[str]  # what the assistant thought before it answered
+    reasoning_weight: NotRequired[int]  # 0 if that is context and not learned
     tool_calls: NotRequired[list[dict[str, Any]]]  # {"type": "function", "function": {"name", "arguments"}}, an object
     tool_call_id: NotRequired[str]  # of a tool's result: the call that it answers
     name: NotRequired[str]  # of a tool's result: the function
@@ -54,10 +57,18 @@ class Conversation:
         """The turns before the one with this index."""
         return Conversation(self.messages[:turn], self.tools)
 
-    def answered(self, answer: "str | Message") -> "Conversation":
-        """The same prompt with another answer, its text or the whole message."""
-        message: Message = {"role": "assistant", "content": answer} if isinstance(answer, str) else answer
-        return Conversation([*self.messages[:-1], message], self.tools)
+    def answered(self, text: str) -> "Conversation":
+        """The same prompt with another answer. If the last answer has thinking, that of the other is in its text."""
+        answer: Message = {"role": "assistant", "content": text}
+        if "reasoning_content" in (last := self.messages[-1]):
+            thought, said = split(text)
+            answer = {**last, "content": said, "reasoning_content": thought or ""}
+            answer.pop("tool_calls", None)
+        return Conversation([*self.messages[:-1], answer], self.tools)
+
+    def answered_after_thinking(self, text: str) -> "Conversation":
+        """The same with another answer after the same thinking."""
+        return Conversation([*self.messages[:-1], {**self.messages[-1], "content": text}], self.tools)
 
 
 AnyConversation = Conversation | Sequence[Message]  # a list of messages is a conversation without tools

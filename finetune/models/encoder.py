@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import UserError, first_line, shortened
-from finetune.models import template_check, tokenizer, tool_style
-from finetune.models.call_text import calls_of, read_calls
-from finetune.models.controls import Controls
+from finetune.models import template_check, thinking, tokenizer, tool_style
+from finetune.models.call_text import read_calls
+from finetune.models.controls import Controls, names_in, texts_in
 from finetune.models.conversation import AnyConversation, Conversation, Tool, as_conversation
 from finetune.models.foreign import AGAIN, foreign
-from finetune.models.loss_mask import Example, calls_of_turns, example_of, parts_of
+from finetune.models.loss_mask import Example, example_of, parts_of
 from finetune.models.templates import Template
 from finetune.models.tool_style import ToolStyle
 
@@ -96,20 +96,25 @@ class ChatEncoder:
         while chunk := list(islice(conversations, _TOGETHER)):
             asked: list[str | list[int]] = []
             ranges: list[range | ValueError] = []
-            whole = [as_conversation(conversation) for conversation in chunk]
-            for conversation in whole:
+            kinds: list[list[str]] = []
+            for conversation in chunk:
                 try:
-                    parts = [self._render(part, prompt=prompt) for part, prompt in parts_of(conversation)]
+                    wanted = parts_of(as_conversation(conversation))
+                    parts = [self._render(part.conversation, prompt=part.prompt) for part in wanted]
+                    kinds.append([part.kind for part in wanted])
                     ranges.append(range(len(asked), len(asked) + len(parts)))
                     asked += parts
                 except template_check.template_errors() as error:
+                    kinds.append([])
                     ranges.append(_refusal(error))
             tokens = self._encode(asked)
-            for conversation, at in zip(whole, ranges, strict=True):
+            for at, of_parts in zip(ranges, kinds, strict=True):
                 try:
                     if isinstance(at, ValueError):
-                        raise at
-                    yield example_of([tokens[i] for i in at], self.special_tokens, calls_of_turns(conversation))
+                        yield at
+                    else:
+                        found = zip(of_parts, (tokens[i] for i in at), strict=True)
+                        yield example_of(list(found), self.special_tokens)
                 except ValueError as error:
                     yield error
 
@@ -135,8 +140,10 @@ class ChatEncoder:
     def types_controls(self, conversation: AnyConversation) -> bool:
         """Whether a message contains text that looks like a special token of the model."""
         found = as_conversation(conversation)
-        texts = (message["content"] for message in found.messages)
-        return any(map(self._controls.occur_in, _texts([*found.messages, *found.tools]) if found.uses_tools else texts))
+        if found.uses_tools:
+            return any(map(self._controls.occur_in, texts_in([*found.messages, *found.tools])))
+        texts = (text for m in found.messages for text in (m["content"], m.get("reasoning_content", "")))
+        return any(map(self._controls.occur_in, texts))
 
     @cached_property
     def context_length(self) -> int | None:
@@ -159,23 +166,40 @@ class ChatEncoder:
         messages: Sequence[Mapping[str, Any]] = conversation.messages
         if conversation.uses_tools:
             messages = self._tool_style.adapted(conversation.messages)
-            if any(map(self._controls.occur_in, _names(messages, conversation.tools))):
+            if any(map(self._controls.occur_in, names_in([*messages, *conversation.tools]))):
                 raise ValueError("a name in its tools or arguments is a special token of the model")
         tools = list(conversation.tools) or None
         if conversation.uses_tools and not tools and isinstance(self.tokenizer.chat_template, Mapping):
             tools = []  # the template for tools shows calls
-        if not self.types_controls(conversation):
-            text = self._rendered_text(messages, tools, prompt=prompt)
-            if missing := [
-                call.name for message in conversation.messages for call in calls_of(message) if call.name not in text
-            ]:
-                raise ValueError(f"it does not show the call of {shortened(missing[0])} (--template chatml shows it)")
-            return text
-        # "<end_of_turn>" in a user's message must stay text and not become the control token
         if not self._knows_system:
             messages = fold_system(messages)
+        thought = ""
+        if any("reasoning_content" in message for message in messages):
+            messages, thought = thinking.shown(messages, self.thinking_way)
         apply = partial(self.tokenizer.apply_chat_template, list(messages), tools=tools, add_generation_prompt=prompt)
-        return list(apply(tokenize=True, return_dict=False, sanitize_control_tokens=True))
+        if self.types_controls(conversation):
+            if thought:
+                raise ValueError(
+                    "it drops thinking, and the text has what looks like a special token (--thinking drop)"
+                )
+            # "<end_of_turn>" in a user's message must stay text and not become the control token
+            return list(apply(tokenize=True, return_dict=False, sanitize_control_tokens=True))
+        text = thinking.filled(str(apply(tokenize=False)), thought)
+        if conversation.uses_tools:
+            tool_style.demand_shown(conversation.messages, text)
+        return text
+
+    @cached_property
+    def thinking_way(self) -> str:
+        """How the template shows what the assistant thought: the name of a message's field, or as text; found by rendering."""
+
+        def render(messages: Sequence[Mapping[str, Any]], way: str) -> str:
+            try:
+                return str(self.tokenizer.apply_chat_template(thinking.shown(messages, way)[0], tokenize=False))
+            except template_check.template_errors() as error:
+                raise _refusal(error) from error
+
+        return thinking.way_of(render)
 
     def _encode(self, texts: Sequence[str | list[int]]) -> list[list[int]]:
         """The token ids of each. Not through transformers, which tries all added tokens on each text: Gemma has 6,242."""
@@ -245,25 +269,6 @@ class ChatEncoder:
 def _refusal(error: Exception) -> ValueError:
     """For what a chat template raises about a conversation; its message can be of any length."""
     return ValueError(f"the chat template refuses it: {shortened(first_line(error), 200)}")
-
-
-def _texts(value: object) -> Iterator[str]:
-    """The texts in messages or tools, however deeply nested; not the names of fields."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(inner)
-
-
-def _names(*values: object) -> Iterator[str]:
-    """The names of fields in messages or tools."""
-    for value in values:
-        if isinstance(value, Mapping):
-            yield from map(str, value)
-            yield from _names(*value.values())
-        elif isinstance(value, list | tuple):
-            yield from _names(*value)
 
 
 def fold_system(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

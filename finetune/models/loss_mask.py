@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from finetune.models.conversation import Conversation
 
@@ -32,42 +32,59 @@ class Example:
         return sum(self.loss_mask[1:])
 
 
-def parts_of(conversation: Conversation) -> list[tuple[Conversation, bool]]:
-    """The parts to render in order to find the assistant's turns, each with whether to add the generation prompt.
+class Part(NamedTuple):
+    """What is rendered to find out where a turn stands in the text of the whole conversation."""
 
-    First the whole conversation. Then for each turn to learn all before it, and, unless it is the last, all up to its end. A
-    turn with weight 0 is only context.
+    kind: str
+    conversation: Conversation
+    prompt: bool = False  # with the beginning of the assistant's next turn
+
+
+_WHOLE, _BEFORE, _THOUGHT, _THROUGH, _CALL = "whole", "before", "thought", "through", "through a call"
+
+
+def parts_of(conversation: Conversation) -> list[Part]:
+    """The parts to render in order to find the turns to learn: first the whole conversation; then for each of these turns all
+    before it, what it thought if that is only context, and all up to its end unless it is the last.
+
+    A turn with weight 0 is only context.
     """
-    parts = [(conversation, False)]
+    parts = [Part(_WHOLE, conversation)]
     for turn, message in enumerate(conversation.messages):
-        if message["role"] == "assistant" and message.get("weight", 1):
-            parts.append((conversation.up_to(turn), True))
-            if turn < len(conversation.messages) - 1:
-                parts.append((conversation.up_to(turn + 1), False))
+        if message["role"] != "assistant" or not message.get("weight", 1):
+            continue
+        parts.append(Part(_BEFORE, conversation.up_to(turn), prompt=True))
+        if not message.get("reasoning_weight", 1):
+            other = _another(message["content"])
+            parts.append(Part(_THOUGHT, conversation.up_to(turn + 1).answered_after_thinking(other)))
+        if turn < len(conversation.messages) - 1:
+            is_call = message.get("tool_calls") and not message.get("reasoning_content")
+            parts.append(Part(_CALL if is_call else _THROUGH, conversation.up_to(turn + 1)))
     return parts
 
 
-def calls_of_turns(conversation: Conversation) -> list[bool]:
-    """For each turn to learn whether it is a call without a thought before it."""
-    learned = (m for m in conversation.messages if m["role"] == "assistant" and m.get("weight", 1))
-    return [bool(m.get("tool_calls")) and not m.get("reasoning_content") for m in learned]
+def _another(answer: str) -> str:
+    """An answer that begins with another character of the same kind, so that the text before it becomes the same tokens."""
+    first = answer.lstrip()[:1]
+    one, other = "12" if first.isdigit() else "ab" if first.isalpha() else "(["
+    return other if first.lower() == one else one
 
 
-def example_of(
-    parts: Sequence[list[int]], special_tokens: Collection[int], calls: Sequence[bool] | None = None
-) -> Example:
-    """The example, from the tokens of ``parts``: the whole, then up to the start and the end of each turn to learn.
-
-    A turn that reads otherwise at the end of a conversation is not learned, unless it is one of ``calls``: Qwen3 writes an
-    empty thought before the last turn alone. Such a call is learned as it stands before its result.
-    """
-    tokens, *turns = parts
+def example_of(parts: Sequence[tuple[str, list[int]]], special_tokens: Collection[int]) -> Example:
+    """The example, from the kinds and the tokens of ``parts_of``."""
+    tokens = parts[0][1]
+    turns: list[dict[str, list[int]]] = []
+    for kind, found in parts[1:]:
+        if kind == _BEFORE:
+            turns.append({})
+        turns[-1][kind] = found
     rewritten = 0
     loss_mask = [False] * len(tokens)
-    is_call = iter(calls or ())
-    for before, through in zip(turns[::2], [*turns[1::2], tokens], strict=False):
+    for turn in turns:
+        before, through = turn[_BEFORE], turn.get(_THROUGH, turn.get(_CALL, tokens))
         start, end = _common(tokens, before), _common(tokens, through)
-        if next(is_call, False) and len(before) - _SEAM <= start and end < len(through) - _SEAM:
+        if _CALL in turn and len(before) - _SEAM <= start and end < len(through) - _SEAM:
+            # Qwen3 writes an empty thought before the last turn alone; the call is learned as it stands before its result
             closing = next((token for token in reversed(through) if token in special_tokens), None)
             end = next((at + 1 for at in range(start, len(tokens)) if tokens[at] == closing), start)
             loss_mask[start:end] = [True] * (end - start)
@@ -78,10 +95,12 @@ def example_of(
         if start < len(before) - _SEAM or end <= start or end < len(through) - _SEAM:
             rewritten += 1  # so the model never answers like this
             continue
+        if _THOUGHT in turn:  # where the same thinking with another answer differs, the answer begins
+            start = max(start, _common(tokens, turn[_THOUGHT]))
         end = max((i + 1 for i in range(start, end) if tokens[i] in special_tokens), default=end)
         loss_mask[start:end] = [True] * (end - start)
     last = max((i + 1 for i, learned in enumerate(loss_mask) if learned), default=len(tokens))
-    return Example(tokens[:last], loss_mask[:last], turns=-(-len(turns) // 2), rewritten=rewritten)
+    return Example(tokens[:last], loss_mask[:last], turns=len(turns), rewritten=rewritten)
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal, Protocol
 
-from finetune.models.call_text import Call, in_hermes_form, read_calls
+from finetune.errors import shortened
+from finetune.models.call_text import Call, calls_of, in_hermes_form, read_calls
 from finetune.models.conversation import Message, Tool
 from finetune.models.template_check import template_errors
 
@@ -170,6 +171,16 @@ def _shows_call(render: Render, style: ToolStyle, *names: str, content: str = ""
     )
 
 
+def demand_shown(messages: Sequence[Message], text: str) -> None:
+    """ValueError if the ``text`` that a template makes of the messages lacks a call, or the thinking before the last one."""
+    for call in (call for message in messages for call in calls_of(message)):
+        if call.name not in text:
+            raise ValueError(f"it does not show the call of {shortened(call.name)} (--template chatml shows it)")
+    last = messages[-1]
+    if last.get("tool_calls") and last.get("reasoning_content", "").strip() not in text:
+        raise ValueError("it leaves out the thinking before a call (--thinking drop, or --template chatml)")
+
+
 def call_tail(render: Render, style: ToolStyle) -> str:
     """What the template writes for a turn with one call, its end included."""
     before = _rendered(render, [_ASK], prompt=True)
@@ -260,9 +271,9 @@ _JINJA_OF_CALLS = (
     "{%- set ft.text = ft.text ~ ('\\n' if ft.text else '') ~ '<tool_call>\\n{\"name\": ' ~ (call.function.name | tojson)"
     " ~ ', \"arguments\": ' ~ (arguments if arguments is string else arguments | tojson) ~ '}\\n</tool_call>' -%}"
     "{%- endfor -%}"
-    "{%- if message.reasoning_content -%}"
-    "{%- set ft.messages = ft.messages + [{'role': 'assistant', 'content': ft.text,"
-    " 'reasoning_content': message.reasoning_content}] -%}"
+    "{%- set thought = message.reasoning_content or message.thinking or message.reasoning -%}"
+    "{%- if thought -%}{%- set ft.messages = ft.messages + [{'role': 'assistant', 'content': ft.text,"
+    " 'reasoning_content': thought, 'thinking': thought, 'reasoning': thought}] -%}"
     "{%- else -%}{%- set ft.messages = ft.messages + [{'role': 'assistant', 'content': ft.text}] -%}{%- endif -%}"
 )
 _JINJA_OF_END = (

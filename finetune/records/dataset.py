@@ -81,6 +81,7 @@ class DatasetRecord(Record):
         default_factory=dict
     )  # field -> rows in which it was neither learned nor used for scoring
     learn: str = "all"  # turns of the assistant that are learned: all, last or marked
+    thinking: str = "learn"  # what became of thinking before answers: learn, keep (as context) or drop
     turns: Turns | None = None  # how many they are; null for pairs of own answers, and from older versions
     blank_lines: int = 0  # blank lines that were skipped
     first_places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason or repair -> its first places

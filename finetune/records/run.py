@@ -77,6 +77,7 @@ class RunRecord(Record):
     command: str  # the command line
     origins: Mapping[str, str] = field(default_factory=dict)  # setting -> where its value came from
     turns: Turns | None = None  # turns of the assistant in the training rows; null if a method learns only the last one
+    thinking: str | None = None  # field in which the template gets thinking; "text" or "placed" for <think>; null: none
     template: str | None = None  # text of the chat template; null for the model's own
     reward_sha256: str | None = None  # hash of the file of --grpo-reward
     started: str | None = None  # ISO 8601

@@ -52,6 +52,12 @@ class DatasetConfig(FileConfig):
     learn: str = option(
         "all", "turns of the assistant that are learned: all, the last one, or those with weight 1", choices="learn"
     )
+    thinking: str | None = option(
+        None,
+        "what the assistant thought before an answer (reasoning_content, <think>): learn it, keep it as context, or drop it"
+        " (default: learn)",
+        choices="thinking",
+    )
     sample_size: int = option(2000, "number of rows to keep, all splits together", at_least=3, at_most=10_000_000)
     seed: int = option(42, "random seed for sampling and splitting rows", at_least=0, at_most=_SEEDS)
     output_dir: Path = option(Path("data"), "folder for train.jsonl, valid.jsonl and test.jsonl")

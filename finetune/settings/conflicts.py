@@ -109,6 +109,7 @@ _OF_SOURCES = (
         "revision",
         "column",
         "learn",
+        "thinking",
         "valid_fraction",
         "test_fraction",
         "split_by",

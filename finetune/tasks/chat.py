@@ -4,6 +4,7 @@ import re
 from contextlib import nullcontext
 
 from finetune.models.conversation import Conversation
+from finetune.models.thinking import answer_of
 from finetune.records.files import Row
 from finetune.tasks import conversations, tool_score
 from finetune.tasks.base import Score, Task
@@ -29,14 +30,15 @@ def _wanted(row: Row) -> float | None:
 
 def score(row: Row, answer: str) -> Score:
     """1 if the answer equals the reference, ignoring case and white space, else 0; a reference of more words has no score.
+    Thinking before an answer does not count.
 
     A row whose ``answer`` is a number, or ends with one after "####" as GSM8K's do: 1 if the last number of the answer is it.
     A row with tools: 1 if the calls are right; where none is wanted, 1 if none is made.
     """
+    reference, answer = row["messages"][-1]["content"], answer_of(answer)
     has_tools = Conversation.of(row).uses_tools
     if has_tools and (of_calls := tool_score.score(row, answer)):
         return of_calls
-    reference = row["messages"][-1]["content"]
     parts = {"token F1": token_f1(reference, answer), "ROUGE-L": rouge_l(reference, answer)}
     if (wanted := _wanted(row)) is not None:
         found = last_number(answer)

@@ -4,25 +4,20 @@ A file can mix them. Only the shape is recognised here; ``dataset/preflight.py``
 trained on.
 """
 
-import ast
-import json
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from finetune.errors import json_type, shell_command, shortened
+from finetune.errors import shell_command, shortened
 from finetune.models.conversation import Message
+from finetune.models.thinking import FIELDS
 from finetune.records.files import Row
-from finetune.tasks import tool_rows
+from finetune.tasks import thinking, tool_rows
 from finetune.tasks.base import BadRow
 from finetune.tasks.learning import MARKS, REFUSED, demand_whole, says_nothing, weight_of
 from finetune.tasks.text_marks import turns_in
+from finetune.tasks.values import ROLES, is_empty, is_listed, joined, json_type, listed, role_of, text_of
 
 _NAMES = 12  # of fields in a message
-
-ROLES = ("system", "user", "assistant")
-# names of other programs for the three roles
-_OTHER_NAMES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant"}
 
 
 def to_messages(row: Row) -> list[Message]:
@@ -68,7 +63,7 @@ def without_source(row: Row) -> Row:
 
 def ignoring(row: Row, names: Collection[str]) -> tuple[Row, set[str]]:
     """The row without those fields of ``names`` that ``to_messages`` would refuse, in its messages too; and which it had."""
-    refusable, had = {*REFUSED, *tool_rows.FIELDS} & {*names}, set[str]()
+    refusable, had = {*REFUSED, *FIELDS, *tool_rows.FIELDS} & {*names}, set[str]()
     if not refusable:
         return row, had
     found = dict(row)
@@ -90,6 +85,8 @@ def unused(row: Row) -> Iterator[str]:
     used = {*shape, *tool_rows.FIELDS, "system"} | {"instruction": {"input", "history"}, "text": set()}.get(
         shape[0], set() if len(shape) == 1 else {"history"}
     )
+    if len(shape) == 2 and not is_listed(row[shape[1]]):
+        used |= {name for name in FIELDS if thinking.is_thinking(name, row.get(name))}
     yield from (name for name in unused_fields(row, used) if not says_nothing(name, row[name]))
     for field in shape:
         yield from unused_in_messages(row, field)
@@ -97,7 +94,7 @@ def unused(row: Row) -> Iterator[str]:
 
 def unused_fields(row: Row, used: Collection[str]) -> Iterator[str]:
     """The fields with a value that are not among those that are ``used``."""
-    return (name for name, value in row.items() if name not in used and not _is_empty(value))
+    return (name for name, value in row.items() if name not in used and not is_empty(value))
 
 
 def unused_in_messages(row: Row, field: str) -> Iterator[str]:
@@ -110,15 +107,10 @@ def unused_in_messages(row: Row, field: str) -> Iterator[str]:
 
 def _is_used(turn: Mapping[str, Any], name: str) -> bool:
     """Whether what a message has under this name is learned, decides what is learned, or says nothing."""
-    role = _role(turn.get("role", turn.get("from")))
-    is_mark = name in MARKS and role == "assistant"
-    return (
-        is_mark or tool_rows.uses(turn, name) or _is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
-    )
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or value in ("", [], {}) or (isinstance(value, str) and not value.strip())
+    role = role_of(turn.get("role", turn.get("from")))
+    is_read = role == "assistant" and (name in MARKS or thinking.is_thinking(name, turn.get(name)))
+    is_read = is_read or tool_rows.uses(turn, name)
+    return is_read or is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
 
 
 def _messages(row: Row) -> list[Message]:
@@ -132,7 +124,7 @@ def _conversations(row: Row) -> list[Message]:
 
 def _with_system(messages: list[Message], system: object) -> list[Message]:
     """The messages after the system message that stands beside them. ValueError if they have another one."""
-    if _is_empty(system):
+    if is_empty(system):
         return messages
     system = text_of(system, "the field system")
     if messages[0]["role"] != "system":
@@ -140,40 +132,6 @@ def _with_system(messages: list[Message], system: object) -> list[Message]:
     if messages[0]["content"].strip() != system.strip():
         raise ValueError("the field system is another text than the system message (keep one of them)")
     return messages
-
-
-def listed(turns: Any) -> list[Any]:
-    """A list of messages: as it is, or as text, because a CSV file has no lists. pandas writes them as Python shows them."""
-    if isinstance(turns, str):
-        try:
-            turns = json.loads(turns)
-        except (ValueError, RecursionError):
-            try:
-                turns = ast.literal_eval(turns.strip())
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                raise ValueError(
-                    f"{shortened(turns, 40)!r} is not a list of messages in JSON (write them with json.dumps)"
-                ) from None
-    if not isinstance(turns, list):
-        raise ValueError(f"the list of messages is {json_type(turns)}")
-    return turns
-
-
-def is_listed(value: object) -> bool:
-    """Whether a value is a list of messages, or was one before it was written as text. An answer can be other JSON."""
-    if isinstance(value, list):
-        return bool(value) and all(isinstance(turn, Mapping) and {"role", "from"} & turn.keys() for turn in value)
-    if not isinstance(value, str) or not (begin := _LISTED.match(value)):
-        return False
-    try:
-        turns = listed(value)
-    except ValueError:
-        return begin["role"] is not None
-    return is_listed(turns) and all({"content", "value"} & turn.keys() for turn in turns)
-
-
-_SPEAKER = rf"""(['"])(?:role|from)\2\s*:\s*(['"])(?:{"|".join([*ROLES, *_OTHER_NAMES])})\3"""
-_LISTED = re.compile(rf"""\s*\[\s*\{{\s*(?:(?P<role>{_SPEAKER})|(['"])\w+\4\s*:)""")
 
 
 def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
@@ -185,17 +143,22 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
         if not isinstance(turn, Mapping):
             raise ValueError(f"a message is {json_type(turn)}, not an object")
         name = turn.get(role_field, turn.get("role"))
-        role = _role(name)
-        if of_tools := tool_rows.turns_of(turn, name, text_field):
-            messages += [_weighted(message, turn) for message in of_tools]
+        role = role_of(name)
+        text, thought = turn.get(text_field, turn.get("content")), None
+        if role == "assistant":
+            thought = thinking.field_of(turn)
+        if role == "assistant" and isinstance(text, list):
+            text, in_parts = thinking.parts_of(text)
+            thought = thought or in_parts
+        if of_tools := tool_rows.turns_of(turn, name, text):
+            messages += [_weighted(thinking.before_calls(message, thought), turn) for message in of_tools]
             continue
         if role not in ROLES:
             raise ValueError(f"a message has the role {shortened(str(role), 40)!r} (use {', '.join(ROLES)})")
-        text = turn.get(text_field, turn.get("content"))
-        text = _joined(text) if isinstance(text, list) else text
-        messages.append(
-            _weighted({"role": role, "content": text_of(text, f"the content of a message of the {role}")}, turn)
-        )
+        text = joined(text) if isinstance(text, list) else text
+        said = text_of(text, f"the content of a message of the {role}")
+        message = thinking.answer(said, thought) if role == "assistant" else Message(role=role, content=said)
+        messages.append(_weighted(message, turn))
     return messages
 
 
@@ -205,42 +168,22 @@ def _weighted(message: Message, turn: Mapping[str, Any]) -> Message:
     return message if weight is None else {**message, "weight": weight}
 
 
-def _role(name: object) -> object:
-    return _OTHER_NAMES.get(name, name) if isinstance(name, str) else name
-
-
-def text_of(value: object, what: str) -> str:
-    """``value`` if it is text, or a number as text; else ValueError that says what it is instead."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, str) and value.strip():
-        return value
-    if isinstance(value, str):
-        raise ValueError(f"{what} is empty")
-    remedy = " (write it as text: json.dumps)" if isinstance(value, (dict, list)) else ""
-    raise ValueError(f"{what} is {json_type(value)}, not text{remedy}")
-
-
-def _joined(parts: list[Any]) -> str:
-    """The text of a message in parts: [{"type": "text", "text": "..."}]."""
-    for part in parts:
-        if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
-            kind = shortened(str(part.get("type"))) if isinstance(part, Mapping) else type(part).__name__
-            raise ValueError(f"a message has a part that is not text ({kind})")
-    return "\n".join(part["text"] for part in parts)
-
-
 def _pair(question: str, answer: str) -> Callable[[Row], list[Message]]:
     return lambda row: turns_of(row[question], row[answer], row, names=(question, answer))
 
 
 def turns_of(question: object, answer: object, row: Row, names: tuple[str, str]) -> list[Message]:
     """A question with its answer, each a text or a list of messages, after the row's system message and its history."""
-    asked, answered = (
-        _turns(value, "role", "content") if is_listed(value) else [{"role": role, "content": _content(value, name)}]
-        for role, value, name in (("user", question, names[0]), ("assistant", answer, names[1]))
-    )
+    asked = _turns(question, "role", "content") if is_listed(question) else [_asked(_content(question, names[0]))]
+    if is_listed(answer):
+        answered = _turns(answer, "role", "content")
+    else:
+        answered = [thinking.answer(_content(answer, names[1]), thinking.field_of(row))]
     return in_context([*asked, *answered], row)
+
+
+def _asked(text: str) -> Message:
+    return {"role": "user", "content": text}
 
 
 def in_context(messages: list[Message], row: Row) -> list[Message]:
@@ -259,13 +202,13 @@ def _history(turns: object) -> list[Message]:
 
 
 def _content(value: object, name: str) -> str:
-    return text_of(_joined(value) if isinstance(value, list) else value, name)
+    return text_of(joined(value) if isinstance(value, list) else value, name)
 
 
 def instruction(row: Row) -> list[Message]:
     """Alpaca's: the input, if there is one, stands below the instruction."""
     question, given = row["instruction"], row.get("input")
-    if not _is_empty(given):
+    if not is_empty(given):
         question = f"{text_of(question, 'instruction').strip()}\n\n{text_of(given, 'input').strip()}"
     return turns_of(question, row["output"], row, names=("instruction", "output"))
 

@@ -8,22 +8,20 @@ text of the worse one as ``rejected``.
 from collections.abc import Iterator
 from typing import Any
 
-from finetune.errors import json_type
 from finetune.models.call_text import spoken
 from finetune.models.conversation import Message
+from finetune.models.thinking import written
 from finetune.records.files import Row
-from finetune.tasks import tool_rows
+from finetune.tasks import thinking, tool_rows
 from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import (
     in_context,
-    is_listed,
-    listed,
-    text_of,
     to_messages,
     unused_fields,
     unused_in_messages,
 )
 from finetune.tasks.learning import without_weights
+from finetune.tasks.values import is_listed, json_type, listed, text_of
 
 FIELDS = ("prompt", "chosen", "rejected")
 
@@ -34,7 +32,7 @@ def _conversation(row: Row, side: str) -> list[Message]:
     if side not in row:
         remedy = "name the fields with --column prompt=FIELD,chosen=FIELD,rejected=FIELD"
         raise BadRow(f"no field {side!r}", lambda _: remedy, ", ".join(FIELDS))
-    answer = listed(answer) if is_listed(answer) else [{"role": "assistant", "content": text_of(answer, side)}]
+    answer = listed(answer) if is_listed(answer) else [dict(thinking.answer(text_of(answer, side)))]
     prompt: Any = row.get("prompt") or []
     if is_listed(prompt):
         prompt = listed(prompt)
@@ -61,9 +59,16 @@ def _both(row: Row) -> tuple[list[Message], str]:
         raise ValueError("the chosen answer has weight 0, so there is nothing to learn (--ignore weight)")
     if without_weights(chosen[:-1]) != without_weights(rejected[:-1]):
         raise ValueError("chosen and rejected have different prompts")
-    if spoken(chosen[-1]).strip() == spoken(rejected[-1]).strip():
+    answers = [_as_text(side[-1]) for side in (chosen, rejected)]
+    if answers[0].strip() == answers[1].strip():
         raise ValueError("chosen and rejected are the same")
-    return chosen, spoken(rejected[-1])
+    return chosen, answers[1]
+
+
+def _as_text(message: Message) -> str:
+    """An answer with its thinking and its calls."""
+    thought = message.get("reasoning_content")
+    return spoken(message) if thought is None else written(thought, spoken(message))
 
 
 def _unused(row: Row) -> Iterator[str]:

@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from finetune.errors import json_type, shortened
+from finetune.errors import shortened
 from finetune.models.conversation import Message, Tool
 from finetune.records.files import Row
+from finetune.tasks.values import json_type
 
 FIELDS = ("tools", "functions")  # of a row
 _CALLS = ("function_call", "tool_call")  # roles
@@ -94,9 +95,8 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-def turns_of(turn: Mapping[str, Any], role: object, text_field: str) -> list[Message]:
+def turns_of(turn: Mapping[str, Any], role: object, content: Any) -> list[Message]:
     """The messages of a turn that calls tools or holds what they returned; none if it is a turn of another kind."""
-    content = turn.get(text_field, turn.get("content"))
     if role in _RESULTS:
         return [_result(content, turn)]
     if role in _CALLS:

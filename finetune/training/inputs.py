@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.errors import UserError
+from finetune.models import thinking
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import (
     Encode,
@@ -36,7 +37,8 @@ class Inputs:
     train: list[TrainingRow]
     valid: list[TrainingRow]
     too_long: int  # training rows that were skipped
-    turns: Turns | None = None  # of the assistant in the training rows; None if a method learns only the last one
+    turns: Turns | None  # of the assistant in the training rows; None if a method learns only the last one
+    thinking: str | None  # how the template shows the thinking of the rows; None if they have none
 
 
 def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[DatasetRecord, Rows]:
@@ -81,7 +83,11 @@ def read_inputs(
         say(f"Note: {encoder.tool_note}")
     _check_vocabulary(folder, examples_of([*train, *valid]))
     turns = _turns(train, files.split_file(config.data_dir, "train"))
-    return Inputs(dataset, folder, encoder, train, valid, len(rows["train"]) - len(train), turns)
+    thinks = any("reasoning_content" in message for row in train for message in row.fields["messages"])
+    way = encoder.thinking_way if thinks else None
+    if way and (said := thinking.told(way)):
+        say(f"Note: {said}.")
+    return Inputs(dataset, folder, encoder, train, valid, len(rows["train"]) - len(train), turns, way)
 
 
 def _turns(rows: Sequence[TrainingRow], path: Path) -> Turns | None:

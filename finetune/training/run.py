@@ -90,7 +90,7 @@ def prepare(config: TrainingConfig, method: Method, backend: Backend) -> Start:
     conflicts.check_validation(config, len(inputs.valid))
     _check_memory(backend.static_mb(inputs.folder.path, config))
     record = start.describe_run(config, inputs.folder, inputs.encoder, inputs.dataset, backend.describe())
-    record = replace(record, turns=inputs.turns)
+    record = replace(record, turns=inputs.turns, thinking=inputs.thinking)
     adapters = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
     console = Console(silent=not backend.is_leader())
     checkpoint = None

@@ -109,10 +109,10 @@ def unused_of(folder: Path, row: dict[str, Any], kind: str = "chat", **settings:
 
 
 CHATS = [
-    {"messages": [ASKED, {**ANSWERED, "reasoning_content": "so"}], "id": 1, "tools": []},
+    {"messages": [ASKED, {**ANSWERED, "annotations": ["x"]}], "id": 1, "tools": []},
     {"messages": turns("c", "d"), "id": 2, "rating": 5},
 ]
-UNUSED = {"id": 2, "reasoning_content in messages": 1, "rating": 1}
+UNUSED = {"id": 2, "annotations in messages": 1, "rating": 1}
 
 
 def test_what_is_not_used_is_counted_and_strict_refuses_it(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_what_is_not_used_is_counted_and_strict_refuses_it(tmp_path: Path) -> No
     assert dataset.findings.first_places_of("rating") == [f"{tmp_path}/rows.jsonl:2"]
     with pytest.raises(UserError, match=r"1 x the field rating is not used \(--ignore, if that is meant\)"):
         prepared(tmp_path, CHATS, strict=True)
-    dataset = prepared(tmp_path, CHATS, strict=True, ignore="id, reasoning_content,rating")
+    dataset = prepared(tmp_path, CHATS, strict=True, ignore="id, annotations,rating")
     assert dataset.record(DatasetConfig()).unused == {}
 
 
@@ -174,9 +174,9 @@ def test_plain_texts_are_told(tmp_path: Path) -> None:
 
 
 def test_a_name_in_ignore_that_no_row_has_is_told(tmp_path: Path) -> None:
-    dataset = prepared(tmp_path, CHATS, ignore="id,rating,reasoning,messages")
-    assert dataset.record(DatasetConfig()).unused == {"reasoning_content in messages": 1}
-    assert dataset.notes == [f"--ignore {name}: no row has it, or it is used" for name in ("reasoning", "messages")]
+    dataset = prepared(tmp_path, CHATS, ignore="id,rating,annotation,messages")
+    assert dataset.record(DatasetConfig()).unused == {"annotations in messages": 1}
+    assert dataset.notes == [f"--ignore {name}: no row has it, or it is used" for name in ("annotation", "messages")]
 
 
 def test_a_system_message_beside_a_list_of_messages_is_learned_from_pairs(tmp_path: Path) -> None:

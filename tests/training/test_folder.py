@@ -136,7 +136,7 @@ def test_a_run_that_was_killed_before_it_saved_anything_does_not_replace_the_one
 def test_what_is_named_like_a_state_stops_a_run_before_it_begins(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir(parents=True)
     (tmp_path / name / "a.bin").write_text("mine")
-    with pytest.raises(UserError, match="named like a training state, but without its state.json"):
+    with pytest.raises(UserError, match=r"named like a training state, but without its state\.json"):
         folder.check(tmp_path)
 
 

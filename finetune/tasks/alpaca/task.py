@@ -10,7 +10,9 @@ from contextlib import nullcontext
 from itertools import islice
 
 from finetune.models.conversation import Message
+from finetune.models.thinking import FIELDS, answer_of
 from finetune.records.files import Row
+from finetune.tasks import thinking
 from finetune.tasks.alpaca.rows import CHECKS, decide, generate, normal
 from finetune.tasks.base import Score, Task
 from finetune.tasks.conversations import in_context
@@ -34,7 +36,7 @@ def to_messages(row: Row) -> list[Message]:
             raise ValueError("its output does not pass its own check")
     turns: list[Message] = [
         {"role": "user", "content": _prompt(row)},
-        {"role": "assistant", "content": row["output"].strip()},
+        thinking.answer(row["output"].strip(), thinking.field_of(row)),
     ]
     return in_context(turns, row)
 
@@ -51,7 +53,7 @@ def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
 def score(row: Row, answer: str) -> Score:
     """By the row's check, if it has one; else 1 for the same text, ignoring case, white space and outer punctuation, and token
     F1 for any other."""
-    output = row["output"]
+    output, answer = answer_of(row["output"]), answer_of(answer)
     parts = {"token F1": token_f1(output, answer), "ROUGE-L": rouge_l(output, answer)}
     if not answer.strip():
         return Score(0.0, "empty", "no text", parts)
@@ -76,7 +78,7 @@ ALPACA = Task(
     licence="CC BY-NC 4.0",
     required=("instruction", "output"),
     optional=("input",),
-    known=("check", "system", "history"),
+    known=("check", "system", "history", *FIELDS),
     aliases={
         "instruction": ("question", "prompt", "query"),
         "input": ("context",),

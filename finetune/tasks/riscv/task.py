@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from itertools import islice
 
 from finetune.models.conversation import Message
+from finetune.models.thinking import answer_of
 from finetune.records.files import Row
 from finetune.tasks.base import Score, Task
 from finetune.tasks.riscv import assembler
@@ -114,6 +115,7 @@ def _repaired(line: str) -> str:
 def score(row: Row, answer: str) -> Score:
     """1 if the answer begins with the instructions of the row, or of any row with the same description, else 0."""
     accepted = row.get("accepted") or [row["instructions"]]
+    answer = answer_of(answer)
     targets = [lines for lines in map(_lines, accepted) if lines]
     targets += [[_repaired(line) for line in target] for target in targets]
     expected = f"expected: {accepted[0].strip()[:100]}"
