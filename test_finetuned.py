@@ -22,8 +22,9 @@ def main(config: EvaluationConfig) -> None:
     if not config.interactive:
         run(tuned, config)
         return
-    from finetune.evaluation.chat import chat
+    from finetune.evaluation.chat import chat, demand_template
 
+    demand_template(tuned)
     model = tuned.load()
     models = {"base": model.without_adapter(), "tuned": model} if config.show_base else {"tuned": model}
     chat(models, config.max_tokens, tuned.task.name)

@@ -2,23 +2,25 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from finetune.dataset import preflight
+from finetune.dataset.documents import LONGEST, Cutter
 from finetune.dataset.findings import Findings, RowError
 from finetune.dataset.sources import SourcedRow, demand_rows_fit
 from finetune.errors import UserError, closest
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
-from finetune.tasks import thinking, tool_rows
+from finetune.tasks import thinking
 from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, ignoring, named, shape_of, unused_fields
 from finetune.tasks.values import text_of
 
 _MOST_ROWS = 5_000_000
-_PLAIN = f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}'"
-_CALLS_AS_TEXT = "calls of tools in texts, learned as text (as tool_calls, the model's template writes them)"
+_PLAIN = (
+    f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text learns it as it stands)"
+)
 _MARKED = "texts with the marks of a chat, learned as conversations"
 
 
@@ -27,7 +29,7 @@ class Candidate:
     """A row that can be trained on. The hashes are hexadecimal; equal texts have equal ones."""
 
     place: str  # in the source, for messages
-    row: Row  # messages, and the fields that stay beside them
+    row: Row  # messages, and the fields that stay beside them; or a piece of a document
     split: str | None  # of the source's own
     prompt: str  # hash of the exact prompt
     answer: str  # hash of the answer
@@ -41,6 +43,7 @@ class Candidates:
 
     rows: list[Candidate] = field(default_factory=list)
     read: int = 0
+    documents: int = 0  # those that were cut into pieces; then rows are pieces
     recognised: Counter[str] = field(default_factory=Counter)  # fields read under other names -> rows
     notes: list[str] = field(default_factory=list)
 
@@ -51,9 +54,16 @@ def most_rows(config: DatasetConfig) -> int:
 
 
 def read_candidates(
-    sourced: Iterable[SourcedRow], config: DatasetConfig, task: RowKind, findings: Findings
+    sourced: Iterable[SourcedRow],
+    config: DatasetConfig,
+    task: RowKind,
+    findings: Findings,
+    cutter: Cutter | None = None,
 ) -> Candidates:
-    """Check every row; what cannot be trained on goes to ``findings``. UserError if no row has a field that a flag names."""
+    """Check every row; what cannot be trained on goes to ``findings``. UserError if no row has a field that a flag names.
+
+    With ``cutter`` rows are documents, and what is counted are their pieces.
+    """
     columns = parsed_columns(config.column)
     found = Candidates()
     ignored = dict.fromkeys(filter(None, map(str.strip, (config.ignore or "").split(","))), False)
@@ -71,28 +81,26 @@ def read_candidates(
             continue
         for reason in sourced_row.mended:
             findings.mend(reason, place)
-        for unread in sourced_row.left:  # no row can hold it
-            if (field_name := unread.partition(" in ")[0]) in ignored:
-                ignored[field_name] = True
-            else:
-                findings.leave(unread, place)
+        _leave(sourced_row.left, place, ignored, config, findings)  # no row can hold it
         if wanted:
             fields |= dict.fromkeys(row)
-        if preflight.too_long(row):
-            findings.drop(f"longer than {preflight.LONGEST:,} characters", place)
+        if preflight.too_long(row, most := LONGEST if cutter else preflight.LONGEST):
+            findings.drop(f"longer than {most:,} characters", place)
             continue
         try:
             row_named = _named(row, columns, task, found)
-            candidate = _candidate(sourced_row, row_named, config, task, findings, found, ignored)
-            read, left = ignoring(row_named, ignored)
-            ignored |= dict.fromkeys(left, True)
-            for name in task.unused(read) if task.unused else unused_fields(read, _used(task)):
-                if (field_name := name.partition(" in ")[0]) in ignored:
-                    ignored[field_name] = True
-                elif name != config.split_by:
-                    findings.leave(name, place)
-            found.recognised.update(_noted(candidate, row_named, task))
-            found.rows.append(candidate)
+            made = _made(sourced_row, row_named, config, task, findings, cutter, found, ignored)
+            if cutter:
+                found.documents += bool(made)
+                found.read += max(0, len(made) - 1)
+            as_read, had = ignoring(row_named, ignored)
+            ignored |= dict.fromkeys(had, True)
+            found.recognised.update(task.told(as_read))
+            unused = task.unused(as_read) if task.unused else unused_fields(as_read, _used(task))
+            _leave(unused, place, ignored, config, findings)
+            if task.name == "chat" and shape_of(row_named) == ("text",):
+                _tell_text(made[0], found, findings)
+            found.rows += made
         except BadRow as error:
             known = f"; known: {error.known}" if error.known else ""
             findings.errors.append(RowError(place, f"{error} (fields: {named(row)}{known})", row, error.remedy(row)))
@@ -103,21 +111,52 @@ def read_candidates(
     found.notes += [
         f"--ignore {name}: no row has it, or it is used" for name, is_there in ignored.items() if not is_there
     ]
+    _demand_fields(wanted, columns, fields)
+    return found
+
+
+def _demand_fields(wanted: Collection[str], columns: Mapping[str, str], fields: Collection[str]) -> None:
+    """UserError if no row has a field that a flag names; ``columns`` are those of --column."""
     for name in wanted:
         if fields and name not in fields and name not in columns.values():
             hint = f"did you mean {near}? " if (near := closest(name, fields)) else ""
             source = "--column" if name in columns else "--split-by"
             raise UserError(f"{source}: no row has the field {name!r} ({hint}fields: {named(fields)})")
-    return found
 
 
-def _noted(candidate: Candidate, row: Row, task: RowKind) -> Iterator[str]:
-    """How a row's texts were read, where another way is thinkable."""
-    messages = candidate.row["messages"]
-    if tool_rows.calls_as_text(messages):
-        yield _CALLS_AS_TEXT
-    if task.name == "chat" and shape_of(row) == ("text",):
-        yield _PLAIN if any(message["content"] == PLAIN_TEXT for message in messages[:2]) else _MARKED
+def _leave(
+    names: Iterable[str], place: str, ignored: dict[str, bool], config: DatasetConfig, findings: Findings
+) -> None:
+    """Count what is not used, such as "id" or "name in messages", unless --ignore or --split-by has the field."""
+    for name in names:
+        if (field_name := name.partition(" in ")[0]) in ignored:
+            ignored[field_name] = True
+        elif name != config.split_by:
+            findings.leave(name, place)
+
+
+def _tell_text(candidate: Candidate, found: Candidates, findings: Findings) -> None:
+    """Tell what became of a text that was read as a conversation."""
+    if any(message["content"] == PLAIN_TEXT for message in candidate.row["messages"][:2]):
+        findings.mend(_PLAIN, candidate.place)
+    else:
+        found.recognised[_MARKED] += 1
+
+
+def _made(
+    sourced: SourcedRow,
+    row: Row,
+    config: DatasetConfig,
+    task: RowKind,
+    findings: Findings,
+    cutter: Cutter | None,
+    found: Candidates,
+    ignored: Collection[str],
+) -> list[Candidate]:
+    """What becomes of a row: its pieces if it is a document, else itself."""
+    if cutter:
+        return _pieces(sourced, row, config, task, findings, cutter)
+    return [_candidate(sourced, row, config, task, findings, found, ignored)]
 
 
 def _candidate(
@@ -138,9 +177,7 @@ def _candidate(
     # a text without a prompt of its own is told from others by itself
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place), config.learn)
-    apart = {**(sourced.row or {}), **row}.get(config.split_by) if config.split_by else ""
-    if not isinstance(apart, (str, int, float)):
-        raise ValueError(f"--split-by: {config.split_by} is neither text nor a number (fields: {named(row)})")
+    apart = _apart(sourced, row, config)
     group = preflight.likeness(messages) + text
     answer = preflight.answer_text(messages[-1])
     row = {**task.kept(row), "messages": messages}
@@ -150,7 +187,45 @@ def _candidate(
     if task.several_answers and not (isinstance(accepted, list) and all(isinstance(text, str) for text in accepted)):
         row.pop("accepted", None)
     prompt = _hash(preflight.prompt_text(messages[:-1], row.get("tools") or ()) + text)
-    return Candidate(sourced.place, row, sourced.split, prompt, _hash(answer), _hash(group), str(apart))
+    return Candidate(sourced.place, row, sourced.split, prompt, _hash(answer), _hash(group), apart)
+
+
+def _apart(sourced: SourcedRow, row: Row, config: DatasetConfig) -> str:
+    value = {**(sourced.row or {}), **row}.get(config.split_by) if config.split_by else ""
+    if not isinstance(value, (str, int, float)):
+        raise ValueError(f"--split-by: {config.split_by} is neither text nor a number (fields: {named(row)})")
+    return str(value)
+
+
+def _pieces(
+    sourced: SourcedRow, row: Row, config: DatasetConfig, task: RowKind, findings: Findings, cutter: Cutter
+) -> list[Candidate]:
+    """The pieces of a document, which stay in one split; a document that is there twice is a duplicate with all its pieces."""
+    if "text" in row and isinstance(row["text"], str) and not row["text"].strip():
+        findings.drop("empty document", sourced.place)
+        return []
+    row = dict(row)
+    _check_fields(row, task)
+    if problem := preflight.unwritable(row):
+        raise ValueError(problem)
+    text, apart = row["text"], _apart(sourced, row, config)
+    if preflight.has_controls(text):
+        findings.mend("control characters kept", sourced.place)
+    document, made = _hash(text), cutter.rows(text, sourced.place)
+    if not cutter.gives_back(made):
+        findings.mend(f"the tokenizer of {cutter.encoder.name} does not give a document back as it is", sourced.place)
+    return [
+        Candidate(
+            f"{sourced.place} piece {piece['piece']}" if len(made) > 1 else sourced.place,
+            piece,
+            sourced.split,
+            _hash(f"{document} {piece['piece']}"),
+            document,
+            document,
+            apart,
+        )
+        for piece in made
+    ]
 
 
 def _used(task: RowKind) -> tuple[str, ...]:

@@ -35,6 +35,11 @@ def make(config: DatasetConfig) -> None:
     """Write pairs for train and valid, and the test rows unchanged. UserError if there are no pairs to train on."""
     assert config.from_adapter is not None
     run = open_run(config.from_adapter)
+    if run.task.plain_text:
+        raise UserError(
+            f"--from-adapter: {config.from_adapter} was trained on plain text, which has no prompts to answer (name adapters"
+            " that were trained on prompts and answers)"
+        )
     folder = config.data_dir or run.data_dir
     others = {"the folder of the rows to answer": folder, "the folder of the adapters": config.from_adapter}
     files.check_apart("--output-dir", config.output_dir, others)

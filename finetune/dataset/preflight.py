@@ -24,9 +24,8 @@ def checked(messages: list[Message], mend: Callable[[str], None], learn: str = "
     """
     if not any(message["role"] == "assistant" for message in messages):
         raise ValueError("no assistant message, so there is nothing to learn")
+    messages = _system_first(messages, mend)
     first = 1 if messages[0]["role"] == "system" else 0
-    if any(message["role"] == "system" for message in messages[first:]):
-        raise ValueError("a system message that is not the first message")
     begin = next((i for i, message in enumerate(messages) if message["role"] == "user"), len(messages))
     if begin > first:
         mend("assistant turns before the first user turn removed")
@@ -86,6 +85,37 @@ def _joined(first: Message, second: Message) -> Message:
     return joined
 
 
+def _system_first(messages: list[Message], mend: Callable[[str], None]) -> list[Message]:
+    """The conversation with one system message at most, at its beginning: few chat templates know another one.
+
+    Those at the beginning are joined; a later one is written into the user's turn that follows it, or is before it.
+    """
+    found: list[Message] = []
+    waiting = ""  # for the next turn
+    for at, message in enumerate(messages):
+        if message["role"] != "system":
+            text = f"{waiting}\n\n{message['content']}" if waiting else message["content"]
+            found.append({**message, "content": text} if waiting else message)
+            waiting = ""
+        elif not found:
+            found.append(message)
+        elif len(found) == 1 and found[0]["role"] == "system":
+            found[0] = {**message, "content": f"{found[0]['content']}\n\n{message['content']}"}
+            mend("system messages at the beginning joined")
+        else:
+            follows = next((later["role"] for later in messages[at:] if later["role"] != "system"), "")
+            mend("system messages after the beginning written into the user's turn beside them")
+            if follows == "user":
+                waiting = f"{waiting}\n\n{message['content']}" if waiting else message["content"]
+            elif found[-1]["role"] == "user":
+                found[-1] = {**found[-1], "content": f"{found[-1]['content']}\n\n{message['content']}"}
+            elif follows:
+                raise ValueError(
+                    "a system message between two turns of the assistant (write it into a message of the user)"
+                )
+    return found
+
+
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
@@ -109,11 +139,11 @@ def unwritable(row: Row) -> str:
     return ""
 
 
-def too_long(row: Row) -> bool:
-    """Whether the texts of the row, however deeply nested, have more than ``LONGEST`` characters in all."""
+def too_long(row: Row, most: int = LONGEST) -> bool:
+    """Whether the texts of the row, however deeply nested, have more than ``most`` characters in all."""
     characters = 0
     values: list[object] = [row]
-    while values and characters <= LONGEST:
+    while values and characters <= most:
         value = values.pop()
         if isinstance(value, str):
             characters += len(value)
@@ -121,7 +151,7 @@ def too_long(row: Row) -> bool:
             values += value.values()
         elif isinstance(value, list):
             values += value
-    return characters > LONGEST
+    return characters > most
 
 
 def prompt_text(messages: Sequence[Message], tools: Sequence[Tool]) -> str:
@@ -144,17 +174,20 @@ def likeness(messages: list[Message]) -> str:
     return "\n".join(" ".join(words_and_signs(prompt)) or prompt for prompt in prompts)
 
 
-def token_problem(encoder: ChatEncoder, example: Example | ValueError, limit: int) -> str | None:
-    """Why the model cannot learn the conversation, in a reason that can be counted; None if it can."""
+def token_problem(
+    encoder: ChatEncoder, example: Example | ValueError, limit: int, *, plain: bool = False
+) -> str | None:
+    """Why the model cannot learn the conversation, in a reason that can be counted; None if it can. ``plain``: it is plain
+    text, which has no turns."""
     if isinstance(example, ValueError):
         return str(example)
     if len(example.tokens) > limit:
         return f"more than {limit} tokens"
     if not any(example.loss_mask):
-        return "the chat template leaves no token to learn"
+        return "its only token has nothing before it" if plain else "the chat template leaves no token to learn"
     bos = encoder.tokenizer.bos_token_id
     if bos is not None and example.tokens[:2] == [bos, bos]:
         return "the chat template writes the beginning-of-sequence token twice"
-    if example.tokens[-1] not in encoder.stop_tokens:
+    if not plain and example.tokens[-1] not in encoder.stop_tokens:
         return "the end-of-turn token is not learned"
     return None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from finetune.dataset import splits
 from finetune.dataset.candidates import distinct, most_rows, read_candidates
+from finetune.dataset.documents import Cutter
 from finetune.dataset.findings import Findings
 from finetune.dataset.hub_rows import CARD, read_hub
 from finetune.dataset.preflight import token_problem
@@ -17,7 +18,7 @@ from finetune.models.encoder import ChatEncoder
 from finetune.models.hub import HubUnavailable, hub_problem
 from finetune.models.loss_mask import Example
 from finetune.models.thinking import told
-from finetune.records.dataset import DatasetRecord, Source, Turns
+from finetune.records.dataset import DatasetRecord, Pieces, Source, Turns
 from finetune.records.files import REJECTED, SPLITS, Row, check_apart, split_file
 from finetune.settings.config import DatasetConfig
 from finetune.settings.fields import flag
@@ -42,6 +43,7 @@ class Dataset:
     notes: list[str] = field(default_factory=list)  # fields that were read under other names
     lengths: list[int] = field(default_factory=list)  # tokens of each row kept, if the tokenizer is at hand
     turns: Turns | None = None  # of the assistant, in the rows kept
+    pieces: Pieces | None = None  # how documents were cut
 
     def record(self, config: DatasetConfig) -> DatasetRecord:
         """The record of the rows, without the hashes of the files."""
@@ -65,6 +67,7 @@ class Dataset:
             blank_lines=self.findings.blank_lines,
             first_places={reason: tuple(places) for reason, places in self.findings.places.items()},
             recognised=tuple(self.notes),
+            pieces=self.pieces,
         )
 
 
@@ -100,7 +103,8 @@ def prepare(
             say(_FALLING_BACK.format(error))
             return _builtin(config, task, encoder)
     findings = Findings()
-    candidates = read_candidates(sourced, config, task, findings)
+    cutter = _cutter(config, encoder) if task.plain_text else None
+    candidates = read_candidates(sourced, config, task, findings, cutter)
     own = config.keep_splits and any(candidate.split for candidate in candidates.rows)
     if not candidates.read:
         raise UserError(f"{name}: it has no rows")
@@ -125,8 +129,44 @@ def prepare(
         notes += filter(None, [told(encoder.thinking_way)])
     task_name = task.scored_as or task.name
     rule = _split_rule(config, own=own)
-    turns = None if task.scored_as else selection.turns  # of a pair the last answer alone is learned
-    return Dataset(divided, source, rule, candidates.read, task_name, findings, notes, selection.lengths, turns)
+    turns = None if task.scored_as or cutter else selection.turns  # of a pair the last answer alone is learned
+    pieces = _as_record(cutter, candidates.documents) if cutter else None
+    if pieces:
+        rule = rule.replace("prompt", "document") if not selection.in_ranges else _IN_RANGES
+        notes.insert(0, _cut(pieces, candidates.read))
+    return Dataset(divided, source, rule, candidates.read, task_name, findings, notes, selection.lengths, turns, pieces)
+
+
+def _cutter(config: DatasetConfig, encoder: ChatEncoder | None) -> Cutter:
+    if encoder is None:
+        raise UserError(f"--type {config.type_}: needs the tokenizer of a model (--model)")
+    if encoder.context_length and config.max_seq_length > encoder.context_length:
+        raise UserError(
+            f"--max-seq-length {config.max_seq_length}: the context of {encoder.name} has {encoder.context_length} tokens"
+            f" (at most {encoder.context_length})"
+        )
+    overlap = config.max_seq_length // 16 if config.overlap is None else config.overlap
+    return Cutter(encoder, config.max_seq_length, overlap)
+
+
+_IN_RANGES = (
+    "the documents are too few or too long to stay whole: train is their beginning, valid and test are their end"
+)
+
+
+def _as_record(cutter: Cutter, documents: int) -> Pieces:
+    plain = cutter.encoder.plain
+    begin, end = (cutter.encoder.decode_all(tokens) if tokens else None for tokens in (plain.begin, plain.end))
+    return Pieces(cutter.encoder.name, plain.fingerprint, cutter.length, cutter.overlap, begin, end, documents)
+
+
+def _cut(pieces: Pieces, rows: int) -> str:
+    """How documents were cut, in words."""
+    return (
+        f"{counted(pieces.documents, 'document')} cut into pieces of at most {pieces.max_seq_length} tokens of {pieces.model};"
+        f" overlap: up to {pieces.overlap} tokens; before a document: {pieces.begin or 'no token'}; after it:"
+        f" {pieces.end or 'no token'}"
+    )
 
 
 def _split_rule(config: DatasetConfig, *, own: bool) -> str:

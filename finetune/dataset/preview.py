@@ -17,6 +17,7 @@ from finetune.records.dataset import DatasetRecord
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import RowKind
+from finetune.tasks.text import TEXT
 from finetune.terminal import counted, results, show
 
 _BINS = 12  # of the histogram
@@ -26,10 +27,11 @@ _OWN_FIELDS = {"preference": "prompt, chosen, rejected", "chat": "messages, or p
 
 def encoder(config: DatasetConfig, say: Callable[[str], None]) -> ChatEncoder | None:
     """The tokenizer of the model to train, if --model or --show asks for it."""
-    if config.model is None and not config.show:
+    if config.model is None and not config.show and config.type_ != TEXT.name:
         return None
     template = find_template(config.template)
-    return ChatEncoder(find_model(config.model, say).path, template)
+    model = find_model(config.model, say, weights=config.type_ != TEXT.name)
+    return ChatEncoder(model.path, template, name=model.name, chats=config.type_ != TEXT.name)
 
 
 def print_types(tasks: Mapping[str, RowKind]) -> None:
@@ -106,7 +108,7 @@ def print_rows(rows: Sequence[Row], encoder: ChatEncoder) -> None:
     for number, row in enumerate(rows, start=1):
         example = encoder.example(Conversation.of(row))
         learned = sum(example.loss_mask)
-        turns = turns_of(row["messages"], example)
+        turns = turns_of(Conversation.of(row).messages, example)
         of_turns = (
             "" if turns.learned == turns.assistant else f" in {turns.learned} of {counted(turns.assistant, 'turn')}"
         )

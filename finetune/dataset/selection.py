@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import repeat
 
-from finetune.dataset import preflight, splits
+from finetune.dataset import documents, preflight, splits
 from finetune.dataset.candidates import Candidate
 from finetune.dataset.findings import Findings
 from finetune.models.conversation import Conversation
@@ -30,6 +30,8 @@ class Selection:
     sizes: dict[str, int]  # rows wanted in each split
     own: bool
     kept: dict[str, list[Candidate]] = field(default_factory=lambda: {"test": [], "valid": [], "train": []})
+    plain_text: bool = False  # the rows are pieces of documents
+    in_ranges: bool = False  # the splits are ranges of the documents, which were too few or too long for whole ones
     lengths: list[int] = field(default_factory=list)  # tokens of each row, if the tokenizer is at hand
     turns: Turns = field(default_factory=Turns)  # of the rows
     _prompts: set[str] = field(default_factory=set)
@@ -60,7 +62,7 @@ class Selection:
         self._prompts.add(candidate.prompt)
         self._splits[candidate.group] = split
         self.kept[split].append(candidate)
-        self.turns += turns_of(candidate.row["messages"], example)
+        self.turns += turns_of(Conversation.of(candidate.row).messages, example)
         if example:
             self.lengths.append(len(example.tokens))
 
@@ -81,7 +83,11 @@ class Selection:
         sizes = splits.shares(len(train), config.valid_fraction, config.test_fraction)
         missing = {split: 0 if self.kept[split] else size for split, size in sizes.items()}
         parts = splits.divided(train, missing, lambda candidate: candidate.group)
+        if self.plain_text and any(size and not parts[split] for split, size in missing.items()):
+            self.in_ranges, parts = True, splits.ranges(documents.in_order(train), missing)
         chosen = self.kept | {split: rows for split, rows in parts.items() if missing[split] or split == "train"}
+        if self.plain_text:
+            return documents.apart({split: documents.in_order(chosen[split]) for split in SPLITS})
         return {split: [candidate.row for candidate in chosen[split]] for split in SPLITS}
 
 
@@ -93,7 +99,9 @@ def select(
     Of several answers to a prompt the first that passes the checks is kept.
     """
     own = config.keep_splits and any(candidate.split for candidate in order)
-    selection = Selection(splits.shares(config.sample_size, config.valid_fraction, config.test_fraction), own)
+    selection = Selection(
+        splits.shares(config.sample_size, config.valid_fraction, config.test_fraction), own, plain_text=task.plain_text
+    )
     checker = task.open_checker() if task.open_checker and config.check_answers else nullcontext(_nothing_wrong)
     examples: Iterable[Example | ValueError | None] = repeat(None)
     if encoder:
@@ -110,7 +118,7 @@ def select(
                 continue
             wrong = wrong_answer(candidate.row)
             if encoder and example and not wrong:
-                problem = preflight.token_problem(encoder, example, config.max_seq_length)
+                problem = preflight.token_problem(encoder, example, config.max_seq_length, plain=task.plain_text)
                 wrong = WrongAnswer(problem) if problem else None
             if wrong:
                 findings.drop(wrong.reason, candidate.place, wrong.detail, wrong.remedy)

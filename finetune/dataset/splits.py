@@ -42,6 +42,15 @@ def shares(count: int, valid_fraction: float, test_fraction: float) -> dict[str,
     return {"test": test, "valid": valid, "train": count - test - valid}
 
 
+def ranges(rows: Sequence[T], sizes: Mapping[str, int]) -> dict[str, list[T]]:
+    """Divide rows, in their order, into one range for each split: train first, then valid, and test at the end."""
+    end, found = len(rows), {}
+    for split in ("test", "valid", "train"):
+        begin = end - sizes.get(split, 0) if split != "train" else 0
+        found[split], end = list(rows[max(0, begin) : end]), max(0, begin)
+    return found
+
+
 def divided(rows: Sequence[T], sizes: Mapping[str, int], group: Callable[[T], Hashable]) -> dict[str, list[T]]:
     """Divide rows, in sampled order, into splits of about these sizes; a group is never divided."""
     splits: dict[str, list[T]] = {split: [] for split in sizes}

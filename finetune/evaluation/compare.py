@@ -47,6 +47,9 @@ def compare(asked: Comparison) -> EvaluationRecord:
     rows, max_tokens = _fitting(run, asked.rows, asked.max_tokens)
     if model.changes_nothing:
         say(f"Note: the adapters in {run.adapter_path} change nothing: they are untrained.")
+    asks_general = asked.general and run.encoder.template != ""
+    if asked.general and not asks_general:
+        say("Note: the model has no chat template, so it is asked no general questions.")
     models = {"tuned": model}
     if other is not None:
         models["base"] = other.load()
@@ -61,7 +64,7 @@ def compare(asked: Comparison) -> EvaluationRecord:
                 }
             answers = {
                 name: _answered(f"{name}, general", side, _score_general, _GENERAL_ROWS, _GENERAL_TOKENS, log)
-                for name, side in (models.items() if asked.general else [])
+                for name, side in (models.items() if asks_general else [])
             }
         except KeyboardInterrupt as interrupt:
             kept = f"stopped: {counted(log.count, 'answer')} kept in {asked.log} (resume with --resume)"
@@ -83,7 +86,7 @@ def _fitting(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> tuple[list[
     UserError if a row is not a conversation, if the chat template refuses one, or if none fits.
     """
     for number, row in enumerate(rows, start=1):
-        if not _is_conversation(row):
+        if not (run.task.plain_text and isinstance(row.get("text"), str)) and not _is_conversation(row):
             raise UserError(f"{run.data_dir}: row {number} was not written by dataset.py (run: python dataset.py)")
     context, fitting, room = run.encoder.context_length, [], max_tokens
     examples = run.encoder.examples(map(Conversation.of, rows))
@@ -120,11 +123,16 @@ def _key(asked: Comparison, rows: Sequence[Row], max_tokens: int) -> dict[str, o
         "against": _adapter_hashes(asked.other) if asked.other else None,
         "model": asked.run.record.model.fingerprint,
         "rows": files.text_hash(
-            str([(row["messages"], row["tools"]) if row.get("tools") else row["messages"] for row in rows])
+            str([(row["messages"], row["tools"]) if row.get("tools") else row.get("messages", row) for row in rows])
         ),
         "split": asked.split,
         "max_tokens": max_tokens,
     }
+
+
+def _compared(row: Row) -> object:
+    """What of a row decides the answers to it."""
+    return (row["messages"], row["tools"]) if row.get("tools") else row.get("messages", row)
 
 
 def _adapter_hashes(run: TunedRun) -> list[str]:

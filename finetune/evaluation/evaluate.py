@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 from finetune.backends.interface import Answer, Model
 from finetune.errors import UserError
@@ -16,7 +17,7 @@ from finetune.evaluation.verdict import (
     wilson_interval,
 )
 from finetune.models.call_text import shown
-from finetune.models.conversation import Conversation
+from finetune.models.conversation import Conversation, PlainText
 from finetune.models.examples import last_answer
 from finetune.records.difference import Difference
 from finetune.records.evaluation import (
@@ -90,22 +91,33 @@ class Losses:
 
     sums: list[float]
     tokens: list[int]
+    bytes: int | None = None  # of plain text: in UTF-8, of all those tokens
 
     @property
     def per_token(self) -> float:
         return sum(self.sums) / sum(self.tokens)
 
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Of plain text: the loss in bits by the length of the text, whatever the tokenizer; None for answers."""
+        return sum(self.sums) / math.log(2) / self.bytes if self.bytes else None
+
 
 def reference_losses(model: Model, rows: Sequence[Row], on_batch: Callable[[int], None] = lambda count: None) -> Losses:
-    """Losses of each row's last turn, its end-of-sequence token included, given the turns before it.
+    """Losses of each row's last turn, its end-of-sequence token included, given the turns before it; of plain text, of all but
+    the overlap.
 
     ``on_batch`` is called with the number of rows of each batch. UserError (exit 5) if a loss is not finite.
     """
-    examples = [last_answer(model.encoder.example(Conversation.of(row))) for row in rows]
+    conversations = [Conversation.of(row) for row in rows]
+    examples = [last_answer(model.encoder.example(conversation)) for conversation in conversations]
     sums = model.losses(examples, on_batch)
     if not all(map(math.isfinite, sums)):
         raise UserError("the loss is not finite: the weights or adapters are damaged (train again)", exit_code=5)
-    return Losses(sums, [sum(example.loss_mask) for example in examples])
+    texts = [example for example, of in zip(examples, conversations, strict=True) if isinstance(of, PlainText)]
+    learned = (compress(example.tokens, example.loss_mask) for example in texts)
+    size = sum(len(model.encoder.plain.decode([*tokens]).encode()) for tokens in learned)
+    return Losses(sums, [sum(example.loss_mask) for example in examples], size or None)
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,7 @@ class Side:
             mean_tokens=sum(answer.tokens for answer in answers) / len(answers),
             repetition=sum(repetition(answer.text) for answer in answers) / len(answers),
             loss_per_token=self.losses.per_token,
+            bits_per_byte=self.losses.bits_per_byte,
             parts={name: self._mean(name) for name in parts},
         )
 
@@ -182,7 +195,7 @@ def result(
             RowRecord(
                 prompt=Conversation.of(row).question,
                 question=task.question(row),
-                reference=shown(row["messages"][-1]),
+                reference=shown(row["messages"][-1]) if row.get("messages") else Conversation.of(row).reference,
                 base=base.record(i) if base else None,
                 tuned=tuned.record(i),
             )
@@ -230,7 +243,8 @@ def compared(base: Side, tuned: Side, task: Task) -> Compared:
     decided_by = task.metric
     if not pairs or (task.loss_decides and 2 * len(pairs) < len(base.scored)):
         decided_by = LOSS
-        verdict = judge_means("Loss per token of the reference", *losses, tokens, higher_is_better=False)
+        of = "text" if task.plain_text else "reference"
+        verdict = judge_means(f"Loss per token of the {of}", *losses, tokens, higher_is_better=False)
         changes = {i: b - a for i, (b, a) in enumerate(zip(*losses, strict=True))}
     elif all(value in (0.0, 1.0) for _, *values in pairs for value in values):
         verdict = judge(before, after)

@@ -23,9 +23,9 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
     """Print the first ``examples`` rows that tell most, the tables and the verdict to stdout."""
     console = results()
     for index in _telling(record)[:examples]:
-        console.print(_example(record.rows[index], index))
+        console.print(_example(record.rows[index], index, plain_text=record.tuned.bits_per_byte is not None))
     console.print(_measures(record, wide=console.width >= _WIDE))
-    if record.unscored:
+    if record.unscored and record.tuned.bits_per_byte is None:  # of plain text nothing is scored but the loss
         by_kind = ", ".join(f"{count} {kind}" for kind, count in record.unscored.items())
         console.print(f"Skipped: {counted(sum(record.unscored.values()), 'row')} that cannot be scored ({by_kind}).")
     for name, side in record.sides.items():
@@ -66,7 +66,7 @@ def _telling(record: EvaluationRecord) -> list[int]:
     return [*fixed[:1], *record.worse_rows[:1], *fixed[1:2], *others]
 
 
-def _example(row: RowRecord, index: int) -> Any:
+def _example(row: RowRecord, index: int, *, plain_text: bool) -> Any:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -75,12 +75,15 @@ def _example(row: RowRecord, index: int) -> Any:
     table = Table(box=box.HORIZONTALS, show_header=False, title=title, title_justify="left", title_style="bold")
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("question", Text(visible(row.question)))
-    table.add_row("reference", Text(visible(row.reference[:400])))
+    asked, reference = ("text", "goes on") if plain_text else ("question", "reference")
+    table.add_row(asked, Text(visible(row.question)))
+    table.add_row(reference, Text(visible(row.reference[:400])))
     for name, side in row.sides.items():
         mark = "not scored" if side.value is None else "right" if side.value == 1.0 else "wrong"
         style = "green" if mark == "right" else ""
         table.add_row(name, Text(visible(side.answer[:400])), style=style)
+        if plain_text:
+            continue
         table.add_row(f"  {mark}", f"{side.kind}: {side.reason[:160]}" if side.reason else side.kind, style=style)
     return table
 

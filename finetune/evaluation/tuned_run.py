@@ -64,12 +64,13 @@ def open_run(adapter_path: Path) -> TunedRun:
     if not model_path.is_dir():
         raise UserError(f"{model_path}: the model of this run is gone (restore it, or train again: {record.command})")
     check_folder(model_path, weights=True)
-    encoder = ChatEncoder(model_path, record.template)
+    task = TASKS[record.task]
+    encoder = ChatEncoder(model_path, record.template, name=record.model.name, chats=not task.plain_text)
     if files.text_hash(encoder.template) != record.template_sha256:
         raise UserError(
             f"{model_path}: the chat template has changed since training (restore it, or train again)", exit_code=3
         )
-    return TunedRun(adapter_path, record, backend, encoder, TASKS[record.task])
+    return TunedRun(adapter_path, record, backend, encoder, task)
 
 
 def open_other(adapter_path: Path, run: TunedRun) -> TunedRun:

@@ -35,7 +35,9 @@ class Conversation:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Conversation":
-        """The conversation of a row of data/*.jsonl."""
+        """What a row of data/*.jsonl holds: a conversation, or a ``PlainText`` if it has no messages."""
+        if "messages" not in row and "text" in row:
+            return PlainText.of_piece(row)
         return cls(row["messages"], row.get("tools") or ())
 
     @property
@@ -53,6 +55,11 @@ class Conversation:
         """The text of the last turn of the user; "" if there is none."""
         return next((message["content"] for message in reversed(self.messages) if message["role"] == "user"), "")
 
+    @property
+    def reference(self) -> str:
+        """The text of the last turn, which an answer is compared with."""
+        return self.messages[-1]["content"]
+
     def up_to(self, turn: int) -> "Conversation":
         """The turns before the one with this index."""
         return Conversation(self.messages[:turn], self.tools)
@@ -69,6 +76,48 @@ class Conversation:
     def answered_after_thinking(self, text: str) -> "Conversation":
         """The same with another answer after the same thinking."""
         return Conversation([*self.messages[:-1], {**self.messages[-1], "content": text}], self.tools)
+
+
+_SHOWN = 240  # characters of a text that are given to be continued, at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainText(Conversation):
+    """A piece of a document, learned as it stands: no chat template, and special tokens that it names are text.
+
+    A row keeps it as ``text``, with ``document`` and the number of the piece, ``piece``, of all its ``pieces``.
+    """
+
+    messages: Sequence[Message] = ()
+    text: str
+    overlap: int = 0  # characters at its beginning that the piece before it ends with: context, not learned again
+    begins: bool = True  # the document begins here
+    ends: bool = True  # the document ends here
+
+    @classmethod
+    def of_piece(cls, row: Mapping[str, Any]) -> "PlainText":
+        at, last = row.get("piece", 1), row.get("pieces", 1)
+        return cls(text=row["text"], overlap=row.get("overlap", 0), begins=at == 1, ends=at == last)
+
+    @property
+    def prompt(self) -> "PlainText":
+        """The beginning of the piece, at most half of what is new in it, to be continued."""
+        end = self._middle
+        return PlainText(text=self.text[:end], overlap=self.overlap, begins=self.begins, ends=False)
+
+    @property
+    def question(self) -> str:
+        return self.text[: self._middle]
+
+    @property
+    def reference(self) -> str:
+        return self.text[self._middle :]
+
+    @property
+    def _middle(self) -> int:
+        most = self.overlap + min(_SHOWN, max(1, (len(self.text) - self.overlap) // 2))
+        word = max(self.text.rfind(" ", self.overlap, most), self.text.rfind("\n", self.overlap, most))
+        return word if word > self.overlap else most
 
 
 AnyConversation = Conversation | Sequence[Message]  # a list of messages is a conversation without tools

@@ -1,6 +1,5 @@
 """Conversations to token ids and loss mask: the one place where text becomes tokens, for training, evaluation and chat."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import islice
@@ -8,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import UserError, first_line, shortened
-from finetune.models import template_check, thinking, tokenizer, tool_style
+from finetune.models import config_files, template_check, thinking, tokenizer, tool_style
 from finetune.models.call_text import read_calls
 from finetune.models.controls import Controls, names_in, texts_in
-from finetune.models.conversation import AnyConversation, Conversation, Tool, as_conversation
+from finetune.models.conversation import AnyConversation, Conversation, PlainText, Tool, as_conversation
 from finetune.models.foreign import AGAIN, foreign
 from finetune.models.loss_mask import Example, example_of, parts_of
+from finetune.models.plain_text import PlainTokenizer
 from finetune.models.templates import Template
 from finetune.models.tool_style import ToolStyle
 
+_NO_TEMPLATE = "the model has no chat template (choose one with --template, such as chatml)"
 _TOGETHER = 256  # conversations that are tokenised at once
 
 
 class ChatEncoder:
     """A model's tokenizer together with a chat template: conversations become token ids, and token ids text.
 
-    A conversation is a ``Conversation``, or a list of its messages. Control tokens that somebody typed into a message stay
-    text. The system message goes into the first user turn if the template has no such role.
+    A conversation is a ``Conversation``, such as a ``PlainText``, or a list of its messages. Control tokens that somebody typed
+    into a message stay text. The system message goes into the first user turn if the template has no such role.
 
     ``tokenizer`` is the one of transformers. ``special_tokens`` are its special token ids, and ``stop_tokens`` are those
     at which an answer ends: the tokenizer's end-of-sequence token, those of generation_config.json and the template's
@@ -32,12 +33,13 @@ class ChatEncoder:
     tools shows what the template does with them; what it does not show is added to the template, and ``tool_note`` says so.
     """
 
-    def __init__(self, folder: Path, template: Template | str | None = None):
+    def __init__(self, folder: Path, template: Template | str | None = None, *, name: str = "", chats: bool = True):
         """Load the tokenizer in ``folder``. ``template`` is one of ``TEMPLATES``, a Jinja text, or None for the model's own.
+        ``name`` is what the user calls the model. Without ``chats`` it needs no template: then only plain text can be encoded.
 
         UserError (exit 2) if the tokenizer cannot be loaded, or the template is missing or does not work.
         """
-        self._folder = folder
+        self._folder, self.name = folder, name or str(folder)
         self.tokenizer: Any = tokenizer.load(folder)
         added = self.tokenizer.added_tokens_decoder
         of_ours = isinstance(template, Template)
@@ -47,21 +49,21 @@ class ChatEncoder:
         self.own_template = template is None
         if template is not None:
             self.tokenizer.chat_template = template
-        if not self.tokenizer.chat_template:
-            raise UserError(f"{folder}: the model has no chat template (choose one with --template, such as chatml)")
+        if not self.tokenizer.chat_template and chats:
+            raise UserError(f"{folder}: {_NO_TEMPLATE}")
         self.special_tokens = frozenset(token_id for token_id, token in added.items() if token.special)
         self._controls = Controls(added.values(), self._texts_of_template())
         place = str(folder) if self.own_template else "--template"
         try:
-            if not of_ours:
+            if not of_ours and self.template:
                 self.tokenizer.get_chat_template()
                 for text in self._texts_of_template().split("\0"):
                     template_check.demand_harmless(text, self.tokenizer.special_tokens_map, place)
             self._knows_system = self._keeps_system()
-            end_of_turn = self._end_of_turn()
+            end_of_turn = self._end_of_turn() if self.template else None
         except ValueError as error:
             raise UserError(f"{place}: {error}") from None
-        ends = {*_generation_eos(folder), self.tokenizer.eos_token_id, end_of_turn}
+        ends = {*config_files.end_tokens(folder), self.tokenizer.eos_token_id, end_of_turn}
         self.stop_tokens = frozenset(token for token in ends if token is not None)
         self.tool_note = ""
 
@@ -70,6 +72,8 @@ class ChatEncoder:
 
         ValueError, with the reason, if the chat template refuses the conversation.
         """
+        if isinstance(conversation, PlainText):
+            return self.plain.prompt(conversation)
         try:
             return self._encode([self._render(as_conversation(conversation), prompt=True)])[0]
         except template_check.template_errors() as error:
@@ -95,9 +99,14 @@ class ChatEncoder:
         conversations = iter(conversations)
         while chunk := list(islice(conversations, _TOGETHER)):
             asked: list[str | list[int]] = []
-            ranges: list[range | ValueError] = []
+            ranges: list[range | ValueError | Example] = []
             kinds: list[list[str]] = []
+            pieces = self.plain.examples([piece for piece in chunk if isinstance(piece, PlainText)])
             for conversation in chunk:
+                if isinstance(conversation, PlainText):
+                    kinds.append([])
+                    ranges.append(next(pieces))
+                    continue
                 try:
                     wanted = parts_of(as_conversation(conversation))
                     parts = [self._render(part.conversation, prompt=part.prompt) for part in wanted]
@@ -110,11 +119,11 @@ class ChatEncoder:
             tokens = self._encode(asked)
             for at, of_parts in zip(ranges, kinds, strict=True):
                 try:
-                    if isinstance(at, ValueError):
-                        yield at
-                    else:
+                    if isinstance(at, range):
                         found = zip(of_parts, (tokens[i] for i in at), strict=True)
                         yield example_of(list(found), self.special_tokens)
+                    else:
+                        yield at
                 except ValueError as error:
                     yield error
 
@@ -138,7 +147,9 @@ class ChatEncoder:
             return str(self.tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens))
 
     def types_controls(self, conversation: AnyConversation) -> bool:
-        """Whether a message contains text that looks like a special token of the model."""
+        """Whether a message, or a plain text, contains text that looks like a special token of the model."""
+        if isinstance(conversation, PlainText):
+            return self._controls.occur_in(conversation.text) and self.plain.special_in(conversation.text)
         found = as_conversation(conversation)
         if found.uses_tools:
             return any(map(self._controls.occur_in, texts_in([*found.messages, *found.tools])))
@@ -146,23 +157,27 @@ class ChatEncoder:
         return any(map(self._controls.occur_in, texts))
 
     @cached_property
+    def plain(self) -> PlainTokenizer:
+        """The tokenizer for texts without a chat template."""
+        return PlainTokenizer(self.tokenizer)
+
+    @cached_property
     def context_length(self) -> int | None:
         """The largest number of tokens, of prompt and answer together, that the model was made for; None if unknown."""
-        config = _json(self._folder / "config.json")
-        inner = config.get("text_config")
-        length = {**config, **(inner if isinstance(inner, Mapping) else {})}.get("max_position_embeddings")
-        return length if isinstance(length, int) and length > 0 else None
+        return config_files.context_length(self._folder)
 
     @property
     def template(self) -> str:
-        """The Jinja text of the chat template."""
-        return str(self.tokenizer.chat_template)
+        """The Jinja text of the chat template; "" if the model has none."""
+        return str(self.tokenizer.chat_template or "")
 
     def _render(self, conversation: Conversation, *, prompt: bool) -> str | list[int]:
         """The text of a conversation, or its tokens if somebody typed what could become a control token.
 
         ``prompt`` adds the beginning of the assistant's next turn.
         """
+        if not self.template:
+            raise ValueError(_NO_TEMPLATE)
         messages: Sequence[Mapping[str, Any]] = conversation.messages
         if conversation.uses_tools:
             messages = self._tool_style.adapted(conversation.messages)
@@ -277,20 +292,3 @@ def fold_system(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, 
         return messages
     system, first, *rest = messages
     return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
-
-
-def _generation_eos(folder: Path) -> list[int]:
-    """The end-of-sequence token ids in generation_config.json; a model can have several."""
-    ids = _json(folder / "generation_config.json").get("eos_token_id")
-    return [token for token in (ids if isinstance(ids, list) else [ids]) if isinstance(token, int)]
-
-
-def _json(path: Path) -> Mapping[str, object]:
-    """The mapping in a JSON file of the model; empty if it has no such file. UserError if it is anything else."""
-    if not path.exists():
-        return {}
-    with foreign(f"{path}: cannot be read", AGAIN):
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise TypeError("it is not a JSON object")
-        return value

@@ -59,6 +59,19 @@ class Turns:
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """How documents were cut, for rows of plain text."""
+
+    model: str  # model whose tokenizer cut them, as given or by default
+    tokenizer_sha256: str  # hash of its vocabulary and of what it makes of a sample
+    max_seq_length: int  # tokens of a piece, at most
+    overlap: int  # tokens that a piece repeats of the one before, at most; they are not in the loss
+    begin: str | None  # special token before the first piece of a document; null if this tokenizer puts none
+    end: str | None  # special token after the last piece of a document
+    documents: int  # documents that were cut
+
+
+@dataclass(frozen=True)
 class DatasetRecord(Record):
     """What `dataset.py` wrote and what became of every row that it read."""
 
@@ -66,7 +79,7 @@ class DatasetRecord(Record):
     MADE_BY: ClassVar[str] = "python dataset.py"
     FOLDER_FLAG = "--output-dir"
 
-    type: str  # task whose score holds for the rows: sql, alpaca, riscv, chat
+    type: str  # task whose score holds for the rows: sql, alpaca, riscv, chat, text
     source: Source  # where the rows came from
     files: Mapping[str, str]  # file name -> its SHA-256
     rejected_sha256: str | None = None  # SHA-256 of rejected.jsonl, if there is one
@@ -86,6 +99,7 @@ class DatasetRecord(Record):
     blank_lines: int = 0  # blank lines that were skipped
     first_places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason or repair -> its first places
     recognised: tuple[str, ...] = ()  # row formats that were recognised
+    pieces: Pieces | None = None  # how documents were cut; null for other rows
 
     @classmethod
     def upgrade(cls, value: Row, written: int) -> None:

@@ -35,9 +35,9 @@ class AnswerRecord:
 class RowRecord:
     """A row of the split."""
 
-    prompt: str  # its last user turn
+    prompt: str  # its last user turn; of plain text, the beginning that is to be continued
     question: str  # the same in short
-    reference: str  # its own answer
+    reference: str  # its own answer; of plain text, how it goes on
     tuned: AnswerRecord  # answer of the tuned model
     base: AnswerRecord | None = None  # answer of the base model; null without a comparison
 
@@ -59,7 +59,8 @@ class SideRecord:
     stopped: float  # share of the answers that the model finished itself (EOS)
     mean_tokens: float  # mean length of an answer, in tokens
     repetition: float  # share of an answer's word sequences that were in it before, on average
-    loss_per_token: float  # loss of the references, in nats
+    loss_per_token: float  # loss of the references, in nats; of plain text, of the text
+    bits_per_byte: float | None = None  # of plain text: its loss in bits, by its bytes in UTF-8; null for other rows
     parts: Mapping[str, float] = field(default_factory=dict)  # other measure -> its mean
 
 

@@ -1,5 +1,6 @@
 """What an evaluation says of the answers, as the page and the terminal show it."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from finetune.records.evaluation import (
 from finetune.report.texts import Cell, fixed, number, percent, signed
 
 POINTS = " points"  # of percentages
+_MOST_LOSS = 700.0  # of which a float holds the exponential
 _SHOWN = 50_000  # characters of a text; those cut off are counted
 
 # outcome of a row: did the base model get it right, did the tuned one; without a base model the first is None
@@ -59,12 +61,15 @@ class Headline:
 def headline(evaluation: EvaluationRecord) -> Headline:
     base, tuned, verdict = evaluation.base, evaluation.tuned, evaluation.verdict
     if tuned.accuracy is None and evaluation.decided_by != LOSS:
+        if tuned.bits_per_byte is not None:
+            return Headline("Not compared", f"the loss per token of the tuned model is {number(tuned.loss_per_token)}.")
         return Headline("Not scored", f"none of the {evaluation.n} rows could be scored.")
     if base is None or verdict is None:
         return Headline("Not compared", f"the tuned model has {percent(tuned.accuracy or 0)} {evaluation.metric}.")
     if evaluation.decided_by == LOSS:
         loss = evaluation.differences[LOSS]
-        measure, before, after = "the loss per token of the references", number(loss.base), number(loss.tuned)
+        of = "references" if tuned.bits_per_byte is None else "texts"
+        measure, before, after = f"the loss per token of the {of}", number(loss.base), number(loss.tuned)
     elif evaluation.decided_by == SCORE:
         measure, before, after = "the mean score", number(base.score or 0.0), number(tuned.score or 0.0)
     else:
@@ -121,12 +126,20 @@ def measures(evaluation: EvaluationRecord) -> list[Measure]:
     for part in shown[-1].parts:
         add(part, (Cell(number(side.parts[part]) if part in side.parts else "–") for side in shown))
     add(LOSS, (Cell(fixed(side.loss_per_token, 3)) for side in shown), more_is_better=False)
+    if all(side.bits_per_byte is not None for side in shown):
+        add("perplexity", (Cell(number(perplexity(side.loss_per_token))) for side in shown))
+        add("bits per byte", (Cell(fixed(side.bits_per_byte or 0.0, 3)) for side in shown))
     if is_scored(evaluation):
         add("well-formed", (Cell(percent(side.formatted or 0)) for side in shown))
     add("finished (EOS)", (Cell(percent(side.stopped)) for side in shown))
     add("repetition", (Cell(percent(side.repetition)) for side in shown))
     add("tokens per answer", (Cell(number(side.mean_tokens)) for side in shown))
     return rows
+
+
+def perplexity(loss: float) -> float:
+    """Of a loss per token in nats."""
+    return math.exp(min(loss, _MOST_LOSS))
 
 
 def _interval(low: float, high: float) -> str:

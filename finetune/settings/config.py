@@ -40,8 +40,8 @@ class DatasetConfig(FileConfig):
     list_: bool = switch("list the kinds of rows with their default source and fields, then exit", in_file=False)
     dataset_name: str | None = option(
         None,
-        "source of the rows: a file, folder or glob (.jsonl .json .csv .parquet), a Hub dataset, or builtin"
-        " (default: the Hub dataset of --type, or builtin if the Hub cannot be reached)",
+        "source of the rows: a file, folder or glob (.jsonl .json .csv .parquet; with --type text .txt .md), a Hub dataset, or"
+        " builtin (default: the Hub dataset of --type, or builtin if the Hub cannot be reached)",
     )
     revision: str | None = option(None, "branch, tag or commit of the Hub dataset")
     subset: str | None = option(None, "configuration of the Hub dataset, if it has several")
@@ -71,9 +71,17 @@ class DatasetConfig(FileConfig):
     strict: bool = switch("fail instead of dropping or repairing rows")
     fix: bool = switch("skip unusable rows and write them to rejected.jsonl")
     show: int = option(0, "number of rows to print as the model sees them, learned tokens in colour", at_least=0)
-    model: str | None = option(None, "also check the rows with the tokenizer of this model")
+    model: str | None = option(
+        None, "also check the rows with the tokenizer of this model; with --type text: cut documents for it"
+    )
     template: str = option("model", _TEMPLATE)
-    max_seq_length: int = option(1024, "longest row, in tokens of that model", at_least=8)
+    max_seq_length: int = option(1024, "longest row, or piece of a document, in tokens of that model", at_least=8)
+    overlap: int | None = option(
+        None,
+        "with --type text: tokens that a piece of a document repeats of the one before, as context outside the loss"
+        " (default: a sixteenth of --max-seq-length)",
+        at_least=0,
+    )
     from_adapter: Path | None = option(
         None,
         "with --type preference: build the pairs from answers sampled from the model with the adapters in this folder",

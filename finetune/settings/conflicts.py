@@ -35,6 +35,11 @@ def _problems(config: FileConfig) -> Iterator[str]:
             yield f"{named(config, name)} has no effect {why} ({remedy})"
     if isinstance(config, DatasetConfig) and config.valid_fraction + config.test_fraction >= 1:
         yield "--valid-fraction and --test-fraction leave no rows to train on (their sum must be below 1)"
+    if isinstance(config, DatasetConfig) and (config.overlap or 0) > config.max_seq_length // 2:
+        yield (
+            f"--overlap {config.overlap}: more than half of --max-seq-length {config.max_seq_length}"
+            f" (at most {config.max_seq_length // 2})"
+        )
     if isinstance(config, TrainingConfig) and config.epochs is None:
         yield from _warmup_problems(config, config.iters)
 
@@ -77,6 +82,14 @@ def check_validation(config: TrainingConfig, rows: int) -> None:
     )
 
 
+def check_text(config: TrainingConfig, *, plain_text: bool) -> None:
+    """UserError if answers are to be scored and the rows are plain text, which has none."""
+    if plain_text and config.eval_samples and _chosen(config, "eval_samples"):
+        raise UserError(
+            f"{named(config, 'eval_samples')} has no effect with plain text, which has no answers (omit it)"
+        )
+
+
 def given(config: FileConfig, name: str) -> bool:
     """Whether somebody gave the value, by a flag or in the file."""
     return config.origins.get(name) in ("flag", str(config.config), f"{config.config} (mlx-lm)")
@@ -115,7 +128,7 @@ _OF_SOURCES = (
         "split_by",
         "keep_splits",
     ),
-    *("check_answers", "strict", "fix", "show", "model", "template", "max_seq_length"),
+    *("check_answers", "strict", "fix", "show", "model", "template", "max_seq_length", "overlap"),
 )
 
 
@@ -128,9 +141,13 @@ def _dataset(config: DatasetConfig) -> Iterator[Idle]:
         yield from ((name, "with --from-adapter") for name in _OF_SOURCES)
     if config.list_:
         yield from ((field.name, "with --list") for field in flags_of(DatasetConfig) if field.name != "list_")
-    if config.model is None and not config.show:
-        for name in ("template", "max_seq_length"):
-            yield name, "without --model or --show"
+    if config.type_ == "text":
+        yield "template", "with --type text, which has no chat template"
+    else:
+        yield "overlap", f"with --type {config.type_}"
+        if config.model is None and not config.show:
+            for name in ("template", "max_seq_length"):
+                yield name, "without --model or --show"
 
 
 def _training(config: TrainingConfig) -> Iterator[Idle]:

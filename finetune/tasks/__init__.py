@@ -1,4 +1,4 @@
-"""--type: sql, alpaca, riscv, chat, preference; fields, prompt, score, builtin rows.
+"""--type: sql, alpaca, riscv, chat, text, preference; fields, prompt, score, builtin rows.
 
 One file or folder per task.
 """
@@ -9,8 +9,9 @@ from finetune.tasks.chat import CHAT
 from finetune.tasks.preference import PREFERENCE
 from finetune.tasks.riscv.task import RISCV
 from finetune.tasks.sql.task import SQL
+from finetune.tasks.text import TEXT
 
-TASKS: dict[str, Task] = {task.name: task for task in (SQL, ALPACA, RISCV, CHAT)}
+TASKS: dict[str, Task] = {task.name: task for task in (SQL, ALPACA, RISCV, CHAT, TEXT)}
 ROW_KINDS: dict[str, RowKind] = {**TASKS, PREFERENCE.name: PREFERENCE}  # --type of dataset.py
 
 __all__ = ["ROW_KINDS", "TASKS", "Score", "Scorer", "Task"]

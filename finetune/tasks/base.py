@@ -58,7 +58,9 @@ class RowKind:
     unused: Callable[[Row], Iterable[str]] | None = (
         None  # what of a row is not used (default: no required or optional field)
     )
+    told: Callable[[Row], Iterable[str]] = lambda row: ()  # what a person should know of how a row was read
     known: tuple[str, ...] = ()  # further fields that are used, or known to be of no use
+    plain_text: bool = False  # rows are documents, cut into pieces and learned without a chat template
     scored_as: str = ""  # the task that scores these rows, if they are not a task of their own
     open_checker: Callable[[], AbstractContextManager[Checker]] | None = None
 

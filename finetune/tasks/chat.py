@@ -65,6 +65,7 @@ CHAT = Task(
     conversations=True,
     kept=conversations.without_source,
     unused=lambda row: (name for name in conversations.unused(row) if name != "answer" or _wanted(row) is None),
+    told=conversations.told,
     open_scorer=lambda stop: nullcontext(score),
     metric="exact match",
     malformed=frozenset({"no_number", "invalid_call"}),

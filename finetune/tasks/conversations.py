@@ -11,11 +11,32 @@ from finetune.errors import shell_command, shortened
 from finetune.models.conversation import Message
 from finetune.models.thinking import FIELDS
 from finetune.records.files import Row
-from finetune.tasks import thinking, tool_rows
+from finetune.tasks import beside, media, thinking, tool_rows
 from finetune.tasks.base import BadRow
-from finetune.tasks.learning import MARKS, REFUSED, demand_whole, says_nothing, weight_of
+from finetune.tasks.learning import (
+    FEEDBACK,
+    MARKS,
+    RATINGS,
+    REFUSED,
+    demand_no_bad_answer,
+    demand_whole,
+    is_feedback,
+    says_nothing,
+    weight_of,
+)
 from finetune.tasks.text_marks import turns_in
-from finetune.tasks.values import ROLES, is_empty, is_listed, joined, json_type, listed, role_of, text_of
+from finetune.tasks.values import (
+    ROLES,
+    is_empty,
+    is_listed,
+    is_parts,
+    joined,
+    json_type,
+    listed,
+    read_as,
+    role_of,
+    text_of,
+)
 
 _NAMES = 12  # of fields in a message
 
@@ -24,7 +45,11 @@ def to_messages(row: Row) -> list[Message]:
     """The conversation of a row. BadRow says what is wrong with the row, or which fields it has."""
     if shape := shape_of(row):
         demand_whole(row)
-        return tool_rows.checked(FORMATS[shape](row), tool_rows.tools_of(row))
+        demand_no_bad_answer(row)
+        media.demand_text(row)
+        messages = tool_rows.checked(FORMATS[shape](row), tool_rows.tools_of(row))
+        media.demand_no_places(messages)
+        return messages
     for fields in FORMATS:
         if all(field in row for field in fields):
             raise ValueError(f"{next(field for field in fields if row[field] is None)} is null, not text")
@@ -56,14 +81,14 @@ def named(fields: Iterable[str]) -> str:
 
 
 def without_source(row: Row) -> Row:
-    """The row without the fields that its messages were made from, and with its tools as the messages need them."""
-    made_from = {*_SOURCE_FIELDS, *(shape_of(row) or ())}
+    """The row without the fields that its messages were made from. An answer to check against stays, and its tools."""
+    made_from = _SOURCE_FIELDS | ({*(shape_of(row) or ())} - {"answer"})
     return tool_rows.with_tools({name: value for name, value in row.items() if name not in made_from}, row)
 
 
 def ignoring(row: Row, names: Collection[str]) -> tuple[Row, set[str]]:
     """The row without those fields of ``names`` that ``to_messages`` would refuse, in its messages too; and which it had."""
-    refusable, had = {*REFUSED, *FIELDS, *tool_rows.FIELDS} & {*names}, set[str]()
+    refusable, had = _IGNORABLE & {*names}, set[str]()
     if not refusable:
         return row, had
     found = dict(row)
@@ -82,11 +107,11 @@ def unused(row: Row) -> Iterator[str]:
     """What in a row that ``to_messages`` accepts is not learned and not used for scoring: its fields, and those of its messages
     as ``"weight in messages"``. What is null or empty says nothing."""
     shape = shape_of(row) or ()
-    used = {*shape, *tool_rows.FIELDS, "system"} | {"instruction": {"input", "history"}, "text": set()}.get(
-        shape[0], set() if len(shape) == 1 else {"history"}
-    )
-    if len(shape) == 2 and not is_listed(row[shape[1]]):
-        used |= {name for name in FIELDS if thinking.is_thinking(name, row.get(name))}
+    used = {*shape, *beside.SYSTEM, *tool_rows.FIELDS, *(name for name in row if is_feedback(name, row[name]))}
+    if len(shape) == 2:
+        used |= {*beside.HISTORY}
+        used |= {"input", *beside.used(row)} if not is_listed(row[shape[0]]) else set()
+        used |= {name for name in FIELDS if thinking.is_thinking(name, row.get(name)) and not is_listed(row[shape[1]])}
     yield from (name for name in unused_fields(row, used) if not says_nothing(name, row[name]))
     for field in shape:
         yield from unused_in_messages(row, field)
@@ -113,20 +138,36 @@ def _is_used(turn: Mapping[str, Any], name: str) -> bool:
     return is_read or is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
 
 
+def told(row: Row) -> Iterator[str]:
+    """What a person should know of how a row that ``to_messages`` accepts was read."""
+    shape = shape_of(row) or ()
+    if len(shape) == 2 and not is_listed(row[shape[0]]):
+        yield from beside.told(row, row[shape[1]])
+    yield from (what for field in shape for what in read_as(row[field]))
+    yield from tool_rows.told(row, shape)
+    for name in (
+        name for name in row if name in RATINGS and not is_empty(row[name]) and not is_feedback(name, row[name])
+    ):
+        yield f"{name} beside answers, which are all learned alike (leave out rows that you do not want)"
+
+
 def _messages(row: Row) -> list[Message]:
-    return _with_system(_turns(row["messages"], "role", "content"), row.get("system"))
+    return _with_system(_turns(row["messages"], "role", "content"), row)
 
 
 def _conversations(row: Row) -> list[Message]:
     """The shape of ShareGPT."""
-    return _with_system(_turns(row["conversations"], "from", "value"), row.get("system"))
+    return _with_system(_turns(row["conversations"], "from", "value"), row)
 
 
-def _with_system(messages: list[Message], system: object) -> list[Message]:
+def _with_system(messages: list[Message], row: Row) -> list[Message]:
     """The messages after the system message that stands beside them. ValueError if they have another one."""
-    if is_empty(system):
+    value = beside.one_of(row, beside.SYSTEM)
+    if value is None:
         return messages
-    system = text_of(system, "the field system")
+    if not isinstance(value, str):
+        raise ValueError(f"the field system is {json_type(value)}, not text")
+    system = value
     if messages[0]["role"] != "system":
         return [{"role": "system", "content": system}, *messages]
     if messages[0]["content"].strip() != system.strip():
@@ -155,7 +196,7 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
             continue
         if role not in ROLES:
             raise ValueError(f"a message has the role {shortened(str(role), 40)!r} (use {', '.join(ROLES)})")
-        text = joined(text) if isinstance(text, list) else text
+        text = joined(text) if is_parts(text) else text
         said = text_of(text, f"the content of a message of the {role}")
         message = thinking.answer(said, thought) if role == "assistant" else Message(role=role, content=said)
         messages.append(_weighted(message, turn))
@@ -174,7 +215,12 @@ def _pair(question: str, answer: str) -> Callable[[Row], list[Message]]:
 
 def turns_of(question: object, answer: object, row: Row, names: tuple[str, str]) -> list[Message]:
     """A question with its answer, each a text or a list of messages, after the row's system message and its history."""
-    asked = _turns(question, "role", "content") if is_listed(question) else [_asked(_content(question, names[0]))]
+    if is_listed(question):
+        asked = _turns(question, "role", "content")
+    else:
+        below = "" if "input" in names or names[0] == "" else "input"
+        asked = [{"role": "user", "content": beside.prompt(row, _content(question, names[0]), below=below)}]
+        answer = beside.answer(row, answer)
     if is_listed(answer):
         answered = _turns(answer, "role", "content")
     else:
@@ -182,35 +228,40 @@ def turns_of(question: object, answer: object, row: Row, names: tuple[str, str])
     return in_context([*asked, *answered], row)
 
 
-def _asked(text: str) -> Message:
-    return {"role": "user", "content": text}
-
-
 def in_context(messages: list[Message], row: Row) -> list[Message]:
     """The messages of a row after what stands in its fields ``system`` and ``history``."""
     demand_whole(row)
-    return _with_system([*_history(row.get("history")), *messages], row.get("system"))
+    media.demand_text(row)
+    return _with_system([*_history(beside.one_of(row, beside.HISTORY)), *messages], row)
 
 
 def _history(turns: object) -> list[Message]:
-    """Earlier turns, as pairs of a question and its answer."""
-    pairs = listed(turns) if turns else []
-    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
-        raise ValueError("history is not a list of pairs of a question and its answer")
-    texts = [_content(text, "a text in history") for pair in pairs for text in pair]
-    return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
+    """Earlier turns: messages, pairs of a question and its answer, or a text with labels of who speaks."""
+    if is_empty(turns):
+        return []
+    if isinstance(turns, str) and (labelled := turns_in(turns)):
+        return _turns(labelled, "role", "content")
+    turns = listed(turns)
+    if is_listed(turns):
+        return _turns(turns, "role", "content")
+    messages: list[Message] = []
+    for pair in turns:
+        if isinstance(pair, Mapping) and len(pair) == 2 and [role_of(name) for name in pair] == ["user", "assistant"]:
+            pair = list(pair.values())
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ValueError("history is not a list of pairs of a question and its answer, or of messages")
+        asked, answered = (text_of(text, "a text in history") for text in pair)
+        messages += [{"role": "user", "content": asked}, thinking.answer(answered)]
+    return messages
 
 
 def _content(value: object, name: str) -> str:
-    return text_of(joined(value) if isinstance(value, list) else value, name)
+    return text_of(joined(value) if is_parts(value) else value, name)
 
 
 def instruction(row: Row) -> list[Message]:
     """Alpaca's: the input, if there is one, stands below the instruction."""
-    question, given = row["instruction"], row.get("input")
-    if not is_empty(given):
-        question = f"{text_of(question, 'instruction').strip()}\n\n{text_of(given, 'input').strip()}"
-    return turns_of(question, row["output"], row, names=("instruction", "output"))
+    return turns_of(row["instruction"], row["output"], row, names=("instruction", "output"))
 
 
 PLAIN_TEXT = "Write a text."  # the prompt of a text that has none
@@ -222,8 +273,8 @@ def _text(row: Row) -> list[Message]:
     if not isinstance(text, str):
         raise ValueError(f"the field 'text' is {json_type(text)}, not text")
     if turns := turns_in(text):
-        return _with_system(_turns(turns, "role", "content"), row.get("system"))
-    return turns_of(PLAIN_TEXT, text, {"system": row.get("system")}, names=("", "text"))
+        return _with_system(_turns(turns, "role", "content"), row)
+    return turns_of(PLAIN_TEXT, text, {name: row.get(name) for name in beside.SYSTEM}, names=("", "text"))
 
 
 FORMATS: dict[tuple[str, ...], Callable[[Row], list[Message]]] = {
@@ -235,8 +286,15 @@ FORMATS: dict[tuple[str, ...], Callable[[Row], list[Message]]] = {
     ("prompt", "response"): _pair("prompt", "response"),
     ("question", "answer"): _pair("question", "answer"),
     ("text",): _text,
+    ("instruction", "response"): _pair("instruction", "response"),
+    ("query", "response"): _pair("query", "response"),
+    ("problem", "solution"): _pair("problem", "solution"),
+    ("input", "output"): _pair("input", "output"),
+    ("user", "assistant"): _pair("user", "assistant"),
 }
-# mlx-lm would train on these instead; an answer to check against stays
-_SOURCE_FIELDS = {"system", "input", *(field for fields in FORMATS for field in fields)} - {
-    *("answer", "query", "tools", "answers")
+# mlx-lm would train on some of these instead
+_SOURCE_FIELDS = {
+    *("messages", "conversations", "text", "system", "instruction", "input", "output"),
+    *("prompt", "completion", "response", "question"),
 }
+_IGNORABLE = REFUSED | {*FIELDS, *tool_rows.FIELDS} | FEEDBACK | RATINGS | media.FIELDS | beside.IGNORABLE

@@ -30,6 +30,7 @@ def weight_of(turn: Mapping[str, Any], role: str) -> int | None:
     """
     if role != "assistant":
         return None
+    demand_no_bad_answer(turn)
     found: dict[str, int] = {}
     for name in (name for name in MARKS if _says(turn.get(name))):
         value = _word(turn[name])
@@ -78,6 +79,32 @@ def demand_whole(row: Mapping[str, Any]) -> None:
                 f"the row has {name} {_shown(row[name])}, so there is nothing to learn (remove it, or --ignore {name} learns"
                 " it all the same)"
             )
+
+
+# whether an answer is a good one, to people and to KTO
+FEEDBACK = frozenset(
+    ("label", "is_correct", "correct", "is_good", "good", "desirable", "thumbs_up", "liked", "feedback")
+)
+RATINGS = frozenset(
+    ("rating", "ratings", "score", "scores", "reward", "rewards", "stars", "quality", "votes", "upvotes")
+)
+_BAD = (*_NO, "bad", "negative", "down", "thumbs_down", "dislike", "disliked", "undesirable", "rejected", "wrong", "-1")
+
+
+def demand_no_bad_answer(row: Mapping[str, Any]) -> None:
+    """ValueError if a field says that the answer is a bad one: it would be learned like a good one."""
+    for name in row:
+        if is_feedback(name, row[name]) and _word(row[name]) in _BAD:
+            raise ValueError(
+                f"{name} {_shown(row[name])} says that the answer is a bad one, and it would be learned like a good one"
+                f" (remove such rows; or make pairs for --type preference; or --ignore {name})"
+            )
+
+
+def is_feedback(name: str, value: object) -> bool:
+    """Whether a field says if an answer is good, in a word: another label is a class."""
+    words = (*_YES, *_BAD, "good", "positive", "up", "like", "right", "-1.0")
+    return name in FEEDBACK | RATINGS and _word(value) in words and (name in FEEDBACK or isinstance(value, (str, bool)))
 
 
 def says_nothing(name: str, value: object, role: str = "assistant") -> bool:

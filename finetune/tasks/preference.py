@@ -12,7 +12,7 @@ from finetune.models.call_text import spoken
 from finetune.models.conversation import Message
 from finetune.models.thinking import written
 from finetune.records.files import Row
-from finetune.tasks import thinking, tool_rows
+from finetune.tasks import beside, thinking, tool_rows
 from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import (
     in_context,
@@ -72,7 +72,7 @@ def _as_text(message: Message) -> str:
 
 
 def _unused(row: Row) -> Iterator[str]:
-    yield from unused_fields(row, (*FIELDS, *tool_rows.FIELDS, "system", "history"))
+    yield from unused_fields(row, (*FIELDS, *tool_rows.FIELDS, *beside.SYSTEM, *beside.HISTORY))
     said = {message["content"].strip() for message in _both(row)[0]}
     prompt = listed(row["prompt"]) if is_listed(row.get("prompt")) else [{"content": row.get("prompt") or ""}]
     if not said.issuperset(str(turn.get("content", turn.get("value"))).strip() for turn in prompt) and row.get(

@@ -7,13 +7,13 @@ Read are OpenAI's ``tools`` and ``tool_calls``, the older ``functions`` and ``fu
 
 import ast
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from finetune.errors import shortened
 from finetune.models.conversation import Message, Tool
 from finetune.records.files import Row
-from finetune.tasks.values import json_type
+from finetune.tasks.values import json_type, role_of
 
 FIELDS = ("tools", "functions")  # of a row
 _CALLS = ("function_call", "tool_call")  # roles
@@ -21,6 +21,7 @@ _RESULTS = ("tool", "function", "observation", "ipython", "tool_response", "tool
 _USED = {"assistant": ("tool_calls", "function_call"), "tool": ("tool_call_id", "name", "tool_name")}
 _DEEPEST = 64  # of a tool or of arguments
 _MARK = "<tool_call>"
+_AS_TEXT = "calls of tools in texts, learned as text (as tool_calls, the model's template writes them)"
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object"}
 
 
@@ -253,9 +254,20 @@ def uses(turn: Mapping[str, Any], name: str) -> bool:
     return name in _USED["tool" if role in _RESULTS else "assistant"]
 
 
-def calls_as_text(messages: Sequence[Message]) -> bool:
-    """Whether a message of the assistant holds calls in its text, where they are learned as text."""
-    return any(message["role"] == "assistant" and _MARK in message["content"] for message in messages)
+def told(row: Row, fields: Iterable[str]) -> Iterator[str]:
+    """Whether an answer holds calls in its text, where they are learned as text."""
+    for value in (row.get(field) for field in fields):
+        turns = value if isinstance(value, list) else []
+        texts = (
+            turn.get("content", turn.get("value")) for turn in turns if isinstance(turn, Mapping) and _speaks(turn)
+        )
+        if any(isinstance(text, str) and _MARK in text for text in ([value] if isinstance(value, str) else texts)):
+            yield _AS_TEXT
+            return
+
+
+def _speaks(turn: Mapping[str, Any]) -> bool:
+    return role_of(turn.get("role", turn.get("from"))) == "assistant"
 
 
 def _listed(value: Any) -> list[Any]:

@@ -3,18 +3,27 @@
 import ast
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
 
 from finetune.errors import shortened
 
 ROLES = ("system", "user", "assistant")
 # names of other programs for the three roles
-OTHER_NAMES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant"}
+OTHER_NAMES = {
+    **dict.fromkeys(("human", "prompter", "customer", "question"), "user"),
+    **dict.fromkeys(
+        ("gpt", "model", "bot", "chatgpt", "ai", "chatbot", "assistant_response", "agent", "answer"), "assistant"
+    ),
+    "developer": "system",
+}
 
 
 def role_of(name: object) -> object:
-    return OTHER_NAMES.get(name, name) if isinstance(name, str) else name
+    """The role that a message's ``role`` or ``from`` means, whatever program wrote it; itself if it is none that is known."""
+    plain = name.strip().lower() if isinstance(name, str) else name
+    role = OTHER_NAMES.get(plain, plain) if isinstance(plain, str) else plain
+    return role if role in ROLES else name
 
 
 def listed(turns: Any) -> list[Any]:
@@ -52,15 +61,39 @@ _LISTED = re.compile(rf"""\s*\[\s*\{{\s*(?:(?P<role>{_SPEAKER})|(['"])\w+\4\s*:)
 
 
 def text_of(value: object, what: str) -> str:
-    """``value`` if it is text, or a number as text; else ValueError that says what it is instead."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return json.dumps(value)
+    """``value`` as text: a number, true or false, an object or a list is its JSON, a list of one text that text. ``read_as``
+    tells of them. ValueError if there is none, or several texts."""
+    if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
+        if len(value) > 1:
+            raise ValueError(f"{what} is a list of {len(value)} texts (one row for each, or one text: json.dumps)")
+        value = value[0]
     if isinstance(value, str) and value.strip():
         return value
-    if isinstance(value, str):
+    if (isinstance(value, (str, list, dict)) and not value) or isinstance(value, str):
         raise ValueError(f"{what} is empty")
-    remedy = " (write it as text: json.dumps)" if isinstance(value, (dict, list)) else ""
-    raise ValueError(f"{what} is {json_type(value)}, not text{remedy}")
+    if isinstance(value, (bool, int, float, list, dict)):
+        return json.dumps(value, ensure_ascii=False)
+    raise ValueError(f"{what} is {json_type(value)}, not text")
+
+
+def read_as(value: object) -> Iterator[str]:
+    """What a person should know of a value of which ``text_of`` makes text, or of messages that have such values."""
+    if is_listed(value):
+        contents = (turn.get("content", turn.get("value")) for turn in listed(value) if isinstance(turn, Mapping))
+        yield from dict.fromkeys(what for content in contents for what in read_as(content))
+    elif isinstance(value, bool):
+        yield "true or false, learned as that word"
+    elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        yield "lists of one text, learned as that text"
+    elif isinstance(value, (dict, list)) and not is_parts(value):
+        yield "objects and lists, learned as their JSON"
+
+
+def is_parts(value: object) -> TypeGuard[list[Any]]:
+    """Whether a value is the content of a message in parts: [{"type": "text", "text": "..."}]."""
+    return isinstance(value, list) and any(
+        isinstance(part, Mapping) and ("type" in part or part.keys() == {"text"}) for part in value
+    )
 
 
 def json_type(value: object) -> str:
@@ -74,7 +107,7 @@ def joined(parts: list[Any]) -> str:
     for part in parts:
         if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
             kind = shortened(str(part.get("type"))) if isinstance(part, Mapping) else type(part).__name__
-            raise ValueError(f"a message has a part that is not text ({kind})")
+            raise ValueError(f"a message has a part that is not text ({kind}), and only text can be learned")
     return "\n".join(part["text"] for part in parts)
 
 

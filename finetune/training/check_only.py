@@ -15,6 +15,7 @@ def run(config: TrainingConfig) -> None:
     find_template(config.template)
     if config.report_to:
         library_of(config.report_to)
+    conflicts.check_text(config, plain_text=dataset.pieces is not None)
     train, valid = len(rows["train"]), len(rows["valid"])
     steps = total_steps(config, train)
     conflicts.check_warmup(config, steps)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune.errors import UserError
+from finetune.errors import UserError, shell_command
 from finetune.models import thinking
+from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import (
     Encode,
@@ -22,7 +23,7 @@ from finetune.models.find import ModelFolder, find_model
 from finetune.models.loss_mask import Example
 from finetune.models.templates import find_template
 from finetune.records import files
-from finetune.records.dataset import DatasetRecord, Turns, read_dataset_record, read_split
+from finetune.records.dataset import DatasetRecord, Pieces, Turns, read_dataset_record, read_split
 from finetune.settings.config import TrainingConfig
 from finetune.terminal import say
 
@@ -47,6 +48,11 @@ def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[Data
     dataset = read_dataset_record(config.data_dir)
     if config.dataset_type not in (None, dataset.type):
         raise UserError(f"--dataset-type: {config.data_dir} holds {dataset.type} rows, not {config.dataset_type}")
+    if dataset.pieces and config.method != "sft":
+        raise UserError(
+            f"--method {config.method}: {config.data_dir} holds plain text, which has no prompts and no answers"
+            " (use --method sft)"
+        )
     rows = {
         split: read_split(config.data_dir, split, dataset, may_be_empty=split == "valid")
         for split in ("train", "valid")
@@ -77,7 +83,9 @@ def read_inputs(
     dataset, rows = read_rows(config, columns)
     template = find_template(config.template)
     folder = find_model(config.model, say, weights=weights)
-    encoder = ChatEncoder(folder.path, template)
+    encoder = ChatEncoder(folder.path, template, name=folder.name, chats=dataset.pieces is None)
+    if dataset.pieces:
+        _check_pieces(dataset.pieces, encoder, config)
     train, valid = (_encoded(encoder, rows[split], split, config, encode) for split in ("train", "valid"))
     if encoder.tool_note:
         say(f"Note: {encoder.tool_note}")
@@ -94,10 +102,27 @@ def _turns(rows: Sequence[TrainingRow], path: Path) -> Turns | None:
     """How many turns of the assistant are learned; what the chat template takes from them is printed."""
     if not any(example.turns for example in examples_of(rows)):
         return None
-    turns = sum((turns_of(row.fields["messages"], row.examples[0]) for row in rows), Turns())
+    turns = sum((turns_of(Conversation.of(row.fields).messages, row.examples[0]) for row in rows), Turns())
     if turns.rewritten:
         say(f"Turns of the assistant in {path}: {turns.assistant:,}, {rewritten(turns.rewritten)}.")
     return turns
+
+
+def _check_pieces(pieces: Pieces, encoder: ChatEncoder, config: TrainingConfig) -> None:
+    """UserError if documents were cut for another tokenizer, or into longer pieces than are trained on."""
+    again = "cut them again: python dataset.py --type text --dataset-name DOCUMENTS"
+    if pieces.tokenizer_sha256 != encoder.plain.fingerprint:
+        model = shell_command("--model", pieces.model)
+        raise UserError(
+            f"--model: the documents in {config.data_dir} were cut for the tokenizer of {pieces.model}, and that of"
+            f" {encoder.name} is another (train with {model}, or {again} {shell_command('--model', encoder.name)})"
+        )
+    if config.max_seq_length < pieces.max_seq_length:
+        raise UserError(
+            f"--max-seq-length {config.max_seq_length}: the pieces in {config.data_dir} have up to"
+            f" {pieces.max_seq_length} tokens (train with --max-seq-length {pieces.max_seq_length}, or {again}"
+            f" --max-seq-length {config.max_seq_length})"
+        )
 
 
 def _check_vocabulary(folder: ModelFolder, examples: list[Example]) -> None:

@@ -25,27 +25,30 @@ def export(config: TrainingConfig, path: Path) -> None:
         )
     if path.is_dir():
         raise UserError(f"{path}: cannot be written: it is a folder", exit_code=4)
+    data = read_dataset_record(config.data_dir)
     rows = {
-        split: len(read_split(config.data_dir, split, data, may_be_empty=split != "train"))
-        for data in [read_dataset_record(config.data_dir)]
-        for split in files.SPLITS
+        split: len(read_split(config.data_dir, split, data, may_be_empty=split != "train")) for split in files.SPLITS
     }
+    plain_text = data.pieces is not None
     folder = find_model(config.model, say)
     steps = total_steps(config, rows["train"])
     lines = [
-        "# " + " ".join(line.splitlines()) for line in ["Run with: mlx_lm.lora -c FILE", *_notes(config, folder, rows)]
+        "# " + " ".join(line.splitlines())
+        for line in ["Run with: mlx_lm.lora -c FILE", *_notes(config, folder, rows, plain_text=plain_text)]
     ]
-    lines += [f"{name}: {_yaml(value)}" for name, value in _settings(config, folder, steps).items()]
+    lines += [
+        f"{name}: {_yaml(value)}" for name, value in _settings(config, folder, steps, plain_text=plain_text).items()
+    ]
     files.write_text(path, "\n".join(lines) + "\n")
     say(f"For mlx-lm: {path} ({shell_command('mlx_lm.lora', '-c', path)})")
 
 
-def _settings(config: TrainingConfig, folder: ModelFolder, steps: int) -> dict[str, object]:
+def _settings(config: TrainingConfig, folder: ModelFolder, steps: int, *, plain_text: bool) -> dict[str, object]:
     batches = {name: getattr(config, ours) * config.grad_accumulation for name, ours in BATCHES.items()}
     same = {name: getattr(config, ours) for name, ours in SAME.items()}
     model = folder.name if folder.source == "hub" else folder.path.resolve()
     settings = {**same, "model": model, "train": True, "data": config.data_dir}
-    settings |= {**batches, "iters": steps * config.grad_accumulation, "val_batches": -1, "mask_prompt": True}
+    settings |= {**batches, "iters": steps * config.grad_accumulation, "val_batches": -1, "mask_prompt": not plain_text}
     settings |= {"num_layers": config.lora_layers or -1, "grad_accumulation_steps": config.grad_accumulation}
     if config.fine_tune_type != "full":
         values = {name: getattr(config, ours) for name, ours in LORA.items()} | {"scale": config.lora_factor}
@@ -100,7 +103,7 @@ def _keys(folder: Path, modules: list[str]) -> list[str]:
     return found
 
 
-def _notes(config: TrainingConfig, folder: ModelFolder, rows: dict[str, int]) -> list[str]:
+def _notes(config: TrainingConfig, folder: ModelFolder, rows: dict[str, int], *, plain_text: bool) -> list[str]:
     """What mlx-lm does differently with this file, a line each."""
     notes = ["Unlike train.py, mlx_lm.lora:"]
     if config.template != "model":
@@ -124,7 +127,12 @@ def _notes(config: TrainingConfig, folder: ModelFolder, rows: dict[str, int]) ->
             notes.append(f"- stops with an error: {split}.jsonl has fewer rows than a batch ({count})")
     if config.eval_samples or config.report_to not in (None, "wandb"):
         notes.append("- scores no answers and reports only to wandb (eval_samples, report_to)")
-    notes.append("- trains on the last answer of a conversation only, truncates rows that are too long, drops")
+    if plain_text:
+        notes.append("- learns the overlap of two pieces twice, ends every piece with the end-of-sequence token, and")
+        notes.append("  takes the name of a special token in a text for the token")
+        notes.append("- truncates rows that are too long, drops")
+    else:
+        notes.append("- trains on the last answer of a conversation only, truncates rows that are too long, drops")
     notes.append("  the last batch of an epoch if it is smaller, and orders the batches differently")
     return notes
 

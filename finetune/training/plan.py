@@ -118,6 +118,7 @@ def make(config: TrainingConfig, method: Method, backend: Backend) -> Plan | Non
     work = describe(config, method, given)
     conflicts.check_warmup(config, work.steps)
     conflicts.check_validation(config, work.valid_rows)
+    conflicts.check_text(config, plain_text=given.dataset.pieces is not None)
     if not config.probe:
         say("Measuring a step on some layers of the model ...")
     total, available = _machine_memory()  # before anything is in it

@@ -88,6 +88,7 @@ def prepare(config: TrainingConfig, method: Method, backend: Backend) -> Start:
     steps = total_steps(config, len(inputs.train))
     conflicts.check_warmup(config, steps)
     conflicts.check_validation(config, len(inputs.valid))
+    conflicts.check_text(config, plain_text=inputs.dataset.pieces is not None)
     _check_memory(backend.static_mb(inputs.folder.path, config))
     record = start.describe_run(config, inputs.folder, inputs.encoder, inputs.dataset, backend.describe())
     record = replace(record, turns=inputs.turns, thinking=inputs.thinking)

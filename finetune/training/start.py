@@ -19,6 +19,7 @@ from finetune.settings.config import TrainingConfig, describe
 from finetune.settings.fields import Layer, flag, flags_of
 from finetune.settings.layers import file_layers, strongest, training_layers
 from finetune.settings.recorded import recorded_layer, training_config, unknown_settings
+from finetune.tasks import TASKS
 from finetune.terminal import say
 from finetune.training import folder
 
@@ -30,7 +31,7 @@ _FREE |= {field.name for field in flags_of(TrainingConfig) if not field.metadata
 def layers(explicit: Mapping[str, object]) -> list[Layer]:
     """The sources of settings that no flag gives: file, profile and mode, or the record of the run that is resumed."""
     if not explicit.get("resume"):
-        return training_layers(explicit, _of_start)
+        return training_layers(explicit, lambda given: [*(begun := _of_start(given)), *_of_pieces([*given, *begun])])
     given = file_layers(TrainingConfig, explicit)
     # these are compared with the record
     adapter_path = Path(str(strongest([("flag", explicit), *given], "adapter_path") or TrainingConfig.adapter_path))
@@ -61,6 +62,15 @@ def _of_start(given: Sequence[Layer]) -> list[Layer]:
     return [(str(path / files.RUN_RECORD), recorded)]
 
 
+def _of_pieces(given: Sequence[Layer]) -> list[Layer]:
+    """The model that documents were cut for, and the length of their pieces."""
+    path = path_of(str(strongest(given, "data_dir") or TrainingConfig.data_dir), "--data-dir") / files.DATASET_RECORD
+    pieces = DatasetRecord.read(path).pieces if path.is_file() else None
+    if pieces is None:
+        return []
+    return [(str(path), {"model": pieces.model, "max_seq_length": pieces.max_seq_length})]
+
+
 def check_start(config: TrainingConfig) -> None:
     """UserError if the adapter folder cannot take this run, or the settings do not fit the adapters of ``--from-adapter``."""
     if config.resume:
@@ -75,11 +85,14 @@ def check_start(config: TrainingConfig) -> None:
     folder.check(config.adapter_path)
     if config.from_adapter is None:
         return
-    recorded = read_run(config.from_adapter).config
+    begun = read_run(config.from_adapter)
+    recorded = begun.config
+    # plain text has no template: the next step can choose one
+    free = {"template"} if TASKS[begun.task].plain_text else set()
     different = [
         f"{flag(name)} was {_short(recorded[name])}, is now {_short(getattr(config, name))}"
         for name in _OF_START
-        if name in recorded
+        if name in recorded.keys() - free
         and _plain(recorded[name]) != _plain(getattr(config, name))
         and (name, getattr(config, name)) != ("backend", AUTO)
     ]

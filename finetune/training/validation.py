@@ -69,7 +69,7 @@ class Watcher:
 
     def __init__(self, model: Model, task: Task, rows: Sequence[Row], config: TrainingConfig):
         self._model, self._task = model, task
-        self._scored = rows[: config.eval_samples]
+        self._scored = rows[: 0 if task.plain_text else config.eval_samples]
         self._shown = rows[: config.show_samples]
 
     def observe(self, stop: Stop) -> Seen | None:

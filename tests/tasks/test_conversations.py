@@ -87,9 +87,7 @@ def test_shapes(row: dict[str, Any], messages: list[dict[str, str]]) -> None:
         ({"prompt": "a", "completion": "[{'role': 'assistant' 'content'"}, "not a list of messages in JSON"),
         ({"instruction": "a", "output": "b", "history": ["q"]}, "not a list of pairs"),
         ({"messages": TURNS, "system": ["S"]}, "the field system is a list, not text"),
-        ({"instruction": "a", "input": {"x": 1}, "output": "b"}, "input is an object, not text"),
-        ({"instruction": [ASKED], "input": "x", "output": "b"}, "instruction is a list, not text"),
-        ({"prompt": "a", "completion": True}, "completion is true or false, not text"),
+        ({"prompt": "a", "completion": ["b", "c"]}, r"completion is a list of 2 texts \(one row for each"),
     ],
 )
 def test_what_would_be_learned_otherwise_than_it_says_is_refused(row: dict[str, Any], words: str) -> None:
@@ -148,8 +146,8 @@ def test_what_is_not_used_is_counted_and_strict_refuses_it(tmp_path: Path) -> No
         ("chat", {"messages": TURNS, "weight": 0.5}, {"weight": 1}),
         (
             "chat",
-            {"prompt": [{**ASKED, "name": "Ann"}], "completion": "b", "image": "x.png"},
-            {"image": 1, "name in prompt": 1},
+            {"prompt": [{**ASKED, "name": "Ann"}], "completion": "b", "input": "x"},
+            {"input": 1, "name in prompt": 1},
         ),
         ("riscv", {"description": "Add t1 to t0.", "instructions": "add t0, t0, t1", "level": 1}, {"level": 1}),
     ],
@@ -166,11 +164,15 @@ def test_the_system_message_and_history_of_alpaca_are_learned(tmp_path: Path) ->
 
 
 def test_plain_texts_are_told(tmp_path: Path) -> None:
-    notes = prepared(tmp_path, [{"text": "Once."}, {"text": "Twice."}, {"text": "Q: a\nA: b"}]).notes
-    assert notes == [
-        f"texts without the marks of a chat, learned as answers to '{PLAIN_TEXT}' (2 rows)",
-        "texts with the marks of a chat, learned as conversations (1 row)",
-    ]
+    rows = [{"text": "Once."}, {"text": "Twice."}, {"text": "Q: a\nA: b"}]
+    dataset = prepared(tmp_path, rows)
+    plain = (
+        f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text learns it as it stands)"
+    )
+    assert dataset.findings.mended == {plain: 2}
+    assert dataset.notes == ["texts with the marks of a chat, learned as conversations (1 row)"]
+    with pytest.raises(UserError, match="--strict: 2 x text without the marks of a chat"):
+        prepared(tmp_path, rows, strict=True)
 
 
 def test_a_name_in_ignore_that_no_row_has_is_told(tmp_path: Path) -> None:

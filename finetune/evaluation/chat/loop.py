@@ -13,11 +13,22 @@ from finetune.evaluation.chat.display import open_display
 from finetune.evaluation.chat.keyboard import CtrlC, no_echo, read_line
 from finetune.evaluation.chat.results import results_of
 from finetune.evaluation.chat.session import Session
+from finetune.evaluation.tuned_run import TunedRun
 from finetune.models.call_text import calls_of
 from finetune.models.conversation import Conversation
 from finetune.tasks.sql.judging.execution import SqlWorker
 from finetune.tasks.sql.task import INSTRUCTION, SQL
+from finetune.tasks.text import TEXT
 from finetune.terminal import results, show
+
+
+def demand_template(run: TunedRun) -> None:
+    """UserError if the model cannot chat."""
+    if not run.encoder.template:
+        raise UserError(
+            f"--interactive: {run.record.model.name} has no chat template (omit it to see how the model continues held-out"
+            " texts, or train with --template chatml)"
+        )
 
 
 def chat(models: Mapping[str, Model], max_tokens: int, task_name: str) -> None:
@@ -30,6 +41,10 @@ def chat(models: Mapping[str, Model], max_tokens: int, task_name: str) -> None:
     with SqlWorker() as worker, CtrlC() as ctrl_c:
         session = Session(models, worker, INSTRUCTION if task_name == SQL.name else "")
         show("Type a message. /help lists the commands, /quit (or Ctrl-D) ends the chat.")
+        if task_name == TEXT.name:
+            show(
+                "The model was trained on plain text; here it is asked through the chat template, as before the training."
+            )
         if session.system:
             show(f"System message (as in training): {session.system}")
         asked: dict[str, str | None]  # what each model is asked; None: it goes on after the result of its call

@@ -12,11 +12,13 @@ from itertools import islice
 from finetune.models.conversation import Message
 from finetune.models.thinking import FIELDS, answer_of
 from finetune.records.files import Row
-from finetune.tasks import thinking
+from finetune.tasks import beside, thinking
 from finetune.tasks.alpaca.rows import CHECKS, decide, generate, normal
 from finetune.tasks.base import Score, Task
 from finetune.tasks.conversations import in_context
+from finetune.tasks.learning import demand_no_bad_answer
 from finetune.tasks.text_overlap import rouge_l, token_f1
+from finetune.tasks.values import read_as
 
 _WRONG = {"wrong_format": "the right words in the wrong form; expected", "wrong_answer": "expected"}
 
@@ -26,6 +28,7 @@ def _prompt(row: Row) -> str:
 
 
 def to_messages(row: Row) -> list[Message]:
+    demand_no_bad_answer(row)
     check = row.get("check")
     if isinstance(check, Mapping) and CHECKS.keys() & check.keys():
         try:
@@ -78,7 +81,7 @@ ALPACA = Task(
     licence="CC BY-NC 4.0",
     required=("instruction", "output"),
     optional=("input",),
-    known=("check", "system", "history", *FIELDS),
+    known=("check", *beside.SYSTEM, *beside.HISTORY, *FIELDS),
     aliases={
         "instruction": ("question", "prompt", "query"),
         "input": ("context",),
@@ -86,6 +89,7 @@ ALPACA = Task(
     },
     to_messages=to_messages,
     conversations=True,
+    told=lambda row: (what for name in ("instruction", "input", "output") for what in read_as(row.get(name))),
     builtin=builtin,
     split_rule="no task is in two splits, in any wording, with any seed; all splits have the same kinds of task and words",
     open_scorer=lambda stop: nullcontext(score),

@@ -1,0 +1,182 @@
+"""Documents cut into pieces that a model can read: by its own tokenizer, with nothing left out between two pieces."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
+
+from finetune.models.encoder import ChatEncoder
+from finetune.models.plain_text import Spans
+from finetune.records.files import Row
+
+LONGEST = 1 << 26  # characters of a document: it is in memory as a whole
+SHORTEST = 8  # tokens of a piece, at least: a character can take some of them
+_CHARACTERS = 4.0  # of a token, until it is known
+_MARGIN = 1.3  # of the characters that are looked at, to those that are likely to fit
+_TRIES = 24  # places of a text without blanks at which a cut is tried, before any is taken
+_CLUSTER = 200  # characters before a place from which on its characters are told apart
+# where a text is best cut, the best first: after a paragraph, a line, before the blanks after a sentence, before a blank
+_ENDS = tuple(
+    map(
+        re.compile,
+        (
+            r"(?:\r\n|\r|\n)[ \t]*(?:\r\n|\r|\n)\s*()",
+            r"(?:\r\n|\r|\n)()(?!\n)",
+            r"[.!?\u2026\u061f\u06d4\u0964][\"'\u2019\u201d)\]]*()(?=\s)|[\u3002\uff01\uff1f][\u300d\u300f\uff09\u201d]*()",
+            r"(?<=\S)()(?=\s)",
+        ),
+    )
+)
+
+
+class Piece(NamedTuple):
+    """``text[start:end]`` of a document. What stands before ``new`` is the end of the piece before."""
+
+    start: int
+    new: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """Cuts documents for the tokenizer of ``encoder``: pieces of at most ``length`` tokens, of which up to ``overlap`` repeat
+    the end of the piece before."""
+
+    encoder: ChatEncoder
+    length: int
+    overlap: int
+
+    def rows(self, text: str, document: str) -> list[Row]:
+        """The rows of a document, in order. ValueError if no cut is possible."""
+        pieces = list(self.pieces(text))
+        return [
+            {
+                "text": text[piece.start : piece.end],
+                "document": document,
+                "piece": number,
+                "pieces": len(pieces),
+                "overlap": piece.new - piece.start,
+            }
+            for number, piece in enumerate(pieces, start=1)
+        ]
+
+    def gives_back(self, rows: Sequence[Row]) -> bool:
+        """Whether the tokens of all pieces are their texts again: a tokenizer can change letters, or lack some."""
+        return self.encoder.plain.gives_back([row["text"] for row in rows])
+
+    def pieces(self, text: str) -> Iterator[Piece]:
+        """The pieces in order: each begins, without its overlap, where the one before ended.
+
+        A piece ends with a paragraph, a line, a sentence or a word if one ends in its last quarter; else between two tokens,
+        and never within what a reader takes for one character, unless that alone is too long.
+        """
+        start = new = 0
+        rate = _CHARACTERS
+        while new < len(text):
+            found = self._end(text, start, new, rate)
+            if found is None and start < new:  # the overlap leaves no room
+                start = new
+                continue
+            if found is None:
+                raise ValueError(f"one character takes more than {self.length} tokens (raise --max-seq-length)")
+            end, tokens = found
+            yield Piece(start, new, end)
+            rate = max(1.0, (end - start) / max(1, tokens))
+            start, new = self._overlap_before(text, new, end, rate), end
+
+    def _end(self, text: str, start: int, new: int, rate: float) -> tuple[int, int] | None:
+        """Where a piece that begins at ``start`` ends, and its tokens; None if nothing after ``new`` has room."""
+        room = self.length - len(self.encoder.plain.end) - (0 if start else len(self.encoder.plain.begin))
+        wide = new - start + int(room * rate * _MARGIN) + 1
+        while True:
+            seen = self._spans(text[start : start + wide])
+            if len(seen.tokens) > room or start + wide >= len(text):
+                break
+            wide *= 2
+        if len(seen.tokens) <= room:
+            return len(text), len(seen.tokens)
+        most = start + max(seen.starts[room], seen.ends[room - 1])
+        least = max(new, start + seen.ends[room * 3 // 4])
+
+        def fits(end: int, *, between_tokens: bool) -> int | None:
+            tokens = self._spans(text[start:end]).tokens
+            if len(tokens) > room or (between_tokens and tokens != seen.tokens[: len(tokens)]):
+                return None
+            return len(tokens)
+
+        for kind in _ENDS:
+            ends = [found.end() for found in kind.finditer(text, least, min(len(text), most + 1))]
+            if (best := max((end for end in ends if least < end <= most), default=None)) and (
+                tokens := fits(best, between_tokens=False)
+            ):
+                return best, tokens
+        return _first_fitting(text, new, most, fits)
+
+    def _overlap_before(self, text: str, least: int, end: int, rate: float) -> int:
+        """Where the overlap with the next piece begins; after ``least``, so that a token is in two pieces at most."""
+        if not self.overlap or end == len(text):
+            return end
+        begin = max(least, end - int(self.overlap * rate * 2) - 1)
+        seen = self._spans(text[begin:end])
+        if len(seen.tokens) <= self.overlap:
+            return begin
+        start = begin + max(seen.starts[-self.overlap], seen.ends[-self.overlap - 1])
+        word = re.compile(r"(?<=\S)(?=\s)|(?<=\n)(?=\S)").search(text, start, end - (end - start) // 2)
+        if word:
+            return word.start()
+        return next((place for place in _character_ends(text, start, end)), end)
+
+    def _spans(self, text: str) -> Spans:
+        return self.encoder.plain.spans([text])[0]
+
+
+def _first_fitting(text: str, new: int, most: int, fits: Callable[..., int | None]) -> tuple[int, int] | None:
+    """The last place before ``most`` at which a text without blanks can be cut."""
+    characters = sorted({*_character_ends(text, max(new, most - _CLUSTER), most)} - {new}, reverse=True)
+    for between_tokens in (True, False):
+        for end in characters[:_TRIES]:
+            if tokens := fits(end, between_tokens=between_tokens):
+                return end, tokens
+    for end in range(most, new, -1):  # within a character of many code points
+        if tokens := fits(end, between_tokens=False):
+            return end, tokens
+    return None
+
+
+def _character_ends(text: str, least: int, most: int) -> Iterator[int]:
+    """The places up to ``most`` between two characters as a reader sees them: letters with their marks, joined emoji, CRLF."""
+    import regex  # comes with transformers
+
+    begin = max(0, least - _CLUSTER)
+    for found in regex.finditer(r"\X", text[begin : most + _CLUSTER]):
+        if least <= begin + found.end() <= most:
+            yield begin + found.end()
+
+
+class _HasRow(Protocol):
+    @property
+    def row(self) -> Row: ...
+
+
+Kept = TypeVar("Kept", bound=_HasRow)
+
+
+def in_order(pieces: Iterable[Kept]) -> list[Kept]:
+    """The pieces of each document side by side and in order; the documents in the order in which they come."""
+    first: dict[str, int] = {}
+    kept = list(pieces)
+    for place, piece in enumerate(kept):
+        first.setdefault(piece.row["document"], place)
+    return sorted(kept, key=lambda piece: (first[piece.row["document"]], piece.row["piece"]))
+
+
+def apart(pieces: Mapping[str, Sequence[_HasRow]]) -> dict[str, list[Row]]:
+    """The rows of each split. A piece does not repeat what is in another split: there its overlap is left out."""
+    of = {(piece.row["document"], piece.row["piece"]): split for split, kept in pieces.items() for piece in kept}
+
+    def alone(row: Row, split: str) -> Row:
+        if of.get((row["document"], row["piece"] - 1), split) == split:
+            return row
+        return {**row, "text": row["text"][row["overlap"] :], "overlap": 0}
+
+    return {split: [alone(piece.row, split) for piece in kept] for split, kept in pieces.items()}
