@@ -181,14 +181,14 @@ def _candidate(
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, place), config.learn)
     apart = _apart(sourced, row, config)
     group = preflight.likeness(messages) + text
-    answer = messages[-1].get("reasoning_content", "") + messages[-1]["content"]
+    answer = preflight.answer_text(messages[-1])
     row = {**task.kept(row), "messages": messages}
     if "rejected" in row and task.scored_as:
         row = thinking.paired(row, config.thinking)
     accepted = row.get("accepted")
     if task.several_answers and not (isinstance(accepted, list) and all(isinstance(text, str) for text in accepted)):
         row.pop("accepted", None)
-    prompt = _hash(str(messages[:-1]) + text)
+    prompt = _hash(preflight.prompt_text(messages[:-1], row.get("tools") or ()) + text)
     return Candidate(sourced.place, row, sourced.split, prompt, _hash(answer), _hash(group), apart)
 
 

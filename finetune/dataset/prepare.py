@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from finetune.dataset import splits
-from finetune.dataset.candidates import distinct, most_rows, read_candidates
+from finetune.dataset.candidates import Candidates, distinct, most_rows, read_candidates
 from finetune.dataset.documents import Cutter
 from finetune.dataset.findings import Findings
 from finetune.dataset.hub_rows import CARD, read_hub
@@ -128,8 +128,7 @@ def prepare(
     _demand_rows(name, candidates.read, divided, config, findings)
     notes = [f"{what} ({counted(count, 'row')})" for what, count in candidates.recognised.most_common()]
     notes += candidates.notes
-    if encoder and any(thinking.TOLD[mode] in candidates.recognised for mode in ("learn", "keep")):
-        notes += filter(None, [told(encoder.thinking_way)])
+    notes += _of_template(encoder, candidates) if encoder else []
     task_name = task.scored_as or task.name
     rule = _split_rule(config, own=own)
     turns = None if task.scored_as or cutter else selection.turns  # of a pair the last answer alone is learned
@@ -184,6 +183,12 @@ def _configured(config: DatasetConfig, task: RowKind) -> RowKind:
         _refuse(config, ("dialect", "schema"), f"--type {task.name}")
         return task
     return task.configured(config.dialect, config.schema, check_answers=config.check_answers)
+
+
+def _of_template(encoder: ChatEncoder, candidates: Candidates) -> list[str]:
+    """What the chat template does not show of the rows, and how it is written."""
+    thinks = any(thinking.TOLD[mode] in candidates.recognised for mode in ("learn", "keep"))
+    return [note for note in (encoder.tool_note, told(encoder.thinking_way) if thinks else "") if note]
 
 
 def _split_rule(config: DatasetConfig, *, own: bool) -> str:

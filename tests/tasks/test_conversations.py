@@ -83,10 +83,6 @@ def test_shapes(row: dict[str, Any], messages: list[dict[str, str]]) -> None:
         ({"messages": [ASKED, {**ANSWERED, "masked": True}]}, "has masked True: marks that are read"),
         ({"messages": TURNS, "loss_mask": [0, 1]}, "the field loss_mask is a list: marks are read from the messages"),
         ({"messages": TURNS, "train": False}, "the row has train False, so there is nothing to learn"),
-        (
-            {"messages": [ASKED, {**ANSWERED, "tool_calls": [{"id": 1}]}]},
-            r"has tool_calls \(tool calls are not supported",
-        ),
         ({"messages": turns("a", "b", system="S"), "system": "T"}, "another text than the system message"),
         ({"prompt": "a", "completion": "[{'role': 'assistant' 'content'"}, "not a list of messages in JSON"),
         ({"instruction": "a", "output": "b", "history": ["q"]}, "not a list of pairs"),
