@@ -72,6 +72,7 @@ def test_sixty_questions(judges: dict[str, ForeignJudge]) -> None:
         ("postgres", "Which customers signed up", "SELECT full_name FROM customers WHERE EXTRACT(YEAR FROM signed_up) = 2022", "ok"),
         ("postgres", "Which customers signed up", "SELECT full_name FROM public.customers c WHERE DATE_TRUNC('year', c.signed_up) = '2022-01-01'", "ok"),
         ("postgres", "Which orders took more", "SELECT id FROM orders WHERE EXTRACT(EPOCH FROM (shipped_at - ordered_at)) / 3600 > 48", "ok"),
+        ("postgres", "How long after the previous", "SELECT id, 1.0 * EXTRACT(EPOCH FROM ordered_at - LAG(ordered_at) OVER (PARTITION BY customer_id ORDER BY ordered_at)) / 3600 FROM orders", "ok"),
         ("postgres", "What is the latest order", "SELECT customer_id, id, ordered_at FROM (SELECT o.*, ROW_NUMBER() OVER (PARTITION BY customer_id ORDER BY ordered_at DESC) AS rn FROM orders o) x WHERE rn = 1", "ok"),
         ("postgres", "How many customers take", "SELECT SUM(CASE WHEN newsletter THEN 1 ELSE 0 END), SUM((newsletter = 'f')::int) FROM customers", "ok"),
         ("postgres", "What share of the orders", "SELECT ROUND(COUNT(*) FILTER (WHERE status = 'shipped') * 100 / COUNT(*)::numeric, 1) FROM orders", "ok"),
