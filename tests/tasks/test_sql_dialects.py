@@ -10,7 +10,9 @@ import pytest
 
 from finetune.tasks.sql.dialects import canonical, dialect_of
 from finetune.tasks.sql.judging import Checking, ForeignJudge, Judgement
-from finetune.tasks.sql.task import SQL, to_messages
+from finetune.tasks.sql.judging.execution import Description
+from finetune.tasks.sql.judging.shell import SqlTables
+from finetune.tasks.sql.task import SQL, open_scorer, to_messages
 from postgres_shop import QUESTIONS, SCHEMA
 
 MYSQL = r"""/*!40101 SET NAMES utf8 */;
@@ -70,6 +72,7 @@ def test_sixty_questions(judges: dict[str, ForeignJudge]) -> None:
         ("postgres", "Which customers signed up", "SELECT full_name FROM customers WHERE EXTRACT(YEAR FROM signed_up) = 2022", "ok"),
         ("postgres", "Which customers signed up", "SELECT full_name FROM public.customers c WHERE DATE_TRUNC('year', c.signed_up) = '2022-01-01'", "ok"),
         ("postgres", "Which orders took more", "SELECT id FROM orders WHERE EXTRACT(EPOCH FROM (shipped_at - ordered_at)) / 3600 > 48", "ok"),
+        ("postgres", "How long after the previous", "SELECT id, 1.0 * EXTRACT(EPOCH FROM ordered_at - LAG(ordered_at) OVER (PARTITION BY customer_id ORDER BY ordered_at)) / 3600 FROM orders", "ok"),
         ("postgres", "What is the latest order", "SELECT customer_id, id, ordered_at FROM (SELECT o.*, ROW_NUMBER() OVER (PARTITION BY customer_id ORDER BY ordered_at DESC) AS rn FROM orders o) x WHERE rn = 1", "ok"),
         ("postgres", "How many customers take", "SELECT SUM(CASE WHEN newsletter THEN 1 ELSE 0 END), SUM((newsletter = 'f')::int) FROM customers", "ok"),
         ("postgres", "What share of the orders", "SELECT ROUND(COUNT(*) FILTER (WHERE status = 'shipped') * 100 / COUNT(*)::numeric, 1) FROM orders", "ok"),
@@ -132,6 +135,53 @@ def test_rows_without_tables_are_compared_as_text(judges: dict[str, ForeignJudge
     assert judge.judge("", gold, "select t.a\nfrom t\nwhere t.b = 1").kind == "ok"
     assert judge.judge("", gold, "SELECT a FROM t WHERE b = 2").kind == "other_text"
     assert judge.judge("", gold, "SELECT FROM WHERE (").kind == "parse_error"
+
+
+ORACLE = "CREATE TABLE t (id NUMBER PRIMARY KEY, name VARCHAR2(20), d DATE); INSERT INTO t VALUES (1, 'a', DATE '2024-01-02'); INSERT INTO t VALUES (2, 'B', NULL);"
+
+
+@pytest.mark.parametrize("sql", ["SELECT name FROM t WHERE ROWNUM = 1", "SELECT name FROM t WHERE name <> ''"])
+def test_what_sqlite_would_take_for_something_else_is_not_run(checking: Checking, sql: str) -> None:
+    wrong = checking.problem(ORACLE, sql, "oracle", guess=False, only_foreign=False)
+    assert wrong is not None and wrong.keeps and "compared with it as text" in wrong.reason
+    assert (
+        checking.problem(
+            ORACLE,
+            "SELECT NVL(name, 'x') FROM t WHERE d > DATE '2024-01-01'",
+            "oracle",
+            guess=False,
+            only_foreign=False,
+        )
+        is None
+    )
+
+
+def test_tables_of_a_chat() -> None:
+    with SqlTables("postgres") as tables:
+        made = tables.describe(SCHEMA)
+        assert isinstance(made, Description) and len(made.tables) == 12
+        found, wrong, cannot = tables.run(
+            SCHEMA, ["SELECT name FROM public.products WHERE name ILIKE 's%'", "SELECT IFNULL(1, 2)", "SELECT ARRAY[1]"]
+        )
+    assert (
+        found.rows == (("Spade",),)
+        and "ifnull() does not exist" in wrong.message
+        and "cannot be run here" in cannot.message
+    )
+
+
+def test_the_scorer_knows_the_dialect_of_each_row() -> None:
+    row = {
+        "sql": "SELECT a FROM t WHERE b ILIKE 'X'",
+        "sql_context": "CREATE TABLE t (a SERIAL, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, 'X');",
+        "dialect": "postgres",
+    }
+    sqlite = {**row, "dialect": None, "sql": "SELECT a FROM t WHERE b LIKE 'X'"}
+    with open_scorer(lambda: False) as score:
+        assert [
+            score(row, sql).kind for sql in ("SELECT a FROM t WHERE LOWER(b) = 'x'", "SELECT a FROM t WHERE b LIKE 'X'")
+        ] == ["ok", "wrong_rows"]
+        assert score(sqlite, "SELECT a FROM t WHERE LOWER(b) = 'x'").kind == "ok"
 
 
 @pytest.mark.parametrize(

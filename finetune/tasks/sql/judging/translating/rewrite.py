@@ -25,8 +25,9 @@ _SAME = frozenset(  # functions of sqlglot's names that SQLite has under the sam
 _REFUSED = (
     exp.Lateral, exp.Unnest, exp.Array, exp.Bracket, exp.Interval, exp.Pivot, exp.TableSample, exp.WithinGroup, exp.Any,
     exp.All, exp.AtTimeZone, exp.Command, exp.Parameter, exp.Placeholder, exp.Glob, exp.IgnoreNulls, exp.Struct,
-    exp.Slice, exp.Overlaps, exp.SimilarTo, exp.Xor, exp.SessionParameter,
+    exp.Slice, exp.Overlaps, exp.SimilarTo, exp.Pseudocolumn, exp.Xor, exp.SessionParameter,
 )  # fmt: skip
+_PSEUDO_COLUMNS = frozenset("rownum rowid level sysdate systimestamp user".split())
 _COMPARED = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
 
 
@@ -68,6 +69,9 @@ class Rewriter:
 
     def _demand_known(self, node: Node) -> None:
         unknown = isinstance(node, exp.Func) and node.key not in _SAME
+        if self.dialect == "oracle":
+            unknown |= isinstance(node, exp.Literal) and node.is_string and not node.name  # it is NULL there
+            unknown |= isinstance(node, exp.Column) and node.name in _PSEUDO_COLUMNS
         unknown |= isinstance(node, _REFUSED) or (isinstance(node, exp.Star) and any(node.args.values()))
         if isinstance(node, exp.JSONExtract | exp.JSONPath | exp.JSONPathPart):
             unknown = False
