@@ -172,11 +172,13 @@ def _candidate(
     _check_fields(row, task)
     if problem := preflight.unwritable(row):
         raise ValueError(problem)
+    place = sourced.place
+    row = task.prepared(row, lambda what: findings.mend(what, place), lambda what: findings.note(what, place))
     messages = task.to_messages(ignoring(row, ignored)[0])
     messages = thinking.applied(messages, config.thinking, lambda what: found.recognised.update([what]))
     # a text without a prompt of its own is told from others by itself
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
-    messages = preflight.checked(messages, lambda reason: findings.mend(reason, sourced.place), config.learn)
+    messages = preflight.checked(messages, lambda reason: findings.mend(reason, place), config.learn)
     apart = _apart(sourced, row, config)
     group = preflight.likeness(messages) + text
     answer = preflight.answer_text(messages[-1])

@@ -33,6 +33,7 @@ class Findings:
     errors: list[RowError] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     mended: Counter[str] = field(default_factory=Counter)
+    noted: Counter[str] = field(default_factory=Counter)  # what is to be known of rows that were kept as they are
     unused: Counter[str] = field(default_factory=Counter)  # fields that are neither learned nor used for scoring
     places: dict[str, list[str]] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)  # reason -> what was said about the first such row
@@ -61,6 +62,12 @@ class Findings:
     def mend(self, reason: str, place: str) -> None:
         self.mended[reason] += 1
         self._remember(reason, place)
+
+    def note(self, reason: str, place: str, detail: str = "") -> None:
+        self.noted[reason] += 1
+        self._remember(reason, place)
+        if detail:
+            self.details.setdefault(reason, shortened(detail, 200))
 
     def leave(self, name: str, place: str) -> None:
         """Count a field that is not used."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from fnmatch import fnmatch
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,16 @@ def read_hub(
     def rows() -> Iterator[SourcedRow]:
         for split, theirs in wanted.items():
             table = tables[theirs]
-            number = -1
+            number = 0
             for batch in table.with_format("arrow").iter(100):
-                for row, left in arrow_values.rows(batch):
-                    number += 1
-                    yield SourcedRow(f"{name} {split} row {number}", row, split=split, left=left)
+                yield from arrow_values.rows(batch, partial(_place, f"{name} {split}", number), split)
+                number += len(batch)
 
     return rows(), Source(name, revision=folder.name, subset=configuration.get("config_name"))
+
+
+def _place(split: str, before: int, number: int) -> str:
+    return f"{split} row {before + number}"
 
 
 def _tables(paths: Mapping[str, Sequence[str]], configuration: Mapping[str, Any]) -> Mapping[str, Any]:

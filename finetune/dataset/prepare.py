@@ -19,7 +19,7 @@ from finetune.models.hub import HubUnavailable, hub_problem
 from finetune.models.loss_mask import Example
 from finetune.models.thinking import told
 from finetune.records.dataset import DatasetRecord, Pieces, Source, Turns
-from finetune.records.files import REJECTED, SPLITS, Row, check_apart, split_file
+from finetune.records.files import REJECTED, SPLITS, Row, check_apart, file_hash, split_file
 from finetune.settings.config import DatasetConfig
 from finetune.settings.fields import flag
 from finetune.tasks import thinking
@@ -60,6 +60,10 @@ class Dataset:
             files={},
             dropped=dict(dropped.most_common()),
             mended=dict(self.findings.mended.most_common()),
+            noted=dict(self.findings.noted.most_common()),
+            dialect=self._dialect(),
+            schema=str(config.schema) if config.schema else None,
+            schema_sha256=file_hash(config.schema) if config.schema else None,
             unused=dict(self.findings.unused.most_common()),
             learn=config.learn,
             thinking=config.thinking or "learn",
@@ -69,6 +73,11 @@ class Dataset:
             recognised=tuple(self.notes),
             pieces=self.pieces,
         )
+
+    def _dialect(self) -> str | None:
+        """The dialect of all rows, if it is one and not SQLite."""
+        found = {row.get("dialect") for rows in self.splits.values() for row in rows} if self.task == "sql" else set()
+        return found.pop() if len(found) == 1 else None
 
 
 def prepare(
@@ -87,6 +96,10 @@ def prepare(
         _refuse(config, ("learn",), f"--type {task.name}")
     if task.open_checker is None:
         _refuse(config, ("check_answers",), f"--type {task.name}")
+    if task.configured is None:
+        _refuse(config, ("dialect", "schema"), f"--type {task.name}")
+    else:
+        task = task.configured(config.dialect, config.schema, check_answers=config.check_answers)
     if looks_local(name):
         _refuse(config, ("revision", "subset"), "a local file")
         if (folder := path_of(name, "--dataset-name")).is_dir():
@@ -214,7 +227,19 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
         raise UserError(f"--dataset-name: --type {task.name} has no builtin rows")
     _refuse(
         config,
-        ("revision", "subset", "column", "ignore", "split_by", "keep_splits", "check_answers", "learn", "thinking"),
+        (
+            "revision",
+            "subset",
+            "column",
+            "ignore",
+            "split_by",
+            "keep_splits",
+            "check_answers",
+            "learn",
+            "thinking",
+            "dialect",
+            "schema",
+        ),
         "the builtin rows",
     )
     counts = splits.shares(config.sample_size, config.valid_fraction, config.test_fraction)

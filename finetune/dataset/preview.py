@@ -49,7 +49,7 @@ def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
     show(f"{config.type_} rows from {dataset.source.source}: {record.rows_read} read, {record.kept} kept")
     for note in dataset.notes:
         show(f"  {note}")
-    for title, counts in (("dropped", record.dropped), ("repaired", record.mended)):
+    for title, counts in (("dropped", record.dropped), ("repaired", record.mended), ("kept", record.noted)):
         for reason, count in counts.items():
             places = _short(dataset.findings.places.get(reason, []))
             show(f"  {count:>6} {title}: {reason}{f'  ({places})' if places else ''}")

@@ -102,7 +102,7 @@ def select(
     selection = Selection(
         splits.shares(config.sample_size, config.valid_fraction, config.test_fraction), own, plain_text=task.plain_text
     )
-    checker = task.open_checker() if task.open_checker and config.check_answers else nullcontext(_nothing_wrong)
+    checker = task.open_checker() if task.open_checker else nullcontext(_nothing_wrong)
     examples: Iterable[Example | ValueError | None] = repeat(None)
     if encoder:
         examples = encoder.examples(Conversation.of(candidate.row) for candidate in order)
@@ -117,6 +117,9 @@ def select(
                 selection.pass_over([candidate], findings)
                 continue
             wrong = wrong_answer(candidate.row)
+            if wrong and wrong.keeps:
+                findings.note(wrong.reason, candidate.place, wrong.detail)
+                wrong = None
             if encoder and example and not wrong:
                 problem = preflight.token_problem(encoder, example, config.max_seq_length, plain=task.plain_text)
                 wrong = WrongAnswer(problem) if problem else None

@@ -48,7 +48,7 @@ def looks_local(name: str) -> bool:
 
 def wanted_of(config: DatasetConfig, task: RowKind) -> Wanted:
     """What the command wants of its sources."""
-    columns = {part.partition("=")[2].strip() for part in (config.column or "").split(",")}
+    columns = {part.partition("=")[2].strip() for part in (config.column or "").split(",") if "=" in part}
     known = {
         *task.required,
         *task.optional,
@@ -124,10 +124,17 @@ def _matching(path: Path, wanted: Wanted) -> Found:
     if path.exists():
         return Found([path])
     root = Path(path.anchor)
-    matched = sorted(p for p in root.glob(str(path.relative_to(root))) if p.is_file())
+    # as in a shell, hidden files and folders match only a pattern that begins with a dot
+    visible = (p for p in root.glob(str(path.relative_to(root))) if not _hidden_parts(p) - _hidden_parts(path))
+    matched = sorted(p for p in visible if p.is_file())
     if read := [p for p in matched if is_read(p.name)]:  # others, such as a README, matched by chance
         return Found(read, [str(p) for p in matched if p not in read and not folders.is_quiet(p.name)])
     return Found(matched)
+
+
+def _hidden_parts(path: Path) -> set[str]:
+    hidden = {part for part in path.parts if part.startswith(".") and part != ".."}
+    return hidden if not any(mark in part for part in hidden for mark in "*?[") else {*hidden, *path.parts}
 
 
 def _why_none(left: Sequence[str]) -> str:
@@ -157,7 +164,7 @@ def _parts(path: Path, found: Found, wanted: Wanted) -> list[Part]:
     if _kind(part) != ARCHIVE:
         return [part]
     read, left = folders.divided(members(path), lambda name: not name.endswith(ARCHIVE) and _has_reader(name, wanted))
-    found.left += [f"{path}/{name}" for name in left]
+    found.left += [f"{path.name}/{name}" for name in left]
     if not read:
         unpack = shell_command("unzip", path)
         raise UserError(f"{path}: no rows in this archive (it has {named(left)}; unpack it: {unpack})")

@@ -41,6 +41,14 @@ class TunedRun:
     def data_dir(self) -> Path:
         return Path(self.record.data.folder)
 
+    @property
+    def dialect(self) -> str | None:
+        """The SQL dialect of the rows it was trained on; None for SQLite, for other rows, and if their record is gone."""
+        try:
+            return read_dataset_record(self.data_dir).dialect
+        except UserError:
+            return None
+
     def load(self, *, tuned: bool = True) -> Model:
         """The tuned model, or the base model alone. UserError (exit 3) if the adapters are damaged or do not fit."""
         adapter = self.adapter_path if tuned else None

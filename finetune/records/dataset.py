@@ -90,6 +90,10 @@ class DatasetRecord(Record):
     rows: Mapping[str, int] = field(default_factory=dict)  # split -> rows in it
     dropped: Mapping[str, int] = field(default_factory=dict)  # reason -> rows that were dropped
     mended: Mapping[str, int] = field(default_factory=dict)  # repair -> rows that were kept with it
+    noted: Mapping[str, int] = field(default_factory=dict)  # remark -> rows that were kept as they are and it holds for
+    dialect: str | None = None  # SQL dialect of all rows; null for SQLite, and if rows differ
+    schema: str | None = None  # file whose tables all rows have (--schema)
+    schema_sha256: str | None = None  # its hash
     unused: Mapping[str, int] = field(
         default_factory=dict
     )  # field -> rows in which it was neither learned nor used for scoring

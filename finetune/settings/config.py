@@ -58,6 +58,14 @@ class DatasetConfig(FileConfig):
         " (default: learn)",
         choices="thinking",
     )
+    dialect: str | None = option(
+        None,
+        "SQL dialect of rows that do not name theirs: sqlite (the default), postgres, mysql, tsql, duckdb, bigquery,"
+        " snowflake, oracle or spark",
+    )
+    schema: Path | None = option(
+        None, "tables of all rows, for --type sql: a .sql file in their dialect, or a database of SQLite"
+    )
     sample_size: int = option(2000, "number of rows to keep, all splits together", at_least=3, at_most=10_000_000)
     seed: int = option(42, "random seed for sampling and splitting rows", at_least=0, at_most=_SEEDS)
     output_dir: Path = option(Path("data"), "folder for train.jsonl, valid.jsonl and test.jsonl")

@@ -123,6 +123,8 @@ _OF_SOURCES = (
         "column",
         "learn",
         "thinking",
+        "dialect",
+        "schema",
         "valid_fraction",
         "test_fraction",
         "split_by",

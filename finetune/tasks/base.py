@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 from finetune.models.conversation import Message
 from finetune.records.files import Row
@@ -22,14 +24,25 @@ class BadRow(ValueError):
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """What is wrong with a row's own answer: ``reason`` is the same for rows alike and can be counted, ``detail`` is not."""
+    """What is wrong with a row's own answer: ``reason`` is the same for rows alike and can be counted, ``detail`` is not.
+
+    ``keeps``: the row is kept all the same, and the reason is told.
+    """
 
     reason: str
     detail: str = ""
     remedy: str = ""
+    keeps: bool = False
 
 
 Checker = Callable[[Row], WrongAnswer | None]
+Tell = Callable[[str], None]  # is told of a repair of a row, or of something to know about it
+
+
+class Configure(Protocol):
+    """The same kind of rows, in one dialect, with the tables of one file; with a check of every row's own answer or without."""
+
+    def __call__(self, dialect: str | None, schema: Path | None, *, check_answers: bool) -> "RowKind": ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +76,8 @@ class RowKind:
     plain_text: bool = False  # rows are documents, cut into pieces and learned without a chat template
     scored_as: str = ""  # the task that scores these rows, if they are not a task of their own
     open_checker: Callable[[], AbstractContextManager[Checker]] | None = None
+    prepared: Callable[[Row, Tell, Tell], Row] = lambda row, mend, note: row  # before it becomes a conversation
+    configured: "Configure | None" = None  # for --dialect and --schema
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,6 @@ def export(config: TrainingConfig, path: Path) -> None:
     steps = total_steps(config, rows["train"])
     notes = [*_notes(config, folder, rows, plain_text=plain_text), *_of_tools(folder, with_tools)]
     lines = ["# " + " ".join(line.splitlines()) for line in ["Run with: mlx_lm.lora -c FILE", *notes]]
-    ]
     lines += [
         f"{name}: {_yaml(value)}" for name, value in _settings(config, folder, steps, plain_text=plain_text).items()
     ]

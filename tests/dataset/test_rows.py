@@ -365,8 +365,11 @@ def test_sql_of_another_dialect_is_told_with_its_first_message_and_a_remedy(
     with pytest.raises(UserError) as error:
         prepared(tmp_path, rows)
     assert "none of its 30 rows is usable: 30 x" in str(error.value) and words in str(error.value)
-    assert "(--no-check-answers keeps such rows)" in str(error.value)
-    assert prepared(tmp_path, rows, check_answers=False).findings.dropped == {}
+    assert "(these rows look like PostgreSQL: --dialect postgres)" in str(error.value)
+    assert prepared(tmp_path, rows, dialect="postgres").findings.dropped == {}
+    assert prepared(tmp_path, rows, dialect="sqlite", check_answers=False).findings.dropped == {}
+    with pytest.raises(UserError, match=r"its prompt would ask for SQLite.*--dialect postgres"):
+        prepared(tmp_path, rows, check_answers=False)
 
 
 @pytest.mark.parametrize(

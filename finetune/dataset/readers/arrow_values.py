@@ -2,36 +2,42 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from finetune.dataset.readers.sourced import SourcedRow
-from finetune.records.files import Row
 
 _MOST_BYTES = 1 << 26  # of the texts of rows that are converted at a time
 _NOTHING = object()  # a value that no row can hold
-_Convert = Callable[[Any, str, list[str]], Any]  # value, the name of its field, what is left out -> value
+_Convert = Callable[[Any, str, "_Told"], Any]  # value, the name of its field, where to note what is left out -> value
 
 
-def rows(batch: Any) -> Iterator[tuple[Row, tuple[str, ...]]]:
-    """The rows of a RecordBatch or Table, each with what had to be left out of it ("bytes in image")."""
+@dataclass
+class _Told:
+    """What was left out of a row, and whether a NaN, which pandas writes for what is missing, became null."""
+
+    left: list[str] = field(default_factory=list)
+    has_nan: bool = False
+
+
+def rows(batch: Any, place: Callable[[int], str], split: str | None) -> Iterator[SourcedRow]:
+    """The rows of a RecordBatch or Table; ``place`` of each by its number in the batch, from 0."""
     converts = {name: _converter(kind) for name, kind in zip(batch.schema.names, batch.schema.types, strict=True)}
+    number = 0
     step = len(batch) if _texts(batch) <= _MOST_BYTES else 1
     for begin in range(0, len(batch), step or 1):
         columns = [column.to_pylist() for column in batch.slice(begin, step).columns]
         for values in zip(*columns, strict=True):
-            left: list[str] = []
-            row = {}
+            told, row = _Told(), {}
             for (name, convert), value in zip(converts.items(), values, strict=True):
-                made = value if convert is None or value is None else convert(value, name, left)
+                made = value if convert is None or value is None else convert(value, name, told)
                 if made is _NOTHING:
-                    left.append(name)
+                    told.left.append(name)
                 else:
                     row[name] = made
-            yield row, tuple(dict.fromkeys(left))
-
-
-def sourced(place: str, number: int, row: Row, left: tuple[str, ...], split: str | None) -> SourcedRow:
-    return SourcedRow(f"{place} row {number}", row, split=split, left=left)
+            mended = ("NaN read as null",) if told.has_nan else ()
+            yield SourcedRow(place(number), row, split=split, mended=mended, left=tuple(dict.fromkeys(told.left)))
+            number += 1
 
 
 def _texts(batch: Any) -> int:
@@ -85,17 +91,17 @@ def _converter(kind: Any) -> _Convert | None:
         return _parsed
     if any(getattr(types, f"is_{name}")(kind) for name in _PLAIN):
         return None
-    return _any
+    return _number if types.is_floating(kind) else _any
 
 
-_PLAIN = ("string", "large_string", "string_view", "boolean", "integer", "floating", "null")
+_PLAIN = ("string", "large_string", "string_view", "boolean", "integer", "null")
 _LISTS = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
 _BINARIES = ("binary", "large_binary", "fixed_size_binary", "binary_view")
 
 
 def _list(inner: _Convert) -> _Convert:
-    def convert(values: Any, name: str, left: list[str]) -> Any:
-        made = [value if value is None else inner(value, name, left) for value in values]
+    def convert(values: Any, name: str, told: _Told) -> Any:
+        made = [value if value is None else inner(value, name, told) for value in values]
         return _NOTHING if any(value is _NOTHING for value in made) else made
 
     return convert
@@ -105,27 +111,27 @@ def _struct(inner: dict[str, _Convert | None]) -> _Convert | None:
     if not any(inner.values()):
         return None
 
-    def convert(values: Any, name: str, left: list[str]) -> Any:
+    def convert(values: Any, name: str, told: _Told) -> Any:
         made = {}
-        for field, value in values.items():
-            part = inner[field]
-            known = value if part is None or value is None else part(value, name, left)
+        for key, value in values.items():
+            part = inner[key]
+            known = value if part is None or value is None else part(value, name, told)
             if known is _NOTHING:
-                left.append(f"{field} in {name}")
+                told.left.append(f"{key} in {name}")
             else:
-                made[field] = known
+                made[key] = known
         return made
 
     return convert
 
 
 def _map(inner: _Convert | None) -> _Convert:
-    def convert(pairs: Any, name: str, left: list[str]) -> Any:
+    def convert(pairs: Any, name: str, told: _Told) -> Any:
         made = {}
         for key, value in pairs:
-            known = value if inner is None or value is None else inner(value, name, left)
+            known = value if inner is None or value is None else inner(value, name, told)
             if known is _NOTHING:
-                left.append(f"{key} in {name}")
+                told.left.append(f"{key} in {name}")
             else:
                 made[str(key)] = known
         return made
@@ -133,7 +139,7 @@ def _map(inner: _Convert | None) -> _Convert:
     return convert
 
 
-def _text_of_bytes(value: bytes, name: str, left: list[str]) -> Any:
+def _text_of_bytes(value: bytes, name: str, told: _Told) -> Any:
     try:
         text = value.decode()
     except UnicodeDecodeError:
@@ -141,7 +147,14 @@ def _text_of_bytes(value: bytes, name: str, left: list[str]) -> Any:
     return _NOTHING if "\0" in text else text
 
 
-def _parsed(value: Any, name: str, left: list[str]) -> Any:
+def _number(value: float, name: str, told: _Told) -> Any:
+    if value != value:
+        told.has_nan = True
+        return None
+    return value
+
+
+def _parsed(value: Any, name: str, told: _Told) -> Any:
     """A value that Arrow keeps as the text of JSON."""
     try:
         return json.loads(value) if isinstance(value, str) else value
@@ -149,16 +162,16 @@ def _parsed(value: Any, name: str, left: list[str]) -> Any:
         return value
 
 
-def _any(value: Any, name: str, left: list[str]) -> Any:
+def _any(value: Any, name: str, told: _Told) -> Any:
     """A time or a decimal number as text; of other types what Python makes of them."""
     if isinstance(value, (str, int, float)):
         return value
     if isinstance(value, bytes):
-        return _text_of_bytes(value, name, left)
+        return _text_of_bytes(value, name, told)
     if isinstance(value, dict):
-        return {str(key): part if part is None else _any(part, name, left) for key, part in value.items()}
+        return {str(key): part if part is None else _any(part, name, told) for key, part in value.items()}
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return [part if part is None else _any(part, name, left) for part in value]
+        return [part if part is None else _any(part, name, told) for part in value]
     return str(value)

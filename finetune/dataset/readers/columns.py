@@ -1,12 +1,12 @@
 """Rows of Parquet and Arrow files (also Feather, and what datasets saves to disk), by pyarrow in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from finetune.dataset.readers import arrow_values
 from finetune.dataset.readers.parts import Part
-from finetune.dataset.readers.sourced import MOST_FIELDS, SourcedRow, Wanted, split_of
+from finetune.dataset.readers.sourced import MOST_FIELDS, SourcedRow, Wanted
 from finetune.errors import UserError, first_line
 from finetune.records.plain_path import plain_path
 
@@ -21,19 +21,18 @@ def parquet_rows(part: Part) -> int:
 
 
 def read_parquet(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
-    split, number = split_of(part.name), 0
+    split, number = part.split, 0
     with _explained(part, "Parquet"), _opened_parquet(part) as file:
         step = _rows_at_a_time(file.metadata)
         for batch in file.iter_batches(batch_size=step):
-            for row, left in arrow_values.rows(batch):
-                number += 1
-                yield arrow_values.sourced(part.place, number, row, left, split)
+            yield from arrow_values.rows(batch, _place(part, number), split)
+            number += len(batch)
 
 
 def read_arrow(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
     import pyarrow
 
-    split, number = split_of(part.name), 0
+    split, number = part.split, 0
     _demand_plain(part, "Arrow")
     with _explained(part, "Arrow"), plain_path(part.path) as path, pyarrow.memory_map(path) as mapped:
         is_file = part.begin.startswith(b"ARROW1")
@@ -42,9 +41,12 @@ def read_arrow(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
         batches = (reader.get_batch(at) for at in range(reader.num_record_batches)) if is_file else reader
         for batch in batches:
             for begin in range(0, len(batch), _BATCH):
-                for row, left in arrow_values.rows(batch.slice(begin, _BATCH)):
-                    number += 1
-                    yield arrow_values.sourced(part.place, number, row, left, split)
+                yield from arrow_values.rows(batch.slice(begin, _BATCH), _place(part, number + begin), split)
+            number += len(batch)
+
+
+def _place(part: Part, before: int) -> Callable[[int], str]:
+    return lambda number: f"{part.place} row {before + number + 1}"
 
 
 def _demand_plain(part: Part, what: str) -> None:

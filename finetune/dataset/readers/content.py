@@ -53,7 +53,9 @@ def kind_of(part: Part) -> str:
         )
     if begin.removeprefix(codecs.BOM_UTF8).lstrip()[:20].lower().startswith(_PAGES):
         raise UserError(f"{place}: a page of HTML, not rows ({_PAGE})")
-    if (encoding := _wide(begin)) and (not begin.startswith(b"\0") or begin.startswith(codecs.BOM_UTF32_BE)):
+    if begin and not begin.strip(b"\0"):
+        raise UserError(f"{place}: begins with NUL bytes, as after a copy that failed (copy or download it again)")
+    if encoding := _wide(begin):
         command = shell_command("iconv", "-f", encoding, "-t", "UTF-8", part.path)
         raise UserError(f"{place}: {encoding} text ({_UTF8}, for example: {command} > rows{part.suffix or '.jsonl'})")
     return ""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from finetune.dataset.readers.parts import Part
-from finetune.dataset.readers.sourced import LONGEST, SourcedRow, Wanted, split_of
+from finetune.dataset.readers.sourced import LONGEST, SourcedRow, Wanted
 from finetune.errors import UserError, shell_command
 
 
@@ -15,7 +15,7 @@ def read(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
         raise UserError(
             f"{part.place}: a text of more than {LONGEST >> 20} MB (divide it into several files{_how(part)})"
         )
-    split = split_of(part.name)
+    split = part.split
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,5 +1,6 @@
 """Rows in JSON: a row a line, an array of rows, rows one after the other, or an object that holds rows or columns."""
 
+import codecs
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,9 +8,9 @@ from itertools import chain, islice
 from typing import Any
 
 from finetune.dataset.readers import json_values
-from finetune.dataset.readers.json_values import Value
+from finetune.dataset.readers.json_values import LineTooLong, Value
 from finetune.dataset.readers.parts import Part
-from finetune.dataset.readers.sourced import LONGEST, SPLIT_NAMES, SourcedRow, Wanted, row_problem, split_of
+from finetune.dataset.readers.sourced import LONGEST, SPLIT_NAMES, SourcedRow, Wanted, row_problem
 from finetune.errors import UserError, shortened
 from finetune.tasks.conversations import FORMATS, named
 from finetune.terminal import say
@@ -18,6 +19,8 @@ _MOST_OBJECT = (
     1 << 28
 )  # characters of an object that holds all rows; as objects they take up to twenty times as much memory
 _LONGEST = LONGEST
+_MOST_TURNS = 100_000
+_A_MESSAGE = 'one message, not a conversation (write one conversation a line: {"messages": [...]})'
 _GLANCE = 1 << 20  # bytes of a line
 _SPEAKERS = ({"role", "content"}, {"from", "value"})
 
@@ -27,7 +30,7 @@ def read(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
     if _is_lines(part):
         if part.suffix == ".json":
             say(f"Note: {part.place}: a row a line, as in .jsonl")
-        yield from _lines(part)
+        yield from _lines(part, wanted)
     else:
         yield from _values(part, wanted)
 
@@ -42,8 +45,11 @@ def _is_lines(part: Part) -> bool:
     """Whether there is a value a line. UserError if there is no JSON at all."""
     try:
         begin = _begin(part)
-    except UserError:  # a line that is too long for a glance
-        return part.suffix != ".json" and part.begin.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
+    except LineTooLong:  # a line that is too long for a glance
+        text = part.begin.removeprefix(codecs.BOM_UTF8).lstrip()
+        if text[:1] not in (b"{", b"["):
+            raise UserError(_no_json(part, Value(1, text=text.decode(errors="replace")))) from None
+        return part.suffix != ".json" and text[:1] == b"{"
     if not begin:
         return True
     if begin[0].problem.startswith("not UTF-8"):
@@ -87,8 +93,8 @@ def _no_json(part: Part, line: Value) -> str:
     return f"{part.place}:{line.number}: {kind}: it begins with {shown!r} ({remedy})"
 
 
-def _lines(part: Part) -> Iterator[SourcedRow]:
-    split, told = split_of(part.name), _Told(part)
+def _lines(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
+    split, told = part.split, _Told(part)
     with part.open() as file:
         for line in json_values.lines(file, part.place, _LONGEST):
             place = f"{part.place}:{line.number}"
@@ -98,8 +104,15 @@ def _lines(part: Part) -> Iterator[SourcedRow]:
                 yield SourcedRow(
                     place, None, "not a JSON object (one row a line, in braces)", split, _shown(line.value)
                 )
+            elif _is_message(row, wanted):
+                yield SourcedRow(place, None, _A_MESSAGE, split, _shown(line.value))
             else:
                 yield SourcedRow(place, row, split=split, mended=line.mended)
+
+
+def _is_message(value: Any, wanted: Wanted) -> bool:
+    """Whether an object is a message of a conversation, and no fields of it are wanted."""
+    return isinstance(value, dict) and not wanted.names & value.keys() and any(map(value.keys().__ge__, _SPEAKERS))
 
 
 def _shown(value: Any) -> str:
@@ -131,7 +144,7 @@ class _Told:
 
 
 def _values(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
-    told, split = _Told(part), split_of(part.name)
+    told, split = _Told(part), part.split
     with part.open() as file:
         found = json_values.values(file, part.place, _MOST_OBJECT, _LONGEST)
         first = next(found, None)
@@ -141,9 +154,15 @@ def _values(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
         if second is None and isinstance(first.value, dict) and not first.is_part:
             yield from _object(part, first, wanted, told)
             return
-        if first.is_part == (part.suffix != ".json"):
+        if not first.is_part or part.suffix != ".json":
             told.note("an array of rows" if first.is_part else "rows one after the other, not in an array")
-        for value in chain([first], [second] if second else [], found):
+        rest = chain([first], [second] if second else [], found)
+        if first.is_part and _is_message(first.value, wanted):
+            told.note("one conversation, whose messages are the parts of the array")
+            turns = [value.value for value in islice(rest, _MOST_TURNS)]
+            yield _sourced(f"{part.place} row 1", turns, split, told)
+            return
+        for value in rest:
             yield _sourced(f"{part.place} row {value.number}", value.value, split, told, value.mended)
 
 
@@ -158,7 +177,7 @@ def _sourced(place: str, value: Any, split: str | None, told: _Told, mended: tup
 
 def _object(part: Part, first: Value, wanted: Wanted, told: _Told) -> Iterator[SourcedRow]:
     """The rows that one object holds; the object itself, if it is a row."""
-    split = split_of(part.name)
+    split = part.split
     inside = _inside(first.value, wanted.names)
     if inside is None:
         yield _sourced(f"{part.place} row 1", first.value, split, told, first.mended)

@@ -6,13 +6,17 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from finetune.dataset.readers.sourced import row_problem
+from finetune.dataset.readers.sourced import BlankLines, row_problem
 from finetune.errors import UserError, shortened
 
 _CHUNK = 1 << 20  # bytes
 _RAW = 10_000  # bytes kept of a line with a problem
 _NEAR = 16  # characters: so near to the end of what is read, an error can come from what is not read yet
 _BLANKS = re.compile(r"[ \t\n\r]*")
+
+
+class LineTooLong(UserError):
+    """A line is longer than what was to be read at most."""
 
 
 class Value(NamedTuple):
@@ -48,13 +52,14 @@ class _Twice:
 
 def lines(file: BinaryIO, place: str, most: int) -> Iterator[Value]:
     """The value of each line, or its problem. UserError if one is longer than ``most`` bytes."""
-    twice = _Twice()
+    twice, blank = _Twice(), BlankLines(place)
     decoder = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=twice)
     for number, line in enumerate(iter(lambda: file.readline(most), b""), start=1):
         if len(line) == most and not line.endswith(b"\n"):
-            raise UserError(
+            raise LineTooLong(
                 f"{place}:{number}: a line of more than {most >> 20} MB, which is no row (write one row a line)"
             )
+        blank.see(number, is_blank=line.isspace())
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             value = decoder.decode(text) if text else None
@@ -71,13 +76,15 @@ def explained(error: Exception, text: str) -> str:
     """Why a text is not JSON."""
     if isinstance(error, RecursionError):
         return "not JSON that can be read: nested too deeply"
+    if "integer string conversion" in str(error):
+        return "not JSON that can be read: a number of more than 4,300 digits (write it as text)"
     if re.match(r"\s*[\[{]\s*\[?\{?\s*'", text):
         return f"not JSON, but what Python shows of a value: {error} (write it with json.dumps)"
     return f"not JSON: {error}"
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON value")
+    raise ValueError(f"{name} is not a JSON value (write null)")
 
 
 def _problem(value: Any, line: bytes) -> str:
@@ -95,13 +102,17 @@ class _Buffer:
     def __init__(self, file: BinaryIO, place: str, most: int):
         self._file, self._place, self.most = file, place, most
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self.text, self.at, self.line, self.ended = "", 0, 1, False
+        self.text, self.at, self.ended = "", 0, False
+        self.line, self._column = 1, 0  # of the first character, from 1 and from 0
 
     def more(self) -> bool:
         """Read on; False at the end. What lies before ``at`` is forgotten. UserError if one value is too long."""
         if self.ended:
             return False
-        self.line += self.text.count("\n", 0, self.at)
+        if newlines := self.text.count("\n", 0, self.at):
+            self.line, self._column = self.line + newlines, self.at - self.text.rfind("\n", 0, self.at) - 1
+        else:
+            self._column += self.at
         self.text, self.at = self.text[self.at :], 0
         if len(self.text) > self.most:
             raise UserError(
@@ -128,7 +139,8 @@ class _Buffer:
     def wrong(self, error: json.JSONDecodeError | str, where: int | None = None) -> UserError:
         where = self.at if where is None else where
         line = self.line + self.text.count("\n", 0, where)
-        column = where - self.text.rfind("\n", 0, where)
+        newline = self.text.rfind("\n", 0, where)
+        column = where - newline if newline >= 0 else self._column + where + 1
         reason = error if isinstance(error, str) else f"{error.msg}: line {line} column {column}"
         return UserError(f"{self._place}:{line}: {explained(ValueError(reason), self.text[self.at : self.at + 40])}")
 

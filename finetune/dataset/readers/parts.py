@@ -13,11 +13,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from finetune.dataset.readers.sourced import SPLIT_NAMES, split_of
 from finetune.errors import UserError, first_line, shell_command
 from finetune.records.plain_path import plain_path
 
 _BEGIN = 4096  # bytes that tell what a file is
-_LARGE, _RATIO = 1 << 30, 200  # bytes, and how many times its size, that no compressed file of rows unpacks to
+_LARGE, _RATIO = 1 << 26, 200  # bytes, and how many times its size, that no compressed file of rows unpacks to
 _MOST_MEMBERS = 10_000  # of an archive
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError, NotImplementedError)
 
@@ -52,6 +53,12 @@ class Part:
     @property
     def suffix(self) -> str:
         return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def split(self) -> str | None:
+        """The split that its name says, or the name of its folder."""
+        folder = (PurePosixPath(self.member) if self.member else self.path).parent.name
+        return split_of(self.name) or SPLIT_NAMES.get(folder.lower())
 
     @cached_property
     def packing(self) -> str:

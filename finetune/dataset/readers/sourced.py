@@ -9,6 +9,7 @@ from finetune.records.files import Row
 
 MOST_FIELDS = 1000  # of a row
 LONGEST = 64 << 20  # bytes of a row, which is read as a whole
+_MOST_BLANK = 100_000  # lines after each other
 _DEEPEST = 200  # lists and objects inside each other
 
 SPLIT_NAMES = {
@@ -41,6 +42,19 @@ class Wanted:
     names: frozenset[str] = frozenset()  # of fields that a task or --column knows
     documents: bool = False  # whether a file of text is a row: {"text": ...}
     strict: bool = False
+
+
+class BlankLines:
+    """Counts lines without text that follow each other: a small compressed file can hold any number."""
+
+    def __init__(self, place: str):
+        self._place, self._count = place, 0
+
+    def see(self, number: int, *, is_blank: bool) -> None:
+        """UserError if there are too many."""
+        self._count = self._count + 1 if is_blank else 0
+        if self._count > _MOST_BLANK:
+            raise UserError(f"{self._place}:{number}: more than {_MOST_BLANK:,} blank lines before it (remove them)")
 
 
 def split_of(name: str) -> str | None:

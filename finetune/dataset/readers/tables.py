@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from finetune.dataset.readers.parts import Part
-from finetune.dataset.readers.sourced import LONGEST, MOST_FIELDS, SourcedRow, Wanted, split_of
+from finetune.dataset.readers.sourced import LONGEST, MOST_FIELDS, BlankLines, SourcedRow, Wanted
 from finetune.errors import UserError, shortened
 from finetune.terminal import say
 
@@ -36,10 +36,12 @@ def read(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
 
 def _text_lines(file: BinaryIO, place: str, skipped: int) -> Iterator[str]:
     # a byte that is not UTF-8 becomes half a surrogate pair, which is found with its row
+    blank = BlankLines(place)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     for number, line in enumerate(iter(lambda: text.readline(_LONGEST), ""), start=1):
         if len(line) == _LONGEST and not line.endswith(("\r", "\n")):
             raise UserError(f"{place}:{number}: a line of more than {_LONGEST >> 20} MB, which is no row")
+        blank.see(number, is_blank=line.isspace())
         if number > skipped:
             yield line
 
@@ -113,7 +115,7 @@ def _is_row(names: Sequence[str]) -> bool:
 
 
 def _rows(part: Part, reader: "Iterable[list[str]]", names: Sequence[str], skipped: int) -> Iterator[SourcedRow]:
-    split, width = split_of(part.name), len(names)
+    split, width = part.split, len(names)
     begin = _line(reader, skipped) + 1
     for fields in reader:
         place, begin = f"{part.place}:{begin}", _line(reader, skipped) + 1

@@ -16,8 +16,9 @@ from finetune.evaluation.chat.session import Session
 from finetune.evaluation.tuned_run import TunedRun
 from finetune.models.call_text import calls_of
 from finetune.models.conversation import Conversation
-from finetune.tasks.sql.judging.execution import SqlWorker
-from finetune.tasks.sql.task import INSTRUCTION, SQL
+from finetune.tasks.sql.dialects import SQLITE
+from finetune.tasks.sql.judging.shell import SqlTables
+from finetune.tasks.sql.task import SQL, instruction
 from finetune.tasks.text import TEXT
 from finetune.terminal import results, show
 
@@ -31,15 +32,16 @@ def demand_template(run: TunedRun) -> None:
         )
 
 
-def chat(models: Mapping[str, Model], max_tokens: int, task_name: str) -> None:
+def chat(models: Mapping[str, Model], max_tokens: int, task_name: str, dialect: str | None = None) -> None:
     """Read messages and commands from stdin until its end or /quit.
 
     Every message goes to each of the models in turn, and each has its own conversation. For the task sql the conversation
-    begins with the system message of its training rows.
+    begins with the system message of its training rows, and ``dialect`` is what these are written in.
     """
     console = results()
-    with SqlWorker() as worker, CtrlC() as ctrl_c:
-        session = Session(models, worker, INSTRUCTION if task_name == SQL.name else "")
+    dialect = dialect or SQLITE
+    with SqlTables(dialect) as tables, CtrlC() as ctrl_c:
+        session = Session(models, tables, instruction(dialect) if task_name == SQL.name else "")
         show("Type a message. /help lists the commands, /quit (or Ctrl-D) ends the chat.")
         if task_name == TEXT.name:
             show(
@@ -107,7 +109,7 @@ def _answer(
         hint = Text("(/result TEXT gives what it returned)", style="dim")
         return remark, Group(*(Text(visible(f"calls {call}")) for call in calls), hint)
     runs = session.runs_sql and not stopped
-    return remark, results_of(session.worker, session.context, answer) if runs else None
+    return remark, results_of(session.tables, session.context, answer) if runs else None
 
 
 def _prompt(model: Model, conversation: Conversation, max_tokens: int) -> tuple[list[int], int]:

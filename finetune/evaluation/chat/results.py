@@ -7,18 +7,19 @@ from rich.text import Text
 
 from finetune.errors import visible
 from finetune.tasks.sql.judging.answer import find_statements
-from finetune.tasks.sql.judging.execution import Outcome, Run, SqlWorker, Value, WorkerKilled
+from finetune.tasks.sql.judging.execution import Outcome, Value, WorkerKilled
+from finetune.tasks.sql.judging.shell import SqlTables
 
 _ROWS, _CHARACTERS = 20, 200  # shown of a result, of a value
 
 
-def results_of(worker: SqlWorker, context: str, answer: str) -> RenderableType:
+def results_of(tables: SqlTables, context: str, answer: str) -> RenderableType:
     """A table for each statement in the answer, or the reason there is none. Each runs on freshly created tables."""
     statements = find_statements(answer)
     if not statements:
         return Text("(no SQL in the answer)", style="dim")
     try:
-        return Group(*map(_shown, worker.run([Run(context, sql) for sql in statements])))
+        return Group(*map(_shown, tables.run(context, statements)))
     except WorkerKilled as error:
         return Text(f"SQL error: {error}", style="red")
 

@@ -9,7 +9,9 @@ from finetune.errors import UserError, closest, path_of, shortened
 from finetune.models.call_text import message_of
 from finetune.models.conversation import Conversation, Message, Tool
 from finetune.records import files
-from finetune.tasks.sql.judging.execution import Outcome, SqlWorker, WorkerKilled
+from finetune.tasks.sql.dialects import DIALECTS
+from finetune.tasks.sql.judging.execution import Outcome, WorkerKilled
+from finetune.tasks.sql.judging.shell import SqlTables
 from finetune.tasks.sql.schema import schema_of
 from finetune.tasks.sql.task import user_message
 from finetune.tasks.tool_rows import FIELDS, tools_of
@@ -25,8 +27,8 @@ class Session:
     names the models that have the results of their calls and have not answered yet. Commands raise UserError.
     """
 
-    def __init__(self, names: Iterable[str], worker: SqlWorker, system: str = ""):
-        self.worker = worker
+    def __init__(self, names: Iterable[str], tables: SqlTables, system: str = ""):
+        self.tables = tables
         self.system = system
         self.context = ""
         self.runs_sql = False
@@ -37,7 +39,10 @@ class Session:
 
     def question(self, text: str) -> Message:
         """The user's message; with tables, in the format of the SQL training rows."""
-        return {"role": "user", "content": user_message(self.context, text) if self.context else text}
+        return {
+            "role": "user",
+            "content": user_message(self.context, text, self.tables.dialect) if self.context else text,
+        }
 
     def messages(self, name: str) -> list[Message]:
         """The conversation with this model, the system message first."""
@@ -97,9 +102,9 @@ class Session:
         if argument == "-":
             self.context = ""
         elif argument:
-            self.context, found = _read_tables(path_of(argument, "/schema"), self.worker)
+            self.context, found = _read_tables(path_of(argument, "/schema"), self.tables)
             return f"{argument}: {found}, shown to the model before each question"
-        return schema_of(self.context).split("\n") if self.context else "(no tables)"
+        return schema_of(self.context, self.tables.dialect).split("\n") if self.context else "(no tables)"
 
     def _sql(self, argument: str) -> str:
         if argument not in ("", "on", "off"):
@@ -203,18 +208,19 @@ def _read_tools(path: Path) -> list[Tool]:
     return tools
 
 
-def _read_tables(path: Path, worker: SqlWorker) -> tuple[str, str]:
+def _read_tables(path: Path, tables: SqlTables) -> tuple[str, str]:
     """The statements of a file that create tables, and a summary of the tables. UserError if they create none."""
     script = _read_text(path, "INSERT statements")
     try:
-        made = worker.describe(script)
+        made = tables.describe(script)
     except WorkerKilled as error:
         raise UserError(f"{path}: {error}") from None
     if isinstance(made, Outcome):
         raise UserError(
-            f"{path}: {shortened(made.message, 200)} (use only CREATE and INSERT statements that SQLite accepts)"
+            f"{path}: {shortened(made.message, 200)} (use only CREATE and INSERT statements that"
+            f" {DIALECTS[tables.dialect]} accepts)"
         )
-    if not schema_of(script):
+    if not made.schema:
         raise UserError(f"{path}: contains no CREATE statement")
     rows = sum(len(table.rows) for table in made.tables)
     return script, ", ".join(counted(count, noun) for count, noun in ((len(made.tables), "table"), (rows, "row")))

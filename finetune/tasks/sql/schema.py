@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import dropwhile, islice
 
+from finetune.tasks.sql.dialects import SQLITE
+from finetune.tasks.sql.scripts import ROWS, SCHEMA, foreign_schema, read_script
+
 # the tokens of SQLite (https://sqlite.org/src/file/src/tokenize.c); what is quoted or a comment can look like any other
 _COMMENT = r"(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))"
 _QUOTED = r"""(?P<quoted>'(?:[^']|'')*(?:'|\Z)|"(?:[^"]|"")*(?:"|\Z)|`(?:[^`]|``)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))"""
@@ -19,7 +22,17 @@ _NO_TYPE = frozenset(
 _STEPS = 100_000  # of SQLite's machine, for a statement that changes a schema; a usual one takes some hundreds
 
 
-def schema_of(script: str) -> str:
+def schema_of(script: str, dialect: str = SQLITE) -> str:
+    """What a prompt shows of a script; a schema in other words than SQL as it is. ValueError if it cannot be read."""
+    if dialect == SQLITE:
+        return sqlite_schema(script) or script.strip()
+    statements = read_script(script, dialect)
+    if not any(one.role in (SCHEMA, ROWS) for one in statements):
+        return script.strip()
+    return foreign_schema(script, dialect)
+
+
+def sqlite_schema(script: str) -> str:
     """The CREATE statements of a script, one per line, without its rows and without the sizes of types, such as VARCHAR(255):
     SQLite ignores them, and each digit is a token.
 

@@ -9,6 +9,7 @@ sampled anew, since a row that meets all of gold's conditions but one is what te
 import math
 import random
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -27,7 +28,9 @@ SAMPLES: dict[str, list[Value]] = {  # for a column without a value of its own
     "float": [0.5, 1.5, 2.25, 10.0],
     "date": ["2021-03-04", "2022-07-15", "2023-11-30"],
     "text": ["north", "south", "east"],
+    "fixed": ["{}"],
 }
+FIXED = "JSONTEXT"  # a declared type: its values are taken as they are
 
 Place = tuple[str, str]  # table and column, in lower case
 
@@ -38,16 +41,17 @@ class Source:
 
     column: Column
     own: list[Value]
-    kind: str  # bool, int, float, date or text
+    kind: str  # bool, int, float, date, text, or fixed: nothing but its own values
     unique: bool
     near: list[Value] = field(default_factory=list)
     parent: Place | None = None
 
 
-def generate(own: Description, gold: Gold, seed: str) -> tuple[str, str]:
+def generate(own: Description, gold: Gold, seed: str, *, distinct: bool = False) -> tuple[str, str]:
     """The same database as two scripts, the second with the rows of each table in the opposite order.
 
-    A gold that answers differently on the two depends on how rows happen to be stored.
+    A gold that answers differently on the two depends on how rows happen to be stored. ``distinct``: no two rows have the same
+    key of several columns, of which either script would keep another one.
     """
     draw = random.Random(seed)
     redraw = draw.choice((0.2, 0.4, 0.6))
@@ -71,12 +75,27 @@ def generate(own: Description, gold: Gold, seed: str) -> tuple[str, str]:
                 for row in templates
             ]
             columns.append(keys[place] if source.unique else shuffled + copied)
-        inserts[table.name] = [_insert(table, row) for row in zip(*columns, strict=True)]
+        rows = _distinct(table, zip(*columns, strict=True)) if distinct else zip(*columns, strict=True)
+        inserts[table.name] = [_insert(table, row) for row in rows]
     tables_first = sorted(own.schema, key=lambda item: item[0] != "table")
     schema = "".join(f"{sql};\n" for _, sql in tables_first)
     forwards = "".join("".join(inserts[table.name]) for table in own.tables)
     backwards = "".join("".join(reversed(inserts[table.name])) for table in own.tables)
     return schema + forwards, schema + backwards
+
+
+def _distinct(table: Table, rows: Iterable[Row]) -> list[Row]:
+    """The rows without those that repeat a key of several columns."""
+    names = [column.name for column in table.columns]
+    keys = [[names.index(name) for name in key] for key in table.unique if len(key) > 1]
+    seen: set[tuple[int, Row]] = set()
+    kept = []
+    for row in rows:
+        values = [(number, tuple(row[at] for at in key)) for number, key in enumerate(keys)]
+        if seen.isdisjoint(values):
+            kept.append(row)
+            seen.update(values)
+    return kept
 
 
 def _of(table: Table, sources: dict[Place, Source]) -> list[tuple[Place, Source]]:
@@ -166,6 +185,8 @@ def _drawn(source: Source, keys: dict[Place, list[Value]], draw: random.Random) 
 def _kind(column: Column, own: list[Value]) -> str:
     """What the values are, or, if there are none, what the declared type says."""
     declared = column.type.upper()
+    if declared == FIXED:
+        return "fixed"
     if set(own) == {0, 1} or (set(own) <= {0, 1} and re.search("BOOL|BIT", declared)):
         return "bool"
     if not own:
@@ -191,6 +212,8 @@ def _is_date(text: str) -> bool:
 
 def _shift(value: Value, steps: int, kind: str) -> Value:
     """Another value of the same look, ``steps`` away: a year stays near, a positive number positive."""
+    if kind == "fixed":
+        return value
     if kind == "bool":
         return 1 if value == 0 else 0
     if isinstance(value, int):
@@ -213,7 +236,7 @@ def _days_later(text: str, days: int) -> str:
 
 def _beside(constant: Constant, source: Source) -> list[Value]:
     """Values equal to a constant of gold's, and just not; none if the column is of another kind."""
-    if source.kind == "bool":
+    if source.kind in ("bool", "fixed"):
         return []
     if source.kind in ("int", "float"):
         try:

@@ -90,11 +90,12 @@ class SqlWorker:
     """One worker process, started when it is first needed and again after it has died.
 
     Use as a context manager; ``seconds`` is the time for all the statements of one request together, by the wall clock.
-    ``killed`` counts how often the process was ended from outside in the middle of one.
+    ``dialect`` is what the statements were translated from: its functions are added to SQLite. ``killed`` counts how often the
+    process was ended from outside in the middle of one.
     """
 
-    def __init__(self, seconds: float = 2.0, stop: Stop = never):
-        self.seconds = seconds
+    def __init__(self, seconds: float = 2.0, stop: Stop = never, dialect: str = "sqlite"):
+        self.seconds, self.dialect = seconds, dialect
         self.killed = 0
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         command = [sys.executable, "-I", "-S", "-B", str(WORKER)]
@@ -146,7 +147,7 @@ class SqlWorker:
         ]
 
     def _request(self, runs: list[tuple[str, str | None]], *, write: bool, stop: bool) -> list[Mapping[str, Any]]:
-        request = {"runs": runs, "write": write, "stop": stop, "seconds": STOP * self.seconds}
+        request = {"runs": runs, "write": write, "stop": stop, "seconds": STOP * self.seconds, "dialect": self.dialect}
         deaths: set[int] = set()
         for _attempt in range(2):  # a process that died costs one more try
             try:

@@ -11,12 +11,13 @@ from functools import lru_cache
 from types import TracebackType
 
 from finetune.signals import Stop, never
-from finetune.tasks.base import WrongAnswer
+from finetune.tasks.sql.dialects import SQLITE
 from finetune.tasks.sql.judging.answer import find_statements
 from finetune.tasks.sql.judging.compare import Expected, compare, ordered, same_tables, unordered
 from finetune.tasks.sql.judging.databases import generate
 from finetune.tasks.sql.judging.execution import Description, Outcome, Run, SqlWorker, WorkerKilled
 from finetune.tasks.sql.judging.gold import Gold, read_gold
+from finetune.tasks.sql.judging.reference import run_reference
 
 UNSCORED_KINDS = ("gold_error", "unscorable", "worker_killed")
 ANSWER_KINDS = (
@@ -34,12 +35,12 @@ ANSWER_KINDS = (
     "wrong_shape",
     "wrong_rows",
     "wrong_order",
+    "other_text",
 )
 
 MAX_ANSWER = 20_000  # characters
 MAX_SEEDS, BATCH = 60, 5  # databases generated in the search for good ones, and how many at a time
 
-WRITES = ("INSERT", "UPDATE", "DELETE")
 CHANCE = frozenset("random randomblob current_date current_time current_timestamp".split())
 DATES = frozenset("date time datetime julianday strftime unixepoch timediff".split())
 NOW = re.compile(
@@ -92,43 +93,18 @@ class Result:
         return compare([self.expected], [outcome])[0] == "ok"
 
 
-def gold_problem(worker: SqlWorker, context: str, gold: str) -> WrongAnswer | None:
-    """Why a row's own SQL does not run on the row's own tables; None if it does. ``detail`` is SQLite's message."""
-    try:
-        outcome, _ = _run_reference(worker, context, gold)
-        if outcome.error is None:
-            return None
-        database = worker.describe(context)
-    except WorkerKilled as error:
-        return WrongAnswer(f"its SQL was not tried: {error}")
-    what, failed = ("schema", database) if isinstance(database, Outcome) else ("SQL", outcome)
-    if failed.error == "parse_error":
-        reason = f"its {what} does not parse as SQLite"
-    else:
-        reason = f"its {what} fails in SQLite: {(failed.error or '').replace('_', ' ')}"
-    return WrongAnswer(reason, failed.message, "--no-check-answers keeps such rows")
-
-
-def _run_reference(worker: SqlWorker, context: str, gold: str) -> tuple[Outcome, bool]:
-    """What gold does, and whether it writes to the tables."""
-    (outcome,) = worker.run([Run(context, gold)])
-    write = outcome.error == "forbidden" and outcome.denied in WRITES
-    if write:
-        (outcome,) = worker.run([Run(context, gold)], write=True)
-    return outcome, write
-
-
 class SqlJudge:
     """Judges answers; owns one worker process, which ends with the context manager.
 
     ``seconds`` is the most that one answer takes on all its databases, by the wall clock; ``generated`` is how
     many are used beside the row's own. Gold's results are kept: a second answer to the row costs only its own run.
-    ``worker`` is the process; ``stop`` interrupts it, and the answer is ``worker_killed``.
+    ``worker`` is the process; ``stop`` interrupts it, and the answer is ``worker_killed``. ``dialect`` is what contexts and
+    statements were translated from.
     """
 
-    def __init__(self, seconds: float = 2.0, generated: int = 2, stop: Stop = never):
+    def __init__(self, seconds: float = 2.0, generated: int = 2, stop: Stop = never, dialect: str = "sqlite"):
         self.generated = generated
-        self.worker = SqlWorker(seconds, stop)
+        self.worker = SqlWorker(seconds, stop, dialect)
         self._results = lru_cache(maxsize=2_000)(self._run_gold)
 
     def __enter__(self) -> "SqlJudge":
@@ -137,13 +113,20 @@ class SqlJudge:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
         self.worker.close()
 
-    def judge(self, context: str, gold: str, answer: str) -> Judgement:
-        """One answer, as the model wrote it, against ``gold`` on the tables that ``context`` makes."""
+    def judge(self, context: str, gold: str, answer: str, *, bare: bool = False) -> Judgement:
+        """One answer, as the model wrote it, against ``gold`` on the tables that ``context`` makes.
+
+        ``bare``: the answer is one statement, with nothing around it.
+        """
         killed = self.worker.killed
         try:
-            judgement = self._judge(context, gold, answer)
+            judgement = self._judge(context, gold, answer, bare=bare)
         except WorkerKilled as error:  # gold's results are not kept then: the next answer tries again
             return Judgement("worker_killed", str(error))
         if self.worker.killed == killed:
@@ -151,18 +134,18 @@ class SqlJudge:
         marks = [judgement.reason] * bool(judgement.reason) + ["tried again: the worker was killed from outside"]
         return replace(judgement, reason="; ".join(marks))
 
-    def _judge(self, context: str, gold: str, answer: str) -> Judgement:
+    def _judge(self, context: str, gold: str, answer: str, *, bare: bool) -> Judgement:
         results = self._results(context, gold)
         if isinstance(results, Judgement):
             return results
-        kind, reason = self._judge_by(results, answer)
+        kind, reason = self._judge_by(results, answer, bare=bare)
         return Judgement(kind, reason, results[0].writes)
 
-    def _judge_by(self, results: list[Result], answer: str) -> tuple[str, str]:
+    def _judge_by(self, results: list[Result], answer: str, *, bare: bool) -> tuple[str, str]:
         write = results[0].writes
-        if len(answer) > MAX_ANSWER:
+        if len(answer) > MAX_ANSWER and not bare:
             return "too_large", f"{len(answer)} characters"
-        statements = find_statements(answer)
+        statements = [answer] if bare else find_statements(answer)
         if not statements:
             return "no_sql", "no SQL in the answer"
         if len(statements) > 1:
@@ -182,7 +165,7 @@ class SqlJudge:
         own = self.worker.describe(context)
         if isinstance(own, Outcome):
             return Judgement("gold_error", f"the row's schema fails in SQLite: {own.message}")
-        outcome, write = _run_reference(self.worker, context, gold)
+        outcome, write = run_reference(self.worker, context, gold)
         if outcome.error is not None:
             kind = "unscorable" if outcome.error == "forbidden" else "gold_error"
             return Judgement(kind, f"the row's own SQL fails in SQLite: {outcome.message}", write)
@@ -191,6 +174,8 @@ class SqlJudge:
         read = read_gold(gold)
         if read is None:
             return Judgement("unscorable", "the row's own SQL cannot be parsed", write)
+        if self.worker.dialect != SQLITE and not any(table.rows for table in own.tables):
+            context, own = self._filled(context, own, gold, read, write=write)
         (result,) = self._try([(context, context)], gold, read, write=write)
         if result is None or result.empty:
             return Judgement("unscorable", "the row's own SQL returns nothing on the row's own tables", write)
@@ -198,6 +183,16 @@ class SqlJudge:
         return results or Judgement(
             "unscorable", "too few databases on which the row's own SQL differs from a wrong one", write
         )
+
+    def _filled(self, context: str, own: Description, gold: str, read: Gold, *, write: bool) -> tuple[str, Description]:
+        """Of tables without rows, as a schema alone makes them, the first database on which gold does anything."""
+        for seed in range(BATCH):
+            script, _ = generate(own, read, f"rows {seed} {context}", distinct=True)
+            (outcome,) = self.worker.run([Run(script, gold)], write=write)
+            filled = self.worker.describe(script)
+            if outcome.error is None and isinstance(filled, Description) and (write or not _only_null(outcome)):
+                return script, filled
+        return context, own
 
     def _add_generated(
         self, own: Result, description: Description, context: str, gold: str, read: Gold
@@ -213,7 +208,9 @@ class SqlJudge:
             if len(chosen) >= wanted:
                 break
             seeds = [f"{seed} {context}" for seed in range(first, first + BATCH)]
-            tried = self._try([generate(description, read, seed) for seed in seeds], gold, read, write=write)
+            foreign = self.worker.dialect != SQLITE
+            made = [generate(description, read, seed, distinct=foreign) for seed in seeds]
+            tried = self._try(made, gold, read, write=write)
             if not any(tried):
                 break
             for result in tried:

@@ -3,13 +3,17 @@
 Every statement gets a fresh in-memory SQLite database, made by a script (CREATE and INSERT only) and
 committed before the statement runs. What the statement may do is decided by SQLite's authorizer, never by
 looking at its text. ``execution.py`` starts this file and kills it if it is late. The first line, written before any
-request, says that it is ready. Standard library only; imports nothing of ours.
+request, says that it is ready. Standard library only; of ours it loads ``functions/register.py``, by its path, for statements
+that were translated from another dialect.
 """
 
 import json
 import sqlite3
 import sys
 import time
+from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 try:
@@ -78,6 +82,7 @@ class Authorizer:
         self.allowed = SCRIPT
         self.denied = ""
         self.functions: set[str] = set()
+        self.refused: list[str] = []  # what functions of other dialects said of their arguments
 
     def __call__(
         self, code: int, name: str | None, detail: str | None, database: str | None, trigger: str | None
@@ -96,7 +101,17 @@ class Authorizer:
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
-def open_database(script: str, authorizer: Authorizer, deadline: float) -> sqlite3.Connection:
+@cache
+def functions() -> Any:
+    """The module that adds the functions of other dialects."""
+    spec = spec_from_file_location("register", Path(__file__).parent / "functions" / "register.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def open_database(script: str, authorizer: Authorizer, deadline: float, dialect: str) -> sqlite3.Connection:
     """A new in-memory database with the script run and committed. Raises what sqlite3 raises."""
     connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)
     try:
@@ -106,6 +121,8 @@ def open_database(script: str, authorizer: Authorizer, deadline: float) -> sqlit
             connection.setlimit(limit, value)
         connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_PER_CHECK)
         connection.set_authorizer(authorizer)
+        if dialect != "sqlite":
+            functions().register(connection, dialect, authorizer.refused)
         connection.executescript(script)
         if connection.in_transaction:
             connection.commit()
@@ -151,7 +168,7 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def run(script: str, sql: str | None, deadline: float, *, write: bool) -> dict[str, object]:
+def run(script: str, sql: str | None, deadline: float, dialect: str, *, write: bool) -> dict[str, object]:
     """One statement on a fresh database: its rows, or with ``write`` every table's rows after it.
 
     Without a statement it describes the database. A failure is a dict with ``error``, its class.
@@ -159,7 +176,7 @@ def run(script: str, sql: str | None, deadline: float, *, write: bool) -> dict[s
     authorizer = Authorizer()
     connection = None
     try:
-        connection = open_database(script, authorizer, deadline)
+        connection = open_database(script, authorizer, deadline, dialect)
         if sql is None:
             schema = fetch(connection.execute(f"SELECT type, sql FROM sqlite_master WHERE sql > '' AND {NOT_INTERNAL}"))
             return {
@@ -176,20 +193,22 @@ def run(script: str, sql: str | None, deadline: float, *, write: bool) -> dict[s
             reply = {"tables": {table["name"]: table["rows"] for table in describe(connection)}}
         return reply | {"functions": sorted(authorizer.functions)}
     except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError) as error:
-        return classify(error, authorizer.denied)
+        return classify(error, authorizer)
     finally:
         if connection is not None:
             connection.close()
 
 
-def classify(error: Exception, denied: str) -> dict[str, object]:
-    if denied:
+def classify(error: Exception, authorizer: Authorizer) -> dict[str, object]:
+    if denied := authorizer.denied:
         return {"error": "forbidden", "message": f"{denied} is not allowed", "denied": denied}
     if isinstance(error, MemoryError):
         return {"error": "too_large", "message": str(error) or "out of memory"}
     if isinstance(error, ValueError):  # a NUL or half a surrogate pair in the text
         return {"error": "parse_error", "message": str(error)}
     message = str(error)
+    if "user-defined" in message and authorizer.refused:
+        return {"error": "other_sql_error", "message": authorizer.refused[-1]}
     kind = next((kind for words, kind in KINDS.items() if words in message), "other_sql_error")
     return {"error": kind, "message": message}
 
@@ -224,7 +243,7 @@ def main() -> None:
         sys.stdout.write("[")
         for number, (script, sql) in enumerate(request["runs"]):
             late = time.monotonic() > deadline
-            reply = LATE if late else run(script, sql, deadline, write=request["write"])
+            reply = LATE if late else run(script, sql, deadline, request["dialect"], write=request["write"])
             sys.stdout.write(", " * bool(number) + json.dumps(reply))  # each at once: no two results in memory
             if request["stop"] and "error" in reply:
                 break

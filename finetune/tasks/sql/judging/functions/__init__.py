@@ -1,0 +1,1 @@
+"""Functions of other dialects, for the process that runs translated SQL."""
