@@ -103,11 +103,11 @@ def turns_of(turn: Mapping[str, Any], role: object, content: Any) -> list[Messag
     if role in _CALLS:
         return [_calling("", _listed(_json(content, "a function call")))]
     if isinstance(content, list) and any(_part(part) in ("tool_use", "tool_result") for part in content):
-        return list(_of_parts(content, role))
+        return list(_of_parts(content, role_of(role)))
     calls = turn.get("tool_calls") or turn.get("function_call")
     if not calls:
         return []
-    if role not in ("assistant", "gpt"):
+    if role_of(role) != "assistant":
         raise ValueError(f"a message of the {shortened(str(role))} calls a tool (only the assistant can)")
     return [_calling(_text(content), _listed(_json(calls, "tool_calls")))]
 
