@@ -53,6 +53,8 @@ def to_messages(row: Row) -> list[Message]:
     for fields in FORMATS:
         if all(field in row for field in fields):
             raise ValueError(f"{next(field for field in fields if row[field] is None)} is null, not text")
+    if {"chosen", "rejected"} <= row.keys():
+        raise BadRow("a pair of answers, not a conversation", lambda _: "--type preference reads pairs")
     known = ", ".join(" and ".join(fields) for fields in FORMATS)
     raise BadRow("not a conversation", column_remedy, known)
 
@@ -252,6 +254,8 @@ def _history(turns: object) -> list[Message]:
             pair = list(pair.values())
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise ValueError("history is not a list of pairs of a question and its answer, or of messages")
+        if other := next((text for text in pair if isinstance(text, (list, dict, bool))), None):
+            raise ValueError(f"a text in history is {json_type(other)}, not text")
         asked, answered = (text_of(text, "a text in history") for text in pair)
         messages += [{"role": "user", "content": asked}, thinking.answer(answered)]
     return messages
