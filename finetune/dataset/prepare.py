@@ -8,7 +8,8 @@ from finetune.dataset import splits
 from finetune.dataset.candidates import distinct, most_rows, read_candidates
 from finetune.dataset.documents import Cutter
 from finetune.dataset.findings import Findings
-from finetune.dataset.hub_rows import CARD, read_hub
+from finetune.dataset.hub_choice import CARD
+from finetune.dataset.hub_rows import Sample, read_hub
 from finetune.dataset.preflight import token_problem
 from finetune.dataset.selection import select
 from finetune.dataset.sources import looks_local, read_local, wanted_of
@@ -101,7 +102,7 @@ def prepare(
     else:
         task = task.configured(config.dialect, config.schema, check_answers=config.check_answers)
     if looks_local(name):
-        _refuse(config, ("revision", "subset"), "a local file")
+        _refuse(config, ("revision", "subset", "split"), "a local file")
         if (folder := path_of(name, "--dataset-name")).is_dir():
             check_apart("--output-dir", config.output_dir, {"the folder of the source": folder})
         written = [split_file(config.output_dir, split) for split in SPLITS]
@@ -109,9 +110,17 @@ def prepare(
         sourced, source = read_local(name, written, most_rows(config), wanted_of(config, task))
     else:
         try:
-            sourced, source = read_hub(name, config.revision, config.subset, keep_splits=config.keep_splits)
+            sourced, source = read_hub(
+                name,
+                config.revision,
+                config.subset,
+                keep_splits=config.keep_splits,
+                split=config.split,
+                sample=Sample(config.sample_size, config.seed) if config.sample_size else None,
+                wanted=wanted_of(config, task),
+            )
         except HubUnavailable as error:
-            if config.dataset_name or config.revision or config.subset or not task.builtin:
+            if config.dataset_name or config.revision or config.subset or config.split or not task.builtin:
                 raise
             say(_FALLING_BACK.format(error))
             return _builtin(config, task, encoder)
@@ -225,6 +234,7 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
         (
             "revision",
             "subset",
+            "split",
             "column",
             "ignore",
             "split_by",
