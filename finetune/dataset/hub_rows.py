@@ -28,6 +28,7 @@ from finetune.models.hub import (
 )
 from finetune.records.dataset import Source
 from finetune.records.files import text_hash
+from finetune.settings.config import DatasetConfig
 from finetune.terminal import say
 
 _ALL = Wanted()
@@ -43,6 +44,13 @@ class Sample:
 
     rows: int
     seed: int
+
+
+def read_for(config: DatasetConfig, name: str, wanted: Wanted) -> tuple[Iterator[SourcedRow], Source]:
+    """``read_hub`` with the settings of the command."""
+    sample = Sample(config.sample_size, config.seed) if config.sample_size else None
+    revision, subset, split, keep_splits = config.revision, config.subset, config.split, config.keep_splits
+    return read_hub(name, revision, subset, keep_splits=keep_splits, split=split, sample=sample, wanted=wanted)
 
 
 def read_hub(

@@ -9,7 +9,7 @@ from finetune.dataset.candidates import distinct, most_rows, read_candidates
 from finetune.dataset.documents import Cutter
 from finetune.dataset.findings import Findings
 from finetune.dataset.hub_choice import CARD
-from finetune.dataset.hub_rows import Sample, read_hub
+from finetune.dataset.hub_rows import read_for
 from finetune.dataset.preflight import token_problem
 from finetune.dataset.selection import select
 from finetune.dataset.sources import looks_local, read_local, wanted_of
@@ -110,15 +110,7 @@ def prepare(
         sourced, source = read_local(name, written, most_rows(config), wanted_of(config, task))
     else:
         try:
-            sourced, source = read_hub(
-                name,
-                config.revision,
-                config.subset,
-                keep_splits=config.keep_splits,
-                split=config.split,
-                sample=Sample(config.sample_size, config.seed) if config.sample_size else None,
-                wanted=wanted_of(config, task),
-            )
+            sourced, source = read_for(config, name, wanted_of(config, task))
         except HubUnavailable as error:
             if config.dataset_name or config.revision or config.subset or config.split or not task.builtin:
                 raise
