@@ -40,8 +40,9 @@ class DatasetConfig(FileConfig):
     list_: bool = switch("list the kinds of rows with their default source and fields, then exit", in_file=False)
     dataset_name: str | None = option(
         None,
-        "source of the rows: a file, folder or glob (.jsonl .json .csv .tsv .parquet .arrow, also .gz .zst .zip; with"
-        " --type text .txt .md), a Hub dataset, or builtin (default: the Hub dataset of --type, or builtin if the Hub cannot be reached)",
+        "source of the rows: a file, folder or glob (.jsonl .json .csv .tsv .parquet .arrow, also .gz .zst .zip;"
+        " with --type text .txt .md), a Hub dataset, or builtin (default: the Hub dataset of --type, or builtin if the"
+        " Hub cannot be reached)",
     )
     revision: str | None = option(None, "branch, tag or commit of the Hub dataset")
     subset: str | None = option(None, "configuration of the Hub dataset, if it has several")
