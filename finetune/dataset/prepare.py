@@ -8,7 +8,8 @@ from finetune.dataset import splits
 from finetune.dataset.candidates import Candidates, distinct, most_rows, read_candidates
 from finetune.dataset.documents import IN_RANGES, how_cut, open_cutter
 from finetune.dataset.findings import Findings
-from finetune.dataset.hub_rows import CARD, read_hub
+from finetune.dataset.hub_choice import CARD
+from finetune.dataset.hub_rows import read_for
 from finetune.dataset.preflight import token_problem
 from finetune.dataset.selection import select
 from finetune.dataset.sources import looks_local, read_local, wanted_of
@@ -92,7 +93,7 @@ def prepare(
         return _builtin(config, task, encoder)
     task = _configured(config, task)
     if looks_local(name):
-        _refuse(config, ("revision", "subset"), "a local file")
+        _refuse(config, ("revision", "subset", "split"), "a local file")
         if (folder := path_of(name, "--dataset-name")).is_dir():
             check_apart("--output-dir", config.output_dir, {"the folder of the source": folder})
         written = [split_file(config.output_dir, split) for split in SPLITS]
@@ -100,9 +101,9 @@ def prepare(
         sourced, source = read_local(name, written, most_rows(config), wanted_of(config, task))
     else:
         try:
-            sourced, source = read_hub(name, config.revision, config.subset, keep_splits=config.keep_splits)
+            sourced, source = read_for(config, name, wanted_of(config, task))
         except HubUnavailable as error:
-            if config.dataset_name or config.revision or config.subset or not task.builtin:
+            if config.dataset_name or config.revision or config.subset or config.split or not task.builtin:
                 raise
             say(_FALLING_BACK.format(error))
             return _builtin(config, task, encoder)
@@ -209,6 +210,7 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
         (
             "revision",
             "subset",
+            "split",
             "column",
             "ignore",
             "split_by",
