@@ -8,9 +8,11 @@ from typing import NamedTuple, Protocol, TypeVar
 from finetune.models.encoder import ChatEncoder
 from finetune.models.plain_text import Spans
 from finetune.records.files import Row
+from finetune.terminal import Progress
 
 LONGEST = 1 << 26  # characters of a document: it is in memory as a whole
 SHORTEST = 8  # tokens of a piece, at least: a character can take some of them
+_LONG = 2_000_000  # characters of a document that takes a while
 _CHARACTERS = 4.0  # of a token, until it is known
 _MARGIN = 1.3  # of the characters that are looked at, to those that are likely to fit
 _TRIES = 24  # places of a text without blanks at which a cut is tried, before any is taken
@@ -48,7 +50,11 @@ class Cutter:
 
     def rows(self, text: str, document: str) -> list[Row]:
         """The rows of a document, in order. ValueError if no cut is possible."""
-        pieces = list(self.pieces(text))
+        pieces: list[Piece] = []
+        with Progress(f"Cutting {document}", len(text), "characters", silent=len(text) < _LONG) as bar:
+            for piece in self.pieces(text):
+                pieces.append(piece)
+                bar.advance(piece.end - piece.new)
         return [
             {
                 "text": text[piece.start : piece.end],
