@@ -211,11 +211,7 @@ def _pieces(
     if problem := preflight.unwritable(row):
         raise ValueError(problem)
     text, apart = row["text"], _apart(sourced, row, config)
-    if preflight.has_controls(text):
-        findings.mend("control characters kept", sourced.place)
-    document, made = _hash(text), cutter.rows(text, sourced.place)
-    if not cutter.gives_back(made):
-        findings.mend(f"the tokenizer of {cutter.encoder.name} does not give a document back as it is", sourced.place)
+    document, made = _hash(text), cutter.checked(text, sourced.place, findings)
     return [
         Candidate(
             f"{sourced.place} piece {piece['piece']}" if len(made) > 1 else sourced.place,
