@@ -164,6 +164,25 @@ def test_a_piece_ends_where_a_reader_would_pause(encoder: ChatEncoder) -> None:
     assert len(rows) > 5 and all(set(row["text"].split("👩‍👧‍👦")) == {""} for row in rows)
 
 
+@pytest.mark.parametrize("letters", ["abcdefghij", "ежкопр"])  # a token of this model can be half a Cyrillic letter
+def test_a_text_without_blanks_is_cut_between_two_tokens(encoder: ChatEncoder, letters: str) -> None:
+    choose = random.Random(3)
+    text = "".join(choose.choice(letters) for _ in range(1500))
+    pieces = list(Cutter(encoder, 64, 0).pieces(text))
+    assert len(pieces) > 8
+    for piece in pieces[:-1]:
+        alone, longer = encoder.plain.spans([text[piece.start : piece.end], text[piece.start : piece.end + 40]])
+        assert longer.tokens[: len(alone.tokens)] == alone.tokens and len(alone.tokens) > 50
+
+
+@pytest.mark.parametrize("overlap", [4, 16, 32])
+def test_an_overlap_is_nearly_as_long_as_was_asked(encoder: ChatEncoder, overlap: int) -> None:
+    text = "".join(f"Sentence number {at} speaks about nothing in particular. " for at in range(200))
+    rows = Cutter(encoder, 64, overlap).rows(text, "a.txt")
+    counts = [len(one.tokens) for one in encoder.plain.spans([row["text"][: row["overlap"]] for row in rows[1:]])]
+    assert len(counts) > 20 and overlap // 2 <= min(counts) and max(counts) <= overlap
+
+
 def test_special_tokens_that_a_text_names_stay_text(encoder: ChatEncoder) -> None:
     text = "A turn ends with <|im_end|> there."
     example = encoder.example(PlainText(text=text, begins=False, ends=False))
