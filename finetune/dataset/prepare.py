@@ -90,16 +90,7 @@ def prepare(
     name = config.dataset_name or _default_source(config, task, say)
     if name == "builtin":
         return _builtin(config, task, encoder)
-    if not task.conversations:
-        _refuse(config, ("learn", "thinking"), f"--type {task.name}")
-    elif task.scored_as:
-        _refuse(config, ("learn",), f"--type {task.name}")
-    if task.open_checker is None:
-        _refuse(config, ("check_answers",), f"--type {task.name}")
-    if task.configured is None:
-        _refuse(config, ("dialect", "schema"), f"--type {task.name}")
-    else:
-        task = task.configured(config.dialect, config.schema, check_answers=config.check_answers)
+    task = _configured(config, task)
     if looks_local(name):
         _refuse(config, ("revision", "subset"), "a local file")
         if (folder := path_of(name, "--dataset-name")).is_dir():
@@ -143,6 +134,21 @@ def prepare(
         rule = IN_RANGES if selection.in_ranges else rule.replace("prompt", "document")
     notes = _notes(candidates, encoder, pieces)
     return Dataset(divided, source, rule, candidates.read, task_name, findings, notes, selection.lengths, turns, pieces)
+
+
+def _configured(config: DatasetConfig, task: RowKind) -> RowKind:
+    """The task as the flags want it. UserError if a flag is of other types."""
+    if not task.conversations:
+        _refuse(config, ("learn", "thinking"), f"--type {task.name}")
+    elif task.scored_as:
+        _refuse(config, ("learn",), f"--type {task.name}")
+    if task.open_checker is None:
+        _refuse(config, ("check_answers",), f"--type {task.name}")
+    if task.configured is None:
+        _refuse(config, ("dialect", "schema"), f"--type {task.name}")
+    else:
+        task = task.configured(config.dialect, config.schema, check_answers=config.check_answers)
+    return task
 
 
 def _notes(candidates: Candidates, encoder: ChatEncoder | None, pieces: Pieces | None) -> list[str]:

@@ -305,6 +305,7 @@ def test_the_remedies_work(encoder: ChatEncoder, tmp_path: Path) -> None:
     assert [row["text"] for row in dataset.splits["train"]] == ["word"]
     big = tmp_path / "corpus.txt"
     with big.open("wb") as file:
+        file.write(b"Once.\n")
         file.truncate(1 << 30)
     with pytest.raises(UserError, match="a text of more than 64 MB") as error:
         prepared(big, encoder)
@@ -338,7 +339,7 @@ def test_text_as_text_is_offered_where_it_would_be_learned_as_an_answer(encoder:
     lines = [json.dumps({"text": f"Plain text number {at}, without any marks."}) for at in range(30)]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
     chat = DatasetConfig(type_="chat", dataset_name=str(tmp_path / "rows.jsonl"))
-    assert "--type text learns it as it stands" in next(iter(prepare(chat, TASKS["chat"], print).findings.mended))
+    assert "(--type text: learned as it is)" in next(iter(prepare(chat, TASKS["chat"], print).findings.mended))
     assert prepared(tmp_path / "rows.jsonl", encoder, strict=True).splits["train"][0]["text"].startswith("Plain text")
     (tmp_path / "notes.txt").write_text("Just\nnotes\n")
     with pytest.raises(UserError, match=r"a text, not rows .--type text learns from texts"):
