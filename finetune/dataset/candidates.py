@@ -18,9 +18,7 @@ from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, ignoring, na
 from finetune.tasks.values import text_of
 
 _MOST_ROWS = 5_000_000
-_PLAIN = (
-    f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text learns it as it stands)"
-)
+_PLAIN = f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text: learned as it is)"
 _MARKED = "texts with the marks of a chat, learned as conversations"
 
 
