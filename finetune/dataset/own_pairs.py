@@ -10,6 +10,7 @@ from finetune.errors import UserError
 from finetune.evaluation.tuned_run import TunedRun, open_run
 from finetune.methods.base import Sample
 from finetune.methods.pairs import REJECTED
+from finetune.models.call_text import answered, spoken
 from finetune.models.conversation import Conversation
 from finetune.models.examples import TrainingRow
 from finetune.models.loss_mask import Example
@@ -121,9 +122,9 @@ def pairs(row: Row, group: Group, *, reference_chosen: bool) -> list[Row] | str:
     if not right:
         if not reference_chosen:
             return "no answer is right"
-        right = [row["messages"][-1]["content"]]
+        right = [spoken(row["messages"][-1])]
     return [
-        {**row, "messages": [*row["messages"][:-1], {"role": "assistant", "content": chosen}], REJECTED: rejected}
+        {**row, "messages": list(answered(Conversation.of(row), chosen).messages), REJECTED: rejected}
         for chosen, rejected in zip(right, wrong, strict=False)  # those left over of one kind have no partner
     ]
 

@@ -2,9 +2,11 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 
-from finetune.models.conversation import Message
+from finetune.models.call_text import calls_of
+from finetune.models.conversation import Conversation, Message, Tool
 from finetune.models.encoder import ChatEncoder
 from finetune.models.loss_mask import Example
 from finetune.records.files import Row
@@ -28,11 +30,11 @@ def checked(messages: list[Message], mend: Callable[[str], None], learn: str = "
     if begin > first:
         mend("assistant turns before the first user turn removed")
     last = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=0)
-    if last < len(messages) - 1:
-        mend("user turns after the last answer removed")
+    if after := {message["role"] for message in messages[last + 1 :]}:
+        mend(f"{'results of tools' if after == {'tool'} else 'user turns'} after the last answer removed")
     merged: list[Message] = messages[:first]
     for message in messages[begin : last + 1]:
-        if len(merged) > first and merged[-1]["role"] == message["role"]:
+        if len(merged) > first and merged[-1]["role"] == message["role"] != "tool":
             if message["role"] == "assistant" and not learning.same_weight(merged[-1], message, learn):
                 raise ValueError(
                     "two messages of the assistant follow each other, and one of them is not to be learned (remove one of them)"
@@ -41,7 +43,7 @@ def checked(messages: list[Message], mend: Callable[[str], None], learn: str = "
                 raise ValueError(
                     "two messages of the assistant follow each other, and the second has thinking (--thinking drop)"
                 )
-            merged[-1] = {**merged[-1], "content": f"{merged[-1]['content']}\n\n{message['content']}"}
+            merged[-1] = _joined(merged[-1], message)
             mend("consecutive turns of the same role joined")
         else:
             merged.append(message)
@@ -50,11 +52,37 @@ def checked(messages: list[Message], mend: Callable[[str], None], learn: str = "
     complete, merged = merged, learning.chosen(merged, learn)
     if len(merged) < len(complete):
         mend("turns after the last answer to learn removed")
+    ordered = _in_order_of_calls(merged)
+    if ordered != merged:
+        merged = ordered
+        mend("results of tools put in the order of their calls")
     for message in merged:
         if has_controls(message["content"]):
             mend("control characters kept")
             break
     return merged
+
+
+def _in_order_of_calls(messages: list[Message]) -> list[Message]:
+    """The messages with the results of a turn's calls in the order of the calls: most templates show no ids."""
+    places: dict[str, int] = {}
+    found: list[Message] = []
+    for is_result, turns in groupby(messages, key=lambda message: message["role"] == "tool"):
+        group = list(turns)
+        if is_result:
+            group.sort(key=lambda message: places.get(message["tool_call_id"], 0))
+        places = {call["id"]: at for at, call in enumerate(group[-1].get("tool_calls", ()))}
+        found += group
+    return found
+
+
+def _joined(first: Message, second: Message) -> Message:
+    """Two turns of the same role as one."""
+    texts = [message["content"] for message in (first, second) if message["content"] or "tool_calls" not in message]
+    joined: Message = {**first, "content": "\n\n".join(texts)}
+    if calls := [*first.get("tool_calls", ()), *second.get("tool_calls", ())]:
+        joined["tool_calls"] = calls
+    return joined
 
 
 def _system_first(messages: list[Message], mend: Callable[[str], None]) -> list[Message]:
@@ -124,6 +152,20 @@ def too_long(row: Row, most: int = LONGEST) -> bool:
         elif isinstance(value, list):
             values += value
     return characters > most
+
+
+def prompt_text(messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+    """What is equal for equal prompts: the turns before the answer, and the tools. The ids of calls do not count."""
+    if not Conversation(messages, tools).uses_tools:
+        return str(messages)
+    turns = [(message["role"], answer_text(message)) for message in messages]
+    return str(turns) + json.dumps(tools, sort_keys=True, default=str)
+
+
+def answer_text(message: Message) -> str:
+    """What is equal for equal answers: the text and the calls."""
+    text = message.get("reasoning_content", "") + message["content"]
+    return "\n".join([text, *(json.dumps(vars(call), sort_keys=True) for call in calls_of(message))])
 
 
 def likeness(messages: list[Message]) -> str:

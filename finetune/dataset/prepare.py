@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from finetune.dataset import splits
-from finetune.dataset.candidates import distinct, most_rows, read_candidates
-from finetune.dataset.documents import Cutter
+from finetune.dataset.candidates import Candidates, distinct, most_rows, read_candidates
+from finetune.dataset.documents import IN_RANGES, how_cut, open_cutter
 from finetune.dataset.findings import Findings
 from finetune.dataset.hub_choice import CARD
 from finetune.dataset.hub_rows import read_for
@@ -91,16 +91,7 @@ def prepare(
     name = config.dataset_name or _default_source(config, task, say)
     if name == "builtin":
         return _builtin(config, task, encoder)
-    if not task.conversations:
-        _refuse(config, ("learn", "thinking"), f"--type {task.name}")
-    elif task.scored_as:
-        _refuse(config, ("learn",), f"--type {task.name}")
-    if task.open_checker is None:
-        _refuse(config, ("check_answers",), f"--type {task.name}")
-    if task.configured is None:
-        _refuse(config, ("dialect", "schema"), f"--type {task.name}")
-    else:
-        task = task.configured(config.dialect, config.schema, check_answers=config.check_answers)
+    task = _configured(config, task)
     if looks_local(name):
         _refuse(config, ("revision", "subset", "split"), "a local file")
         if (folder := path_of(name, "--dataset-name")).is_dir():
@@ -117,7 +108,7 @@ def prepare(
             say(_FALLING_BACK.format(error))
             return _builtin(config, task, encoder)
     findings = Findings()
-    cutter = _cutter(config, encoder) if task.plain_text else None
+    cutter = open_cutter(config, encoder) if task.plain_text else None
     candidates = read_candidates(sourced, config, task, findings, cutter)
     own = config.keep_splits and any(candidate.split for candidate in candidates.rows)
     if not candidates.read:
@@ -136,50 +127,43 @@ def prepare(
     selection = select(list(distinct(order, task, findings)), config, task, encoder, findings)
     divided = selection.divided(config)
     _demand_rows(name, candidates.read, divided, config, findings)
-    notes = [f"{what} ({counted(count, 'row')})" for what, count in candidates.recognised.most_common()]
-    notes += candidates.notes
-    if encoder and any(thinking.TOLD[mode] in candidates.recognised for mode in ("learn", "keep")):
-        notes += filter(None, [told(encoder.thinking_way)])
     task_name = task.scored_as or task.name
-    rule = _split_rule(config, own=own)
     turns = None if task.scored_as or cutter else selection.turns  # of a pair the last answer alone is learned
-    pieces = _as_record(cutter, candidates.documents) if cutter else None
+    pieces = cutter.record(candidates.documents) if cutter else None
+    rule = _split_rule(config, own=own)
     if pieces:
-        rule = rule.replace("prompt", "document") if not selection.in_ranges else _IN_RANGES
-        notes.insert(0, _cut(pieces, candidates.read))
+        rule = IN_RANGES if selection.in_ranges else rule.replace("prompt", "document")
+    notes = _notes(candidates, encoder, pieces)
     return Dataset(divided, source, rule, candidates.read, task_name, findings, notes, selection.lengths, turns, pieces)
 
 
-def _cutter(config: DatasetConfig, encoder: ChatEncoder | None) -> Cutter:
-    if encoder is None:
-        raise UserError(f"--type {config.type_}: needs the tokenizer of a model (--model)")
-    if encoder.context_length and config.max_seq_length > encoder.context_length:
-        raise UserError(
-            f"--max-seq-length {config.max_seq_length}: the context of {encoder.name} has {encoder.context_length} tokens"
-            f" (at most {encoder.context_length})"
-        )
-    overlap = config.max_seq_length // 16 if config.overlap is None else config.overlap
-    return Cutter(encoder, config.max_seq_length, overlap)
+def _notes(candidates: Candidates, encoder: ChatEncoder | None, pieces: Pieces | None) -> list[str]:
+    """What is told about how the rows were read."""
+    notes = [f"{what} ({counted(count, 'row')})" for what, count in candidates.recognised.most_common()]
+    if pieces:
+        notes.insert(0, how_cut(pieces))
+    notes += candidates.notes
+    return [*notes, *_of_template(encoder, candidates)] if encoder else notes
 
 
-_IN_RANGES = (
-    "the documents are too few or too long to stay whole: train is their beginning, valid and test are their end"
-)
+def _configured(config: DatasetConfig, task: RowKind) -> RowKind:
+    """The task as its own flags have it. UserError if a flag was given that it does not have."""
+    if not task.conversations:
+        _refuse(config, ("learn", "thinking"), f"--type {task.name}")
+    elif task.scored_as:
+        _refuse(config, ("learn",), f"--type {task.name}")
+    if task.open_checker is None:
+        _refuse(config, ("check_answers",), f"--type {task.name}")
+    if task.configured is None:
+        _refuse(config, ("dialect", "schema"), f"--type {task.name}")
+        return task
+    return task.configured(config.dialect, config.schema, check_answers=config.check_answers)
 
 
-def _as_record(cutter: Cutter, documents: int) -> Pieces:
-    plain = cutter.encoder.plain
-    begin, end = (cutter.encoder.decode_all(tokens) if tokens else None for tokens in (plain.begin, plain.end))
-    return Pieces(cutter.encoder.name, plain.fingerprint, cutter.length, cutter.overlap, begin, end, documents)
-
-
-def _cut(pieces: Pieces, rows: int) -> str:
-    """How documents were cut, in words."""
-    return (
-        f"{counted(pieces.documents, 'document')} cut into pieces of at most {pieces.max_seq_length} tokens of {pieces.model};"
-        f" overlap: up to {pieces.overlap} tokens; before a document: {pieces.begin or 'no token'}; after it:"
-        f" {pieces.end or 'no token'}"
-    )
+def _of_template(encoder: ChatEncoder, candidates: Candidates) -> list[str]:
+    """What the chat template does not show of the rows, and how it is written."""
+    thinks = any(thinking.TOLD[mode] in candidates.recognised for mode in ("learn", "keep"))
+    return [note for note in (encoder.tool_note, told(encoder.thinking_way) if thinks else "") if note]
 
 
 def _split_rule(config: DatasetConfig, *, own: bool) -> str:

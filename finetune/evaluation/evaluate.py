@@ -16,6 +16,7 @@ from finetune.evaluation.verdict import (
     paired_shares,
     wilson_interval,
 )
+from finetune.models.call_text import shown
 from finetune.models.conversation import Conversation, PlainText
 from finetune.models.examples import last_answer
 from finetune.records.difference import Difference
@@ -194,7 +195,7 @@ def result(
             RowRecord(
                 prompt=Conversation.of(row).question,
                 question=task.question(row),
-                reference=Conversation.of(row).reference,
+                reference=shown(row["messages"][-1]) if row.get("messages") else Conversation.of(row).reference,
                 base=base.record(i) if base else None,
                 tuned=tuned.record(i),
             )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from finetune.models.call_text import answered
 from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import Encoded, last_answer
@@ -17,7 +18,7 @@ def encode(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
     conversations = []
     for row in rows:
         better = Conversation.of(row)
-        conversations += [better, better.answered(row[REJECTED])]
+        conversations += [better, answered(better, row[REJECTED])]
     examples = encoder.examples(conversations)
     for chosen, rejected in zip(examples, examples, strict=True):  # two of the same iterator at a time
         if isinstance(chosen, ValueError):

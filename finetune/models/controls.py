@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -26,3 +26,21 @@ class Controls:
             text.startswith(self._by_first.get(found[0], found[0]), found.start())
             for found in self._first.finditer(text)
         )
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """The texts in messages or tools, however deeply nested; not the names of fields."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(inner)
+
+
+def names_in(value: object) -> Iterator[str]:
+    """The names of fields in messages or tools."""
+    if isinstance(value, Mapping):
+        yield from map(str, value)
+    if isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from names_in(inner)

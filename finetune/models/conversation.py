@@ -41,14 +41,19 @@ class Conversation:
         return cls(row["messages"], row.get("tools") or ())
 
     @property
+    def uses_tools(self) -> bool:
+        """Whether it has tools, calls one, or holds what one returned."""
+        return bool(self.tools) or any(m["role"] == "tool" or m.get("tool_calls") for m in self.messages)
+
+    @property
     def prompt(self) -> "Conversation":
         """All turns before the last one."""
         return self.up_to(len(self.messages) - 1)
 
     @property
     def question(self) -> str:
-        """The text of the turn before the last one."""
-        return self.messages[-2]["content"]
+        """The text of the last turn of the user; "" if there is none."""
+        return next((message["content"] for message in reversed(self.messages) if message["role"] == "user"), "")
 
     @property
     def reference(self) -> str:
@@ -65,6 +70,7 @@ class Conversation:
         if "reasoning_content" in (last := self.messages[-1]):
             thought, said = split(text)
             answer = {**last, "content": said, "reasoning_content": thought or ""}
+            answer.pop("tool_calls", None)
         return Conversation([*self.messages[:-1], answer], self.tools)
 
     def answered_after_thinking(self, text: str) -> "Conversation":

@@ -1,6 +1,5 @@
 """Conversations to token ids and loss mask: the one place where text becomes tokens, for training, evaluation and chat."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import islice
@@ -8,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import UserError, first_line, shortened
-from finetune.models import template_check, thinking, tokenizer
-from finetune.models.controls import Controls
-from finetune.models.conversation import AnyConversation, Conversation, Message, PlainText, as_conversation
+from finetune.models import config_files, template_check, thinking, tokenizer, tool_style
+from finetune.models.call_text import read_calls
+from finetune.models.controls import Controls, names_in, texts_in
+from finetune.models.conversation import AnyConversation, Conversation, PlainText, Tool, as_conversation
 from finetune.models.foreign import AGAIN, foreign
 from finetune.models.loss_mask import Example, example_of, parts_of
 from finetune.models.plain_text import PlainTokenizer
 from finetune.models.templates import Template
+from finetune.models.tool_style import ToolStyle
 
 _NO_TEMPLATE = "the model has no chat template (choose one with --template, such as chatml)"
 _TOGETHER = 256  # conversations that are tokenised at once
@@ -28,7 +29,8 @@ class ChatEncoder:
 
     ``tokenizer`` is the one of transformers. ``special_tokens`` are its special token ids, and ``stop_tokens`` are those
     at which an answer ends: the tokenizer's end-of-sequence token, those of generation_config.json and the template's
-    end-of-turn token. ``own_template`` is True if the template is the model's own.
+    end-of-turn token. ``own_template`` is True if the template is the model's own as it stands. The first conversation with
+    tools shows what the template does with them; what it does not show is added to the template, and ``tool_note`` says so.
     """
 
     def __init__(self, folder: Path, template: Template | str | None = None, *, name: str = "", chats: bool = True):
@@ -50,18 +52,20 @@ class ChatEncoder:
         if not self.tokenizer.chat_template and chats:
             raise UserError(f"{folder}: {_NO_TEMPLATE}")
         self.special_tokens = frozenset(token_id for token_id, token in added.items() if token.special)
-        self._controls = Controls(added.values(), self.template)
+        self._controls = Controls(added.values(), self._texts_of_template())
         place = str(folder) if self.own_template else "--template"
         try:
             if not of_ours and self.template:
-                text = self.tokenizer.get_chat_template()
-                template_check.demand_harmless(text, self.tokenizer.special_tokens_map, place)
+                self.tokenizer.get_chat_template()
+                for text in self._texts_of_template().split("\0"):
+                    template_check.demand_harmless(text, self.tokenizer.special_tokens_map, place)
             self._knows_system = self._keeps_system()
             end_of_turn = self._end_of_turn() if self.template else None
         except ValueError as error:
             raise UserError(f"{place}: {error}") from None
-        ends = {*_generation_eos(folder), self.tokenizer.eos_token_id, end_of_turn}
+        ends = {*config_files.end_tokens(folder), self.tokenizer.eos_token_id, end_of_turn}
         self.stop_tokens = frozenset(token for token in ends if token is not None)
+        self.tool_note = ""
 
     def prompt(self, conversation: AnyConversation) -> list[int]:
         """The token ids of a conversation up to the point where the assistant's next answer begins: ``[tokens]``.
@@ -124,8 +128,15 @@ class ChatEncoder:
                     yield error
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token ids, without special tokens and surrounding space."""
-        return self._decode(tokens, skip_special_tokens=True).strip()
+        """The text of token ids, without special tokens and surrounding space; those that mark a call of a tool stay."""
+        style = self._style_in_use
+        if style and self.special_tokens.intersection(tokens):
+            kept = [token for token in tokens if token not in self.special_tokens or token in self._call_marks]
+            text = style.rewritten(self._decode(kept, skip_special_tokens=False))
+            if (found := read_calls(text)).calls or found.problem:
+                return text.strip()
+        text = self._decode(tokens, skip_special_tokens=True).strip()
+        return style.rewritten(text) if style else text
 
     def decode_all(self, tokens: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
@@ -139,8 +150,10 @@ class ChatEncoder:
         """Whether a message, or a plain text, contains text that looks like a special token of the model."""
         if isinstance(conversation, PlainText):
             return self._controls.occur_in(conversation.text) and self.plain.special_in(conversation.text)
-        messages = as_conversation(conversation).messages
-        texts = (text for m in messages for text in (m["content"], m.get("reasoning_content", "")))
+        found = as_conversation(conversation)
+        if found.uses_tools:
+            return any(map(self._controls.occur_in, texts_in([*found.messages, *found.tools])))
+        texts = (text for m in found.messages for text in (m["content"], m.get("reasoning_content", "")))
         return any(map(self._controls.occur_in, texts))
 
     @cached_property
@@ -151,10 +164,7 @@ class ChatEncoder:
     @cached_property
     def context_length(self) -> int | None:
         """The largest number of tokens, of prompt and answer together, that the model was made for; None if unknown."""
-        config = _json(self._folder / "config.json")
-        inner = config.get("text_config")
-        length = {**config, **(inner if isinstance(inner, Mapping) else {})}.get("max_position_embeddings")
-        return length if isinstance(length, int) and length > 0 else None
+        return config_files.context_length(self._folder)
 
     @property
     def template(self) -> str:
@@ -168,14 +178,20 @@ class ChatEncoder:
         """
         if not self.template:
             raise ValueError(_NO_TEMPLATE)
-        messages = conversation.messages
+        messages: Sequence[Mapping[str, Any]] = conversation.messages
+        if conversation.uses_tools:
+            messages = self._tool_style.adapted(conversation.messages)
+            if any(map(self._controls.occur_in, names_in([*messages, *conversation.tools]))):
+                raise ValueError("a name in its tools or arguments is a special token of the model")
+        tools = list(conversation.tools) or None
+        if conversation.uses_tools and not tools and isinstance(self.tokenizer.chat_template, Mapping):
+            tools = []  # the template for tools shows calls
         if not self._knows_system:
             messages = fold_system(messages)
-        shown: Sequence[Mapping[str, Any]] = messages
         thought = ""
         if any("reasoning_content" in message for message in messages):
-            shown, thought = thinking.shown(messages, self.thinking_way)
-        apply = partial(self.tokenizer.apply_chat_template, list(shown), add_generation_prompt=prompt)
+            messages, thought = thinking.shown(messages, self.thinking_way)
+        apply = partial(self.tokenizer.apply_chat_template, list(messages), tools=tools, add_generation_prompt=prompt)
         if self.types_controls(conversation):
             if thought:
                 raise ValueError(
@@ -183,7 +199,10 @@ class ChatEncoder:
                 )
             # "<end_of_turn>" in a user's message must stay text and not become the control token
             return list(apply(tokenize=True, return_dict=False, sanitize_control_tokens=True))
-        return thinking.filled(str(apply(tokenize=False)), thought)
+        text = thinking.filled(str(apply(tokenize=False)), thought)
+        if conversation.uses_tools:
+            tool_style.demand_shown(conversation.messages, text)
+        return text
 
     @cached_property
     def thinking_way(self) -> str:
@@ -205,6 +224,43 @@ class ChatEncoder:
                 backend.encode_batch([text for text in texts if isinstance(text, str)], add_special_tokens=False)
             )
         return [next(encoded).ids if isinstance(text, str) else text for text in texts]
+
+    @property
+    def _style_in_use(self) -> ToolStyle | None:
+        """How the template treats tools, once a conversation had some."""
+        return self.__dict__.get("_tool_style")
+
+    @cached_property
+    def _tool_style(self) -> ToolStyle:
+        """How the template treats tools. What it does not show is added to it here."""
+        style = tool_style.find_style(self._rendered_text)
+        if not style.complete:
+            self.tool_note = f"the chat template does not show {style.missing}: written as Hermes models do"
+            template = self.tokenizer.get_chat_template(None, tool_style.TOOLS)
+            self.tokenizer.chat_template = tool_style.preamble(style, system=self._knows_system) + template
+            self._controls = Controls(self.tokenizer.added_tokens_decoder.values(), self.template)
+            self.own_template = False
+        tail = self._encode([tool_style.call_tail(self._rendered_text, style)])[0]
+        if tail and tail[-1] in self.special_tokens:  # some end a call with a token of its own
+            self.stop_tokens |= {tail[-1]}
+        self._call_marks = self.special_tokens.intersection(tail) - self.stop_tokens
+        return style
+
+    def _texts_of_template(self) -> str:
+        """The template; if the model has several by name, such as one for tools, all of them, with NUL between."""
+        found = self.tokenizer.chat_template
+        return "\0".join(found.values()) if isinstance(found, Mapping) else str(found)
+
+    def _rendered_text(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool] | None, *, prompt: bool
+    ) -> str:
+        if not self._knows_system:
+            messages = fold_system(messages)
+        return str(
+            self.tokenizer.apply_chat_template(
+                list(messages), tools=tools, add_generation_prompt=prompt, tokenize=False
+            )
+        )
 
     def _keeps_system(self) -> bool:
         """Whether the template renders a system message: some refuse it, some drop it in silence."""
@@ -230,26 +286,9 @@ def _refusal(error: Exception) -> ValueError:
     return ValueError(f"the chat template refuses it: {shortened(first_line(error), 200)}")
 
 
-def fold_system(messages: Sequence[Message]) -> Sequence[Message]:
+def fold_system(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """The conversation with its system message put before the first user message, for a model without that role."""
     if len(messages) < 2 or messages[0]["role"] != "system":
         return messages
     system, first, *rest = messages
     return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
-
-
-def _generation_eos(folder: Path) -> list[int]:
-    """The end-of-sequence token ids in generation_config.json; a model can have several."""
-    ids = _json(folder / "generation_config.json").get("eos_token_id")
-    return [token for token in (ids if isinstance(ids, list) else [ids]) if isinstance(token, int)]
-
-
-def _json(path: Path) -> Mapping[str, object]:
-    """The mapping in a JSON file of the model; empty if it has no such file. UserError if it is anything else."""
-    if not path.exists():
-        return {}
-    with foreign(f"{path}: cannot be read", AGAIN):
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise TypeError("it is not a JSON object")
-        return value

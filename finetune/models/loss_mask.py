@@ -40,7 +40,7 @@ class Part(NamedTuple):
     prompt: bool = False  # with the beginning of the assistant's next turn
 
 
-_WHOLE, _BEFORE, _THOUGHT, _THROUGH = "whole", "before", "thought", "through"
+_WHOLE, _BEFORE, _THOUGHT, _THROUGH, _CALL = "whole", "before", "thought", "through", "through a call"
 
 
 def parts_of(conversation: Conversation) -> list[Part]:
@@ -58,7 +58,8 @@ def parts_of(conversation: Conversation) -> list[Part]:
             other = _another(message["content"])
             parts.append(Part(_THOUGHT, conversation.up_to(turn + 1).answered_after_thinking(other)))
         if turn < len(conversation.messages) - 1:
-            parts.append(Part(_THROUGH, conversation.up_to(turn + 1)))
+            is_call = message.get("tool_calls") and not message.get("reasoning_content")
+            parts.append(Part(_CALL if is_call else _THROUGH, conversation.up_to(turn + 1)))
     return parts
 
 
@@ -80,8 +81,15 @@ def example_of(parts: Sequence[tuple[str, list[int]]], special_tokens: Collectio
     rewritten = 0
     loss_mask = [False] * len(tokens)
     for turn in turns:
-        before, through = turn[_BEFORE], turn.get(_THROUGH, tokens)
+        before, through = turn[_BEFORE], turn.get(_THROUGH, turn.get(_CALL, tokens))
         start, end = _common(tokens, before), _common(tokens, through)
+        if _CALL in turn and len(before) - _SEAM <= start and end < len(through) - _SEAM:
+            # Qwen3 writes an empty thought before the last turn alone; the call is learned as it stands before its result
+            closing = next((token for token in reversed(through) if token in special_tokens), None)
+            end = next((at + 1 for at in range(start, len(tokens)) if tokens[at] == closing), start)
+            loss_mask[start:end] = [True] * (end - start)
+            rewritten += end == start
+            continue
         if start < len(before) - _SEAM and through is tokens:
             raise ValueError("the chat template changes the prompt once the answer follows")
         if start < len(before) - _SEAM or end <= start or end < len(through) - _SEAM:

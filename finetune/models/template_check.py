@@ -18,6 +18,16 @@ _SECONDS, _MEMORY = 10, 1_000_000_000  # real ones take milliseconds
 _TEXT = "Some words. " * 16
 _TURN = [{"role": "user", "content": _TEXT}, {"role": "assistant", "content": _TEXT}]
 _CONVERSATIONS = ([{"role": "system", "content": _TEXT}, *_TURN], _TURN[:1], 3 * _TURN)
+_CALL = {"id": "123456789", "type": "function", "function": {"name": "f", "arguments": {"a": _TEXT}}}
+_WITH_TOOLS = (
+    [
+        _TURN[0],
+        {"role": "assistant", "content": "", "tool_calls": [_CALL]},
+        {"role": "tool", "content": _TEXT, "name": "f", "tool_call_id": "123456789"},
+        _TURN[1],
+    ],
+    [{"type": "function", "function": {"name": "f", "description": _TEXT, "parameters": {"type": "object"}}}],
+)
 _BUILTIN = "872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788"  # the builtin model's
 _harmless = {_BUILTIN}  # by their SHA-256: templates that need no check, and those that this process has checked
 
@@ -59,10 +69,10 @@ def _longest(request: tuple[str, Mapping[str, str]]) -> int:
     most = 0
     with suppress(*set(template_errors()) - {MemoryError}):
         compiled = _environment().from_string(template)
-        for messages in _CONVERSATIONS:
+        for messages, tools in (*((messages, None) for messages in _CONVERSATIONS), _WITH_TOOLS):
             for prompt in (False, True):
                 with suppress(*set(template_errors()) - {MemoryError}):
-                    known = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": prompt}
+                    known = {"messages": messages, "tools": tools, "documents": None, "add_generation_prompt": prompt}
                     most = max(most, len(compiled.render(**known, **tokens)))
     return most
 

@@ -3,9 +3,10 @@
 import re
 from contextlib import nullcontext
 
+from finetune.models.conversation import Conversation
 from finetune.models.thinking import answer_of
 from finetune.records.files import Row
-from finetune.tasks import conversations
+from finetune.tasks import conversations, tool_score
 from finetune.tasks.base import Score, Task
 from finetune.tasks.text_overlap import rouge_l, token_f1
 from finetune.tasks.words import pieces, plain
@@ -16,8 +17,11 @@ _SHORT = 8
 _NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
 
 
+_OTHER_SIGNS = str.maketrans({"\u2212": "-", "\uff0d": "-", "\uff0c": ",", "\u066c": ",", "\u066b": ".", "\uff0e": "."})
+
+
 def last_number(text: str) -> float | None:
-    found = _NUMBER.findall(text)
+    found = _NUMBER.findall(text.translate(_OTHER_SIGNS))
     return float(found[-1].replace(",", "")) if found else None
 
 
@@ -32,8 +36,12 @@ def score(row: Row, answer: str) -> Score:
     Thinking before an answer does not count.
 
     A row whose ``answer`` is a number, or ends with one after "####" as GSM8K's do: 1 if the last number of the answer is it.
+    A row with tools: 1 if the calls are right; where none is wanted, 1 if none is made.
     """
     reference, answer = row["messages"][-1]["content"], answer_of(answer)
+    has_tools = Conversation.of(row).uses_tools
+    if has_tools and (of_calls := tool_score.score(row, answer)):
+        return of_calls
     parts = {"token F1": token_f1(reference, answer), "ROUGE-L": rouge_l(reference, answer)}
     if (wanted := _wanted(row)) is not None:
         found = last_number(answer)
@@ -42,6 +50,8 @@ def score(row: Row, answer: str) -> Score:
         return Score(
             float(found == wanted), "ok" if found == wanted else "wrong_number", f"expected: {wanted:g}", parts
         )
+    if has_tools:
+        return Score(1.0, "ok", "no call is wanted, and none is made", {**parts, tool_score.NONE: 1.0})
     if plain(answer) == plain(reference):
         return Score(1.0, "ok", "", parts)
     if len(pieces(reference)) > _SHORT:
@@ -61,7 +71,8 @@ CHAT = Task(
     told=conversations.told,
     open_scorer=lambda stop: nullcontext(score),
     metric="exact match",
-    malformed=frozenset({"no_number"}),
+    malformed=frozenset({"no_number", "invalid_call"}),
+    partial=tool_score.PARTIAL,
     loss_decides=True,
-    question=lambda row: row["messages"][-2]["content"],
+    question=lambda row: Conversation.of(row).question,
 )

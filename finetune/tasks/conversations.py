@@ -11,7 +11,7 @@ from finetune.errors import shell_command, shortened
 from finetune.models.conversation import Message
 from finetune.models.thinking import FIELDS
 from finetune.records.files import Row
-from finetune.tasks import beside, media, thinking
+from finetune.tasks import beside, media, thinking, tool_rows
 from finetune.tasks.base import BadRow
 from finetune.tasks.learning import (
     FEEDBACK,
@@ -24,7 +24,7 @@ from finetune.tasks.learning import (
     says_nothing,
     weight_of,
 )
-from finetune.tasks.text_marks import turns_in
+from finetune.tasks.text_marks import looks_marked, turns_in
 from finetune.tasks.values import (
     ROLES,
     is_empty,
@@ -47,12 +47,14 @@ def to_messages(row: Row) -> list[Message]:
         demand_whole(row)
         demand_no_bad_answer(row)
         media.demand_text(row)
-        messages = FORMATS[shape](row)
+        messages = tool_rows.checked(FORMATS[shape](row), tool_rows.tools_of(row))
         media.demand_no_places(messages)
         return messages
     for fields in FORMATS:
         if all(field in row for field in fields):
             raise ValueError(f"{next(field for field in fields if row[field] is None)} is null, not text")
+    if {"chosen", "rejected"} <= row.keys():
+        raise BadRow("a pair of answers, not a conversation", lambda _: "--type preference reads pairs")
     known = ", ".join(" and ".join(fields) for fields in FORMATS)
     raise BadRow("not a conversation", column_remedy, known)
 
@@ -81,9 +83,9 @@ def named(fields: Iterable[str]) -> str:
 
 
 def without_source(row: Row) -> Row:
-    """The row without the fields that its messages were made from. An answer to check against stays."""
+    """The row without the fields that its messages were made from. An answer to check against stays, and its tools."""
     made_from = _SOURCE_FIELDS | ({*(shape_of(row) or ())} - {"answer"})
-    return {name: value for name, value in row.items() if name not in made_from}
+    return tool_rows.with_tools({name: value for name, value in row.items() if name not in made_from}, row)
 
 
 def ignoring(row: Row, names: Collection[str]) -> tuple[Row, set[str]]:
@@ -107,7 +109,7 @@ def unused(row: Row) -> Iterator[str]:
     """What in a row that ``to_messages`` accepts is not learned and not used for scoring: its fields, and those of its messages
     as ``"weight in messages"``. What is null or empty says nothing."""
     shape = shape_of(row) or ()
-    used = {*shape, *beside.SYSTEM, *(name for name in row if is_feedback(name, row[name]))}
+    used = {*shape, *beside.SYSTEM, *tool_rows.FIELDS, *(name for name in row if is_feedback(name, row[name]))}
     if len(shape) == 2:
         used |= {*beside.HISTORY}
         used |= {"input", *beside.used(row)} if not is_listed(row[shape[0]]) else set()
@@ -134,6 +136,7 @@ def _is_used(turn: Mapping[str, Any], name: str) -> bool:
     """Whether what a message has under this name is learned, decides what is learned, or says nothing."""
     role = role_of(turn.get("role", turn.get("from")))
     is_read = role == "assistant" and (name in MARKS or thinking.is_thinking(name, turn.get(name)))
+    is_read = is_read or tool_rows.uses(turn, name)
     return is_read or is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
 
 
@@ -143,6 +146,9 @@ def told(row: Row) -> Iterator[str]:
     if len(shape) == 2 and not is_listed(row[shape[0]]):
         yield from beside.told(row, row[shape[1]])
     yield from (what for field in shape for what in read_as(row[field]))
+    if shape == ("text",) and looks_marked(row["text"]) and not turns_in(row["text"]):
+        yield "texts with marks of a chat that make no conversation (the speakers do not take turns), learned as plain text"
+    yield from tool_rows.told(row, shape)
     for name in (
         name for name in row if name in RATINGS and not is_empty(row[name]) and not is_feedback(name, row[name])
     ):
@@ -181,26 +187,30 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
     for turn in turns:
         if not isinstance(turn, Mapping):
             raise ValueError(f"a message is {json_type(turn)}, not an object")
-        role = role_of(turn.get(role_field, turn.get("role")))
-        if role not in ROLES:
-            raise ValueError(f"a message has the role {shortened(str(role), 40)!r} (use {', '.join(ROLES)})")
-        weight = weight_of(turn, role)
+        name = turn.get(role_field, turn.get("role"))
+        role = role_of(name)
         text, thought = turn.get(text_field, turn.get("content")), None
         if role == "assistant":
             thought = thinking.field_of(turn)
         if role == "assistant" and isinstance(text, list):
             text, in_parts = thinking.parts_of(text)
             thought = thought or in_parts
+        if of_tools := tool_rows.turns_of(turn, name, text):
+            messages += [_weighted(thinking.before_calls(message, thought), turn) for message in of_tools]
+            continue
+        if role not in ROLES:
+            raise ValueError(f"a message has the role {shortened(str(role), 40)!r} (use {', '.join(ROLES)})")
         text = joined(text) if is_parts(text) else text
-        if calls := [name for name in _CALLS if turn.get(name)]:
-            raise ValueError(f"a message of the {role} has {calls[0]} (tool calls are not supported)")
         said = text_of(text, f"the content of a message of the {role}")
         message = thinking.answer(said, thought) if role == "assistant" else Message(role=role, content=said)
-        messages.append(message if weight is None else {**message, "weight": weight})
+        messages.append(_weighted(message, turn))
     return messages
 
 
-_CALLS = ("tool_calls", "function_call")
+def _weighted(message: Message, turn: Mapping[str, Any]) -> Message:
+    """The message with the mark of its turn, if it has one."""
+    weight = weight_of(turn, message["role"])
+    return message if weight is None else {**message, "weight": weight}
 
 
 def _pair(question: str, answer: str) -> Callable[[Row], list[Message]]:
@@ -244,6 +254,8 @@ def _history(turns: object) -> list[Message]:
             pair = list(pair.values())
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise ValueError("history is not a list of pairs of a question and its answer, or of messages")
+        if other := next((text for text in pair if isinstance(text, (list, dict, bool))), None):
+            raise ValueError(f"a text in history is {json_type(other)}, not text")
         asked, answered = (text_of(text, "a text in history") for text in pair)
         messages += [{"role": "user", "content": asked}, thinking.answer(answered)]
     return messages
@@ -272,6 +284,7 @@ def _text(row: Row) -> list[Message]:
 
 
 FORMATS: dict[tuple[str, ...], Callable[[Row], list[Message]]] = {
+    ("query", "tools", "answers"): tool_rows.query,
     ("messages",): _messages,
     ("conversations",): _conversations,
     ("instruction", "output"): instruction,
@@ -290,4 +303,4 @@ _SOURCE_FIELDS = {
     *("messages", "conversations", "text", "system", "instruction", "input", "output"),
     *("prompt", "completion", "response", "question"),
 }
-_IGNORABLE = REFUSED | {*FIELDS} | FEEDBACK | RATINGS | media.FIELDS | beside.IGNORABLE
+_IGNORABLE = REFUSED | {*FIELDS, *tool_rows.FIELDS} | FEEDBACK | RATINGS | media.FIELDS | beside.IGNORABLE

@@ -8,10 +8,11 @@ text of the worse one as ``rejected``.
 from collections.abc import Iterator
 from typing import Any
 
+from finetune.models.call_text import spoken
 from finetune.models.conversation import Message
 from finetune.models.thinking import written
 from finetune.records.files import Row
-from finetune.tasks import beside, thinking
+from finetune.tasks import beside, thinking, tool_rows
 from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import (
     in_context,
@@ -41,7 +42,8 @@ def _conversation(row: Row, side: str) -> list[Message]:
         raise ValueError(f"prompt is {json_type(prompt)}, not text or a list of messages")
     if len(answer) == 1:
         answer = [*prompt, *answer]
-    messages = in_context(to_messages({"messages": answer}), row)
+    tools = {name: row[name] for name in tool_rows.FIELDS if row.get(name)}
+    messages = in_context(to_messages({"messages": answer, **tools}), row)
     if messages[-1]["role"] != "assistant":
         raise ValueError(f"{side} does not end with an assistant message")
     return messages
@@ -64,13 +66,13 @@ def _both(row: Row) -> tuple[list[Message], str]:
 
 
 def _as_text(message: Message) -> str:
-    """An answer with its thinking."""
+    """An answer with its thinking and its calls."""
     thought = message.get("reasoning_content")
-    return message["content"] if thought is None else written(thought, message["content"])
+    return spoken(message) if thought is None else written(thought, spoken(message))
 
 
 def _unused(row: Row) -> Iterator[str]:
-    yield from unused_fields(row, (*FIELDS, *beside.SYSTEM, *beside.HISTORY))
+    yield from unused_fields(row, (*FIELDS, *tool_rows.FIELDS, *beside.SYSTEM, *beside.HISTORY))
     said = {message["content"].strip() for message in _both(row)[0]}
     prompt = listed(row["prompt"]) if is_listed(row.get("prompt")) else [{"content": row.get("prompt") or ""}]
     if not said.issuperset(str(turn.get("content", turn.get("value"))).strip() for turn in prompt) and row.get(
@@ -86,7 +88,7 @@ PREFERENCE = RowKind(
     about="preference pairs: a better and a worse answer to a prompt, for --method dpo and orpo",
     to_messages=lambda row: _both(row)[0],
     conversations=True,
-    kept=lambda row: {"rejected": _both(row)[1]},
+    kept=lambda row: tool_rows.with_tools({"rejected": _both(row)[1]}, row),
     unused=_unused,
     scored_as="chat",
 )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from finetune.models.call_text import spoken
 from finetune.models.conversation import Message
 from finetune.models.thinking import FIELDS, MARKS, split, written
 from finetune.records.files import Row
@@ -44,6 +45,17 @@ def answer(text: str, thought: str | None = None) -> Message:
     return {"role": "assistant", "content": said, "reasoning_content": found}
 
 
+def before_calls(message: Message, thought: str | None) -> Message:
+    """A turn of tools; one that calls with its thinking, which stood beside the text or is its beginning."""
+    if "tool_calls" not in message:
+        return message
+    in_text, said = split(message["content"])
+    if in_text and thought and in_text != thought:
+        raise ValueError("the thinking before a call is another text than the field beside it (keep one of them)")
+    found = in_text if thought is None else thought
+    return message if found is None else {**message, "content": said, "reasoning_content": found}
+
+
 def parts_of(parts: Sequence[Any]) -> tuple[list[Any], str | None]:
     """The parts of a message without those that are thinking, as Anthropic and Mistral write it, and the thinking."""
     thoughts, others = [], []
@@ -77,7 +89,7 @@ def _marked(message: Message) -> Message:
     if message["role"] != "assistant" or "reasoning_content" in message:
         return message
     thought, said = split(message["content"], MARKS)
-    if thought is not None and not said.strip():
+    if thought is not None and not said.strip() and not message.get("tool_calls"):
         raise ValueError("an answer is thinking alone, without what is said after it")
     return message if thought is None else {**message, "content": said, "reasoning_content": thought}
 
@@ -103,7 +115,7 @@ def paired(row: Row, mode: str | None) -> Row:
     chosen: Message = row["messages"][-1]
     thought, said = split(row["rejected"], MARKS if mode else MARKS[:1])
     if mode == "drop":
-        if said.strip() == chosen["content"].strip():
+        if said.strip() == spoken(chosen).strip():
             raise ValueError("chosen and rejected are the same without their thinking")
         return {**row, "rejected": said}
     if (thought is None) != ("reasoning_content" not in chosen):

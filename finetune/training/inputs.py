@@ -87,9 +87,11 @@ def read_inputs(
     if dataset.pieces:
         _check_pieces(dataset.pieces, encoder, config)
     train, valid = (_encoded(encoder, rows[split], split, config, encode) for split in ("train", "valid"))
+    if encoder.tool_note:
+        say(f"Note: {encoder.tool_note}")
     _check_vocabulary(folder, examples_of([*train, *valid]))
     turns = _turns(train, files.split_file(config.data_dir, "train"))
-    thinks = any("reasoning_content" in message for row in train for message in row.fields["messages"])
+    thinks = any("reasoning_content" in message for row in train for message in Conversation.of(row.fields).messages)
     way = encoder.thinking_way if thinks else None
     if way and (said := thinking.told(way)):
         say(f"Note: {said}.")

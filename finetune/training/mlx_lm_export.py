@@ -1,11 +1,14 @@
 """Settings of train.py as a file that ``mlx_lm.lora -c FILE`` runs on the same model and rows."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from finetune.backends.interface import OPTIMIZERS
 from finetune.errors import UserError, shell_command
 from finetune.methods import total_steps
+from finetune.models.conversation import Conversation
+from finetune.models.encoder import ChatEncoder
 from finetune.models.find import ModelFolder, find_model
 from finetune.records import files
 from finetune.records.dataset import read_dataset_record, read_split
@@ -26,16 +29,15 @@ def export(config: TrainingConfig, path: Path) -> None:
     if path.is_dir():
         raise UserError(f"{path}: cannot be written: it is a folder", exit_code=4)
     data = read_dataset_record(config.data_dir)
-    rows = {
-        split: len(read_split(config.data_dir, split, data, may_be_empty=split != "train")) for split in files.SPLITS
-    }
+    found = {split: read_split(config.data_dir, split, data, may_be_empty=split != "train") for split in files.SPLITS}
+    rows = {split: len(of_split) for split, of_split in found.items()}
     plain_text = data.pieces is not None
     folder = find_model(config.model, say)
+    conversations = (Conversation.of(row) for _, row in found["train"])
+    with_tools = next((conversation for conversation in conversations if conversation.uses_tools), None)
     steps = total_steps(config, rows["train"])
-    lines = [
-        "# " + " ".join(line.splitlines())
-        for line in ["Run with: mlx_lm.lora -c FILE", *_notes(config, folder, rows, plain_text=plain_text)]
-    ]
+    notes = [*_notes(config, folder, rows, plain_text=plain_text), *_of_tools(folder, with_tools)]
+    lines = ["# " + " ".join(line.splitlines()) for line in ["Run with: mlx_lm.lora -c FILE", *notes]]
     lines += [
         f"{name}: {_yaml(value)}" for name, value in _settings(config, folder, steps, plain_text=plain_text).items()
     ]
@@ -101,6 +103,16 @@ def _keys(folder: Path, modules: list[str]) -> list[str]:
     if missing := wanted - {name.rsplit(".", 1)[-1] for name in found}:
         raise UserError(f"--lora-modules: the model has no module {min(missing)!r}")
     return found
+
+
+def _of_tools(folder: ModelFolder, conversation: Conversation | None) -> list[str]:
+    """A line if the model's own template does not show what the rows with tools hold, of which this is one."""
+    if conversation is None:
+        return []
+    encoder = ChatEncoder(folder.path)
+    with suppress(ValueError):
+        encoder.prompt(conversation.prompt)
+    return ["- does not show what the model's own chat template ignores of tools"] if encoder.tool_note else []
 
 
 def _notes(config: TrainingConfig, folder: ModelFolder, rows: dict[str, int], *, plain_text: bool) -> list[str]:

@@ -156,7 +156,7 @@ USER, ASSISTANT = {"role": "user", "content": "q"}, {"role": "assistant", "conte
         ({"messages": [{"role": "robot", "content": "a"}]}, "role 'robot'"),
         ({"messages": [{"role": "user", "content": ""}]}, "the content of a message of the user is empty"),
         ({"messages": [USER, {"role": "assistant", "content": None}]}, "a message of the assistant is null, not text"),
-        ({"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [1]}]}, "has tool_calls"),
+        ({"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [1]}]}, "a call is a number, not an"),
         (
             {"messages": [USER, {"role": "assistant", "content": []}]},
             "the content of a message of the assistant is empty",

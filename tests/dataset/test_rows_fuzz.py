@@ -35,6 +35,13 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"prompt": "q3", "completion": "a"},
         {"instruction": "q4", "input": "", "output": "a"},
         {"text": "<|im_start|>user\nq5<|im_end|>\n<|im_start|>assistant\na<|im_end|>"},
+        {
+            "messages": [
+                {"role": "user", "content": "q6"},
+                {"role": "assistant", "content": "a", "weight": 1, "reasoning": "b"},
+            ]
+        },
+        {"question": "q7", "answer": 1, "choices": ["a", "b"], "context": "c", "history": [["d", "e"]], "system": "s"},
     ],
     "alpaca": [{"instruction": f"i{i}", "input": "x", "output": "o"} for i in range(6)],
     "riscv": [{"description": f"Adds {i}.", "instructions": "add a0, a1, a2"} for i in range(6)],

@@ -221,3 +221,38 @@ def test_a_prompt_longer_than_the_context_is_one_line(folder: Path, tiny_model: 
         assert "too long: " in terminal.type("hello\r")
         terminal.type("/reset\r")
         assert "yes yes" in terminal.type("hello\r")
+
+
+def test_a_call_is_shown_as_a_call_and_its_result_can_be_typed(folder: Path, tiny_model: Path, tmp_path: Path) -> None:
+    function = {"name": "get_weather", "description": "Tells it.", "parameters": {"type": "object", "properties": {}}}
+    (tmp_path / "tools.json").write_text(json.dumps([function]))
+    call = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+    with Terminal(folder, 80, "-c", SCRIPTED, tiny_model, "chat", call, "No idea.") as terminal:
+        assert "no call waits for a result" in terminal.type("/result sun\r")
+        assert "no such file" in terminal.type("/tools nowhere.json\r")
+        assert "(no tools)" in terminal.type("/tools\r")
+        assert "get_weather  Tells it." in terminal.type(f"/tools {tmp_path / 'tools.json'}\r")
+        asked = plain(terminal.type("Weather?\r"))
+        assert 'calls get_weather(city="Paris")' in asked and "No idea." in asked and "/result TEXT" in asked
+        went_on = plain(terminal.type("/result sun\r"))
+        assert "base>" in went_on and "tuned>" not in went_on and "calls get_weather" in went_on
+        terminal.type(f"/save {tmp_path / 'calls.jsonl'}\r")
+        assert terminal.leave("/quit\r") == 0
+    (tmp_path / "tools.json").unlink()
+    run(
+        tmp_path,
+        "dataset.py",
+        "--type",
+        "chat",
+        "--dataset-name",
+        "calls.jsonl",
+        "--valid-fraction",
+        0,
+        "--test-fraction",
+        0,
+    )
+    rows = [json.loads(line) for line in (tmp_path / "data" / "train.jsonl").read_text().splitlines()]
+    (called,) = (row["messages"] for row in rows if len(row["messages"]) == 4)
+    assert [turn["role"] for turn in called] == ["user", "assistant", "tool", "assistant"]
+    assert called[2]["content"] == "sun" and called[3]["tool_calls"][0]["function"]["arguments"] == {"city": "Paris"}
+    assert all(row["tools"] == [{"type": "function", "function": function}] for row in rows)

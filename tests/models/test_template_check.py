@@ -33,9 +33,11 @@ ENDLESS = {
     "where answers follow": "{% if messages|length > 1 %}{{ 'x' * 10**11 }}{% endif %}",
     "for a prompt": "{% if add_generation_prompt %}{{ 'x' * 10**11 }}{% endif %}",
     "a long date": "{{ strftime_now('%Y' * 99999999) }}",
+    "where tools are": "{% if tools %}{{ 'x' * 10**11 }}{% endif %}",
+    "at a call": "{% for m in messages %}{% if m.tool_calls %}{{ 'x' * 10**11 }}{% endif %}{% endfor %}",
     "with a token": "{{ eos_token * 10**10 }}",
 }
-QUICK = ("loops", "a multiplied text", "much text")  # the others are of the same kind
+QUICK = ("loops", "a multiplied text", "much text", "where tools are")  # the others are of the same kind
 CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.faults) for name in ENDLESS]
 
 

@@ -249,7 +249,8 @@ def test_what_mlx_lm_cannot_do_is_said(tmp_path: Path, tiny_model: Path) -> None
     from finetune.records.dataset import DatasetRecord, Source, write_dataset
 
     messages = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "SELECT 1"}]
-    rows = {"train": [{"messages": messages}] * 2, "valid": [], "test": []}
+    tools = [{"type": "function", "function": {"name": "count", "parameters": {"type": "object", "properties": {}}}}]
+    rows = {"train": [{"messages": messages, "tools": tools}] * 2, "valid": [], "test": []}
     write_dataset(tmp_path, rows, [], DatasetRecord("chat", Source("own"), {}))
     places = ["--data-dir", tmp_path, "--model", tiny_model]
     export(configured("train", *places, "--conservative", "--template", "gemma", "--rslora"), tmp_path / "lora.yaml")
@@ -261,6 +262,7 @@ def test_what_mlx_lm_cannot_do_is_said(tmp_path: Path, tiny_model: Path) -> None
         "rsLoRA",
         "train.jsonl has fewer rows",
         "valid.jsonl is empty",
+        "ignores of tools",
     ):
         assert any(words in line for line in comments), words
     with pytest.raises(UserError, match="--optimizer lion"):

@@ -83,10 +83,6 @@ def test_shapes(row: dict[str, Any], messages: list[dict[str, str]]) -> None:
         ({"messages": [ASKED, {**ANSWERED, "masked": True}]}, "has masked True: marks that are read"),
         ({"messages": TURNS, "loss_mask": [0, 1]}, "the field loss_mask is a list: marks are read from the messages"),
         ({"messages": TURNS, "train": False}, "the row has train False, so there is nothing to learn"),
-        (
-            {"messages": [ASKED, {**ANSWERED, "tool_calls": [{"id": 1}]}]},
-            r"has tool_calls \(tool calls are not supported",
-        ),
         ({"messages": turns("a", "b", system="S"), "system": "T"}, "another text than the system message"),
         ({"prompt": "a", "completion": "[{'role': 'assistant' 'content'"}, "not a list of messages in JSON"),
         ({"instruction": "a", "output": "b", "history": ["q"]}, "not a list of pairs"),
@@ -170,9 +166,7 @@ def test_the_system_message_and_history_of_alpaca_are_learned(tmp_path: Path) ->
 def test_plain_texts_are_told(tmp_path: Path) -> None:
     rows = [{"text": "Once."}, {"text": "Twice."}, {"text": "Q: a\nA: b"}]
     dataset = prepared(tmp_path, rows)
-    plain = (
-        f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text learns it as it stands)"
-    )
+    plain = f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text: learned as it is)"
     assert dataset.findings.mended == {plain: 2}
     assert dataset.notes == ["texts with the marks of a chat, learned as conversations (1 row)"]
     with pytest.raises(UserError, match="--strict: 2 x text without the marks of a chat"):

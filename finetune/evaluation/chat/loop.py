@@ -4,7 +4,8 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from typing import cast
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from finetune.backends.interface import Model
 from finetune.errors import UserError, visible
@@ -13,7 +14,8 @@ from finetune.evaluation.chat.keyboard import CtrlC, no_echo, read_line
 from finetune.evaluation.chat.results import results_of
 from finetune.evaluation.chat.session import Session
 from finetune.evaluation.tuned_run import TunedRun
-from finetune.models.conversation import Message
+from finetune.models.call_text import calls_of
+from finetune.models.conversation import Conversation
 from finetune.tasks.sql.dialects import SQLITE
 from finetune.tasks.sql.judging.shell import SqlTables
 from finetune.tasks.sql.task import SQL, instruction
@@ -47,36 +49,41 @@ def chat(models: Mapping[str, Model], max_tokens: int, task_name: str, dialect: 
             )
         if session.system:
             show(f"System message (as in training): {session.system}")
+        asked: dict[str, str | None]  # what each model is asked; None: it goes on after the result of its call
         while not session.over and (line := read_line(ctrl_c)) is not None:
             if line.startswith("/"):
                 try:
                     show(*session.command(line))
                 except UserError as error:
                     show(str(error), *error.details)
-            elif question := line.strip():
+                asked, session.waiting = dict.fromkeys(session.waiting), []
+            else:
+                asked = dict.fromkeys(models, line.strip()) if line.strip() else {}
+            if asked:
                 ctrl_c.pressed()
-                with open_display(console, tuple(models)) as display, no_echo():
-                    for name, model in models.items():
+                with open_display(console, tuple(asked)) as display, no_echo():
+                    for name, question in asked.items():
                         display.begin(name)
-                        display.end(*_answer(session, name, model, question, max_tokens, display.grow, ctrl_c))
+                        display.end(*_answer(session, name, models[name], question, max_tokens, display.grow, ctrl_c))
 
 
 def _answer(
     session: Session,
     name: str,
     model: Model,
-    question: str,
+    question: str | None,
     max_tokens: int,
     grow: Callable[[str], None],
     ctrl_c: CtrlC,
 ) -> tuple[str, RenderableType | None]:
-    """Let one model answer and keep the answer. Returns a remark ("" for none) and the result of its SQL if it is run.
+    """Let one model answer and keep the answer. Returns a remark ("" for none) and the calls that it makes, or the result of
+    its SQL if it is run.
 
     An answer without text is not kept, nor is its question: no chat template and no row could hold them.
     """
-    message = session.question(question)
+    message = None if question is None else session.question(question)
     try:
-        prompt, room = _prompt(model, [*session.messages(name), message], max_tokens)
+        prompt, room = _prompt(model, session.conversation(name, message), max_tokens)
     except ValueError as error:
         return f"({error})", None
     answer, remark, stopped = "", "", False
@@ -98,14 +105,16 @@ def _answer(
         )
     if not answer.strip():
         return remark or "(no answer)", None
-    session.keep(name, message, answer)
+    if calls := calls_of(session.keep(name, message, answer)):
+        hint = Text("(/result TEXT gives what it returned)", style="dim")
+        return remark, Group(*(Text(visible(f"calls {call}")) for call in calls), hint)
     runs = session.runs_sql and not stopped
     return remark, results_of(session.tables, session.context, answer) if runs else None
 
 
-def _prompt(model: Model, messages: list[Message], max_tokens: int) -> tuple[list[int], int]:
+def _prompt(model: Model, conversation: Conversation, max_tokens: int) -> tuple[list[int], int]:
     """The prompt's token ids, and how many tokens can follow. ValueError if it does not fit into the context."""
-    prompt = model.encoder.prompt(messages)
+    prompt = model.encoder.prompt(conversation)
     limit = model.encoder.context_length
     if limit is None:
         return prompt, max_tokens

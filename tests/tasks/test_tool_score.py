@@ -1,0 +1,81 @@
+"""Answers to rows with tools: each thing that is wrong with a call is named, and parts of it count by themselves."""
+
+import json
+from typing import Any
+
+import pytest
+
+from finetune.methods.pairs import REJECTED
+from finetune.models.call_text import Call, in_hermes_form, message_of, spoken
+from finetune.tasks import ROW_KINDS
+from finetune.tasks.chat import CHAT, score
+from finetune.tasks.tool_score import ARGUMENTS, FUNCTION, NONE, VALID
+
+PROPERTIES = {
+    "city": {"type": "string"},
+    "days": {"type": "integer", "default": 3},
+    "hourly": {"type": "boolean"},
+    "area": {"type": "object"},
+}
+SCHEMA = {"type": "object", "properties": PROPERTIES}
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": SCHEMA}} for name in ("w", "n")]
+WRONG = "wrong_arguments"
+
+
+def row(*calls: Call, text: str = "") -> dict[str, Any]:
+    answer = message_of("\n".join([text, *map(in_hermes_form, calls)]).strip())
+    return {"messages": [{"role": "user", "content": "Oslo?"}, answer], "tools": TOOLS}
+
+
+W = {"city": "Oslo", "hourly": True}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answer", "kind", "reason"),
+    [
+        ([Call("w", W)], [Call("w", {"hourly": True, "city": "Oslo"})], "ok", ""),
+        ([Call("w", W)], [Call("w", {**W, "days": 3.0})], "ok", ""),  # its default
+        ([Call("w", {**W, "days": 2})], [Call("w", {**W, "days": 2.0})], "ok", ""),
+        ([Call("w", {"city": "Zu\u0308rich"})], [Call("w", {"city": " Z\u00fcrich"})], "ok", ""),
+        ([Call("w", W), Call("n", {})], [Call("n", {}), Call("w", W)], "ok", ""),
+        ([Call("w", {"city": "a"}), Call("w", {"city": "b"})], [Call("w", {"city": "b"}), Call("w", {"city": "a"})], "ok", ""),
+        ([Call("w", W)], [Call("w", {"city": "", "hourly": 1})], WRONG, 'city is "", not "Oslo"; hourly is 1, not true'),
+        ([Call("w", W)], [Call("w", {"city": "Oslo", "area": {}})], WRONG, "hourly is missing: true; area is not wanted: {}"),
+        ([Call("w", {"area": {"x": [1]}})], [Call("w", {"area": {"x": [2]}})], WRONG, 'area is {"x": [2]}, not {"x": [1]}'),
+        ([Call("w", {**W, "days": 2})], [Call("w", W)], WRONG, "days is 3, not 2"),
+        ([Call("w", W)], [Call("n", W)], "wrong_function", "calls n, not w"),
+        ([Call("w", W), Call("n", {})], [Call("w", W)], "missing_call", "no call of n"),
+        ([Call("w", W)], [Call("w", W), Call("w", W)], "extra_call", "a call of w more than wanted"),
+        ([Call("w", W)], "It is 3 degrees.", "no_call", 'expected: w(city="Oslo", hourly=true)'),
+        ([Call("w", W)], '<tool_call>{"name": "w", "argu', "invalid_call", "not valid JSON: Unterminated string"),
+        ([], [Call("w", W)], "unwanted_call", 'no call is wanted, but: w(city="Oslo", hourly=true)'),
+        ([], "<tool_call>{", "unwanted_call", "no call is wanted, but: not valid JSON"),
+        ([], "Mild.", "ok", "no call is wanted, and none is made"),
+    ],
+)  # fmt: skip
+def test_calls_are_scored(wanted: list[Call], answer: str | list[Call], kind: str, reason: str) -> None:
+    text = answer if isinstance(answer, str) else "\n".join(map(in_hermes_form, answer))
+    found = score(row(*wanted, text="" if wanted else "It is mild today."), text)
+    assert (found.kind, found.value) == (kind, float(kind == "ok")) and found.reason.startswith(reason)
+    if wanted:
+        valid, right = kind not in ("no_call", "invalid_call"), kind in ("ok", "wrong_arguments")
+        assert found.parts == {VALID: float(valid), FUNCTION: float(right), ARGUMENTS: float(kind == "ok")}
+    else:
+        assert found.parts[NONE] == found.value
+
+
+def test_a_row_without_tools_is_scored_as_ever() -> None:
+    plain = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    assert score(plain, in_hermes_form(Call("w", W))).kind == "different" and score(plain, "B").kind == "ok"
+
+
+def test_a_pair_of_calls_is_kept_whole() -> None:
+    """The worse answer stands in the row as text, of which training makes the same message again."""
+    better, worse = row(Call("w", W))["messages"], row(Call("n", W), text="I look.")["messages"]
+    pair = {"tools": json.dumps(TOOLS), "prompt": better[:1], "chosen": better[1:], "rejected": worse[1:]}
+    kind = ROW_KINDS["preference"]
+    kept = kind.kept(pair)
+    assert kind.to_messages(pair) == better and kept["tools"] == TOOLS and kept[REJECTED] == spoken(worse[1])
+    assert message_of(kept[REJECTED], TOOLS) == worse[1] and CHAT.partial["wrong_arguments"] > 0
+    with pytest.raises(ValueError, match="chosen and rejected are the same"):
+        kind.to_messages({**pair, "rejected": better[1:]})
