@@ -14,7 +14,8 @@ from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import thinking
 from finetune.tasks.base import BadRow, RowKind
-from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, ignoring, named, shape_of, unused_fields
+from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, named, shape_of
+from finetune.tasks.row_fields import ignoring, unused_fields
 from finetune.tasks.values import text_of
 
 _MOST_ROWS = 5_000_000

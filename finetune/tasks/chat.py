@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from finetune.models.conversation import Conversation
 from finetune.models.thinking import answer_of
 from finetune.records.files import Row
-from finetune.tasks import conversations, tool_score
+from finetune.tasks import conversations, row_fields, tool_score
 from finetune.tasks.base import Score, Task
 from finetune.tasks.text_overlap import rouge_l, token_f1
 from finetune.tasks.words import pieces, plain
@@ -67,8 +67,8 @@ CHAT = Task(
     to_messages=conversations.to_messages,
     conversations=True,
     kept=conversations.without_source,
-    unused=lambda row: (name for name in conversations.unused(row) if name != "answer" or _wanted(row) is None),
-    told=conversations.told,
+    unused=lambda row: (name for name in row_fields.unused(row) if name != "answer" or _wanted(row) is None),
+    told=row_fields.told,
     open_scorer=lambda stop: nullcontext(score),
     metric="exact match",
     malformed=frozenset({"no_number", "invalid_call"}),

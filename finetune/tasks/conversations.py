@@ -4,27 +4,16 @@ A file can mix them. Only the shape is recognised here; ``dataset/preflight.py``
 trained on.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from finetune.errors import shell_command, shortened
 from finetune.models.conversation import Message
-from finetune.models.thinking import FIELDS
 from finetune.records.files import Row
 from finetune.tasks import beside, media, thinking, tool_rows
 from finetune.tasks.base import BadRow
-from finetune.tasks.learning import (
-    FEEDBACK,
-    MARKS,
-    RATINGS,
-    REFUSED,
-    demand_no_bad_answer,
-    demand_whole,
-    is_feedback,
-    says_nothing,
-    weight_of,
-)
-from finetune.tasks.text_marks import looks_marked, turns_in
+from finetune.tasks.learning import demand_no_bad_answer, demand_whole, weight_of
+from finetune.tasks.text_marks import turns_in
 from finetune.tasks.values import (
     ROLES,
     is_empty,
@@ -33,7 +22,6 @@ from finetune.tasks.values import (
     joined,
     json_type,
     listed,
-    read_as,
     role_of,
     text_of,
 )
@@ -86,73 +74,6 @@ def without_source(row: Row) -> Row:
     """The row without the fields that its messages were made from. An answer to check against stays, and its tools."""
     made_from = _SOURCE_FIELDS | ({*(shape_of(row) or ())} - {"answer"})
     return tool_rows.with_tools({name: value for name, value in row.items() if name not in made_from}, row)
-
-
-def ignoring(row: Row, names: Collection[str]) -> tuple[Row, set[str]]:
-    """The row without those fields of ``names`` that ``to_messages`` would refuse, in its messages too; and which it had."""
-    refusable, had = _IGNORABLE & {*names}, set[str]()
-    if not refusable:
-        return row, had
-    found = dict(row)
-    for name, value in row.items():
-        if name in refusable:
-            had.add(name)
-            del found[name]
-        elif is_listed(value):
-            turns = listed(value)
-            had |= refusable.intersection(*[set().union(*turns)])
-            found[name] = [{key: said for key, said in turn.items() if key not in refusable} for turn in turns]
-    return found, had
-
-
-def unused(row: Row) -> Iterator[str]:
-    """What in a row that ``to_messages`` accepts is not learned and not used for scoring: its fields, and those of its messages
-    as ``"weight in messages"``. What is null or empty says nothing."""
-    shape = shape_of(row) or ()
-    used = {*shape, *beside.SYSTEM, *tool_rows.FIELDS, *(name for name in row if is_feedback(name, row[name]))}
-    if len(shape) == 2:
-        used |= {*beside.HISTORY}
-        used |= {"input", *beside.used(row)} if not is_listed(row[shape[0]]) else set()
-        used |= {name for name in FIELDS if thinking.is_thinking(name, row.get(name)) and not is_listed(row[shape[1]])}
-    yield from (name for name in unused_fields(row, used) if not says_nothing(name, row[name]))
-    for field in shape:
-        yield from unused_in_messages(row, field)
-
-
-def unused_fields(row: Row, used: Collection[str]) -> Iterator[str]:
-    """The fields with a value that are not among those that are ``used``."""
-    return (name for name, value in row.items() if name not in used and not is_empty(value))
-
-
-def unused_in_messages(row: Row, field: str) -> Iterator[str]:
-    """What in the messages of a field is neither role nor text, nor a mark for what is learned."""
-    turns = listed(row[field]) if is_listed(row.get(field)) else []
-    for name in dict.fromkeys(name for turn in turns for name in turn):
-        if name not in ("role", "content", "from", "value") and not all(_is_used(turn, name) for turn in turns):
-            yield f"{name} in {field}"
-
-
-def _is_used(turn: Mapping[str, Any], name: str) -> bool:
-    """Whether what a message has under this name is learned, decides what is learned, or says nothing."""
-    role = role_of(turn.get("role", turn.get("from")))
-    is_read = role == "assistant" and (name in MARKS or thinking.is_thinking(name, turn.get(name)))
-    is_read = is_read or tool_rows.uses(turn, name)
-    return is_read or is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
-
-
-def told(row: Row) -> Iterator[str]:
-    """What a person should know of how a row that ``to_messages`` accepts was read."""
-    shape = shape_of(row) or ()
-    if len(shape) == 2 and not is_listed(row[shape[0]]):
-        yield from beside.told(row, row[shape[1]])
-    yield from (what for field in shape for what in read_as(row[field]))
-    if shape == ("text",) and looks_marked(row["text"]) and not turns_in(row["text"]):
-        yield "texts with marks of a chat that make no conversation (the speakers do not take turns), learned as plain text"
-    yield from tool_rows.told(row, shape)
-    for name in (
-        name for name in row if name in RATINGS and not is_empty(row[name]) and not is_feedback(name, row[name])
-    ):
-        yield f"{name} beside answers, which are all learned alike (leave out rows that you do not want)"
 
 
 def _messages(row: Row) -> list[Message]:
@@ -303,4 +224,3 @@ _SOURCE_FIELDS = {
     *("messages", "conversations", "text", "system", "instruction", "input", "output"),
     *("prompt", "completion", "response", "question"),
 }
-_IGNORABLE = REFUSED | {*FIELDS, *tool_rows.FIELDS} | FEEDBACK | RATINGS | media.FIELDS | beside.IGNORABLE

@@ -17,10 +17,9 @@ from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import (
     in_context,
     to_messages,
-    unused_fields,
-    unused_in_messages,
 )
 from finetune.tasks.learning import without_weights
+from finetune.tasks.row_fields import unused_fields, unused_in_messages
 from finetune.tasks.values import is_listed, json_type, listed, text_of
 
 FIELDS = ("prompt", "chosen", "rejected")

@@ -37,6 +37,10 @@ def export(config: TrainingConfig, path: Path) -> None:
     with_tools = next((conversation for conversation in conversations if conversation.uses_tools), None)
     steps = total_steps(config, rows["train"])
     notes = [*_notes(config, folder, rows, plain_text=plain_text), *_of_tools(folder, with_tools)]
+    if any("reasoning_content" in turn for _, row in found["train"] for turn in row.get("messages", ())):
+        notes.append(
+            "- leaves out thinking where the chat template has no place for it, and learns what is only context"
+        )
     lines = ["# " + " ".join(line.splitlines()) for line in ["Run with: mlx_lm.lora -c FILE", *notes]]
     lines += [
         f"{name}: {_yaml(value)}" for name, value in _settings(config, folder, steps, plain_text=plain_text).items()

@@ -248,7 +248,8 @@ def test_what_is_exported_runs_and_reads_back_the_same(
 def test_what_mlx_lm_cannot_do_is_said(tmp_path: Path, tiny_model: Path) -> None:
     from finetune.records.dataset import DatasetRecord, Source, write_dataset
 
-    messages = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "SELECT 1"}]
+    answer = {"role": "assistant", "content": "SELECT 1", "reasoning_content": "one"}
+    messages = [{"role": "user", "content": "How many?"}, answer]
     tools = [{"type": "function", "function": {"name": "count", "parameters": {"type": "object", "properties": {}}}}]
     rows = {"train": [{"messages": messages, "tools": tools}] * 2, "valid": [], "test": []}
     write_dataset(tmp_path, rows, [], DatasetRecord("chat", Source("own"), {}))
@@ -263,6 +264,7 @@ def test_what_mlx_lm_cannot_do_is_said(tmp_path: Path, tiny_model: Path) -> None
         "train.jsonl has fewer rows",
         "valid.jsonl is empty",
         "ignores of tools",
+        "leaves out thinking where",
     ):
         assert any(words in line for line in comments), words
     with pytest.raises(UserError, match="--optimizer lion"):

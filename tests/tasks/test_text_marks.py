@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from finetune.tasks.conversations import PLAIN_TEXT, to_messages, told
+from finetune.tasks.conversations import PLAIN_TEXT, to_messages
+from finetune.tasks.row_fields import told
 from finetune.tasks.text_marks import looks_marked, turns_in
 
 
