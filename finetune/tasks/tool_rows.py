@@ -1,8 +1,8 @@
 """Tools and their calls in the shapes in which people keep them, made into OpenAI's fields with arguments as objects.
 
-Read are OpenAI's ``tools`` and ``tool_calls``, the older ``functions`` and ``function_call``, ShareGPT's turns
-``function_call`` and ``observation``, Anthropic's parts ``tool_use`` and ``tool_result``, the items of OpenAI's Responses API, and rows of a ``query`` with its
-``tools`` and ``answers``. Lists and arguments can be JSON text. ValueError says what is wrong with a row.
+Read are OpenAI's ``tools`` and ``tool_calls``, the older ``functions`` and ``function_call``, the items of its Responses API,
+ShareGPT's turns ``function_call`` and ``observation``, Anthropic's parts ``tool_use`` and ``tool_result``, and rows of a
+``query`` with its ``tools`` and ``answers``. Lists and arguments can be JSON text. ValueError says what is wrong with a row.
 """
 
 import json
