@@ -123,6 +123,16 @@ def test_the_remedies_work(trained: Path) -> None:
         check_only.run(config)
 
 
+def test_conversations_can_be_learned_after_texts(trained: Path, base: Path, tmp_path: Path) -> None:
+    """The adapters of plain text have no chat template; those that continue from them choose one."""
+    after = {"from_adapter": trained / "checkpoints", "adapter_path": tmp_path / "chat", "template": "chatml"}
+    config = config_of(trained, **after)
+    assert config.model == str(base)
+    start.check_start(config)
+    with pytest.raises(UserError, match="--lora-rank was 16, is now 4"):
+        start.check_start(replace(config, lora_rank=4))
+
+
 def test_another_tokenizer_is_refused(trained: Path, tmp_path: Path, base: Path) -> None:
     shutil.copytree(base, tmp_path / "other")
     path = tmp_path / "other/tokenizer.json"

@@ -18,9 +18,7 @@ from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, ignoring, na
 from finetune.tasks.values import text_of
 
 _MOST_ROWS = 5_000_000
-_PLAIN = (
-    f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text learns it as it stands)"
-)
+_PLAIN = f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text: learned as it is)"
 _MARKED = "texts with the marks of a chat, learned as conversations"
 
 
@@ -211,11 +209,7 @@ def _pieces(
     if problem := preflight.unwritable(row):
         raise ValueError(problem)
     text, apart = row["text"], _apart(sourced, row, config)
-    if preflight.has_controls(text):
-        findings.mend("control characters kept", sourced.place)
-    document, made = _hash(text), cutter.rows(text, sourced.place)
-    if not cutter.gives_back(made):
-        findings.mend(f"the tokenizer of {cutter.encoder.name} does not give a document back as it is", sourced.place)
+    document, made = _hash(text), cutter.checked(text, sourced.place, findings)
     return [
         Candidate(
             f"{sourced.place} piece {piece['piece']}" if len(made) > 1 else sourced.place,

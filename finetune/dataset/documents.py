@@ -5,12 +5,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
+from finetune.dataset.findings import Findings
+from finetune.dataset.preflight import has_controls
+from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder
 from finetune.models.plain_text import Spans
+from finetune.records.dataset import Pieces
 from finetune.records.files import Row
+from finetune.settings.config import DatasetConfig
+from finetune.terminal import Progress, counted
 
+IN_RANGES = (
+    "the documents are too few or too long to stay whole: train is their beginning, valid and test are their end"
+)
 LONGEST = 1 << 26  # characters of a document: it is in memory as a whole
-SHORTEST = 8  # tokens of a piece, at least: a character can take some of them
+_LONG = 2_000_000  # characters of a document that takes a while
 _CHARACTERS = 4.0  # of a token, until it is known
 _MARGIN = 1.3  # of the characters that are looked at, to those that are likely to fit
 _TRIES = 24  # places of a text without blanks at which a cut is tried, before any is taken
@@ -48,7 +57,11 @@ class Cutter:
 
     def rows(self, text: str, document: str) -> list[Row]:
         """The rows of a document, in order. ValueError if no cut is possible."""
-        pieces = list(self.pieces(text))
+        pieces: list[Piece] = []
+        with Progress(f"Cutting {document}", len(text), "characters", silent=len(text) < _LONG) as bar:
+            for piece in self.pieces(text):
+                pieces.append(piece)
+                bar.advance(piece.end - piece.new)
         return [
             {
                 "text": text[piece.start : piece.end],
@@ -59,6 +72,21 @@ class Cutter:
             }
             for number, piece in enumerate(pieces, start=1)
         ]
+
+    def record(self, documents: int) -> Pieces:
+        """How so many documents were cut."""
+        plain, encoder = self.encoder.plain, self.encoder
+        begin, end = (encoder.decode_all(tokens) if tokens else None for tokens in (plain.begin, plain.end))
+        return Pieces(encoder.name, plain.fingerprint, self.length, self.overlap, begin, end, documents)
+
+    def checked(self, text: str, document: str, findings: Findings) -> list[Row]:
+        """The rows of a document; what is unusual about it is told."""
+        if has_controls(text):
+            findings.mend("control characters kept", document)
+        made = self.rows(text, document)
+        if not self.gives_back(made):
+            findings.mend(f"the tokenizer of {self.encoder.name} does not give a document back as it is", document)
+        return made
 
     def gives_back(self, rows: Sequence[Row]) -> bool:
         """Whether the tokens of all pieces are their texts again: a tokenizer can change letters, or lack some."""
@@ -128,6 +156,28 @@ class Cutter:
 
     def _spans(self, text: str) -> Spans:
         return self.encoder.plain.spans([text])[0]
+
+
+def open_cutter(config: DatasetConfig, encoder: ChatEncoder | None) -> Cutter:
+    """The cutter that the flags ask for. UserError if the pieces would not fit into the model's context."""
+    if encoder is None:
+        raise UserError(f"--type {config.type_}: needs the tokenizer of a model (--model)")
+    if encoder.context_length and config.max_seq_length > encoder.context_length:
+        raise UserError(
+            f"--max-seq-length {config.max_seq_length}: the context of {encoder.name} has {encoder.context_length} tokens"
+            f" (at most {encoder.context_length})"
+        )
+    overlap = config.max_seq_length // 16 if config.overlap is None else config.overlap
+    return Cutter(encoder, config.max_seq_length, overlap)
+
+
+def how_cut(pieces: Pieces) -> str:
+    """How documents were cut, in words."""
+    return (
+        f"{counted(pieces.documents, 'document')} cut into pieces of at most {pieces.max_seq_length} tokens of {pieces.model};"
+        f" overlap: up to {pieces.overlap} tokens; before a document: {pieces.begin or 'no token'}; after it:"
+        f" {pieces.end or 'no token'}"
+    )
 
 
 def _first_fitting(text: str, new: int, most: int, fits: Callable[..., int | None]) -> tuple[int, int] | None:

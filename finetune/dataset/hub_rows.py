@@ -1,17 +1,22 @@
 """Rows of a dataset on the Hugging Face Hub. Only the files of the configuration and the splits in use are fetched."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatch
 from functools import partial
 from glob import escape
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from finetune.dataset.hub_choice import CARD, chosen_configuration, chosen_splits
 from finetune.dataset.readers import arrow_values
-from finetune.dataset.readers.sourced import SPLIT_NAMES, SourcedRow
-from finetune.errors import UserError, closest, first_line
+from finetune.dataset.readers.columns import parquet_rows
+from finetune.dataset.readers.parts import Part
+from finetune.dataset.readers.sourced import SourcedRow, Wanted
+from finetune.dataset.sources import READERS, read_parts
+from finetune.errors import UserError, first_line
 from finetune.models.foreign import foreign
 from finetune.models.hub import (
     HubUnavailable,
@@ -22,47 +27,157 @@ from finetune.models.hub import (
     listed_files,
 )
 from finetune.records.dataset import Source
-from finetune.records.files import SPLITS
+from finetune.records.files import text_hash
+from finetune.settings.config import DatasetConfig
+from finetune.terminal import say
 
-CARD = "README.md"  # says which configurations there are
+_ALL = Wanted()
+# of a split in more files than many only some are read for a sample: at least so many, with so many times its rows
+_MANY_FILES, _LEAST_FILES, _MARGIN = 8, 2, 4
+_OURS = ("json", "csv", "parquet")  # as the datasets library calls them
+_NO_OPTIONS = frozenset(("config_name", "data_files", "data_dir", "default", "description", "version"))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How many rows are wanted, and the seed that chooses among many files."""
+
+    rows: int
+    seed: int
+
+
+def read_for(config: DatasetConfig, name: str, wanted: Wanted) -> tuple[Iterator[SourcedRow], Source]:
+    """``read_hub`` with the settings of the command."""
+    sample = Sample(config.sample_size, config.seed) if config.sample_size else None
+    revision, subset, split, keep_splits = config.revision, config.subset, config.split, config.keep_splits
+    return read_hub(name, revision, subset, keep_splits=keep_splits, split=split, sample=sample, wanted=wanted)
 
 
 def read_hub(
-    name: str, revision: str | None, subset: str | None, *, keep_splits: bool
+    name: str,
+    revision: str | None,
+    subset: str | None,
+    *,
+    keep_splits: bool,
+    split: str | None = None,
+    sample: Sample | None = None,
+    wanted: Wanted = _ALL,
 ) -> tuple[Iterator[SourcedRow], Source]:
     """The train split of a Hub dataset, with ``keep_splits`` all its splits, and its commit.
 
-    ``subset`` is the configuration; it can be None if there is one, or a default. UserError if the Hub does not give it.
+    ``subset`` is the configuration; it can be None if there is one, or a default. ``split`` names other splits, with commas.
+    Of a split in many files so many are fetched, chosen by the seed, as have enough rows for the ``sample``. UserError if the
+    Hub does not give it.
     """
-    import datasets
-
     problem, folder = _card(name, revision)
-    configuration = _configuration(name, folder, subset)
+    configuration = chosen_configuration(name, folder, subset)
     root = str(folder) if problem else f"hf://datasets/{name}@{folder.name}"
     patterns = _patterns(name, root, configuration, problem)
-    own = {SPLIT_NAMES[split]: split for split in patterns if split in SPLIT_NAMES}
-    if "train" not in own:
-        raise UserError(f"{name}: no train split (it has {', '.join(patterns) or 'no data files'})")
-    wanted = {split: own[split] for split in SPLITS if split in own and (keep_splits or split == "train")}
-    chosen = {split: patterns[split] for split in wanted.values()}
-    if problem:
-        _demand_whole(name, folder, chosen, problem)
-    paths = _files(name, root, chosen, problem)
-    if not problem:
-        download_snapshot(name, "dataset", [escape(path) for part in paths.values() for path in part], folder.name)
+    splits = chosen_splits(name, list(patterns), split, keep_splits=keep_splits)
+    chosen = {theirs: patterns[theirs] for theirs in splits}
+    hub = _Dataset(name, folder, problem)
+    paths, some = dict[str, Sequence[str]](), dict[str, Sequence[str]]()
+    every = {theirs: hub.listed(part) if problem else [] for theirs, part in chosen.items()}
+    for listed in every.values():
+        if not sample or len(listed) <= _MANY_FILES:
+            hub.fetch(listed)
+    for theirs, found in _files(name, root, chosen, problem).items():
+        there = sorted({*found, *every[theirs]})
+        if sample and len(there) > _MANY_FILES:
+            some[theirs] = paths[theirs] = hub.enough(there, sample)
+            what = f"{len(some[theirs])} of {len(there)} files read, chosen by the random seed"
+            say(f"Note: {name} {theirs}: {what}: enough to sample {sample.rows} rows from")
+        else:
+            paths[theirs] = found
+            hub.fetch(found)
+    taken = tuple(path for part in some.values() for path in part) or None
+    source = Source(name, revision=folder.name, subset=configuration.get("config_name"), split=split, only=taken)
+    return _rows(hub, paths, splits, configuration, wanted), source
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """A dataset at one commit. ``problem``: why the Hub cannot be asked, so that the cache must do, or ""."""
+
+    name: str
+    folder: Path
+    problem: str
+
+    def part(self, path: str) -> Part:
+        return Part(self.folder / path, shown=f"{self.name}/{path}")
+
+    def listed(self, patterns: Sequence[str]) -> list[str]:
+        """The files that match, by the Hub's list in the cache: some may not have been fetched."""
+        forms = [form for one in patterns for form in (one, one.removeprefix("**/"))]
+        listed = listed_files(self.name, self.folder.name, "dataset") or ()
+        return [path for path in listed if any(fnmatch(path, form) for form in forms)]
+
+    def fetch(self, paths: Iterable[str]) -> None:
+        """HubUnavailable if the cached copy must do and lacks a file, after an interrupted download for example."""
+        paths = list(paths)
+        if not paths:
+            return
+        if not self.problem:
+            download_snapshot(self.name, "dataset", [escape(path) for path in paths], self.folder.name)
+        elif lacking := [path for path in paths if not (self.folder / path).exists()]:
+            raise HubUnavailable(f"{self.name}: {self.problem}, and its cached copy lacks {lacking[0]}")
+
+    def enough(self, paths: Sequence[str], sample: Sample) -> list[str]:
+        """So many of the files, in the order of the seed, as have several times the rows of the sample."""
+        wanted, taken, rows = _MARGIN * sample.rows, list[str](), 0
+        for path in sorted(paths, key=lambda path: text_hash(f"{sample.seed} {path}")):
+            if len(taken) >= _LEAST_FILES and rows >= wanted:
+                break
+            self.fetch([path])
+            taken.append(path)
+            part = self.part(path)
+            if part.suffix == ".parquet":
+                rows += parquet_rows(part)
+            elif part.suffix in READERS:
+                rows += sum(1 for _ in islice(read_parts([part], _ALL), wanted))
+        return sorted(taken)
+
+
+def _rows(
+    hub: _Dataset,
+    paths: Mapping[str, Sequence[str]],
+    splits: Mapping[str, str | None],
+    configuration: Mapping[str, Any],
+    wanted: Wanted,
+) -> Iterator[SourcedRow]:
+    """By our own readers, which take no text for a date or for missing; by the datasets library if the card has options."""
+    import datasets
+
+    local = {theirs: [str(hub.folder / path) for path in part] for theirs, part in paths.items()}
     datasets.disable_progress_bars()
-    with foreign(f"{name}: its files cannot be read as rows"):
-        tables = _tables({split: [str(folder / path) for path in part] for split, part in paths.items()}, configuration)
+    with foreign(f"{hub.name}: its files cannot be read as rows"):
+        kind, kept = _of_one_kind(local)
+        ours = kind in _OURS or (wanted.documents and kind == "text")
+        tables = {} if ours and not set(configuration) - _NO_OPTIONS else _tables(local, configuration)
 
     def rows() -> Iterator[SourcedRow]:
-        for split, theirs in wanted.items():
-            table = tables[theirs]
+        for theirs, own in splits.items():
+            if theirs not in tables:
+                names = [Path(path).relative_to(hub.folder).as_posix() for path in kept[theirs]]
+                yield from (replace(row, split=own) for row in read_parts(map(hub.part, names), wanted))
+                continue
             number = 0
-            for batch in table.with_format("arrow").iter(100):
-                yield from arrow_values.rows(batch, partial(_place, f"{name} {split}", number), split)
+            for batch in tables[theirs].with_format("arrow").iter(100):
+                yield from arrow_values.rows(batch, partial(_place, f"{hub.name} {theirs}", number), own)
                 number += len(batch)
 
-    return rows(), Source(name, revision=folder.name, subset=configuration.get("config_name"))
+    return rows()
+
+
+def _of_one_kind(paths: Mapping[str, Sequence[str]]) -> tuple[str, Mapping[str, Sequence[str]]]:
+    """What most files are, as the datasets library calls it, and those files: a licence or a schema may lie beside them."""
+    from datasets.data_files import DataFilesDict
+    from datasets.load import _MODULE_TO_EXTENSIONS, infer_module_for_data_files
+
+    found = DataFilesDict.from_patterns({split: list(map(escape, part)) for split, part in paths.items()})
+    kind, _ = infer_module_for_data_files(found)
+    kept = found.filter(extensions=_MODULE_TO_EXTENSIONS[kind])
+    return str(kind), {split: list(part) for split, part in kept.items()}
 
 
 def _place(split: str, before: int, number: int) -> str:
@@ -72,13 +187,10 @@ def _place(split: str, before: int, number: int) -> str:
 def _tables(paths: Mapping[str, Sequence[str]], configuration: Mapping[str, Any]) -> Mapping[str, Any]:
     """The table of each split, read with the options of the card. The card itself would demand files that are not fetched."""
     import datasets
-    from datasets.data_files import DataFilesDict
-    from datasets.load import _MODULE_TO_EXTENSIONS, infer_module_for_data_files
+    from datasets.load import infer_module_for_data_files
 
-    found = DataFilesDict.from_patterns({split: list(map(escape, part)) for split, part in paths.items()})
-    kind, options = infer_module_for_data_files(found)
-    # a licence or a schema may lie beside the rows
-    kept = {split: list(part) for split, part in found.filter(extensions=_MODULE_TO_EXTENSIONS[kind]).items()}
+    kind, kept = _of_one_kind(paths)
+    _, options = infer_module_for_data_files(kept)
     builder = datasets.load_dataset_builder(kind, data_files=kept, **options)
     # only options of how a file is read: a card must not choose where things are written
     known = {option.name for option in fields(builder.config)} - {
@@ -96,32 +208,6 @@ def _card(name: str, revision: str | None) -> tuple[str, Path]:
         return problem.clause, cached
     no_file = "" if "/" in name else "no such file, and on the Hub: "
     raise HubUnavailable(f"{name}: {no_file}{problem.clause}")
-
-
-def _configuration(name: str, folder: Path, subset: str | None) -> Mapping[str, Any]:
-    """The entry of the card for ``subset``, or for the default configuration; empty if the card lists none."""
-    from huggingface_hub import DatasetCard
-
-    path = folder / CARD
-    with foreign(f"{name}: its card cannot be read"):
-        listed = DatasetCard.load(path).data.get("configs") if path.is_file() else None
-    listed = listed if isinstance(listed, list) else []
-    entries = {str(entry.get("config_name", "default")): entry for entry in listed if isinstance(entry, Mapping)}
-    if subset is None:
-        marked = [one for one, entry in entries.items() if entry.get("default")] or [
-            one for one in entries if one == "default"
-        ]
-        if len(entries) > 1 and not marked:
-            raise UserError(f"{name}: it has several configurations (choose one with --subset: {', '.join(entries)})")
-        subset = next(iter(marked or entries), "default")
-    if subset in entries:
-        return entries[subset]
-    if subset == "default" and not entries:
-        return {}
-    if not entries:
-        raise UserError(f"--subset: {name} has no configurations to choose from (omit the flag)")
-    hint = f"did you mean {near}? " if (near := closest(subset, entries)) else ""
-    raise UserError(f"--subset: {name} has no configuration {subset!r} ({hint}choose from {', '.join(entries)})")
 
 
 def _patterns(name: str, root: str, configuration: Mapping[str, Any], problem: str) -> Mapping[str, Sequence[str]]:
@@ -156,14 +242,6 @@ def _files(name: str, root: str, patterns: Mapping[str, Sequence[str]], problem:
     if outside:  # a card could name files of this disk
         raise UserError(f"{name}: its card names a file that is not in it: {outside[0]}")
     return {split: [path.removeprefix(f"{root}/") for path in part] for split, part in found.items()}
-
-
-def _demand_whole(name: str, folder: Path, patterns: Mapping[str, Sequence[str]], problem: str) -> None:
-    """HubUnavailable if the cached copy lacks a file of these splits, after an interrupted download for example."""
-    wanted = [form for part in patterns.values() for one in part for form in (one, one.removeprefix("**/"))]
-    for path in listed_files(name, folder.name, "dataset") or ():
-        if any(fnmatch(path, form) for form in wanted) and not (folder / path).exists():
-            raise HubUnavailable(f"{name}: {problem}, and its cached copy lacks {path}")
 
 
 @contextmanager

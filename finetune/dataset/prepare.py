@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from finetune.dataset import splits
 from finetune.dataset.candidates import Candidates, distinct, most_rows, read_candidates
-from finetune.dataset.documents import Cutter
+from finetune.dataset.documents import IN_RANGES, how_cut, open_cutter
 from finetune.dataset.findings import Findings
-from finetune.dataset.hub_rows import CARD, read_hub
+from finetune.dataset.hub_choice import CARD
+from finetune.dataset.hub_rows import read_for
 from finetune.dataset.preflight import token_problem
 from finetune.dataset.selection import select
 from finetune.dataset.sources import looks_local, read_local, wanted_of
@@ -90,18 +91,9 @@ def prepare(
     name = config.dataset_name or _default_source(config, task, say)
     if name == "builtin":
         return _builtin(config, task, encoder)
-    if not task.conversations:
-        _refuse(config, ("learn", "thinking"), f"--type {task.name}")
-    elif task.scored_as:
-        _refuse(config, ("learn",), f"--type {task.name}")
-    if task.open_checker is None:
-        _refuse(config, ("check_answers",), f"--type {task.name}")
-    if task.configured is None:
-        _refuse(config, ("dialect", "schema"), f"--type {task.name}")
-    else:
-        task = task.configured(config.dialect, config.schema, check_answers=config.check_answers)
+    task = _configured(config, task)
     if looks_local(name):
-        _refuse(config, ("revision", "subset"), "a local file")
+        _refuse(config, ("revision", "subset", "split"), "a local file")
         if (folder := path_of(name, "--dataset-name")).is_dir():
             check_apart("--output-dir", config.output_dir, {"the folder of the source": folder})
         written = [split_file(config.output_dir, split) for split in SPLITS]
@@ -109,14 +101,14 @@ def prepare(
         sourced, source = read_local(name, written, most_rows(config), wanted_of(config, task))
     else:
         try:
-            sourced, source = read_hub(name, config.revision, config.subset, keep_splits=config.keep_splits)
+            sourced, source = read_for(config, name, wanted_of(config, task))
         except HubUnavailable as error:
-            if config.dataset_name or config.revision or config.subset or not task.builtin:
+            if config.dataset_name or config.revision or config.subset or config.split or not task.builtin:
                 raise
             say(_FALLING_BACK.format(error))
             return _builtin(config, task, encoder)
     findings = Findings()
-    cutter = _cutter(config, encoder) if task.plain_text else None
+    cutter = open_cutter(config, encoder) if task.plain_text else None
     candidates = read_candidates(sourced, config, task, findings, cutter)
     own = config.keep_splits and any(candidate.split for candidate in candidates.rows)
     if not candidates.read:
@@ -135,49 +127,37 @@ def prepare(
     selection = select(list(distinct(order, task, findings)), config, task, encoder, findings)
     divided = selection.divided(config)
     _demand_rows(name, candidates.read, divided, config, findings)
-    notes = [f"{what} ({counted(count, 'row')})" for what, count in candidates.recognised.most_common()]
-    notes += candidates.notes
-    notes += _of_template(encoder, candidates) if encoder else []
     task_name = task.scored_as or task.name
-    rule = _split_rule(config, own=own)
     turns = None if task.scored_as or cutter else selection.turns  # of a pair the last answer alone is learned
-    pieces = _as_record(cutter, candidates.documents) if cutter else None
+    pieces = cutter.record(candidates.documents) if cutter else None
+    rule = _split_rule(config, own=own)
     if pieces:
-        rule = rule.replace("prompt", "document") if not selection.in_ranges else _IN_RANGES
-        notes.insert(0, _cut(pieces, candidates.read))
+        rule = IN_RANGES if selection.in_ranges else rule.replace("prompt", "document")
+    notes = _notes(candidates, encoder, pieces)
     return Dataset(divided, source, rule, candidates.read, task_name, findings, notes, selection.lengths, turns, pieces)
 
 
-def _cutter(config: DatasetConfig, encoder: ChatEncoder | None) -> Cutter:
-    if encoder is None:
-        raise UserError(f"--type {config.type_}: needs the tokenizer of a model (--model)")
-    if encoder.context_length and config.max_seq_length > encoder.context_length:
-        raise UserError(
-            f"--max-seq-length {config.max_seq_length}: the context of {encoder.name} has {encoder.context_length} tokens"
-            f" (at most {encoder.context_length})"
-        )
-    overlap = config.max_seq_length // 16 if config.overlap is None else config.overlap
-    return Cutter(encoder, config.max_seq_length, overlap)
+def _notes(candidates: Candidates, encoder: ChatEncoder | None, pieces: Pieces | None) -> list[str]:
+    """What is told about how the rows were read."""
+    notes = [f"{what} ({counted(count, 'row')})" for what, count in candidates.recognised.most_common()]
+    if pieces:
+        notes.insert(0, how_cut(pieces))
+    notes += candidates.notes
+    return [*notes, *_of_template(encoder, candidates)] if encoder else notes
 
 
-_IN_RANGES = (
-    "the documents are too few or too long to stay whole: train is their beginning, valid and test are their end"
-)
-
-
-def _as_record(cutter: Cutter, documents: int) -> Pieces:
-    plain = cutter.encoder.plain
-    begin, end = (cutter.encoder.decode_all(tokens) if tokens else None for tokens in (plain.begin, plain.end))
-    return Pieces(cutter.encoder.name, plain.fingerprint, cutter.length, cutter.overlap, begin, end, documents)
-
-
-def _cut(pieces: Pieces, rows: int) -> str:
-    """How documents were cut, in words."""
-    return (
-        f"{counted(pieces.documents, 'document')} cut into pieces of at most {pieces.max_seq_length} tokens of {pieces.model};"
-        f" overlap: up to {pieces.overlap} tokens; before a document: {pieces.begin or 'no token'}; after it:"
-        f" {pieces.end or 'no token'}"
-    )
+def _configured(config: DatasetConfig, task: RowKind) -> RowKind:
+    """The task as its own flags have it. UserError if a flag was given that it does not have."""
+    if not task.conversations:
+        _refuse(config, ("learn", "thinking"), f"--type {task.name}")
+    elif task.scored_as:
+        _refuse(config, ("learn",), f"--type {task.name}")
+    if task.open_checker is None:
+        _refuse(config, ("check_answers",), f"--type {task.name}")
+    if task.configured is None:
+        _refuse(config, ("dialect", "schema"), f"--type {task.name}")
+        return task
+    return task.configured(config.dialect, config.schema, check_answers=config.check_answers)
 
 
 def _of_template(encoder: ChatEncoder, candidates: Candidates) -> list[str]:
@@ -230,6 +210,7 @@ def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) 
         (
             "revision",
             "subset",
+            "split",
             "column",
             "ignore",
             "split_by",

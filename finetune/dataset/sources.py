@@ -119,7 +119,7 @@ def _matching(path: Path, wanted: Wanted) -> Found:
     if path.is_dir():
         found = folders.searched(path, is_read, documents=wanted.documents)
         if not found.paths:
-            raise UserError(f"{path}: no rows in this folder ({_why_none(found.left)})")
+            raise UserError(f"{path}: no rows in this folder ({_why_none(found.left, wanted)})")
         return found
     if path.exists():
         return Found([path])
@@ -137,12 +137,13 @@ def _hidden_parts(path: Path) -> set[str]:
     return hidden if not any(mark in part for part in hidden for mark in "*?[") else {*hidden, *path.parts}
 
 
-def _why_none(left: Sequence[str]) -> str:
+def _why_none(left: Sequence[str], wanted: Wanted) -> str:
     texts = [name for name in left if PurePath(name).suffix.lower() in DOCUMENTS]
     if texts and len(texts) == len(left):
         return f"it has texts, {named(texts)}, which --type text learns from"
     holds = f"; it has {named(left)}" if left else ""
-    return f"no file ends with {', '.join((*READERS, ARCHIVE))}{holds}"
+    suffixes = (*READERS, ARCHIVE, *(DOCUMENTS if wanted.documents else ()))
+    return f"no file ends with {', '.join(suffixes)}{holds}"
 
 
 def _has_reader(name: str, wanted: Wanted) -> bool:

@@ -47,7 +47,8 @@ def compare(asked: Comparison) -> EvaluationRecord:
     rows, max_tokens = _fitting(run, asked.rows, asked.max_tokens)
     if model.changes_nothing:
         say(f"Note: the adapters in {run.adapter_path} change nothing: they are untrained.")
-    asks_general = asked.general and run.encoder.template != ""
+    # only a model that was trained on plain text can do without a chat template
+    asks_general = asked.general and not (run.task.plain_text and not run.encoder.template)
     if asked.general and not asks_general:
         say("Note: the model has no chat template, so it is asked no general questions.")
     models = {"tuned": model}
@@ -86,7 +87,7 @@ def _fitting(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> tuple[list[
     UserError if a row is not a conversation, if the chat template refuses one, or if none fits.
     """
     for number, row in enumerate(rows, start=1):
-        if not (run.task.plain_text and isinstance(row.get("text"), str)) and not _is_conversation(row):
+        if not _is_piece(row) and not _is_conversation(row):
             raise UserError(f"{run.data_dir}: row {number} was not written by dataset.py (run: python dataset.py)")
     context, fitting, room = run.encoder.context_length, [], max_tokens
     examples = run.encoder.examples(map(Conversation.of, rows))
@@ -106,6 +107,11 @@ def _fitting(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> tuple[list[
     if room < max_tokens:
         say(f"Note: answers are cut off at {room} tokens: the model's context has {context}.")
     return fitting, room
+
+
+def _is_piece(row: Row) -> bool:
+    """A piece of a document."""
+    return isinstance(row.get("text"), str) and "piece" in row and "messages" not in row
 
 
 def _is_conversation(row: Row) -> bool:

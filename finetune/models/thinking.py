@@ -46,7 +46,7 @@ def split(text: str, marks: Iterable[tuple[str, str]] = (_THINK,)) -> tuple[str 
                 raise ValueError(f"the thinking after {opening} has no end ({closing})")
             return thought.strip(), _BLANK.sub("", answer)
         thought, found, answer = text.partition(f"\n{closing}\n")
-        if found and opening not in thought:
+        if found and opening not in thought and thought.count("```") % 2 == 0:  # not in a block of code
             return thought.strip(), _BLANK.sub("", answer)
     return None, text
 

@@ -36,6 +36,8 @@ class Source:
     source: str  # file, folder, glob or Hub dataset as given; "builtin"; or "answers of FOLDER"
     revision: str | None = None  # commit of the Hub dataset
     subset: str | None = None  # its configuration
+    split: str | None = None  # its splits, if others than train were asked for
+    only: tuple[str, ...] | None = None  # its files that were read, if the sample needed only some
     sha256: str | None = None  # hash of the one file
     files: Mapping[str, str] | None = None  # hash of each file, if there are several
     not_read: tuple[str, ...] | None = None  # files of the folder or archive that were not read, the first thousand

@@ -40,11 +40,13 @@ class DatasetConfig(FileConfig):
     list_: bool = switch("list the kinds of rows with their default source and fields, then exit", in_file=False)
     dataset_name: str | None = option(
         None,
-        "source of the rows: a file, folder or glob (.jsonl .json .csv .parquet; with --type text .txt .md), a Hub dataset, or"
-        " builtin (default: the Hub dataset of --type, or builtin if the Hub cannot be reached)",
+        "source of the rows: a file, folder or glob (.jsonl .json .csv .tsv .parquet .arrow, also .gz .zst .zip;"
+        " with --type text .txt .md), a Hub dataset, or builtin (default: the Hub dataset of --type, or builtin if the"
+        " Hub cannot be reached)",
     )
     revision: str | None = option(None, "branch, tag or commit of the Hub dataset")
     subset: str | None = option(None, "configuration of the Hub dataset, if it has several")
+    split: str | None = option(None, "splits of the Hub dataset to read: train_sft,test_sft (default: train)")
     column: str | None = option(None, "field names that differ from the expected ones: sql=query,sql_prompt=question")
     ignore: str | None = option(
         None, "fields that are meant not to be used, so that they are not reported and --strict accepts them: id,source"

@@ -48,7 +48,7 @@ def answer(row: Row, given: object) -> object:
     )
     if not choices or not is_index or str(given).strip() in (*choices, *choices.values()):
         return given
-    if int(str(given)) >= len(choices):
+    if not 0 <= int(str(given)) < len(choices):
         raise ValueError(f"the answer {given} is none of the {len(choices)} choices, counted from 0 (write its text)")
     return list(choices)[int(str(given))]
 

@@ -17,8 +17,11 @@ _SHORT = 8
 _NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
 
 
+_OTHER_SIGNS = str.maketrans({"\u2212": "-", "\uff0d": "-", "\uff0c": ",", "\u066c": ",", "\u066b": ".", "\uff0e": "."})
+
+
 def last_number(text: str) -> float | None:
-    found = _NUMBER.findall(text)
+    found = _NUMBER.findall(text.translate(_OTHER_SIGNS))
     return float(found[-1].replace(",", "")) if found else None
 
 

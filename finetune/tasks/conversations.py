@@ -24,7 +24,7 @@ from finetune.tasks.learning import (
     says_nothing,
     weight_of,
 )
-from finetune.tasks.text_marks import turns_in
+from finetune.tasks.text_marks import looks_marked, turns_in
 from finetune.tasks.values import (
     ROLES,
     is_empty,
@@ -53,6 +53,8 @@ def to_messages(row: Row) -> list[Message]:
     for fields in FORMATS:
         if all(field in row for field in fields):
             raise ValueError(f"{next(field for field in fields if row[field] is None)} is null, not text")
+    if {"chosen", "rejected"} <= row.keys():
+        raise BadRow("a pair of answers, not a conversation", lambda _: "--type preference reads pairs")
     known = ", ".join(" and ".join(fields) for fields in FORMATS)
     raise BadRow("not a conversation", column_remedy, known)
 
@@ -144,6 +146,8 @@ def told(row: Row) -> Iterator[str]:
     if len(shape) == 2 and not is_listed(row[shape[0]]):
         yield from beside.told(row, row[shape[1]])
     yield from (what for field in shape for what in read_as(row[field]))
+    if shape == ("text",) and looks_marked(row["text"]) and not turns_in(row["text"]):
+        yield "texts with marks of a chat that make no conversation (the speakers do not take turns), learned as plain text"
     yield from tool_rows.told(row, shape)
     for name in (
         name for name in row if name in RATINGS and not is_empty(row[name]) and not is_feedback(name, row[name])
@@ -250,6 +254,8 @@ def _history(turns: object) -> list[Message]:
             pair = list(pair.values())
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise ValueError("history is not a list of pairs of a question and its answer, or of messages")
+        if other := next((text for text in pair if isinstance(text, (list, dict, bool))), None):
+            raise ValueError(f"a text in history is {json_type(other)}, not text")
         asked, answered = (text_of(text, "a text in history") for text in pair)
         messages += [{"role": "user", "content": asked}, thinking.answer(answered)]
     return messages

@@ -39,6 +39,8 @@ def listed(turns: Any) -> list[Any]:
                 raise ValueError(
                     f"{shortened(turns, 40)!r} is not a list of messages in JSON (write them with json.dumps)"
                 ) from None
+    if _is_message(turns):
+        return [turns]
     if not isinstance(turns, list):
         raise ValueError(f"the list of messages is {json_type(turns)}")
     return turns
@@ -46,6 +48,8 @@ def listed(turns: Any) -> list[Any]:
 
 def is_listed(value: object) -> bool:
     """Whether a value is a list of messages, or was one before it was written as text. An answer can be other JSON."""
+    if _is_message(value):
+        return True
     if isinstance(value, list):
         return bool(value) and all(isinstance(turn, Mapping) and {"role", "from"} & turn.keys() for turn in value)
     if not isinstance(value, str) or not (begin := _LISTED.match(value)):
@@ -55,6 +59,13 @@ def is_listed(value: object) -> bool:
     except ValueError:
         return begin["role"] is not None
     return is_listed(turns) and all({"content", "value"} & turn.keys() for turn in turns)
+
+
+def _is_message(value: object) -> bool:
+    """Whether a value is one message alone, with a role and a text."""
+    if not isinstance(value, Mapping) or not ({"role", "content"} <= value.keys() or {"from", "value"} <= value.keys()):
+        return False
+    return role_of(value.get("role", value.get("from"))) in ROLES
 
 
 _SPEAKER = rf"""(['"])(?:role|from)\2\s*:\s*(['"])(?:{"|".join([*ROLES, *OTHER_NAMES])})\3"""

@@ -91,7 +91,7 @@ def read_inputs(
         say(f"Note: {encoder.tool_note}")
     _check_vocabulary(folder, examples_of([*train, *valid]))
     turns = _turns(train, files.split_file(config.data_dir, "train"))
-    thinks = any("reasoning_content" in message for row in train for message in row.fields["messages"])
+    thinks = any("reasoning_content" in message for row in train for message in Conversation.of(row.fields).messages)
     way = encoder.thinking_way if thinks else None
     if way and (said := thinking.told(way)):
         say(f"Note: {said}.")

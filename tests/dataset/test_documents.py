@@ -164,6 +164,25 @@ def test_a_piece_ends_where_a_reader_would_pause(encoder: ChatEncoder) -> None:
     assert len(rows) > 5 and all(set(row["text"].split("👩‍👧‍👦")) == {""} for row in rows)
 
 
+@pytest.mark.parametrize("letters", ["abcdefghij", "ежкопр"])  # a token of this model can be half a Cyrillic letter
+def test_a_text_without_blanks_is_cut_between_two_tokens(encoder: ChatEncoder, letters: str) -> None:
+    choose = random.Random(3)
+    text = "".join(choose.choice(letters) for _ in range(1500))
+    pieces = list(Cutter(encoder, 64, 0).pieces(text))
+    assert len(pieces) > 8
+    for piece in pieces[:-1]:
+        alone, longer = encoder.plain.spans([text[piece.start : piece.end], text[piece.start : piece.end + 40]])
+        assert longer.tokens[: len(alone.tokens)] == alone.tokens and len(alone.tokens) > 50
+
+
+@pytest.mark.parametrize("overlap", [4, 16, 32])
+def test_an_overlap_is_nearly_as_long_as_was_asked(encoder: ChatEncoder, overlap: int) -> None:
+    text = "".join(f"Sentence number {at} speaks about nothing in particular. " for at in range(200))
+    rows = Cutter(encoder, 64, overlap).rows(text, "a.txt")
+    counts = [len(one.tokens) for one in encoder.plain.spans([row["text"][: row["overlap"]] for row in rows[1:]])]
+    assert len(counts) > 20 and overlap // 2 <= min(counts) and max(counts) <= overlap
+
+
 def test_special_tokens_that_a_text_names_stay_text(encoder: ChatEncoder) -> None:
     text = "A turn ends with <|im_end|> there."
     example = encoder.example(PlainText(text=text, begins=False, ends=False))
@@ -286,6 +305,7 @@ def test_the_remedies_work(encoder: ChatEncoder, tmp_path: Path) -> None:
     assert [row["text"] for row in dataset.splits["train"]] == ["word"]
     big = tmp_path / "corpus.txt"
     with big.open("wb") as file:
+        file.write(b"Once.\n")
         file.truncate(1 << 30)
     with pytest.raises(UserError, match="a text of more than 64 MB") as error:
         prepared(big, encoder)
@@ -319,7 +339,7 @@ def test_text_as_text_is_offered_where_it_would_be_learned_as_an_answer(encoder:
     lines = [json.dumps({"text": f"Plain text number {at}, without any marks."}) for at in range(30)]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
     chat = DatasetConfig(type_="chat", dataset_name=str(tmp_path / "rows.jsonl"))
-    assert "--type text learns it as it stands" in next(iter(prepare(chat, TASKS["chat"], print).findings.mended))
+    assert "(--type text: learned as it is)" in next(iter(prepare(chat, TASKS["chat"], print).findings.mended))
     assert prepared(tmp_path / "rows.jsonl", encoder, strict=True).splits["train"][0]["text"].startswith("Plain text")
     (tmp_path / "notes.txt").write_text("Just\nnotes\n")
     with pytest.raises(UserError, match=r"a text, not rows .--type text learns from texts"):

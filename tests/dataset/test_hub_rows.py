@@ -21,13 +21,14 @@ from finetune.dataset.prepare import prepare
 from finetune.errors import UserError
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import TASKS
-settings = {"type_": "chat", **json.loads(sys.argv[1])}
-try:
-    dataset = prepare(DatasetConfig(**settings), TASKS[settings["type_"]], lambda line: print(line, file=sys.stderr))
-    rows = {split: sorted(row["messages"][0]["content"] for row in rows) for split, rows in dataset.splits.items()}
-    print(json.dumps([rows, dataset.source.subset]))
-except UserError as error:
-    print(json.dumps(str(error)))
+for asked in json.loads(sys.argv[1]):
+    settings = {"type_": "chat", **asked}
+    try:
+        dataset = prepare(DatasetConfig(**settings), TASKS[settings["type_"]], lambda line: print(line, file=sys.stderr))
+        rows = {split: sorted(row["messages"][0]["content"] for row in rows) for split, rows in dataset.splits.items()}
+        print(json.dumps([rows, dataset.source.only or dataset.source.subset]))
+    except UserError as error:
+        print(json.dumps("\\n".join([str(error), *error.details])))
 """
 CARD = """---
 dataset_info:
@@ -78,16 +79,23 @@ def write(path: Path, name: str) -> None:
 
 
 def prepared(tmp_path: Path, name: str | None, endpoint: str, offline: str = "0", **settings: object) -> Any:
+    return prepared_each(tmp_path, name, endpoint, settings, offline=offline)[0]
+
+
+def prepared_each(
+    tmp_path: Path, name: str | None, endpoint: str, *settings: dict[str, object], offline: str = "0"
+) -> list[Any]:
+    """What becomes of the rows with each of the settings, in one process: it takes a second to start."""
     environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": offline}
     done = subprocess.run(
-        [sys.executable, "-c", PREPARE, json.dumps({"dataset_name": name, **settings})],
+        [sys.executable, "-c", PREPARE, json.dumps([{"dataset_name": name, **one} for one in settings])],
         capture_output=True,
         text=True,
         cwd=ROOT,
         env={**environment, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"},
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def fetched(tmp_path: Path) -> set[str]:
@@ -99,7 +107,7 @@ def fetched(tmp_path: Path) -> set[str]:
 def test_a_configuration_must_be_chosen_and_only_its_split_is_fetched(repositories: Path, tmp_path: Path) -> None:
     with LoopbackHub(repositories) as hub:
         many = prepared(tmp_path, "owner/two", hub.url)
-        assert many == "owner/two: it has several configurations (choose one with --subset: main, socratic)"
+        assert many == "owner/two: it has several configurations (with --subset, choose from main, socratic)"
         typo = prepared(tmp_path, "owner/two", hub.url, subset="socratc")
         assert typo == (
             "--subset: owner/two has no configuration 'socratc' (did you mean socratic? choose from main, socratic)"
@@ -179,7 +187,7 @@ def test_a_dataset_without_a_card_is_divided_by_the_names_of_its_files(repositor
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("owner/tests", "owner/tests: no train split (it has test)"),
+        ("owner/tests", "owner/tests: no train split (--split: choose from test)"),
         ("owner/broken", "owner/broken: its card cannot be read"),
         ("owner/nothing", "owner/nothing: no such repository on the Hub"),
         ("nothing", "nothing: no such file, and on the Hub: "),
@@ -188,3 +196,80 @@ def test_a_dataset_without_a_card_is_divided_by_the_names_of_its_files(repositor
 def test_a_dataset_that_cannot_be_had_is_told(repositories: Path, tmp_path: Path, name: str, words: str) -> None:
     with LoopbackHub(repositories) as hub:
         assert prepared(tmp_path, name, hub.url).startswith(words)
+
+
+def test_splits_of_any_name_are_read_and_their_names_are_told_whole(repositories: Path, tmp_path: Path) -> None:
+    folder = repositories / "datasets" / "owner" / "ultra"
+    for name in ("train_sft", "test_sft", "train_gen"):
+        write(folder / "data" / f"{name}-00000-of-00001.jsonl", name)
+    with LoopbackHub(repositories) as hub:
+        one, two, kept, sliced, typo, none = prepared_each(
+            tmp_path,
+            "owner/ultra",
+            hub.url,
+            {"split": "train_sft"},
+            {"split": "train_sft, train_gen"},
+            {"split": "train_sft,test_sft", "keep_splits": True, "valid_fraction": 0},
+            {"split": "train_sft[:1000]"},
+            {"split": "train_stf"},
+            {},
+        )
+    assert {row[:9] for part in one[0].values() for row in part} == {"train_sft"}
+    assert {row[:9] for part in two[0].values() for row in part} == {"train_sft", "train_gen"}
+    assert {row[:8] for row in kept[0]["test"]} == {"test_sft"} and {row[:9] for row in kept[0]["train"]} == {
+        "train_sft"
+    }
+    assert sliced.endswith("parts of a split cannot be named (--split train_sft --sample-size N)")
+    assert "no split 'train_stf' (did you mean train_sft? choose from" in typo
+    assert none.startswith("owner/ultra: no train split (--split: choose from ")
+    assert {"train_sft", "test_sft", "train_gen"} <= set(none.rstrip(")").replace(",", "").split())
+
+
+def test_the_names_of_many_configurations_are_all_told(repositories: Path, tmp_path: Path) -> None:
+    folder = repositories / "datasets" / "owner" / "languages"
+    names = [f"language-{number:03}" for number in range(300)]
+    write(folder / "a" / "train.jsonl", "a")
+    configs = "".join(f"- {{config_name: {name}, data_dir: a}}\n" for name in names)
+    (folder / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    with LoopbackHub(repositories) as hub:
+        told, one = prepared_each(tmp_path, "owner/languages", hub.url, {}, {"subset": "language-007"})
+    head, *lines = told.splitlines()
+    assert head.endswith("with --subset, choose from these 300)") and max(map(len, lines)) <= 100
+    assert " ".join(lines).split(", ") == names
+    assert len(one[0]["train"]) == 4
+
+
+def test_only_some_of_many_files_are_fetched_for_a_sample_and_the_seed_chooses(
+    repositories: Path, tmp_path: Path
+) -> None:
+    folder = repositories / "datasets" / "owner" / "shards"
+    for shard in range(20):
+        write(folder / "data" / f"train-{shard:05}-of-00020.jsonl", f"shard {shard:02}")
+    with LoopbackHub(repositories) as hub:
+        rows, only = prepared(tmp_path, "owner/shards", hub.url, sample_size=6)
+        assert sum(map(len, rows.values())) == 6 and len(only) == 4 and fetched(tmp_path) == set(only)  # 4 x 6 rows
+    again, more = prepared_each(tmp_path, "owner/shards", hub.url, {"sample_size": 6}, {"sample_size": 20}, offline="1")
+    assert again == [rows, only]
+    assert "its cached copy lacks data/train-" in more
+    with LoopbackHub(repositories) as hub:
+        other, every = prepared_each(
+            tmp_path, "owner/shards", hub.url, {"sample_size": 6, "seed": 7}, {"sample_size": 1000}
+        )
+    assert other[1] != only and sum(map(len, every[0].values())) == 120
+
+
+def test_texts_of_the_hub_that_look_like_dates_or_missing_values_stay_texts(repositories: Path, tmp_path: Path) -> None:
+    """What pandas and pyarrow would guess."""
+    texts = ["2024-01-02", "2024-01-02 03:04:05", "007", "NA", "null", "1e5"]
+    for name in ("csv", "jsonl"):
+        (repositories / "datasets" / "owner" / name).mkdir()
+    table = "prompt,completion\n" + "".join(f"{text},c\n" for text in texts)
+    (repositories / "datasets" / "owner" / "csv" / "train.csv").write_text(table)
+    lines = [json.dumps({"prompt": text, "completion": "c", "call": [text, {text: 1}]}) + "\n" for text in texts]
+    (repositories / "datasets" / "owner" / "jsonl" / "train.jsonl").write_text("".join(lines))
+    whole: dict[str, object] = {"valid_fraction": 0, "test_fraction": 0}
+    with LoopbackHub(repositories) as hub:
+        for rows, _ in prepared_each(
+            tmp_path, None, hub.url, *({**whole, "dataset_name": f"owner/{name}"} for name in ("csv", "jsonl"))
+        ):
+            assert rows["train"] == sorted(texts)

@@ -1,10 +1,14 @@
 """A thousand damaged files: each is read or refused with a reason, none makes a traceback. ``pytest -s`` shows the table."""
 
+import bz2
+import gzip
 import json
+import lzma
 import random
 import resource
 import sys
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +35,13 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"prompt": "q3", "completion": "a"},
         {"instruction": "q4", "input": "", "output": "a"},
         {"text": "<|im_start|>user\nq5<|im_end|>\n<|im_start|>assistant\na<|im_end|>"},
+        {
+            "messages": [
+                {"role": "user", "content": "q6"},
+                {"role": "assistant", "content": "a", "weight": 1, "reasoning": "b"},
+            ]
+        },
+        {"question": "q7", "answer": 1, "choices": ["a", "b"], "context": "c", "history": [["d", "e"]], "system": "s"},
     ],
     "alpaca": [{"instruction": f"i{i}", "input": "x", "output": "o"} for i in range(6)],
     "riscv": [{"description": f"Adds {i}.", "instructions": "add a0, a1, a2"} for i in range(6)],
@@ -134,6 +145,64 @@ YAML_PIECES += [
     b"2001-99-99",
     b"0o9",
 ]
+
+
+def whole_files(folder: Path) -> dict[str, bytes]:
+    """A file of each format, by its name."""
+    import datasets
+    import pyarrow
+    from pyarrow import feather
+
+    lines = "".join(json.dumps(row) + "\n" for row in 5 * ROWS["sql"]).encode()
+    table = pyarrow.Table.from_pylist(30 * ROWS["sql"])
+    datasets.Dataset(table).to_csv(folder / "a.csv")
+    datasets.Dataset(table).to_parquet(folder / "a.parquet")
+    feather.write_feather(table, str(folder / "a.arrow"))
+    with pyarrow.ipc.new_stream(str(folder / "s.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    with zipfile.ZipFile(folder / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jsonl", lines)
+        archive.writestr("b/train.csv", (folder / "a.csv").read_bytes())
+    made = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    columns = {name: [row[name] for row in ROWS["sql"]] for name in ROWS["sql"][0]}
+    return made | {
+        "a.jsonl": lines,
+        "a.json": json.dumps(ROWS["sql"], indent=1).encode(),
+        "columns.json": json.dumps(columns).encode(),
+        "a.tsv": made["a.csv"].replace(b",", b"\t"),
+        "a.jsonl.gz": gzip.compress(lines),
+        "a.jsonl.bz2": bz2.compress(lines),
+        "a.jsonl.xz": lzma.compress(lines),
+        "a.jsonl.zst": bytes(pyarrow.compress(lines, "zstd", asbytes=True)),
+        "a.txt": lines,
+    }
+
+
+@pytest.mark.faults
+def test_a_thousand_damaged_files_of_all_formats(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    whole, draw, found = whole_files(tmp_path / "whole"), Draw(3), Counter[tuple[str, str]]()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in range(FILES):
+        name = list(whole)[number % len(whole)]
+        other = draw.choice(list(whole))
+        path = tmp_path / (name if draw.random() < 0.7 else other)  # with a wrong name, too
+        path.write_bytes(draw.choice([flip, several, cut, splice])(whole[name], draw))
+        started = time.process_time()
+        try:
+            config = DatasetConfig(type_="sql", dataset_name=str(path), check_answers=False, fix=draw.random() < 0.3)
+            prepare(config, TASKS["sql"], print)
+            found[name, "read"] += 1
+        except UserError as error:
+            said = "\n".join([str(error), *error.details])
+            assert error.exit_code == 2 and str(path) in said and "\n" not in str(error), error
+            found[name, "refused"] += 1
+        assert time.process_time() - started < 10
+        path.unlink()
+    print("\n" + "\n".join(f"{name:<14}{found[name, 'read']:>5}{found[name, 'refused']:>5}" for name in whole))
+    assert all(found[name, "refused"] for name in whole)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 1 << (30 - (10 if sys.platform == "linux" else 0))
 
 
 @pytest.mark.faults

@@ -179,6 +179,8 @@ def test_values_that_are_no_text_are_learned_as_what_they_say(tmp_path: Path, va
         ({"messages": [{**ASKED, "content": [{"type": "image_url"}]}, ANSWERED]}, "part that is not text", None),
         ({**QA, "answer": ["Oslo", "Bergen"]}, "a list of 2 texts", None),
         ({**QA, "choices": CHOICES, "answer": 3}, "none of the 3 choices, counted from 0", None),
+        ({**QA, "choices": CHOICES, "answer": -1}, "none of the 3 choices, counted from 0", None),
+        ({**QA, "history": [[{"role": "user"}, "x"]]}, "a text in history is an object", None),
         ({**QA, "history": ["q", "r", "s"]}, "history is not a list of pairs", None),
         ({**QA, "system": "S", "system_prompt": "T"}, "different values", None),
     ],
@@ -212,3 +214,57 @@ def test_a_class_or_a_number_is_told(tmp_path: Path, field: dict[str, Any]) -> N
 @pytest.mark.parametrize("text", ["Draw <image> tags", "<svg><image></svg> is what?"])
 def test_code_with_the_mark_of_an_image_is_text(tmp_path: Path, text: str) -> None:
     assert messages_of(tmp_path, {**QA, "question": text})[0]["content"] == text
+
+
+@pytest.mark.parametrize(
+    ("row", "words", "mended"),
+    [
+        (
+            {"messages": [{**ASKED, "role": "Narrator"}, ANSWERED]}, "use system, user, assistant",
+            {"messages": [ASKED, ANSWERED]},
+        ),
+        (
+            {"messages": "[{'role': 'user' 'content'"}, "write them with json.dumps",
+            {"messages": json.dumps([ASKED, ANSWERED])},
+        ),
+        ({**QA, "answer": ["a", "b"]}, "or one text: json.dumps", {**QA, "answer": json.dumps(["a", "b"])}),
+        ({**QA, "choices": CHOICES, "answer": 7}, "write its text", {**QA, "choices": CHOICES, "answer": "Oslo"}),
+        ({**QA, "system": "S", "system_prompt": "T"}, "keep one of them", {**QA, "system": "S"}),
+        (
+            {"messages": [system("S"), ASKED, ANSWERED], "system": "T"}, "keep one of them",
+            {"messages": [ASKED, ANSWERED], "system": "T"},
+        ),
+        (
+            {"messages": [ASKED, ANSWERED, system("S"), ANSWERED]}, "write it into a message of the user",
+            {"messages": [ASKED, ANSWERED, {**ASKED, "content": "S"}, ANSWERED]},
+        ),
+        (
+            {"messages": [ASKED, {**ANSWERED, "weight": 0}, ANSWERED]}, "remove one of them",
+            {"messages": [ASKED, ANSWERED]},
+        ),
+        (
+            {"messages": [ASKED, ANSWERED], "loss_mask": [0, 1]}, "write weight 0 or 1 into each message",
+            {"messages": [ASKED, {**ANSWERED, "weight": 1}]},
+        ),
+    ],
+)  # fmt: skip
+def test_a_row_that_is_mended_as_its_refusal_says_is_read(
+    tmp_path: Path, row: dict[str, Any], words: str, mended: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError, match=words):
+        prepared(tmp_path, [row])
+    assert len(prepared(tmp_path, [mended], strict=True).splits["train"]) == 1
+
+
+def test_a_pair_of_answers_is_sent_to_the_type_that_reads_it(tmp_path: Path) -> None:
+    pair = {"prompt": "p", "chosen": "c", "rejected": "r"}
+    with pytest.raises(UserError, match="--type preference reads pairs"):
+        prepared(tmp_path, [pair])
+    assert len(prepared(tmp_path, [pair], "preference").splits["train"]) == 1
+
+
+def test_one_message_in_place_of_a_text(tmp_path: Path) -> None:
+    assert messages_of(tmp_path, {"prompt": ASKED, "completion": ANSWERED}, strict=True) == [ASKED, ANSWERED]
+    assert messages_of(tmp_path, {"prompt": "Where?", "completion": {"role": "admin", "content": 3}})[1][
+        "content"
+    ].startswith("{")

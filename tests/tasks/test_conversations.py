@@ -166,9 +166,7 @@ def test_the_system_message_and_history_of_alpaca_are_learned(tmp_path: Path) ->
 def test_plain_texts_are_told(tmp_path: Path) -> None:
     rows = [{"text": "Once."}, {"text": "Twice."}, {"text": "Q: a\nA: b"}]
     dataset = prepared(tmp_path, rows)
-    plain = (
-        f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text learns it as it stands)"
-    )
+    plain = f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text: learned as it is)"
     assert dataset.findings.mended == {plain: 2}
     assert dataset.notes == ["texts with the marks of a chat, learned as conversations (1 row)"]
     with pytest.raises(UserError, match="--strict: 2 x text without the marks of a chat"):

@@ -67,6 +67,7 @@ def test_thinking_is_read_wherever_it_stands(tmp_path: Path, row: dict[str, Any]
         "The tag <think> opens it, </think> closes it.",
         "Write `</think>` at the end.",
         "I think\nof</think >it",
+        "```\n</think>\n```\nis the tag",
     ],
 )
 def test_a_text_about_the_marks_is_no_thinking(tmp_path: Path, text: str) -> None:

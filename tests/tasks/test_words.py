@@ -1,9 +1,12 @@
 """Scores, lengths and likeness of texts in scripts other than Latin."""
 
+import unicodedata
+
 import pytest
 
 from finetune.dataset.preflight import likeness
-from finetune.tasks.chat import score
+from finetune.tasks.alpaca.task import score as alpaca_score
+from finetune.tasks.chat import last_number, score
 from finetune.tasks.text_overlap import repetition, rouge_l, token_f1
 from finetune.tasks.words import words
 
@@ -79,3 +82,39 @@ def test_a_long_answer_in_chinese_is_not_expected_word_for_word() -> None:
     assert score(row, "不知道").value is None
     row["messages"][1]["content"] = "e\u0301te"
     assert score(row, "\u00e9te").value == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("所以是４２。", 42),
+        ("الجواب ٤٢", 42),
+        ("उत्तर ४२ है", 42),
+        ("it is \u221242", -42),
+        ("１，２３４", 1234),
+        ("x² is what?", None),
+    ],
+)
+def test_numbers_in_other_digits(text: str, number: float | None) -> None:
+    assert last_number(text) == number
+
+
+@pytest.mark.parametrize("script", TEXTS)
+def test_the_same_answer_is_right_however_it_is_composed(script: str) -> None:
+    answer = TEXTS[script][0]
+    for other in (
+        unicodedata.normalize("NFD", answer),
+        f" {answer} ",
+        f"\u300c{answer}\u300d" if script == "Japanese" else answer,
+    ):
+        assert alpaca_score({"output": answer}, other).value == 1
+    row = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]}
+    assert score(row, unicodedata.normalize("NFD", answer)).value == 1
+    assert alpaca_score({"output": answer}, TEXTS[script][1]).value < 1
+
+
+@pytest.mark.parametrize("script", TEXTS)
+def test_prompts_that_differ_in_composition_alone_are_alike(script: str) -> None:
+    one, other = TEXTS[script]
+    keys = [likeness([{"role": "user", "content": text}]) for text in (one, unicodedata.normalize("NFD", one), other)]
+    assert keys[0] == keys[1] != keys[2]

@@ -40,6 +40,7 @@ def read_arrow(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
         _demand_few_fields(part, reader.schema)
         batches = (reader.get_batch(at) for at in range(reader.num_record_batches)) if is_file else reader
         for batch in batches:
+            batch.validate(full=True)  # a damaged offset would lead out of the memory
             for begin in range(0, len(batch), _BATCH):
                 yield from arrow_values.rows(batch.slice(begin, _BATCH), _place(part, number + begin), split)
             number += len(batch)

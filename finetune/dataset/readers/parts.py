@@ -33,9 +33,12 @@ class Part:
 
     path: Path
     member: str = ""
+    shown: str = ""  # the place for messages, if it is not the path
 
     @property
     def place(self) -> str:
+        if self.shown:
+            return self.shown
         return f"{self.path}/{self.member}" if self.member else str(self.path)
 
     @property

@@ -5,9 +5,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from finetune.tasks.words import plain
+
 Check = Mapping[str, Any]
 
-_OUTER = " \t\r\n\"'`*_.,;:!?“”‘’[]()"
+_OUTER = " \t\r\n\"'`*_.,;:!?“”‘’[]()" + "«»„‹›「」『』（）。．，、！？：；؟،؛।॥…¿¡"
 _BEFORE_LAST = " \n\"'`*:(“‘"
 _WORD = re.compile(r"\w+")
 _BULLET = re.compile(r"^(?:[-*+•]|\d{1,4}[.)])\s+")
@@ -16,8 +18,8 @@ _NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven tw
 
 
 def normal(text: str) -> str:
-    """Without case, doubled white space, and quotes and punctuation around the whole."""
-    return " ".join(text.casefold().split()).strip(_OUTER)
+    """Without case, doubled white space, differences in how Unicode composes characters, and quotes and punctuation around."""
+    return plain(text).strip(_OUTER)
 
 
 def words(text: str) -> str:

@@ -95,6 +95,9 @@ class ForeignJudge:
         if len(answer) > MAX_ANSWER:
             return Judgement("too_large", f"{len(answer)} characters")
         statements = find_statements(answer)
+        bare = answer.strip().strip("`").removeprefix("sql").strip().rstrip(";")
+        if self.dialect == "duckdb" and bare[:5].upper() == "FROM ":  # which is how a query can begin there
+            statements = [bare]
         if not statements:
             return Judgement("no_sql", "no SQL in the answer")
         if len(statements) > 1:

@@ -99,6 +99,11 @@ def split_part(value: object, separator: str, number: int) -> str:
     return parts[at] if 0 <= at < len(parts) else ""
 
 
+def substring_index(value: object, separator: str, count: int) -> str:
+    parts = str(value).split(separator) if separator else []
+    return separator.join(parts[:count] if count > 0 else parts[count:] if count else [])
+
+
 def initcap(value: object) -> str:
     return re.sub(r"[^\W_]+", lambda word: word[0][:1].upper() + word[0][1:].lower(), str(value))
 
@@ -191,6 +196,7 @@ STRICT: dict[str, Callable[..., Any]] = {
     "bool_text": lambda value: "true" if value else "false", "mod": modulo, "div": divided_whole,
     "least_all": lambda *values: min(values), "greatest_all": lambda *values: max(values),
     "ascii": lambda text: ord(str(text)[0]) if str(text) else 0, "chr": lambda code: chr(int(code)),
+    "substring_index": substring_index,
     "truncate": truncate,
     "json_text": json_text,
     "cbrt": lambda value: math.copysign(abs(value) ** (1 / 3), value),

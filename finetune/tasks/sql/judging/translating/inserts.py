@@ -74,6 +74,8 @@ class Inserts:
             return "NULL"
         if isinstance(value, exp.Anonymous) and str(value.this).lower() == "nextval":
             return "NULL"
+        if isinstance(value, exp.National):
+            value = exp.Literal.string(value.name)
         kind = kind_of(to)
         if not isinstance(value, exp.Literal | exp.Neg | exp.Boolean):
             tree = with_types(lowered(exp.select(value.copy())), self.tables)

@@ -44,7 +44,7 @@ MISSING = {
     "tsql": _words(
         _SQLITE, _MYSQL, _POSTGRES, _DUCKDB, _ORACLE,
         but="iif datediff year month day format string_agg rand generate_series date_trunc trunc",
-    ) | {"trunc"},
+    ) | _words("trunc length substr lpad rpad now position ceil pow mod random greatest_all repeat"),
     "duckdb": _words(_MYSQL, _TSQL, "julianday unixepoch to_char nvl2 decode sysdate listagg",
         but="ifnull group_concat datediff year month day dayofweek dayofmonth dayofyear quarter hour minute last_day dayname"
         " monthname instr len datepart if rand weekday ucase lcase format list_contains datesub isnull try_cast"),

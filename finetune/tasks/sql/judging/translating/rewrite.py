@@ -25,8 +25,9 @@ _SAME = frozenset(  # functions of sqlglot's names that SQLite has under the sam
 _REFUSED = (
     exp.Lateral, exp.Unnest, exp.Array, exp.Bracket, exp.Interval, exp.Pivot, exp.TableSample, exp.WithinGroup, exp.Any,
     exp.All, exp.AtTimeZone, exp.Command, exp.Parameter, exp.Placeholder, exp.Glob, exp.IgnoreNulls, exp.Struct,
-    exp.Slice, exp.Overlaps, exp.Xor, exp.SessionParameter,
+    exp.Slice, exp.Overlaps, exp.SimilarTo, exp.Pseudocolumn, exp.Xor, exp.SessionParameter,
 )  # fmt: skip
+_PSEUDO_COLUMNS = frozenset("rownum rowid level sysdate systimestamp user".split())
 _COMPARED = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
 
 
@@ -68,6 +69,9 @@ class Rewriter:
 
     def _demand_known(self, node: Node) -> None:
         unknown = isinstance(node, exp.Func) and node.key not in _SAME
+        if self.dialect == "oracle":
+            unknown |= isinstance(node, exp.Literal) and node.is_string and not node.name  # it is NULL there
+            unknown |= isinstance(node, exp.Column) and node.name in _PSEUDO_COLUMNS
         unknown |= isinstance(node, _REFUSED) or (isinstance(node, exp.Star) and any(node.args.values()))
         if isinstance(node, exp.JSONExtract | exp.JSONPath | exp.JSONPathPart):
             unknown = False
@@ -138,6 +142,8 @@ class Rewriter:
     def matched(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Two sides of a comparison, as SQLite has to have them to compare them as the dialect does."""
         kinds = kind_of(left), kind_of(right)
+        if not self.sensitive and "text" in kinds and not isinstance(left, exp.Column):
+            left = typed(exp.Collate(this=exp.paren(left), expression=exp.var("NOCASE")), kinds[0])
         if kinds == ("text", "text") and not isinstance(left, exp.Literal) and not isinstance(right, exp.Literal):
             return left, right
         return self._as_kind(left, kinds[1], right), self._as_kind(right, kinds[0], left)
@@ -157,6 +163,8 @@ class Rewriter:
         if kind == "interval" and is_text:
             return times.interval_seconds(exp.Interval(this=node.copy()))
         number = isinstance(node, exp.Literal) and not node.is_string
+        if number and kind == "bool" and self.dialect == "postgres":
+            raise Wrong("other_sql_error", f"operator does not exist: boolean and integer ({node.name})")
         if number and kind == "text" and isinstance(other, exp.Column):
             if self.dialect == "postgres":
                 raise Wrong("other_sql_error", f"operator does not exist: text and number ({other.name}, {node.name})")
@@ -174,6 +182,8 @@ class Rewriter:
     def listed(self, node: exp.In) -> Node:
         if node.args.get("unnest") is not None or node.args.get("field") is not None:
             raise Untranslated("IN an array has no equivalent in SQLite")
+        if not self.sensitive and kind_of(node.this) == "text" and not isinstance(node.this, exp.Column):
+            node.set("this", typed(exp.Collate(this=exp.paren(node.this), expression=exp.var("NOCASE")), "text"))
         node.set("expressions", [self._as_kind(one, kind_of(node.this), node.this) for one in node.expressions])
         return node
 

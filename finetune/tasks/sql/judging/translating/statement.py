@@ -67,17 +67,31 @@ def generated(tree: exp.Expression) -> str:
 def normal_form(sql: str, tables: Tables) -> str:
     """The statement with full names of its columns, in one style: equal for two that are the same but for that."""
     tree = lowered(parsed(sql, tables.dialect))
+    if not tables.tables:
+        _name_only_table(tree)
     with suppress(
         SqlglotError, ValueError, KeyError, AttributeError, TypeError
     ):  # of a tree that sqlglot does not know
         tree = qualify(
-            tree, schema=tables.schema(), dialect=tables.dialect, validate_qualify_columns=False,
+            tree, schema=tables.schema() or None, dialect=tables.dialect, validate_qualify_columns=False,
             quote_identifiers=False, canonicalize_table_aliases=True,
         )  # fmt: skip
+    for term in tree.find_all(exp.Ordered):
+        if not term.args.get("desc"):
+            term.args.pop("desc", None)  # ASC is what stands there without a word
     for alias in list(tree.find_all(exp.Alias)):
         if isinstance(alias.parent, exp.Select) and alias.find_ancestor(exp.Subquery, exp.CTE) is None:
             alias.replace(alias.this)
     return tree.sql(dialect=tables.dialect, identify=True, comments=False, normalize_functions="upper")
+
+
+def _name_only_table(tree: exp.Expression) -> None:
+    """Without a schema nothing says whose a column is, unless its SELECT has one table alone."""
+    for column in tree.find_all(exp.Column):
+        select = column.find_ancestor(exp.Select)
+        sources = list(_sources(select)) if isinstance(select, exp.Select) else []
+        if not column.table and len(sources) == 1 and sources[0].alias_or_name:
+            column.set("table", exp.to_identifier(sources[0].alias_or_name))
 
 
 def with_types(tree: exp.Expression, tables: Tables) -> exp.Expression:
@@ -99,8 +113,8 @@ def with_types(tree: exp.Expression, tables: Tables) -> exp.Expression:
         for column in tree.find_all(exp.Column):
             if not kind_of(column) and not column.table and column.name.lower() in by_name:
                 column.type = by_name[column.name.lower()]
-        for node in list(tree.find_all(exp.Sub)):
-            _give_difference_its_type(node, tables.dialect)
+        for node in list(tree.find_all(exp.Sub, exp.Add)):
+            _give_sum_its_type(node, tables.dialect)
     return tree
 
 
@@ -108,18 +122,27 @@ def _prepared(node: exp.Expression) -> exp.Expression:
     """What sqlglot has no type for, within a cast to its type; ANY as IN."""
     if isinstance(node, exp.TimestampTrunc | exp.DateTrunc) and not isinstance(node.parent, exp.Cast):
         return exp.Cast(this=node, to=exp.DataType(this=exp.DType.TIMESTAMP))
+    if isinstance(node, exp.National):  # N'...'
+        return exp.Literal.string(node.name)
     return simple_any(node) if isinstance(node, exp.EQ | exp.NEQ) else node
 
 
-def _give_difference_its_type(node: exp.Sub, dialect: str) -> None:
-    """Days are a number, and the difference of two moments an interval; sqlglot takes both for dates."""
+def _give_sum_its_type(node: exp.Sub | exp.Add, dialect: str) -> None:
+    """Days are a number, the difference of two moments an interval, a date plus an interval a moment: not all dates."""
     kinds = kind_of(node.this), kind_of(node.expression)
-    if dialect not in ("postgres", "duckdb", "oracle") or isinstance(node.parent, exp.Cast) or "interval" in kinds:
+    if dialect not in ("postgres", "duckdb", "oracle") or node.meta.get("summed"):
         return
-    if kinds == ("date", "date") or ("moment" in kinds and set(kinds) <= {"moment", "date"}):
-        to = exp.DType.INT if "moment" not in kinds else exp.DType.INTERVAL
-        inner = exp.Sub(this=node.this, expression=node.expression)
+    to = None
+    if "interval" in kinds and {"date", "moment"} & set(kinds) and dialect != "oracle":
+        to = exp.DType.TIMESTAMP
+    elif isinstance(node, exp.Sub) and kinds == ("date", "date"):
+        to = exp.DType.INT
+    elif isinstance(node, exp.Sub) and "moment" in kinds and set(kinds) <= {"moment", "date"}:
+        to = exp.DType.INTERVAL
+    if to is not None:
+        inner = type(node)(this=node.this, expression=node.expression)
         inner.type = node.type
+        inner.meta["summed"] = True
         node.replace(exp.Cast(this=inner, to=exp.DataType(this=to)))
 
 

@@ -279,7 +279,7 @@ HANDLERS: dict[str, Callable[[Any, str], Node]] = {
     "datetimesub": shifted, "tsordsadd": shifted, "datediff": difference, "tsordsdiff": difference,
     "timestampdiff": full_difference, "datetimediff": full_difference, "timetostr": formatted,
     "dayname": name_of("%A"), "monthname": name_of("%B"), "lastday": last_day, "timestrtotime": as_moment,
-    "tsordstotimestamp": as_moment, "tsordstodate": as_day, "date": as_day, "timestamp": as_moment,
+    "tsordstotimestamp": as_moment, "tsordstodate": as_day, "datestrtodate": as_day, "date": as_day, "timestamp": as_moment,
     "year": named_part("year"), "month": named_part("month"), "day": named_part("day"), "dayofmonth": named_part("day"),
     "quarter": named_part("quarter"), "week": named_part("week"), "weekofyear": named_part("week"),
     "dayofweek": named_part("dow"), "dayofyear": named_part("doy"), "hour": named_part("hour"),
