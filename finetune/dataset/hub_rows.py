@@ -15,7 +15,7 @@ from finetune.dataset.readers import arrow_values
 from finetune.dataset.readers.columns import parquet_rows
 from finetune.dataset.readers.parts import Part
 from finetune.dataset.readers.sourced import SourcedRow, Wanted
-from finetune.dataset.sources import READERS, read_parts
+from finetune.dataset.sources import ARCHIVE, READERS, read_parts
 from finetune.errors import UserError, first_line
 from finetune.models.foreign import foreign
 from finetune.models.hub import (
@@ -152,7 +152,8 @@ def _rows(
     datasets.disable_progress_bars()
     with foreign(f"{hub.name}: its files cannot be read as rows"):
         kind, kept = _of_one_kind(local)
-        ours = kind in _OURS or (wanted.documents and kind == "text")
+        packed = any(path.endswith(ARCHIVE) for part in kept.values() for path in part)
+        ours = not packed and (kind in _OURS or (wanted.documents and kind == "text"))
         tables = {} if ours and not set(configuration) - _NO_OPTIONS else _tables(local, configuration)
 
     def rows() -> Iterator[SourcedRow]:

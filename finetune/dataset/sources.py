@@ -32,6 +32,19 @@ READERS: dict[str, Callable[[Part, Wanted], Iterator[SourcedRow]]] = {
 }
 DOCUMENTS = (".txt", ".md")  # rows of --type text
 ARCHIVE = ".zip"
+_OTHER = (
+    ".xlsx",
+    ".xls",
+    ".ods",
+    ".pdf",
+    ".tar",
+    ".tgz",
+    ".7z",
+    ".rar",
+    ".db",
+    ".sqlite",
+    ".html",
+)  # no names of the Hub
 _ALL = Wanted()
 _TOLD = 1000  # files that are not read, in the record
 
@@ -40,7 +53,7 @@ def looks_local(name: str) -> bool:
     """Whether a --dataset-name is a path; else it is the name of a Hub dataset."""
     return (
         name.startswith((".", "/", "~"))
-        or Path(name).suffix.lower() in (*READERS, *DOCUMENTS, *PACKINGS, ARCHIVE)
+        or Path(name).suffix.lower() in (*READERS, *DOCUMENTS, *PACKINGS, ARCHIVE, *_OTHER)
         or any(mark in name for mark in "*?[")
         or os.path.exists(name)  # noqa: PTH110  unlike Path.exists it takes any text for a name
     )

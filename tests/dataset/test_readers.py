@@ -10,6 +10,7 @@ import lzma
 import os
 import re
 import subprocess
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -461,11 +462,14 @@ def test_a_text_in_a_dictionary_is_not_copied_for_every_row(tmp_path: Path) -> N
     ):
         write(tmp_path / name, pyarrow.table({"prompt": ["p"] * count, "completion": column}))
         before = pyarrow.total_allocated_bytes()
+        tracemalloc.start()
         for number, one in enumerate(read_local(str(tmp_path / name), [], 10**9)[0]):
             assert one.row and len(one.row["completion"]) == len(text)
             assert pyarrow.total_allocated_bytes() - before < 100_000_000
             if number > 150:
                 break
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+        tracemalloc.stop()
 
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:

@@ -137,6 +137,25 @@ def test_rows_without_tables_are_compared_as_text(judges: dict[str, ForeignJudge
     assert judge.judge("", gold, "SELECT FROM WHERE (").kind == "parse_error"
 
 
+@pytest.mark.parametrize(
+    ("dialect", "context", "sql", "runs"),
+    [
+        ("tsql", "SET ANSI_NULLS ON\nGO\nCREATE TABLE [dbo].[T1]([A] [int] IDENTITY(1,1) NOT NULL, [B] [nvarchar](max) NULL, [C] [datetime2](7) NULL, CONSTRAINT [PK_T1] PRIMARY KEY CLUSTERED ([A] ASC) WITH (PAD_INDEX = OFF) ON [PRIMARY]) ON [PRIMARY]\nGO\nINSERT [dbo].[T1] ([B], [C]) VALUES (N'x', CAST(N'2024-01-01T00:00:00.000' AS DateTime2))\nGO\n", "SELECT TOP 1 B FROM T1 WHERE C >= '2024-01-01'", True),
+        ("postgres", 'CREATE TABLE "Order Items" ("Item ID" INT GENERATED ALWAYS AS IDENTITY, "Unit Price" NUMERIC(8,2) DEFAULT 0.00 NOT NULL, total NUMERIC GENERATED ALWAYS AS ("Unit Price" * 2) STORED); INSERT INTO "Order Items" ("Unit Price") VALUES (1.5), (2);', 'SELECT "Item ID", total FROM "Order Items" WHERE "Unit Price" > 1', True),
+        ("postgres", "CREATE TABLE p (id INT PRIMARY KEY, d DATE) PARTITION BY RANGE (d); CREATE TABLE p24 PARTITION OF p FOR VALUES FROM ('2024-01-01') TO ('2025-01-01'); INSERT INTO p VALUES (1, '2024-02-02');", "SELECT id FROM p", True),
+        ("postgres", "CREATE TABLE t (a TEXT DEFAULT E'it\\'s', b TEXT); INSERT INTO t VALUES (E'a', 'x'), ('CREATE TABLE; --', 'y');", "SELECT a FROM t WHERE b = 'y'", True),
+        ("mysql", "CREATE TABLE t (a INT UNSIGNED ZEROFILL, b SET('x','y'), c YEAR, d TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, FULLTEXT KEY ft (b)); INSERT INTO t (a, b, c) VALUES (1, 'x', 2024);", "SELECT a FROM t WHERE c = 2024", True),
+        ("postgres", "CREATE TABLE p (id INT); CREATE TABLE c (x INT) INHERITS (p);", "SELECT id FROM c", False),
+        ("postgres", "CREATE DOMAIN amount AS NUMERIC(10,2); CREATE TABLE t (a amount);", "SELECT a FROM t", False),
+        ("postgres", "CREATE TABLE hr.emp (id INT); CREATE TABLE it.emp (id INT);", "SELECT id FROM hr.emp", False),
+    ],
+)  # fmt: skip
+def test_scripts_are_made_or_kept(checking: Checking, dialect: str, context: str, sql: str, runs: bool) -> None:
+    """No row is dropped because its tables cannot be made in SQLite."""
+    wrong = checking.problem(context, sql, dialect, guess=False, only_foreign=False)
+    assert wrong is None if runs else (wrong is not None and wrong.keeps), wrong
+
+
 ORACLE = "CREATE TABLE t (id NUMBER PRIMARY KEY, name VARCHAR2(20), d DATE); INSERT INTO t VALUES (1, 'a', DATE '2024-01-02'); INSERT INTO t VALUES (2, 'B', NULL);"
 
 

@@ -73,8 +73,8 @@ def _widths(sample: str, delimiter: str, *, is_whole: bool) -> list[int]:
             widths += [len(fields)] if fields else []
             if len(widths) >= _SAMPLED:
                 return widths
-    except csv.Error:
-        return widths[:1]
+    except csv.Error as error:  # at the end of a sample, a quoted field may be cut
+        return widths if "unexpected end" in str(error) and not is_whole else widths[:1]
     return widths if is_whole else widths[:-1] or widths  # the last row of a sample may be cut
 
 

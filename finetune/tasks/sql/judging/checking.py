@@ -5,7 +5,7 @@ from types import TracebackType
 
 from finetune.tasks.base import WrongAnswer
 from finetune.tasks.sql.dialects import DIALECTS, SQLITE
-from finetune.tasks.sql.judging.execution import SqlWorker, WorkerKilled
+from finetune.tasks.sql.judging.execution import Outcome, SqlWorker, WorkerKilled
 from finetune.tasks.sql.judging.foreign import own_fault, what
 from finetune.tasks.sql.judging.reference import KEEPS, beginning, gold_problem, run_reference
 from finetune.tasks.sql.judging.translation import Translation, Translator
@@ -74,7 +74,8 @@ class Checking:
             if outcome.error is None:
                 return None
             why = outcome.message
-            if own_fault(outcome):
+            made = self._worker(dialect).describe(found.script)
+            if own_fault(outcome) and not isinstance(made, Outcome):
                 reason = f"its SQL fails on its tables: {outcome.error.replace('_', ' ')}"
                 return WrongAnswer(reason, f"{why} in {beginning(sql)}", KEEPS)
         reason = f"its {name} cannot be run in SQLite, so answers are compared with it as text"

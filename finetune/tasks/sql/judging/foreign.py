@@ -75,7 +75,8 @@ class ForeignJudge:
         judged = self.sqlite.judge(reference.script, reference.sql, found.sql, bare=True)
         if judged.kind == "gold_error":
             outcome, _ = run_reference(self.sqlite.worker, reference.script, reference.sql)
-            if own_fault(outcome):
+            made = self.sqlite.worker.describe(reference.script)
+            if own_fault(outcome) and not isinstance(made, Outcome):
                 return judged
             return self._compared_as_text(context, reference, judged.reason, answer)
         if judged.kind == "unscorable":  # it proves nothing by being run

@@ -6,7 +6,7 @@ from sqlglot.errors import SqlglotError
 
 from finetune.tasks.sql.judging.translating.casts import as_type
 from finetune.tasks.sql.judging.translating.rewrite import Rewriter
-from finetune.tasks.sql.judging.translating.statement import generated, translated, with_types
+from finetune.tasks.sql.judging.translating.statement import PREFIXED, generated, plain_text, translated, with_types
 from finetune.tasks.sql.judging.translating.tables import (
     Table,
     Tables,
@@ -74,8 +74,8 @@ class Inserts:
             return "NULL"
         if isinstance(value, exp.Anonymous) and str(value.this).lower() == "nextval":
             return "NULL"
-        if isinstance(value, exp.National):
-            value = exp.Literal.string(value.name)
+        if isinstance(value, PREFIXED):
+            value = plain_text(value)
         kind = kind_of(to)
         if not isinstance(value, exp.Literal | exp.Neg | exp.Boolean):
             tree = with_types(lowered(exp.select(value.copy())), self.tables)

@@ -38,6 +38,9 @@ def translated_script(script: str, dialect: str) -> tuple[str, Tables]:
     return made.text() + "".join(inserts.rows), tables
 
 
+_SERIAL = (exp.DType.SERIAL, exp.DType.BIGSERIAL, exp.DType.SMALLSERIAL)
+
+
 class _Script:
     """Collects what the statements make."""
 
@@ -65,8 +68,10 @@ class _Script:
         elif kind == "VIEW":
             self._view(tree)
         elif kind == "TABLE":
-            if not isinstance(tree.this, exp.Schema):
-                raise Untranslated("CREATE TABLE ... AS")
+            if tree.find(exp.PartitionedOfProperty):
+                return  # its rows are those of the whole table
+            if not isinstance(tree.this, exp.Schema) or tree.find(exp.InheritsProperty, exp.LikeProperty):
+                raise Untranslated("a table made from another one (AS, LIKE, INHERITS)")
             table = tree.this.this
             name = self.tables.fold(table.this)
             if name.lower() in (other.lower() for other in self.created):
@@ -102,9 +107,14 @@ class _Script:
         for one in expressions:
             if isinstance(one, exp.ColumnDef) and one.find(exp.PrimaryKeyColumnConstraint):
                 self.tables.tables[table].key = (self.tables.fold(one.this),)
-            elif isinstance(found := one.find(exp.PrimaryKey), exp.PrimaryKey):
-                named = [self.tables.fold(key.find(exp.Identifier)) for key in found.expressions]
-                self.tables.tables[table].key = tuple(named)
+            elif found := one.find(exp.PrimaryKey):
+                self.tables.tables[table].key = self._folded(found.expressions)
+            elif one.find(exp.PrimaryKeyColumnConstraint) and (found := one.find(exp.ClusteredColumnConstraint)):
+                self.tables.tables[table].key = self._folded(found.this)
+
+    def _folded(self, columns: list[exp.Expression]) -> tuple[str, ...]:
+        found = [column.find(exp.Identifier) for column in columns]
+        return tuple(self.tables.fold(name) for name in found if name is not None)
 
     def _alter(self, tree: exp.Alter) -> None:
         name = self.tables.fold(tree.this.this)
@@ -164,8 +174,12 @@ class _Script:
         text = f"{quoted(column.name.lower())} {DECLARED.get(kind, 'TEXT')}"
         if kind == "text" and self.dialect in INSENSITIVE:
             text += " COLLATE NOCASE"
+        counts = column.find(exp.GeneratedAsIdentityColumnConstraint, exp.AutoIncrementColumnConstraint)
+        counts = counts or column.args["kind"].this in _SERIAL if column.args.get("kind") else counts
         for constraint in column.args.get("constraints") or []:
             rule = constraint.args.get("kind")
+            if counts and isinstance(rule, exp.NotNullColumnConstraint):
+                continue  # SQLite counts a primary key alone
             if isinstance(rule, exp.NotNullColumnConstraint) and not rule.args.get("allow_null"):
                 text += " NOT NULL"
             elif isinstance(rule, exp.UniqueColumnConstraint):

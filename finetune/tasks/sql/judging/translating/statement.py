@@ -118,12 +118,22 @@ def with_types(tree: exp.Expression, tables: Tables) -> exp.Expression:
     return tree
 
 
+PREFIXED = (exp.National, exp.ByteString)  # N'...', and PostgreSQL's E'...'
+
+
+def plain_text(node: exp.Expression) -> exp.Expression:
+    """The literal without the letter in front. Untranslated if it has escapes that sqlglot leaves as they are."""
+    if isinstance(node, exp.ByteString) and "\\" in node.name:
+        raise Untranslated("a text with escapes")
+    return exp.Literal.string(node.name)
+
+
 def _prepared(node: exp.Expression) -> exp.Expression:
     """What sqlglot has no type for, within a cast to its type; ANY as IN."""
     if isinstance(node, exp.TimestampTrunc | exp.DateTrunc) and not isinstance(node.parent, exp.Cast):
         return exp.Cast(this=node, to=exp.DataType(this=exp.DType.TIMESTAMP))
-    if isinstance(node, exp.National):  # N'...'
-        return exp.Literal.string(node.name)
+    if isinstance(node, PREFIXED):
+        return plain_text(node)
     return simple_any(node) if isinstance(node, exp.EQ | exp.NEQ) else node
 
 
