@@ -11,19 +11,8 @@ from finetune.errors import shell_command, shortened
 from finetune.models.conversation import Message
 from finetune.models.thinking import FIELDS
 from finetune.records.files import Row
-from finetune.tasks import beside, media, thinking, tool_rows
+from finetune.tasks import beside, learning, media, thinking, tool_rows
 from finetune.tasks.base import BadRow
-from finetune.tasks.learning import (
-    FEEDBACK,
-    MARKS,
-    RATINGS,
-    REFUSED,
-    demand_no_bad_answer,
-    demand_whole,
-    is_feedback,
-    says_nothing,
-    weight_of,
-)
 from finetune.tasks.text_marks import looks_marked, turns_in
 from finetune.tasks.values import (
     ROLES,
@@ -44,8 +33,8 @@ _NAMES = 12  # of fields in a message
 def to_messages(row: Row) -> list[Message]:
     """The conversation of a row. BadRow says what is wrong with the row, or which fields it has."""
     if shape := shape_of(row):
-        demand_whole(row)
-        demand_no_bad_answer(row)
+        learning.demand_whole(row)
+        learning.demand_no_bad_answer(row)
         media.demand_text(row)
         messages = tool_rows.checked(FORMATS[shape](row), tool_rows.tools_of(row))
         media.demand_no_places(messages)
@@ -109,12 +98,12 @@ def unused(row: Row) -> Iterator[str]:
     """What in a row that ``to_messages`` accepts is not learned and not used for scoring: its fields, and those of its messages
     as ``"weight in messages"``. What is null or empty says nothing."""
     shape = shape_of(row) or ()
-    used = {*shape, *beside.SYSTEM, *tool_rows.FIELDS, *(name for name in row if is_feedback(name, row[name]))}
+    used = {*shape, *beside.SYSTEM, *tool_rows.FIELDS, *(name for name in row if learning.is_feedback(name, row[name]))}
     if len(shape) == 2:
         used |= {*beside.HISTORY}
         used |= {"input", *beside.used(row)} if not is_listed(row[shape[0]]) else set()
         used |= {name for name in FIELDS if thinking.is_thinking(name, row.get(name)) and not is_listed(row[shape[1]])}
-    yield from (name for name in unused_fields(row, used) if not says_nothing(name, row[name]))
+    yield from (name for name in unused_fields(row, used) if not learning.says_nothing(name, row[name]))
     for field in shape:
         yield from unused_in_messages(row, field)
 
@@ -135,9 +124,9 @@ def unused_in_messages(row: Row, field: str) -> Iterator[str]:
 def _is_used(turn: Mapping[str, Any], name: str) -> bool:
     """Whether what a message has under this name is learned, decides what is learned, or says nothing."""
     role = role_of(turn.get("role", turn.get("from")))
-    is_read = role == "assistant" and (name in MARKS or thinking.is_thinking(name, turn.get(name)))
+    is_read = role == "assistant" and (name in learning.MARKS or thinking.is_thinking(name, turn.get(name)))
     is_read = is_read or tool_rows.uses(turn, name)
-    return is_read or is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
+    return is_read or is_empty(turn.get(name)) or learning.says_nothing(name, turn[name], str(role))
 
 
 def told(row: Row) -> Iterator[str]:
@@ -150,7 +139,9 @@ def told(row: Row) -> Iterator[str]:
         yield "texts with marks of a chat that make no conversation (the speakers do not take turns), learned as plain text"
     yield from tool_rows.told(row, shape)
     for name in (
-        name for name in row if name in RATINGS and not is_empty(row[name]) and not is_feedback(name, row[name])
+        name
+        for name in row
+        if name in learning.RATINGS and not is_empty(row[name]) and not learning.is_feedback(name, row[name])
     ):
         yield f"{name} beside answers, which are all learned alike (leave out rows that you do not want)"
 
@@ -209,7 +200,7 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
 
 def _weighted(message: Message, turn: Mapping[str, Any]) -> Message:
     """The message with the mark of its turn, if it has one."""
-    weight = weight_of(turn, message["role"])
+    weight = learning.weight_of(turn, message["role"])
     return message if weight is None else {**message, "weight": weight}
 
 
@@ -234,7 +225,7 @@ def turns_of(question: object, answer: object, row: Row, names: tuple[str, str])
 
 def in_context(messages: list[Message], row: Row) -> list[Message]:
     """The messages of a row after what stands in its fields ``system`` and ``history``."""
-    demand_whole(row)
+    learning.demand_whole(row)
     media.demand_text(row)
     return _with_system([*_history(beside.one_of(row, beside.HISTORY)), *messages], row)
 
@@ -303,4 +294,4 @@ _SOURCE_FIELDS = {
     *("messages", "conversations", "text", "system", "instruction", "input", "output"),
     *("prompt", "completion", "response", "question"),
 }
-_IGNORABLE = REFUSED | {*FIELDS, *tool_rows.FIELDS} | FEEDBACK | RATINGS | media.FIELDS | beside.IGNORABLE
+_IGNORABLE = frozenset[str]().union(FIELDS, tool_rows.FIELDS, learning.IGNORABLE, media.FIELDS, beside.IGNORABLE)
