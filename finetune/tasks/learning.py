@@ -88,6 +88,7 @@ FEEDBACK = frozenset(
 RATINGS = frozenset(
     ("rating", "ratings", "score", "scores", "reward", "rewards", "stars", "quality", "votes", "upvotes")
 )
+IGNORABLE = REFUSED | FEEDBACK | RATINGS
 _BAD = (*_NO, "bad", "negative", "down", "thumbs_down", "dislike", "disliked", "undesirable", "rejected", "wrong", "-1")
 
 

@@ -7,11 +7,11 @@ from finetune.models.thinking import FIELDS
 from finetune.records.files import Row
 from finetune.tasks import beside, media, thinking, tool_rows
 from finetune.tasks.conversations import shape_of
-from finetune.tasks.learning import FEEDBACK, MARKS, RATINGS, REFUSED, is_feedback, says_nothing
+from finetune.tasks.learning import IGNORABLE, MARKS, RATINGS, is_feedback, says_nothing
 from finetune.tasks.text_marks import looks_marked, turns_in
 from finetune.tasks.values import is_empty, is_listed, listed, read_as, role_of
 
-_IGNORABLE = REFUSED | {*FIELDS, *tool_rows.FIELDS} | FEEDBACK | RATINGS | media.FIELDS | beside.IGNORABLE
+_IGNORABLE = frozenset[str]().union(FIELDS, tool_rows.FIELDS, IGNORABLE, media.FIELDS, beside.IGNORABLE)
 
 
 def ignoring(row: Row, names: Collection[str]) -> tuple[Row, set[str]]:

@@ -1,11 +1,10 @@
 """Tools and their calls in the shapes in which people keep them, made into OpenAI's fields with arguments as objects.
 
-Read are OpenAI's ``tools`` and ``tool_calls``, the older ``functions`` and ``function_call``, ShareGPT's turns
-``function_call`` and ``observation``, Anthropic's parts ``tool_use`` and ``tool_result``, and rows of a ``query`` with its
-``tools`` and ``answers``. Lists and arguments can be JSON text. ValueError says what is wrong with a row.
+Read are OpenAI's ``tools`` and ``tool_calls``, the older ``functions`` and ``function_call``, the items of its Responses API,
+ShareGPT's turns ``function_call`` and ``observation``, Anthropic's parts ``tool_use`` and ``tool_result``, and rows of a
+``query`` with its ``tools`` and ``answers``. Lists and arguments can be JSON text. ValueError says what is wrong with a row.
 """
 
-import ast
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,13 +12,14 @@ from typing import Any
 from finetune.errors import shortened
 from finetune.models.conversation import Message, Tool
 from finetune.records.files import Row
-from finetune.tasks.values import json_type, role_of
+from finetune.tasks.values import demand_shallow, json_type, parsed, role_of
 
 FIELDS = ("tools", "functions")  # of a row
 _CALLS = ("function_call", "tool_call")  # roles
 _RESULTS = ("tool", "function", "observation", "ipython", "tool_response", "tool_result", "function_response")
+_ITEMS = ("function_call", "function_call_output")  # of OpenAI's Responses API, which have a type and no role
+_USED_OF_ITEMS = ("type", "call_id", "name", "arguments", "output", "id", "status")
 _USED = {"assistant": ("tool_calls", "function_call"), "tool": ("tool_call_id", "name", "tool_name")}
-_DEEPEST = 64  # of a tool or of arguments
 _MARK = "<tool_call>"
 _AS_TEXT = "calls of tools in texts, learned as text (as tool_calls, the model's template writes them)"
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object"}
@@ -30,7 +30,9 @@ def tools_of(row: Row) -> list[Tool]:
     field = next((name for name in FIELDS if row.get(name)), None)
     if field is None or (isinstance(row[field], str) and not row[field].strip()):
         return []
-    tools = _json(row[field], f"the field {field}", python=True)
+    tools = parsed(row[field], f"the field {field}", python=True)
+    if tools is None:
+        return []
     if not isinstance(tools, list):
         raise ValueError(f"the field {field} is {json_type(tools)}, not a list of tools (write [ ] around it)")
     found = [_tool(tool) for tool in tools]
@@ -50,7 +52,7 @@ def _tool(tool: Any) -> Tool:
     """A tool in OpenAI's form, its parameters as a JSON schema."""
     if not isinstance(tool, Mapping):
         raise ValueError(f"a tool is {json_type(tool)}, not an object with a name and parameters")
-    _demand_shallow(tool, "a tool")
+    demand_shallow(tool, "a tool")
     function = _function(tool)
     name = function.get("name")
     if not isinstance(name, str) or not name.strip():
@@ -58,7 +60,7 @@ def _tool(tool: Any) -> Tool:
         raise ValueError(f"a tool has no name{kind}: only functions can be learned")
     known = ("parameters", "input_schema", "parameter_definitions")
     parameters = next((function[field] for field in known if function.get(field)), None)
-    parameters = _json(parameters or {}, f"the parameters of the tool {shortened(name)}")
+    parameters = parsed(parameters or {}, f"the parameters of the tool {shortened(name)}")
     if not isinstance(parameters, Mapping):
         raise ValueError(f"the parameters of the tool {shortened(name)} are {json_type(parameters)}, not an object")
     others = {field: value for field, value in function.items() if field not in known and field != "type"}
@@ -98,10 +100,14 @@ def _without_nulls(value: Any) -> Any:
 
 def turns_of(turn: Mapping[str, Any], role: object, content: Any) -> list[Message]:
     """The messages of a turn that calls tools or holds what they returned; none if it is a turn of another kind."""
+    if role is None and turn.get("type") == _ITEMS[0]:
+        return [_calling("", [{**turn, "id": turn.get("call_id")}])]
+    if role is None and turn.get("type") == _ITEMS[1]:
+        return [_result(turn.get("output"), {"tool_call_id": turn.get("call_id")})]
     if role in _RESULTS:
         return [_result(content, turn)]
     if role in _CALLS:
-        return [_calling("", _listed(_json(content, "a function call")))]
+        return [_calling("", _listed(parsed(content, "a function call")))]
     if isinstance(content, list) and any(_part(part) in ("tool_use", "tool_result") for part in content):
         return list(_of_parts(content, role_of(role)))
     calls = turn.get("tool_calls") or turn.get("function_call")
@@ -109,7 +115,7 @@ def turns_of(turn: Mapping[str, Any], role: object, content: Any) -> list[Messag
         return []
     if role_of(role) != "assistant":
         raise ValueError(f"a message of the {shortened(str(role))} calls a tool (only the assistant can)")
-    return [_calling(_text(content), _listed(_json(calls, "tool_calls")))]
+    return [_calling(_text(content), _listed(parsed(calls, "tool_calls", python=True)))]
 
 
 def _part(part: object) -> object:
@@ -145,18 +151,18 @@ def _calling(text: str, calls: Sequence[Any]) -> Message:
 
 def _call(call: Any) -> dict[str, Any]:
     """A call in OpenAI's form; its id is "" if it has none."""
-    call = _json(call, "a call")
+    call = parsed(call, "a call")
     if not isinstance(call, Mapping):
         raise ValueError(f"a call is {json_type(call)}, not an object with name and arguments")
     function = _function(call)
-    name = function.get("name")
+    name = function.get("name", function.get("function"))
     if not isinstance(name, str) or not name.strip():
         raise ValueError("a call has no name of a function")
     given = function.get("arguments", function.get("parameters"))
-    arguments = _json(given if given not in (None, "") else {}, f"the arguments of the call of {shortened(name)}")
+    arguments = parsed(given if given not in (None, "") else {}, f"the arguments of the call of {shortened(name)}")
     if not isinstance(arguments, Mapping):
         raise ValueError(f"the arguments of the call of {shortened(name)} are {json_type(arguments)}, not an object")
-    _demand_shallow(arguments, f"the arguments of the call of {shortened(name)}")
+    demand_shallow(arguments, f"the arguments of the call of {shortened(name)}")
     identity = call.get("id")
     return {
         "id": identity if isinstance(identity, str) else "",
@@ -183,7 +189,7 @@ def _text(content: Any) -> str:
         return content
     if isinstance(content, list) and content and all(_part(part) == "text" for part in content):
         return "\n".join(str(part.get("text") or "") for part in content)
-    _demand_shallow(content, "the result of a tool")
+    demand_shallow(content, "the result of a tool")
     return json.dumps(content, ensure_ascii=False)
 
 
@@ -242,7 +248,7 @@ def checked(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]
 
 def query(row: Row) -> list[Message]:
     """A question and the calls that answer it."""
-    calls = _json(row["answers"], "answers", python=True)
+    calls = parsed(row["answers"], "answers", python=True)
     if not isinstance(row["query"], str) or not row["query"].strip():
         raise ValueError("query is empty or not text")
     return [{"role": "user", "content": row["query"]}, _calling("", _listed(calls))]
@@ -251,6 +257,8 @@ def query(row: Row) -> list[Message]:
 def uses(turn: Mapping[str, Any], name: str) -> bool:
     """Whether the field ``name`` of a turn belongs to a call or to what it returned."""
     role = turn.get("role", turn.get("from"))
+    if role is None and turn.get("type") in _ITEMS:
+        return name in _USED_OF_ITEMS
     return name in _USED["tool" if role in _RESULTS else "assistant"]
 
 
@@ -272,29 +280,3 @@ def _speaks(turn: Mapping[str, Any]) -> bool:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def _json(value: Any, what: str, *, python: bool = False) -> Any:
-    """``value``, or what it is as JSON text; with ``python`` also as Python shows it, which is how pandas writes lists."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value, strict=False)
-    except RecursionError:
-        raise ValueError(f"{what} is nested too deeply") from None
-    except ValueError as error:
-        if python:
-            try:
-                return ast.literal_eval(value.strip())
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                pass
-        raise ValueError(f"{what} is not valid JSON: {shortened(value, 40)!r}: {error}") from None
-
-
-def _demand_shallow(value: Any, what: str) -> None:
-    level, depth = [value], 0
-    while level:
-        if depth > _DEEPEST:
-            raise ValueError(f"{what} is nested more than {_DEEPEST} levels deep")
-        inner = [v for one in level for v in (one.values() if isinstance(one, Mapping) else one)]
-        level, depth = [v for v in inner if isinstance(v, Mapping | list)], depth + 1

@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 from finetune.errors import shortened
 
+_DEEPEST = 64  # lists and objects in a tool or in arguments
 ROLES = ("system", "user", "assistant")
 # names of other programs for the three roles
 OTHER_NAMES = {
@@ -124,3 +125,41 @@ def joined(parts: list[Any]) -> str:
 
 def is_empty(value: object) -> bool:
     return value is None or value in ("", [], {}) or (isinstance(value, str) and not value.strip())
+
+
+def parsed(value: Any, what: str, *, python: bool = False) -> Any:
+    """``value``, or what it is as JSON text; with ``python`` also as Python shows it, which is how pandas writes lists."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value, strict=False, parse_constant=_no_number, object_pairs_hook=_distinct)
+    except RecursionError:
+        raise ValueError(f"{what} is nested too deeply") from None
+    except ValueError as error:
+        if python:
+            try:
+                return ast.literal_eval(value.strip())
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                pass
+        raise ValueError(f"{what} is not valid JSON: {shortened(value, 40)!r}: {error}") from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"it has a name twice: {shortened(', '.join(name for name, _ in pairs))}")
+    return found
+
+
+def demand_shallow(value: Any, what: str) -> None:
+    """ValueError if lists and objects are nested so deeply in it that templates and parsers would fail."""
+    level, depth = [value], 0
+    while level:
+        if depth > _DEEPEST:
+            raise ValueError(f"{what} is nested more than {_DEEPEST} levels deep")
+        inner = [v for one in level for v in (one.values() if isinstance(one, Mapping) else one)]
+        level, depth = [v for v in inner if isinstance(v, Mapping | list)], depth + 1

@@ -75,6 +75,24 @@ def of(row: dict[str, Any]) -> tuple[list[Any], Any]:
             ],
         },
         {"tools": TOOLS, "prompt": [ASK], "completion": WANTED[1:]},
+        {
+            "tools": [{"type": "function", **FUNCTION}],
+            "messages": [
+                ASK,
+                {"type": "function_call", "id": "fc_1", "call_id": "call00000", "name": "weather", "arguments": TEXT},
+                {"type": "function_call_output", "call_id": "call00000", "output": "sun"},
+                DONE,
+            ],
+        },
+        {
+            "tools": TOOLS,
+            "messages": [
+                ASK,
+                {"role": "gpt", "tool_calls": str([{"function": "weather", "arguments": {"city": "Oslo"}}])},
+                {"role": "ipython", "content": "sun", "tool_call_id": 7},
+                DONE,
+            ],
+        },
         {  # Arrow fills in what other tools and calls have
             "tools": [{**TOOLS[0], "function": {**FUNCTION, "strict": None, "parameters": {**SCHEMA, "items": None}}}],
             "messages": [
@@ -146,6 +164,16 @@ REFUSED: list[tuple[dict[str, Any], str, dict[str, Any]]] = [  # a row, why it i
         {"messages": [ASK, calling({"function": {"name": "weather", "arguments": "{'city': Oslo}"}})]},
         "the arguments of the call of weather is not valid JSON: \"{'city': Oslo}\": Expecting property name",
         {"messages": [ASK, calling({"function": {"name": "weather", "arguments": TEXT}})]},
+    ),
+    (
+        {"messages": [ASK, calling({"function": {"name": "weather", "arguments": '{"days": NaN}'}})]},
+        """the arguments of the call of weather is not valid JSON: '{"days": NaN}': NaN is no number in JSON""",
+        {"messages": [ASK, calling({"function": {"name": "weather", "arguments": '{"days": null}'}})]},
+    ),
+    (
+        {"messages": [ASK, calling({"function": {"name": "weather", "arguments": '{"days": 1, "days": 2}'}})]},
+        """the arguments of the call of weather is not valid JSON: '{"days": 1, "days": 2}': it has a name twice""",
+        {"messages": [ASK, calling({"function": {"name": "weather", "arguments": '{"days": 2}'}})]},
     ),
     (
         {"messages": [ASK, calling({"function": {"name": "weather", "arguments": ["Oslo"]}})]},
