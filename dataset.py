@@ -3,7 +3,6 @@
 python dataset.py --type sql                                    the default rows of a task
 python dataset.py --type sql --dataset-name my_rows.csv         your own rows
 python dataset.py --type chat --dataset-name chats/ --show 3    also print rows as the model sees them
-python dataset.py --type sql --dataset-name my.jsonl --dataset-name alpaca:builtin=20%   several sources, with shares
 python dataset.py --type preference --from-adapter sft          pairs from a model's own answers
 """  # PYTHON_ARGCOMPLETE_OK
 
