@@ -37,7 +37,7 @@ def main(config: DatasetConfig) -> None:
     preview.print_summary(config, dataset)
     if encoder:
         preview.print_lengths(dataset.lengths, config)
-        preview.print_rows(dataset.splits["train"][: config.show], encoder)
+        preview.print_examples(dataset, config.show, encoder)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """How fast rows are prepared, and in how much memory: dataset.py's work on many rows, against ``datasets.map``.
 
-    python benchmarks/data.py [--rows 106000] [--json FILE]
+    python benchmarks/data.py [--rows 106000] [--more-rows 1000000] [--works "rows alone,rows and SQL"] [--json FILE]
 
-Rows have the shape of gretel's: builtin ones, each told apart by a number. Each line comes from a process of its own: load,
-checks, messages, draw, split and write; then the same with every row's SQL run, and with every row's tokens checked. For
-``datasets.map`` the work is to load, make the messages, render the template, split into tokens and write.
+Rows have the shape of gretel's: builtin ones, each told apart by a number, in the question and in a table of its own. Each line
+comes from a process of its own: load, checks, messages, sampling, splits and files; then the same with every row's SQL run, and
+with every row's tokens checked. For ``datasets.map`` the work is to load, make the messages, render the template, split into
+tokens and write. ``--more-rows``: a second size, to see whether memory grows.
 """
 
 import json
@@ -33,6 +34,8 @@ _GENERATED = 20_000
 @dataclass(frozen=True)
 class DataConfig:
     rows: int = option(106_000, "rows", at_least=1000)
+    more_rows: int | None = option(None, "a second number of rows", at_least=1000)
+    works: str = option("rows alone,rows and SQL,rows and tokens,datasets.map", "what is measured")
     model: str = option("builtin", "whose tokenizer")
     json: Path | None = option(None, "write the result to this file")
     child: str | None = option(None, "internal: what this process does", choices="works")
@@ -45,26 +48,32 @@ def main(config: DataConfig) -> None:
         started = time.perf_counter()
         kept = _WORKS[config.child](config, config.file)
         seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
-        print(
-            json.dumps(
-                {"kept": kept, "seconds": seconds, "rows_per_second": config.rows / seconds, "peak_mb": peak / 1e6}
-            )
-        )
+        peaks = {
+            "peak_mb": _peak_mb(),
+            "children_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6,
+        }
+        print(json.dumps({"kept": kept, "seconds": seconds, "rows_per_second": config.rows / seconds, **peaks}))
         return
     record = {}
     with tempfile.TemporaryDirectory() as folder:
-        for rows in (config.rows, config.rows // 4):
+        for rows in filter(None, (config.rows, config.more_rows)):
             path = Path(folder) / f"{rows}.jsonl"
             _make(path, rows)
-            for work in _WORKS if rows == config.rows else ["rows alone"]:
+            for work in config.works.split(","):
                 record[f"{work}, {rows}"] = result = _measured(config, work, path, rows)
                 print(
-                    f"{work:<24}{rows:>8} rows {result['rows_per_second']:>8.0f} rows/s {result['peak_mb']:>6.0f} MB",
+                    f"{work:<24}{rows:>8} rows {result['seconds']:>7.1f} s {result['rows_per_second']:>7.0f} rows/s"
+                    f" {result['peak_mb']:>6.0f} MB, and {result['children_mb']:.0f} MB in the largest other process",
                     flush=True,
                 )
     if config.json:
         files.write_json(config.json, record)
+
+
+def _peak_mb() -> float:
+    """The peak of this process; ru_maxrss would be that of the one that started it if that was larger."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def _make(path: Path, count: int) -> None:
@@ -74,7 +83,9 @@ def _make(path: Path, count: int) -> None:
     with path.open("w") as file:
         for number in range(count):
             row = generated[number % len(generated)]
-            file.write(json.dumps({**row, "sql_prompt": f"{row['sql_prompt']} (Case {number}.)"}) + "\n")
+            context = f"{row['sql_context']} CREATE TABLE case_{number} (a INT);"
+            row = {**row, "sql_prompt": f"{row['sql_prompt']} (Case {number}.)", "sql_context": context}
+            file.write(json.dumps(row) + "\n")
 
 
 def _measured(config: DataConfig, work: str, path: Path, rows: int) -> dict[str, Any]:
@@ -96,14 +107,14 @@ def _measured(config: DataConfig, work: str, path: Path, rows: int) -> dict[str,
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _ours(check_answers: bool, tokens: bool) -> Callable[[DataConfig, Path], int]:
+def _ours(*, check_answers: bool, tokens: bool) -> Callable[[DataConfig, Path], int]:
     def work(config: DataConfig, path: Path) -> int:
         from finetune.dataset.prepare import prepare
         from finetune.models.encoder import ChatEncoder
         from finetune.models.find import find_model
         from finetune.records.dataset import write_dataset
 
-        settings = DatasetConfig(dataset_name=str(path), sample_size=config.rows, check_answers=check_answers)
+        settings = DatasetConfig(dataset_name=str(path), check_answers=check_answers)
         encoder = ChatEncoder(find_model(config.model, print).path) if tokens else None
         dataset = prepare(settings, TASKS["sql"], print, encoder)
         with tempfile.TemporaryDirectory() as folder:

@@ -183,7 +183,7 @@ def main(count: int, seed: int) -> None:
                 if number % 4:
                     download_snapshot("owner/name", "dataset" if number % 2 else "model")
                 else:
-                    list(read_hub("owner/name", None, None, keep_splits=False)[0])
+                    list(read_hub("owner/name", None, None, keep_splits=False).rows)
                 outcome = "works"
             except UserError as error:
                 outcome = str(error).partition(": ")[2].split(":")[0][:60]

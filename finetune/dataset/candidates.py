@@ -1,55 +1,54 @@
-"""Source rows one by one: fields named, made into a conversation, checked; and the rows that are left without duplicates."""
+"""Source rows one by one: fields named, made into a conversation, checked."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from finetune.dataset import preflight
+from finetune.dataset.columns import parsed_columns
 from finetune.dataset.documents import LONGEST, Cutter
 from finetune.dataset.findings import Findings, RowError
-from finetune.dataset.sources import SourcedRow, demand_rows_fit
+from finetune.dataset.sources import SourcedRow
 from finetune.errors import UserError, closest
-from finetune.records.files import Row
+from finetune.records.files import Row, encoded
 from finetune.settings.config import DatasetConfig
-from finetune.tasks import thinking
+from finetune.tasks import mixed, thinking
 from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, named, shape_of
 from finetune.tasks.row_fields import ignoring, unused_fields
 from finetune.tasks.values import text_of
 
-_MOST_ROWS = 5_000_000
+_OWN_TYPE = "source_type"
+_FIELDS = 1000  # names that are remembered for an error
 _PLAIN = f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text: learned as it is)"
 _MARKED = "texts with the marks of a chat, learned as conversations"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A row that can be trained on. The hashes are hexadecimal; equal texts have equal ones."""
+    """A row that can be trained on. The hashes are of 16 bytes; equal texts have equal ones."""
 
     place: str  # in the source, for messages
     row: Row  # messages, and the fields that stay beside them; or a piece of a document
     split: str | None  # of the source's own
-    prompt: str  # hash of the exact prompt
-    answer: str  # hash of the answer
-    group: str  # hash of what must stay in one split: prompts that differ only in case, white space or punctuation
+    prompt: bytes  # hash of the exact prompt
+    answer: bytes  # hash of the answer
+    other: bytes  # hash of what else is learned with the answer, such as the worse one of a pair; b"" for nothing
+    likeness: bytes  # hash of what must stay in one split: prompts that differ only in case, white space or punctuation
     apart: str = ""  # the value of --split-by
 
 
 @dataclass
 class Candidates:
-    """The rows of a source that can be trained on, and how many rows it has."""
+    """What was read of the sources."""
 
-    rows: list[Candidate] = field(default_factory=list)
     read: int = 0
+    usable: int = 0  # rows that can be trained on
     documents: int = 0  # those that were cut into pieces; then rows are pieces
     recognised: Counter[str] = field(default_factory=Counter)  # fields read under other names -> rows
-    notes: list[str] = field(default_factory=list)
-
-
-def most_rows(config: DatasetConfig) -> int:
-    """How many rows a source may have: each takes two kilobytes or more until the sample is taken."""
-    return max(_MOST_ROWS, config.sample_size)
+    ignored: dict[str, bool] = field(default_factory=dict)  # fields of --ignore, and whether a row has them unused
+    fields: dict[str, None] = field(default_factory=dict)  # of all rows, in order; of rows with too many, some
 
 
 def read_candidates(
@@ -57,24 +56,25 @@ def read_candidates(
     config: DatasetConfig,
     task: RowKind,
     findings: Findings,
+    add: Callable[[Candidate], None],
+    found: Candidates,
     cutter: Cutter | None = None,
-) -> Candidates:
-    """Check every row; what cannot be trained on goes to ``findings``. UserError if no row has a field that a flag names.
+) -> None:
+    """Check every row of a source and ``add`` it; what was read is counted in ``found``, and what cannot be trained on goes to
+    ``findings``.
 
-    With ``cutter`` rows are documents, and what is counted are their pieces.
+    With ``cutter`` rows are documents, and what is added and counted are their pieces.
     """
     columns = parsed_columns(config.column)
-    found = Candidates()
-    ignored = dict.fromkeys(filter(None, map(str.strip, (config.ignore or "").split(","))), False)
-    wanted = [*columns, *([config.split_by] if config.split_by else [])]
-    fields: dict[str, None] = {}  # of all rows, in order
+    ignored, fields, wanted = found.ignored, found.fields, _wanted(config)
+    for name in filter(None, map(str.strip, (config.ignore or "").split(","))):
+        ignored.setdefault(name, False)
     for sourced_row in sourced:
         place, row = sourced_row.place, sourced_row.row
         if row is None and not sourced_row.problem:
             findings.blank_lines += 1
             continue
         found.read += 1
-        demand_rows_fit(place, found.read, most_rows(config))
         if row is None:
             findings.errors.append(RowError(place, sourced_row.problem, sourced_row.text))
             continue
@@ -82,7 +82,7 @@ def read_candidates(
             findings.mend(reason, place)
         _leave(sourced_row.left, place, ignored, config, findings)  # no row can hold it
         if wanted:
-            fields |= dict.fromkeys(row)
+            fields.update(dict.fromkeys(row if len(fields) < _FIELDS else (name for name in wanted if name in row)))
         if preflight.too_long(row, most := LONGEST if cutter else preflight.LONGEST):
             findings.drop(f"longer than {most:,} characters", place)
             continue
@@ -93,34 +93,44 @@ def read_candidates(
                 found.documents += bool(made)
                 found.read += max(0, len(made) - 1)
             as_read, had = ignoring(row_named, ignored)
-            ignored |= dict.fromkeys(had, True)
+            ignored.update(dict.fromkeys(had, True))
             found.recognised.update(task.told(as_read))
             unused = task.unused(as_read) if task.unused else unused_fields(as_read, _used(task))
-            _leave(unused, place, ignored, config, findings)
+            _leave(unused if not sourced_row.is_builtin else (), place, ignored, config, findings)
             if task.name == "chat" and shape_of(row_named) == ("text",):
                 _tell_text(made[0], found, findings)
-            found.rows += made
+            for candidate in made:
+                add(candidate)
+            found.usable += len(made)
         except BadRow as error:
             known = f"; known: {error.known}" if error.known else ""
             findings.errors.append(RowError(place, f"{error} (fields: {named(row)}{known})", row, error.remedy(row)))
         except ValueError as error:
             findings.errors.append(RowError(place, str(error), row))
+
+
+def of_no_use(config: DatasetConfig, found: Candidates) -> Iterator[str]:
+    """The flags that were given for something that no row has."""
     if config.thinking and not any(what in found.recognised for what in thinking.TOLD.values()):
-        found.notes.append(f"--thinking {config.thinking}: no answer has thinking")
-    found.notes += [
-        f"--ignore {name}: no row has it, or it is used" for name, is_there in ignored.items() if not is_there
-    ]
-    _demand_fields(wanted, columns, fields)
-    return found
+        yield f"--thinking {config.thinking}: no answer has thinking"
+    for name, is_there in found.ignored.items():
+        if not is_there:
+            yield f"--ignore {name}: no row has it, or it is used"
 
 
-def _demand_fields(wanted: Collection[str], columns: Mapping[str, str], fields: Collection[str]) -> None:
-    """UserError if no row has a field that a flag names; ``columns`` are those of --column."""
-    for name in wanted:
-        if fields and name not in fields and name not in columns.values():
-            hint = f"did you mean {near}? " if (near := closest(name, fields)) else ""
+def _wanted(config: DatasetConfig) -> list[str]:
+    """The fields that flags name."""
+    return [*parsed_columns(config.column), *([config.split_by] if config.split_by else [])]
+
+
+def demand_fields(config: DatasetConfig, found: Candidates) -> None:
+    """UserError if no row has a field that a flag names."""
+    columns = parsed_columns(config.column)
+    for name in _wanted(config):
+        if found.fields and name not in found.fields and name not in columns.values():
+            hint = f"did you mean {near}? " if (near := closest(name, found.fields)) else ""
             source = "--column" if name in columns else "--split-by"
-            raise UserError(f"{source}: no row has the field {name!r} ({hint}fields: {named(fields)})")
+            raise UserError(f"{source}: no row has the field {name!r} ({hint}fields: {named(found.fields)})")
 
 
 def _leave(
@@ -179,16 +189,32 @@ def _candidate(
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, place), config.learn)
     apart = _apart(sourced, row, config)
-    group = preflight.likeness(messages) + text
-    answer = preflight.answer_text(messages[-1])
-    row = {**task.kept(row), "messages": messages}
+    likeness = preflight.likeness(messages) + text
+    row = _typed({**task.kept(row), "messages": messages}, task, config, lambda what: findings.mend(what, place))
     if "rejected" in row and task.scored_as:
         row = thinking.paired(row, config.thinking)
     accepted = row.get("accepted")
     if task.several_answers and not (isinstance(accepted, list) and all(isinstance(text, str) for text in accepted)):
         row.pop("accepted", None)
-    prompt = _hash(preflight.prompt_text(messages[:-1], row.get("tools") or ()) + text)
-    return Candidate(sourced.place, row, sourced.split, prompt, _hash(answer), _hash(group), apart)
+    split = sourced.split if config.keep_splits else None
+    prompt = preflight.prompt_text(messages[:-1], row.get("tools") or ()) + text
+    answer = preflight.answer_text(messages[-1])
+    return Candidate(sourced.place, row, split, _hash(prompt), _hash(answer), _other(row, task), _hash(likeness), apart)
+
+
+def _typed(row: Row, task: RowKind, config: DatasetConfig, mend: Callable[[str], None]) -> Row:
+    """The row with its type, if that is not --type: by it its task is found. A field ``type`` of its own must not say one."""
+    if task.name != config.type_:
+        return {**row, mixed.TYPE: task.name}
+    if mixed.says_other(row, task):
+        mend(f"its field {mixed.TYPE} names a kind of rows, and is kept as {_OWN_TYPE}")
+        return {_OWN_TYPE if name == mixed.TYPE else name: value for name, value in row.items()}
+    return row
+
+
+def _other(row: Row, task: RowKind) -> bytes:
+    """What tells rows with one prompt and one answer apart: the worse answer of a pair."""
+    return _hash(encoded({"rejected": row["rejected"]})) if task.name == "preference" else b""
 
 
 def _apart(sourced: SourcedRow, row: Row, config: DatasetConfig) -> str:
@@ -215,11 +241,12 @@ def _pieces(
         Candidate(
             f"{sourced.place} piece {piece['piece']}" if len(made) > 1 else sourced.place,
             piece,
-            sourced.split,
-            _hash(f"{document} {piece['piece']}"),
-            document,
-            document,
-            apart,
+            sourced.split if config.keep_splits else None,
+            prompt=_hash(f"{document.hex()} {piece['piece']}"),
+            answer=document,
+            other=b"",
+            likeness=document,
+            apart=apart,
         )
         for piece in made
     ]
@@ -246,26 +273,8 @@ def _check_fields(row: Row, task: RowKind) -> None:
             row[name] = text_of(row[name], name)
 
 
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
-
-
-def parsed_columns(text: str | None) -> dict[str, str]:
-    """ "new=old,new=old" of --column, as old -> new. UserError if a field is named twice on either side."""
-    columns: dict[str, str] = {}
-    for pair in (text or "").split(","):
-        if not pair:
-            continue
-        new, _, old = map(str.strip, pair.partition("="))
-        if not new or not old or "=" in old:
-            raise UserError(f"--column: {text!r} does not have the form sql=query,sql_prompt=question")
-        if old in columns:
-            raise UserError(f"--column: {old!r} cannot be both {columns[old]} and {new} (one column for one field)")
-        if new in columns.values():
-            other = next(name for name, field in columns.items() if field == new)
-            raise UserError(f"--column: {new} cannot be read from both {other!r} and {old!r} (give one column)")
-        columns[old] = new
-    return columns
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).digest()
 
 
 def _named(row: Row, columns: dict[str, str], task: RowKind, found: Candidates) -> Row:
@@ -280,21 +289,3 @@ def _named(row: Row, columns: dict[str, str], task: RowKind, found: Candidates) 
                     break
     kept = {name: value for name, value in row.items() if name in names or name not in names.values()}
     return {names.get(name, name): value for name, value in kept.items()} if names else row
-
-
-def distinct(candidates: Iterable[Candidate], task: RowKind, findings: Findings) -> Iterator[Candidate]:
-    """Each prompt with each of its answers once; if the task knows several answers, each prompt once with all of them."""
-    kept: dict[str, Candidate] = {}
-    accepted: dict[str, list[str]] = {}
-    for candidate in candidates:
-        key = candidate.prompt if task.several_answers else candidate.prompt + candidate.answer
-        first = kept.setdefault(key, candidate)
-        if task.several_answers:
-            answers = accepted.setdefault(key, list(first.row.get("accepted", ())))
-            if (answer := candidate.row["messages"][-1]["content"]) not in answers:
-                answers.append(answer)
-        if first is not candidate:
-            same = first.answer == candidate.answer
-            findings.drop("duplicate row" if same else "another answer to a prompt, accepted as well", candidate.place)
-    for key, candidate in kept.items():
-        yield replace(candidate, row={**candidate.row, "accepted": accepted[key]}) if key in accepted else candidate

@@ -1,9 +1,9 @@
 """Documents cut into pieces that a model can read: by its own tokenizer, with nothing left out between two pieces."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 from finetune.dataset.findings import Findings
 from finetune.dataset.preflight import has_controls
@@ -206,30 +206,11 @@ def _character_ends(text: str, least: int, most: int) -> Iterator[int]:
             yield begin + found.end()
 
 
-class _HasRow(Protocol):
-    @property
-    def row(self) -> Row: ...
+def follows(row: Row, before: Row) -> bool:
+    """Whether a piece is the next one of the same document."""
+    return bool(row["document"] == before["document"] and row["piece"] == before["piece"] + 1)
 
 
-Kept = TypeVar("Kept", bound=_HasRow)
-
-
-def in_order(pieces: Iterable[Kept]) -> list[Kept]:
-    """The pieces of each document side by side and in order; the documents in the order in which they come."""
-    first: dict[str, int] = {}
-    kept = list(pieces)
-    for place, piece in enumerate(kept):
-        first.setdefault(piece.row["document"], place)
-    return sorted(kept, key=lambda piece: (first[piece.row["document"]], piece.row["piece"]))
-
-
-def apart(pieces: Mapping[str, Sequence[_HasRow]]) -> dict[str, list[Row]]:
-    """The rows of each split. A piece does not repeat what is in another split: there its overlap is left out."""
-    of = {(piece.row["document"], piece.row["piece"]): split for split, kept in pieces.items() for piece in kept}
-
-    def alone(row: Row, split: str) -> Row:
-        if of.get((row["document"], row["piece"] - 1), split) == split:
-            return row
-        return {**row, "text": row["text"][row["overlap"] :], "overlap": 0}
-
-    return {split: [alone(piece.row, split) for piece in kept] for split, kept in pieces.items()}
+def alone(row: Row) -> Row:
+    """The piece without what it repeats of the one before."""
+    return {**row, "text": row["text"][row["overlap"] :], "overlap": 0}

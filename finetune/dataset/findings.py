@@ -1,15 +1,21 @@
 """What is found in rows before any of them is trained on: errors, and counts of what was dropped or repaired."""
 
+import json
+import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import IO
 
+from finetune.dataset.temporary import told
 from finetune.errors import UserError, shortened
 from finetune.records.files import Row
 from finetune.terminal import counted
 
 _PLACES = 3  # kept of each finding
 _LISTED = 20  # different errors that are printed
+_KINDS = 1000  # different reasons, or names of fields, that are counted each by itself
+_NAME = 100  # characters of a field's name
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,57 @@ class RowError:
     remedy: str = ""
 
 
+class Errors(Collection[Row]):
+    """Rows that cannot be trained on: how many for each reason, and where first. The rows themselves are on the disk.
+
+    Iterate for the rows of rejected.jsonl. The temporary file has no name, so nothing is left however the process ends.
+    """
+
+    def __init__(self) -> None:
+        self.groups: Counter[str] = Counter()
+        self.first: dict[str, str] = {}  # reason -> the first place
+        self.remedy = ""  # the first that there is
+        self._count = 0
+        self._file: IO[bytes] | None = None
+
+    def append(self, error: RowError) -> None:
+        self._count += 1
+        reason = _bounded(error.reason, self.groups, "further reasons")
+        self.groups[reason] += 1
+        self.first.setdefault(reason, error.place)
+        self.remedy = self.remedy or error.remedy
+        line = json.dumps({"place": error.place, "reason": error.reason, "row": error.row}) + "\n"
+        with told():
+            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115
+            self._file.write(line.encode())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, row: object) -> bool:
+        return any(row == one for one in self)
+
+    def __iter__(self) -> Iterator[Row]:
+        if self._file is None:
+            return
+        with told():
+            self._file.flush()
+            at = 0
+            while True:
+                self._file.seek(at)
+                lines = self._file.readlines(1 << 20)
+                at = self._file.tell()
+                if not lines:
+                    break
+                yield from map(json.loads, lines)
+            self._file.seek(0, 2)
+
+
+def _bounded(name: str, counts: Counter[str], others: str) -> str:
+    """The name to count under: memory, and dataset.json, stay small whatever a source has."""
+    return name if name in counts or len(counts) < _KINDS else others
+
+
 def _unused(name: str) -> str:
     return f"the field {shortened(name)} is not used (--ignore, if that is meant)"
 
@@ -30,7 +87,7 @@ def _unused(name: str) -> str:
 class Findings:
     """Errors, and for each thing that was dropped or repaired how often and where first."""
 
-    errors: list[RowError] = field(default_factory=list)
+    errors: Errors = field(default_factory=Errors)
     dropped: Counter[str] = field(default_factory=Counter)
     mended: Counter[str] = field(default_factory=Counter)
     noted: Counter[str] = field(default_factory=Counter)  # what is to be known of rows that were kept as they are
@@ -47,23 +104,26 @@ class Findings:
         return changed | {_unused(name): count for name, count in self.unused.items()}
 
     @property
-    def rejected(self) -> list[Row]:
+    def rejected(self) -> Errors:
         """The rows of rejected.jsonl."""
-        return [{"place": error.place, "reason": error.reason, "row": error.row} for error in self.errors]
+        return self.errors
 
     def drop(self, reason: str, place: str, detail: str = "", remedy: str = "") -> None:
+        reason = _bounded(reason, self.dropped, "further reasons")
         self.dropped[reason] += 1
         self._remember(reason, place)
         if detail:
             self.details.setdefault(reason, shortened(detail, 200))
-        if remedy:
+        if remedy and len(self.remedies) < _PLACES:
             self.remedies[remedy] = None
 
     def mend(self, reason: str, place: str) -> None:
+        reason = _bounded(reason, self.mended, "further repairs")
         self.mended[reason] += 1
         self._remember(reason, place)
 
     def note(self, reason: str, place: str, detail: str = "") -> None:
+        reason = _bounded(reason, self.noted, "further remarks")
         self.noted[reason] += 1
         self._remember(reason, place)
         if detail:
@@ -71,6 +131,7 @@ class Findings:
 
     def leave(self, name: str, place: str) -> None:
         """Count a field that is not used."""
+        name = _bounded(shortened(name, _NAME), self.unused, "further fields")
         self.unused[name] += 1
         self._remember(_unused(name), place)
 
@@ -94,13 +155,12 @@ class Findings:
 
     def error(self, read: int, *, fixable: bool) -> UserError:
         """All errors as one: rows with the same problem share a line that names the first of them."""
-        groups = Counter(error.reason for error in self.errors)
-        first = {error.reason: error for error in reversed(self.errors)}
+        groups = self.errors.groups
         lines = []
         for reason, count in list(groups.items())[:_LISTED]:
             more = f" (and {counted(count - 1, 'more row')})" if count > 1 else ""
-            lines.append(f"{first[reason].place}: {reason}{more}")
-        remedies = list(dict.fromkeys(error.remedy for error in self.errors if error.remedy))[:1]
+            lines.append(f"{self.errors.first[reason]}: {reason}{more}")
+        remedies = [self.errors.remedy] if self.errors.remedy else []
         remedies += ["--fix skips them"] if fixable else []
         hint = f" ({'; '.join(remedies)})" if remedies else ""
         if len(groups) == 1:

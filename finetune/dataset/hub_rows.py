@@ -15,7 +15,7 @@ from finetune.dataset.readers import arrow_values
 from finetune.dataset.readers.columns import parquet_rows
 from finetune.dataset.readers.parts import Part
 from finetune.dataset.readers.sourced import SourcedRow, Wanted
-from finetune.dataset.sources import ARCHIVE, READERS, read_parts
+from finetune.dataset.sources import ARCHIVE, READERS, Opened, read_parts
 from finetune.errors import UserError, first_line
 from finetune.models.foreign import foreign
 from finetune.models.hub import (
@@ -46,7 +46,7 @@ class Sample:
     seed: int
 
 
-def read_for(config: DatasetConfig, name: str, wanted: Wanted) -> tuple[Iterator[SourcedRow], Source]:
+def read_for(config: DatasetConfig, name: str, wanted: Wanted) -> Opened:
     """``read_hub`` with the settings of the command."""
     sample = Sample(config.sample_size, config.seed) if config.sample_size else None
     revision, subset, split, keep_splits = config.revision, config.subset, config.split, config.keep_splits
@@ -62,7 +62,7 @@ def read_hub(
     split: str | None = None,
     sample: Sample | None = None,
     wanted: Wanted = _ALL,
-) -> tuple[Iterator[SourcedRow], Source]:
+) -> Opened:
     """The train split of a Hub dataset, with ``keep_splits`` all its splits, and its commit.
 
     ``subset`` is the configuration; it can be None if there is one, or a default. ``split`` names other splits, with commas.
@@ -92,7 +92,7 @@ def read_hub(
             hub.fetch(found)
     taken = tuple(path for part in some.values() for path in part) or None
     source = Source(name, revision=folder.name, subset=configuration.get("config_name"), split=split, only=taken)
-    return _rows(hub, paths, splits, configuration, wanted), source
+    return Opened(_rows(hub, paths, splits, configuration, wanted), source)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from finetune.records.files import Row
 from finetune.rollouts.groups import Group, sample_groups
 from finetune.rollouts.rewards import RewardWeights, weighted_judge
 from finetune.settings.config import DatasetConfig
+from finetune.tasks.mixed import for_rows
 from finetune.terminal import Progress, counted, say, show
 
 
@@ -55,7 +56,8 @@ def make(config: DatasetConfig) -> None:
     model = run.load()
     say(run.backend.describe())
     # as many pairs to validate for each to train on as there are rows
-    wanted = {"train": config.sample_size, "valid": -(-config.sample_size * len(rows["valid"]) // len(rows["train"]))}
+    size = config.sample_size
+    wanted = {"train": size, "valid": size and -(-size * len(rows["valid"]) // len(rows["train"]))}
     why: Counter[str] = Counter()
     kept: dict[str, list[Row]] = {}
     read = 0
@@ -71,7 +73,7 @@ def make(config: DatasetConfig) -> None:
                 else:
                     kept[split] += made
                 bar.advance(note=f"{len(kept[split])} pairs")
-                if len(kept[split]) >= count:
+                if count is not None and len(kept[split]) >= count:
                     del kept[split][count:]
                     break
     if not kept["train"]:
@@ -89,7 +91,7 @@ def _answered(
         return model.sample(prompts, max_tokens=config.max_tokens, temperature=config.temperature, seed=seed, stop=stop)
 
     together = max(1, model.batch_hint // config.answers)
-    with weighted_judge(run.task, RewardWeights()) as judge:
+    with weighted_judge(for_rows(run.task, rows), RewardWeights()) as judge:
         for at in range(0, len(rows), together):
             prompts: list[TrainingRow] = []
             for index, row in enumerate(rows[at : at + together]):

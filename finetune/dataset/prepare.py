@@ -1,33 +1,35 @@
 """A source's rows, checked one by one and divided into train, valid and test."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
-from finetune.dataset import splits
-from finetune.dataset.candidates import Candidates, distinct, most_rows, read_candidates
-from finetune.dataset.documents import IN_RANGES, how_cut, open_cutter
+from finetune.dataset import builtin_rows, documents, mixture, opening
+from finetune.dataset.candidates import Candidate, Candidates, demand_fields, of_no_use, read_candidates
+from finetune.dataset.checking import FEW, Checks
+from finetune.dataset.documents import Cutter
 from finetune.dataset.findings import Findings
 from finetune.dataset.hub_choice import CARD
-from finetune.dataset.hub_rows import read_for
-from finetune.dataset.preflight import token_problem
-from finetune.dataset.selection import select
-from finetune.dataset.sources import looks_local, read_local, wanted_of
-from finetune.errors import UserError, path_of
-from finetune.models.conversation import Conversation
+from finetune.dataset.mixture import Part
+from finetune.dataset.selection import Shares, select, several_answers
+from finetune.dataset.sources import Opened, demand_unchanged
+from finetune.dataset.store import Store
+from finetune.dataset.stored import Stored
+from finetune.dataset.stored_rows import StoredRows
+from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder
 from finetune.models.hub import HubUnavailable, hub_problem
-from finetune.models.loss_mask import Example
 from finetune.models.thinking import told
-from finetune.records.dataset import DatasetRecord, Pieces, Source, Turns
-from finetune.records.files import REJECTED, SPLITS, Row, check_apart, file_hash, split_file
+from finetune.records.dataset import DatasetRecord, PartOfRows, Pieces, Source, Turns
+from finetune.records.files import SPLITS, Row, encoded, file_hash
 from finetune.settings.config import DatasetConfig
-from finetune.settings.fields import flag
-from finetune.tasks import thinking
+from finetune.tasks import ROW_KINDS, thinking
 from finetune.tasks.base import RowKind
 from finetune.terminal import counted
 
-_FIRST_CHOICE = ("test", "valid", "train")
+_LISTED = 20  # of what --strict refuses
 _FALLING_BACK = "{}. Using the builtin rows instead (--dataset-name builtin avoids this message)."
 
 
@@ -35,16 +37,19 @@ _FALLING_BACK = "{}. Using the builtin rows instead (--dataset-name builtin avoi
 class Dataset:
     """The rows of each split, where they came from, and what became of every row that was read."""
 
-    splits: dict[str, list[Row]]  # each row: messages, and the task's own fields
+    splits: Mapping[str, Sequence[Row]]  # each row: messages, and the task's own fields
     source: Source
     split_rule: str  # how the rows were divided, in words
     read: int  # rows of the source: those kept and those dropped
     task: str  # the task that scores the rows
     findings: Findings
     notes: list[str] = field(default_factory=list)  # fields that were read under other names
-    lengths: list[int] = field(default_factory=list)  # tokens of each row kept, if the tokenizer is at hand
+    lengths: Counter[int] = field(default_factory=Counter)  # tokens -> rows kept, if the tokenizer is at hand
     turns: Turns | None = None  # of the assistant, in the rows kept
     pieces: Pieces | None = None  # how documents were cut
+    dialect: str | None = None  # SQL dialect of all rows; None for SQLite, and if rows differ
+    sources: tuple[PartOfRows, ...] | None = None  # if there are several
+    train_of: tuple[Sequence[Row], ...] = ()  # the rows to train on of each of several sources
 
     def record(self, config: DatasetConfig) -> DatasetRecord:
         """The record of the rows, without the hashes of the files."""
@@ -62,7 +67,7 @@ class Dataset:
             dropped=dict(dropped.most_common()),
             mended=dict(self.findings.mended.most_common()),
             noted=dict(self.findings.noted.most_common()),
-            dialect=self._dialect(),
+            dialect=self.dialect,
             schema=str(config.schema) if config.schema else None,
             schema_sha256=file_hash(config.schema) if config.schema else None,
             unused=dict(self.findings.unused.most_common()),
@@ -73,12 +78,8 @@ class Dataset:
             first_places={reason: tuple(places) for reason, places in self.findings.places.items()},
             recognised=tuple(self.notes),
             pieces=self.pieces,
+            sources=self.sources,
         )
-
-    def _dialect(self) -> str | None:
-        """The dialect of all rows, if it is one and not SQLite."""
-        found = {row.get("dialect") for rows in self.splits.values() for row in rows} if self.task == "sql" else set()
-        return found.pop() if len(found) == 1 else None
 
 
 def prepare(
@@ -88,82 +89,165 @@ def prepare(
 
     UserError if a row cannot be trained on, unless --fix skips such rows.
     """
-    name = config.dataset_name or _default_source(config, task, say)
-    if name == "builtin":
-        return _builtin(config, task, encoder)
-    task = _configured(config, task)
-    if looks_local(name):
-        _refuse(config, ("revision", "subset", "split"), "a local file")
-        if (folder := path_of(name, "--dataset-name")).is_dir():
-            check_apart("--output-dir", config.output_dir, {"the folder of the source": folder})
-        written = [split_file(config.output_dir, split) for split in SPLITS]
-        written = [*written, config.output_dir / REJECTED]
-        sourced, source = read_local(name, written, most_rows(config), wanted_of(config, task))
-    else:
-        try:
-            sourced, source = read_for(config, name, wanted_of(config, task))
-        except HubUnavailable as error:
-            if config.dataset_name or config.revision or config.subset or config.split or not task.builtin:
-                raise
-            say(_FALLING_BACK.format(error))
-            return _builtin(config, task, encoder)
-    findings = Findings()
-    cutter = open_cutter(config, encoder) if task.plain_text else None
-    candidates = read_candidates(sourced, config, task, findings, cutter)
-    own = config.keep_splits and any(candidate.split for candidate in candidates.rows)
-    if not candidates.read:
-        raise UserError(f"{name}: it has no rows")
-    if findings.errors and not (config.fix and candidates.rows):
-        raise findings.error(candidates.read, fixable=bool(candidates.rows) and not config.strict)
-    if config.keep_splits and not own:
-        raise UserError(f"--keep-splits: {name} has no splits of its own (no file is named train, valid or test)")
-    rows = candidates.rows
-    if config.split_by:  # the digits order the two ends as ``connected`` needs it
-        groups = splits.connected([(f"30{c.group}", f"31{c.apart.encode().hex()}") for c in rows])
-        rows = [replace(c, group=group) for c, group in zip(rows, groups, strict=True)]
-    order = splits.sampled(rows, config.seed, lambda c: c.group, lambda c: c.prompt + c.answer)
-    if config.keep_splits:  # of two rows alike, the one to train on is dropped
-        order.sort(key=lambda candidate: _FIRST_CHOICE.index(candidate.split or "train"))
-    selection = select(list(distinct(order, task, findings)), config, task, encoder, findings)
-    divided = selection.divided(config)
-    _demand_rows(name, candidates.read, divided, config, findings)
-    task_name = task.scored_as or task.name
-    turns = None if task.scored_as or cutter else selection.turns  # of a pair the last answer alone is learned
-    pieces = cutter.record(candidates.documents) if cutter else None
-    rule = _split_rule(config, own=own)
+    names = config.dataset_names or (_default_source(config, task, say),)
+    parts = [mixture.parsed(name, ROW_KINDS, task) for name in names]
+    mixture.check(parts, task)
+    if [part.name for part in parts] == [mixture.BUILTIN]:
+        return _of_builtin(config, task, encoder)
+    opening.refuse_for(parts, config)
+    fractions = mixture.fractions(parts)
+    try:
+        sources = _opened(parts, fractions, config)
+    except HubUnavailable as error:
+        if config.dataset_name or config.revision or config.subset or config.split or not task.builtin:
+            raise
+        say(_FALLING_BACK.format(error))
+        return _of_builtin(config, task, encoder)
+    tasks = [source.part.kind for source in sources]
+    found, findings, store = Candidates(), Findings(), Store(config.seed)
+    cutter = documents.open_cutter(config, encoder) if task.plain_text else None
+    with ExitStack() as stack:
+        checks = {kind.name: stack.enter_context(Checks(kind, store)) for kind in _checked(tasks)}
+        for number, source in enumerate(sources):
+            _store(source, number, config, found, findings, store, checks, cutter)
+        _demand_usable(names, found, config, findings, store)
+        if config.split_by:
+            store.connect()
+        store.order(as_read=task.plain_text)
+        several = several_answers(store, config, tasks)
+        selection = select(store, config, tasks, encoder, findings, checks, Shares(parts, fractions))
+    divided = {split: StoredRows(store, split) for split in SPLITS}
+    name = names[0] if len(names) == 1 else f"{len(names)} sources"
+    _demand_rows(name, found.read, divided, config, findings)
+    rule = _split_rule(config, own=config.keep_splits)
+    # of a pair the last answer alone is learned
+    turns = None if task.scored_as or cutter else store.turns()
+    pieces = cutter.record(found.documents) if cutter else None
     if pieces:
-        rule = IN_RANGES if selection.in_ranges else rule.replace("prompt", "document")
-    notes = _notes(candidates, encoder, pieces)
-    return Dataset(divided, source, rule, candidates.read, task_name, findings, notes, selection.lengths, turns, pieces)
+        rule = documents.IN_RANGES if selection.in_ranges else rule.replace("prompt", "document")
+    notes = [*_notes(config, found, encoder, pieces), *several]
+    return Dataset(
+        divided, _as_one(sources), rule, found.read, task.scored_as or task.name, findings, notes, store.lengths(), turns,
+        pieces, store.common_value("dialect") if task.name == "sql" else None, _in_record(sources, fractions, store),
+        tuple(StoredRows(store, "train", number) for number in range(len(sources))) if len(sources) > 1 else (),
+    )  # fmt: skip
 
 
-def _notes(candidates: Candidates, encoder: ChatEncoder | None, pieces: Pieces | None) -> list[str]:
+def _notes(
+    config: DatasetConfig, found: Candidates, encoder: ChatEncoder | None, pieces: Pieces | None
+) -> Iterator[str]:
     """What is told about how the rows were read."""
-    notes = [f"{what} ({counted(count, 'row')})" for what, count in candidates.recognised.most_common()]
     if pieces:
-        notes.insert(0, how_cut(pieces))
-    notes += candidates.notes
-    return [*notes, *_of_template(encoder, candidates)] if encoder else notes
+        yield documents.how_cut(pieces)
+    yield from (f"{what} ({counted(count, 'row')})" for what, count in found.recognised.most_common())
+    yield from of_no_use(config, found)
+    if encoder:  # what the chat template does not show of the rows, and how it is written
+        thinks = any(thinking.TOLD[mode] in found.recognised for mode in ("learn", "keep"))
+        yield from filter(None, (encoder.tool_note, told(encoder.thinking_way) if thinks else ""))
 
 
-def _configured(config: DatasetConfig, task: RowKind) -> RowKind:
-    """The task as its own flags have it. UserError if a flag was given that it does not have."""
-    if not task.conversations:
-        _refuse(config, ("learn", "thinking"), f"--type {task.name}")
-    elif task.scored_as:
-        _refuse(config, ("learn",), f"--type {task.name}")
-    if task.open_checker is None:
-        _refuse(config, ("check_answers",), f"--type {task.name}")
-    if task.configured is None:
-        _refuse(config, ("dialect", "schema"), f"--type {task.name}")
-        return task
-    return task.configured(config.dialect, config.schema, check_answers=config.check_answers)
+@dataclass
+class _Source:
+    """A source, opened, and what was read of it."""
+
+    part: Part
+    opened: Opened
+    read: int = 0
 
 
-def _of_template(encoder: ChatEncoder, candidates: Candidates) -> list[str]:
-    """What the chat template does not show of the rows, and how it is written."""
-    thinks = any(thinking.TOLD[mode] in candidates.recognised for mode in ("learn", "keep"))
-    return [note for note in (encoder.tool_note, told(encoder.thinking_way) if thinks else "") if note]
+def _opened(parts: Sequence[Part], fractions: Sequence[float] | None, config: DatasetConfig) -> list[_Source]:
+    size = config.sample_size
+    wanted = mixture.quotas(fractions, size) if fractions and size else [None] * len(parts)
+    found = []
+    for part, rows in zip(parts, wanted, strict=True):
+        if part.kind.configured:
+            kind = part.kind.configured(config.dialect, config.schema, check_answers=config.check_answers)
+            part = replace(part, kind=kind)
+        found.append(_Source(part, opening.opened(part, config, rows)))
+    return found
+
+
+def _checked(tasks: Iterable[RowKind]) -> list[RowKind]:
+    """The kinds of rows whose answers are checked, each once."""
+    return list({task.name: task for task in tasks if task.open_checker}.values())
+
+
+def _store(
+    source: _Source,
+    number: int,
+    config: DatasetConfig,
+    found: Candidates,
+    findings: Findings,
+    store: Store,
+    checks: Mapping[str, Checks],
+    cutter: Cutter | None,
+) -> None:
+    """Read a source into the store. If all rows will be checked, that begins while they are read."""
+    task = source.part.kind
+    own_checks = checks.get(task.name) if config.sample_size is None else None
+
+    def add(row: Candidate) -> None:
+        hashes = (row.prompt, row.answer, row.other, row.likeness)
+        store.add(Stored(row.place, encoded(row.row), number, row.split, *hashes, row.apart))
+        if own_checks and store.count > FEW:
+            own_checks.start(row.row)
+
+    before = found.read
+    settings = opening.settings_of(source.part, config)
+    read_candidates(source.opened.rows, settings, task, findings, add, found, cutter)
+    source.read = found.read - before
+    demand_unchanged(source.opened)
+    if not source.read:
+        raise UserError(f"{source.part.name}: it has no rows")
+
+
+def _demand_usable(
+    names: Sequence[str], found: Candidates, config: DatasetConfig, findings: Findings, store: Store
+) -> None:
+    """UserError if some rows cannot be trained on, if no row has a field that a flag names, or if --keep-splits finds none."""
+    demand_fields(config, found)
+    if findings.errors and not (config.fix and found.usable):
+        raise findings.error(found.read, fixable=bool(found.usable) and not config.strict)
+    if config.keep_splits and not store.splits:
+        has = "has no splits of its own" if len(names) == 1 else "have no splits of their own"
+        raise UserError(f"--keep-splits: {', '.join(names)} {has} (no file is named train, valid or test)")
+
+
+def _as_one(sources: Sequence[_Source]) -> Source:
+    """What stands for all sources where a record names one."""
+    if len(sources) == 1:
+        return sources[0].opened.source
+    return Source(" + ".join(source.part.given for source in sources))
+
+
+def _in_record(
+    sources: Sequence[_Source], fractions: Sequence[float] | None, store: Store
+) -> tuple[PartOfRows, ...] | None:
+    """Each of several sources, and how many rows are of it."""
+    if len(sources) == 1:
+        return None
+    kept = [store.taken(number) for number in range(len(sources))]
+    return tuple(
+        PartOfRows(
+            source=source.opened.source,
+            given=source.part.given,
+            type=source.part.kind.scored_as or source.part.kind.name,
+            rows_read=source.read,
+            kept=kept[number],
+            rows={split: store.taken(number, split) for split in SPLITS},
+            share_asked=fractions[number] if fractions else None,
+            share=kept[number] / max(1, sum(kept)),
+        )
+        for number, source in enumerate(sources)
+    )
+
+
+def _of_builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) -> Dataset:
+    rows, findings, lengths = builtin_rows.generated(config, task, encoder)
+    read = sum(map(len, rows.values())) + findings.dropped.total()
+    _demand_rows(mixture.BUILTIN, read, rows, config, findings)
+    rule = task.split_rule or "random, by seed"
+    return Dataset(rows, Source(mixture.BUILTIN), rule, read, task.name, findings, lengths=lengths)
 
 
 def _split_rule(config: DatasetConfig, *, own: bool) -> str:
@@ -177,7 +261,10 @@ def _demand_rows(
 ) -> None:
     """UserError if --strict forbids what was done, or if a split that was asked for is empty."""
     if config.strict and (found := findings.handled):
-        what = "; ".join(f"{count} x {reason} ({findings.places[reason][0]})" for reason, count in found.items())
+        what = "; ".join(
+            f"{count} x {reason} ({findings.places[reason][0]})" for reason, count in islice(found.items(), _LISTED)
+        )
+        what += f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
         raise UserError(f"--strict: {what}")
     wanted = {"train": True, "valid": bool(config.valid_fraction), "test": bool(config.test_fraction)}
     if all(divided[split] for split in SPLITS if wanted[split]):
@@ -200,71 +287,3 @@ def _default_source(config: DatasetConfig, task: RowKind, say: Callable[[str], N
         say(_FALLING_BACK.format(f"{task.hub_dataset}: {problem}"))
         return "builtin"
     return task.hub_dataset
-
-
-def _builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) -> Dataset:
-    if task.builtin is None:
-        raise UserError(f"--dataset-name: --type {task.name} has no builtin rows")
-    _refuse(
-        config,
-        (
-            "revision",
-            "subset",
-            "split",
-            "column",
-            "ignore",
-            "split_by",
-            "keep_splits",
-            "check_answers",
-            "learn",
-            "thinking",
-            "dialect",
-            "schema",
-        ),
-        "the builtin rows",
-    )
-    counts = splits.shares(config.sample_size, config.valid_fraction, config.test_fraction)
-    if counts["train"] < 1:
-        raise UserError("--valid-fraction and --test-fraction leave no rows to train on")
-    try:
-        generated = task.builtin(counts, config.seed)
-    except ValueError as error:
-        raise UserError(f"--sample-size: {error}") from None
-    made = {split: [{"messages": task.to_messages(row), **row} for row in generated[split]] for split in SPLITS}
-    findings, lengths = Findings(), list[int]()
-    if encoder:
-        for split in SPLITS:
-            made[split] = _fitting(split, made[split], encoder, config, findings, lengths)
-    read = sum(counts.values())
-    _demand_rows("builtin", read, made, config, findings)
-    rule = task.split_rule or "random, by seed"
-    return Dataset(made, Source("builtin"), rule, read, task.name, findings, lengths=lengths)
-
-
-def _fitting(
-    split: str,
-    rows: Sequence[Row],
-    encoder: ChatEncoder,
-    config: DatasetConfig,
-    findings: Findings,
-    lengths: list[int],
-) -> list[Row]:
-    """The builtin rows that the model can learn; their lengths in tokens are added to ``lengths``."""
-    fitting = []
-    examples = encoder.examples(map(Conversation.of, rows))
-    for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
-        if problem := token_problem(encoder, example, config.max_seq_length):
-            findings.drop(problem, f"builtin {split} row {number}")
-        elif isinstance(example, Example):
-            fitting.append(row)
-            lengths.append(len(example.tokens))
-    return fitting
-
-
-def _refuse(config: DatasetConfig, names: Iterable[str], source: str) -> None:
-    """No flag is accepted and then ignored."""
-    for name in names:
-        if name == "check_answers" and not config.check_answers:
-            raise UserError(f"--no-check-answers has no effect with {source} (omit it)")
-        if name != "check_answers" and getattr(config, name) not in (None, False, "all"):
-            raise UserError(f"{flag(name)} has no effect with {source} (omit it)")

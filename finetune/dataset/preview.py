@@ -1,19 +1,19 @@
 """What dataset.py prints: the kinds of task, what became of the rows, and rows as the model will see them."""
 
 import shutil
-import statistics
+from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby, islice
 
 from finetune.dataset.prepare import Dataset
-from finetune.errors import visible
+from finetune.errors import one_line, visible
 from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import rewritten, turns_of
 from finetune.models.find import find_model
 from finetune.models.templates import find_template
 from finetune.records import files
-from finetune.records.dataset import DatasetRecord
+from finetune.records.dataset import DatasetRecord, PartOfRows
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import RowKind
@@ -21,7 +21,9 @@ from finetune.tasks.text import TEXT
 from finetune.terminal import counted, results, show
 
 _BINS = 12  # of the histogram
+_LISTED = 20  # fields that are not used
 _BAR, _BEFORE_BAR = 40, 24  # columns
+_NAME, _BESIDE_NAME = 60, 50  # columns
 _OWN_FIELDS = {"preference": "prompt, chosen, rejected", "chat": "messages, or prompt and completion, and others"}
 
 
@@ -46,21 +48,40 @@ def print_types(tasks: Mapping[str, RowKind]) -> None:
 
 def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
     record = dataset.record(config)
-    show(f"{config.type_} rows from {dataset.source.source}: {record.rows_read} read, {record.kept} kept")
+    where = f"{len(record.sources)} sources" if record.sources else dataset.source.source
+    show(f"{config.type_} rows from {where}: {record.rows_read} read, {record.kept} kept")
+    for line in _sources(record.sources or ()):
+        show(f"  {line}")
     for note in dataset.notes:
         show(f"  {note}")
     for title, counts in (("dropped", record.dropped), ("repaired", record.mended), ("kept", record.noted)):
         for reason, count in counts.items():
             places = _short(dataset.findings.places.get(reason, []))
             show(f"  {count:>6} {title}: {reason}{f'  ({places})' if places else ''}")
-    for name, count in record.unused.items():
+    for name, count in islice(record.unused.items(), _LISTED):
         show(f"  {count:>6} not used: {name}  ({_short(dataset.findings.first_places_of(name))})")
+    if (more := len(record.unused) - _LISTED) > 0:
+        show(f"         and {counted(more, 'more field')} (dataset.json has the names)")
     for line in _turns(record):
         show(f"  {line}")
     if record.blank_lines:
         show(f"  {record.blank_lines:>6} blank line{'s' if record.blank_lines != 1 else ''} skipped")
     for split, count in record.rows.items():
         show(f"  {files.split_file(config.output_dir, split)}  {counted(count, 'row')}")
+
+
+def _sources(parts: Sequence[PartOfRows]) -> Iterator[str]:
+    """How many rows are of each source, as a table; the end of a long name tells more than its beginning."""
+    if not parts:
+        return
+    room = max(20, min(_NAME, shutil.get_terminal_size().columns - _BESIDE_NAME))
+    names = [part.given if len(part.given) <= room else f"...{part.given[3 - room :]}" for part in parts]
+    width = max(map(len, names))
+    yield f"{'':<{width}}  {'type':<10} {'read':>9} {'kept':>9} {'asked':>6} {'got':>6}"
+    for part, name in zip(parts, names, strict=True):
+        asked = "all" if part.share_asked is None else f"{100 * part.share_asked:.1f}%"
+        counts = f"{part.rows_read:>9,} {part.kept:>9,} {asked:>6} {100 * part.share:>5.1f}%"
+        yield one_line(f"{name:<{width}}  {part.type:<10} {counts}")
 
 
 def _turns(record: DatasetRecord) -> Iterator[str]:
@@ -85,19 +106,36 @@ def _short(places: Sequence[str]) -> str:
     return ", ".join(shown)
 
 
-def print_lengths(lengths: Sequence[int], config: DatasetConfig) -> None:
-    """A histogram of how long the rows are, in tokens."""
+def print_lengths(lengths: Mapping[int, int], config: DatasetConfig) -> None:
+    """A histogram of how long the rows are, in tokens. ``lengths``: how many rows have each."""
     shortest, longest = min(lengths), max(lengths)
     width = -(-(longest + 1 - shortest) // _BINS)
     counts = [0] * ((longest - shortest) // width + 1)
-    for length in lengths:
-        counts[(length - shortest) // width] += 1
-    show(f"Tokens per row: median {statistics.median(lengths):.0f}, longest {longest}, limit {config.max_seq_length}")
+    for length, count in lengths.items():
+        counts[(length - shortest) // width] += count
+    median = _median(lengths)
+    show(f"Tokens per row: median {median:.0f}, longest {longest}, limit {config.max_seq_length}")
     longest_bar = max(1, min(_BAR, shutil.get_terminal_size().columns - _BEFORE_BAR))
     for at, count in enumerate(counts):
         bar = "\u2588" * round(longest_bar * count / max(counts)) or ("\u258f" if count else "")
         begin = shortest + at * width
         show(f"  {begin:>5} to {begin + width - 1:<5} {count:>6} {bar}")
+
+
+def _median(lengths: Mapping[int, int]) -> float:
+    ordered = sorted(lengths)
+    ends = list(accumulate(lengths[length] for length in ordered))
+    lower, upper = (ordered[bisect(ends, at)] for at in ((ends[-1] - 1) // 2, ends[-1] // 2))
+    return (lower + upper) / 2
+
+
+def print_examples(dataset: Dataset, count: int, encoder: ChatEncoder) -> None:
+    """The first rows to train on, of each source if there are several."""
+    for part, rows in zip(dataset.sources or (), dataset.train_of, strict=True):
+        show(f"{part.given}:")
+        print_rows(rows[:count], encoder)
+    if not dataset.sources:
+        print_rows(dataset.splits["train"][:count], encoder)
 
 
 def print_rows(rows: Sequence[Row], encoder: ChatEncoder) -> None:

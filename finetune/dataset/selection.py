@@ -1,136 +1,272 @@
 """Which rows become train, valid and test: candidates in sampled order, checked until there are enough of them."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 
-from finetune.dataset import documents, preflight, splits
-from finetune.dataset.candidates import Candidate
+from finetune.dataset import dividing, mixture, preflight, splits
+from finetune.dataset.checking import FEW, Checks
 from finetune.dataset.findings import Findings
+from finetune.dataset.mixture import Part
+from finetune.dataset.store import Store
+from finetune.dataset.stored import Stored, Taken
+from finetune.errors import UserError
 from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import turns_of
 from finetune.models.loss_mask import Example
-from finetune.records.dataset import Turns
-from finetune.records.files import SPLITS, Row
+from finetune.records.files import Row, encoded
 from finetune.settings.config import DatasetConfig
-from finetune.tasks.base import RowKind, WrongAnswer
-from finetune.terminal import Progress
+from finetune.tasks.base import RowKind
+from finetune.terminal import Progress, counted
 
 NOT_SAMPLED = "not sampled (--sample-size)"
+_BEYOND_SHARE = "not sampled (more than the share of their source)"
+_DUPLICATE = "duplicate row"
 _OTHER_ANSWER = "the same prompt with another answer"
+_ACCEPTED = "another answer to a prompt, accepted as well"
 _IN_ANOTHER_SPLIT = "the prompt is in another split too"
+_LEARNING_ORDER = ("train", "valid", "test")
+
+
+@dataclass
+class Limits:
+    """How many rows are taken. None: all."""
+
+    rows: int | None  # in all
+    of_split: Mapping[str, int] | None = None  # of each split of the sources' own, while there are enough of the others
+    source: int | None = None  # the one that is meant; None: all of them
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The sources, and the share of each in the rows; None: all rows of all."""
+
+    parts: Sequence[Part]
+    fractions: Sequence[float] | None = None
 
 
 @dataclass
 class Selection:
-    """The rows taken so far. With ``own`` each stays in the source's own split, else all go to train and are divided later."""
+    """Takes rows in sampled order. Only a row that is taken claims its prompt, and its split for prompts like it."""
 
-    sizes: dict[str, int]  # rows wanted in each split
-    own: bool
-    kept: dict[str, list[Candidate]] = field(default_factory=lambda: {"test": [], "valid": [], "train": []})
-    plain_text: bool = False  # the rows are pieces of documents
+    store: Store
+    config: DatasetConfig
+    tasks: Sequence[RowKind]  # of each source
+    encoder: ChatEncoder | None
+    findings: Findings
+    checks: Mapping[str, Checks]  # by task
+    taken: Counter[tuple[int, str]] = field(default_factory=Counter)  # rows of each source and split of its own
     in_ranges: bool = False  # the splits are ranges of the documents, which were too few or too long for whole ones
-    lengths: list[int] = field(default_factory=list)  # tokens of each row, if the tokenizer is at hand
-    turns: Turns = field(default_factory=Turns)  # of the rows
-    _prompts: set[str] = field(default_factory=set)
-    _splits: dict[str, str] = field(default_factory=dict)  # group -> the split that has it
-
-    def split_of(self, candidate: Candidate) -> str:
-        return (candidate.split or "train") if self.own else "train"
 
     @property
-    def is_full(self) -> bool:
-        """Whether no further row can be taken; of a source's own splits only the end of the source tells."""
-        return not self.own and len(self.kept["train"]) == sum(self.sizes.values())
+    def own(self) -> bool:
+        return bool(self.store.splits)
 
-    def refusal(self, candidate: Candidate) -> str:
+    def refusal(self, row: Stored, limits: Limits) -> str:
         """Why the row has no place, before it is checked; "" if it has one."""
-        split = self.split_of(candidate)
-        if candidate.prompt in self._prompts:
-            return _OTHER_ANSWER
-        if self.is_full or (self.own and len(self.kept[split]) >= self.sizes[split]):
+        seen = self.store.seen(row.prompt)
+        if any((answer, other) == (row.answer, row.other) for answer, other, _ in seen):
+            return _DUPLICATE
+        if _mode(self.tasks[row.source], self.config) == "first" and any(is_taken for *_, is_taken in seen):
+            return _ACCEPTED if self.tasks[row.source].several_answers else _OTHER_ANSWER
+        split = row.split or "train"
+        if limits.rows is not None and self.count(limits.source) >= limits.rows:
             return NOT_SAMPLED
-        if self.own and self._splits.get(candidate.group, split) != split:
+        if limits.of_split is not None and self.count(limits.source, split) >= limits.of_split[split]:
+            return NOT_SAMPLED
+        if self.own and (self.store.claimed(row.likeness) or split) != split:
             return _IN_ANOTHER_SPLIT
         return ""
 
-    def take(self, candidate: Candidate, example: Example | None) -> None:
-        """Only a row that is taken claims its prompt, and its split for prompts like it."""
-        split = self.split_of(candidate)
-        self._prompts.add(candidate.prompt)
-        self._splits[candidate.group] = split
-        self.kept[split].append(candidate)
-        self.turns += turns_of(Conversation.of(candidate.row).messages, example)
-        if example:
-            self.lengths.append(len(example.tokens))
+    def count(self, source: int | None = None, split: str | None = None) -> int:
+        """How many rows were taken, of one source or split if it is given."""
+        return sum(
+            count for (one, part), count in self.taken.items() if source in (None, one) and split in (None, part)
+        )
 
-    def pass_over(self, candidates: Iterable[Candidate], findings: Findings) -> None:
-        """Count rows that have no place; of several rows with one prompt the first stands for it."""
-        for candidate in candidates:
-            reason = self.refusal(candidate)
-            if reason == NOT_SAMPLED:  # no finding: --strict does not refuse it
-                findings.dropped[reason] += 1
-            else:
-                findings.drop(reason, candidate.place)
-            if not self.own:
-                self._prompts.add(candidate.prompt)
+    def fill(self, size: int | None, bar: Progress, source: int | None = None) -> None:
+        """Take so many rows, of one source if it is given; None: all."""
+        limits = Limits(size, source=source)
+        if size is not None and self.own:
+            # each split gets its share, and what one has not, the others may have
+            shares = splits.shares(size, self.config.valid_fraction, self.config.test_fraction)
+            self.sweep(Limits(size, shares, source), bar)
+            for split in _LEARNING_ORDER:
+                self.sweep(limits, bar, split)
+        else:
+            self.sweep(limits, bar)
 
-    def divided(self, config: DatasetConfig) -> dict[str, list[Row]]:
-        """The rows of each split. A split that the source does not have is filled from its rows to train on."""
-        train = self.kept["train"]
-        sizes = splits.shares(len(train), config.valid_fraction, config.test_fraction)
-        missing = {split: 0 if self.kept[split] else size for split, size in sizes.items()}
-        parts = splits.divided(train, missing, lambda candidate: candidate.group)
-        if self.plain_text and any(size and not parts[split] for split, size in missing.items()):
-            self.in_ranges, parts = True, splits.ranges(documents.in_order(train), missing)
-        chosen = self.kept | {split: rows for split, rows in parts.items() if missing[split] or split == "train"}
-        if self.plain_text:
-            return documents.apart({split: documents.in_order(chosen[split]) for split in SPLITS})
-        return {split: [candidate.row for candidate in chosen[split]] for split in SPLITS}
+    def sweep(self, limits: Limits, bar: Progress, split: str | None = None) -> None:
+        """Examine the waiting rows, or those of one split of the source's own, until there are enough."""
+        rows = self.store.waiting(source=limits.source, split=split)
+        while rows and (limits.rows is None or self.count(limits.source) < limits.rows):
+            following = self.store.waiting(after=rows[-1].at, source=limits.source, split=split)
+            self._start_checks(following)
+            self._examine(rows, limits)
+            bar.advance(len(rows))
+            rows = following
+
+    def _start_checks(self, rows: Sequence[Stored]) -> None:
+        if self.checks and self.store.count >= FEW:
+            for row in rows:
+                if checks := self.checks.get(self.tasks[row.source].name):
+                    checks.start(json.loads(row.text))
+            for checks in self.checks.values():
+                checks.flush()
+
+    def _examine(self, rows: Sequence[Stored], limits: Limits) -> None:
+        taken, dropped = list[Taken](), list[int]()
+        for row, example in self._encoded(self._right(rows, limits, dropped)):
+            if self.encoder and example:
+                if reason := self.refusal(row, limits):  # by now: a row before it was taken
+                    self._refuse(row, reason, dropped)
+                    continue
+                plain = self.tasks[row.source].plain_text
+                if problem := preflight.token_problem(self.encoder, example, self.config.max_seq_length, plain=plain):
+                    self.findings.drop(problem, row.place)
+                    dropped.append(row.at)
+                    continue
+                if self.encoder.types_controls(Conversation.of(json.loads(row.text))):
+                    self.findings.mend("special tokens in the text are kept as plain text", row.place)
+            taken.append(self._take(row, example if isinstance(example, Example) else None))
+        self.store.decide(taken, dropped)
+
+    def _right(self, rows: Sequence[Stored], limits: Limits, dropped: list[int]) -> Iterator[Stored]:
+        """The rows that have a place as far as is known, and whose own answers are right."""
+        for row in rows:
+            if reason := self.refusal(row, limits):
+                self._refuse(row, reason, dropped)
+                continue
+            checks = self.checks.get(self.tasks[row.source].name)
+            wrong = checks.wrong(json.loads(row.text)) if checks else None
+            if wrong and not wrong.keeps:
+                self.findings.drop(wrong.reason, row.place, wrong.detail, wrong.remedy)
+                dropped.append(row.at)
+                continue
+            if wrong:
+                self.findings.note(wrong.reason, row.place, wrong.detail)
+            yield row
+
+    def _encoded(self, rows: Iterable[Stored]) -> Iterator[tuple[Stored, Example | ValueError | None]]:
+        if self.encoder is None:
+            yield from ((row, None) for row in rows)
+            return
+        rows = list(rows)
+        examples = self.encoder.examples(Conversation.of(json.loads(row.text)) for row in rows)
+        yield from zip(rows, examples, strict=True)
+
+    def _refuse(self, row: Stored, reason: str, dropped: list[int]) -> None:
+        if reason == NOT_SAMPLED:  # it may have a place later
+            return
+        self.findings.drop(reason, row.place)
+        dropped.append(row.at)
+        if reason != _IN_ANOTHER_SPLIT:
+            self.store.note(row, taken=False)
+
+    def _take(self, row: Stored, example: Example | None) -> Taken:
+        split = row.split or "train"
+        self.store.note(row, taken=True)
+        self.taken[row.source, split] += 1
+        if self.own:
+            self.store.claim(row.likeness, split)
+        content = json.loads(row.text)
+        if self.tasks[row.source].several_answers:
+            self.store.replace_text(row.at, encoded(self._with_all_answers(content, row.prompt)))
+        turns = turns_of(Conversation.of(content).messages, example)
+        tokens = len(example.tokens) if example else None
+        return Taken(tokens, turns.assistant, turns.learned, turns.context, turns.rewritten, row.at)
+
+    def _with_all_answers(self, row: Row, prompt: bytes) -> Row:
+        """The row with the answers of all rows with its prompt, the first its own."""
+        accepted: list[str] = list(row.get("accepted", ()))
+        accepted.append(row["messages"][-1]["content"])
+        for other in map(json.loads, self.store.texts_with_prompt(prompt)):
+            accepted += [other["messages"][-1]["content"], *other.get("accepted", ())]
+        return {**row, "accepted": list(dict.fromkeys(accepted))}
+
+    def trim(self, quotas: Sequence[int]) -> None:
+        """Keep so many of the rows taken of each source; if it has its own splits, the rest of each goes."""
+        for source, quota in enumerate(quotas):
+            has = {split: self.count(source, split) for split in _LEARNING_ORDER}
+            shares = splits.shares(quota, self.config.valid_fraction, self.config.test_fraction)
+            keep = splits.filled(has, shares, quota)
+            for split, count in keep.items():
+                self.findings.dropped[_BEYOND_SHARE] += self.store.trim(source, split, count)
+                self.taken[source, split] = count
+        self.findings.dropped = +self.findings.dropped
+
+    def pass_over(self) -> None:
+        """Count the rows that have no place; of several rows with one prompt the first stands for it."""
+        limits = Limits(0)
+        rows = self.store.waiting(bodies=False)
+        while rows:
+            for row in rows:
+                reason = self.refusal(row, limits)
+                if reason == NOT_SAMPLED:  # no finding: --strict does not refuse it
+                    self.findings.dropped[reason] += 1
+                    self.store.note(row, taken=not self.own)
+                else:
+                    self.findings.drop(reason, row.place)
+            rows = self.store.waiting(after=rows[-1].at, bodies=False)
 
 
 def select(
-    order: Sequence[Candidate], config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None, findings: Findings
+    store: Store,
+    config: DatasetConfig,
+    tasks: Sequence[RowKind],
+    encoder: ChatEncoder | None,
+    findings: Findings,
+    checks: Mapping[str, Checks],
+    shares: Shares,
 ) -> Selection:
-    """Take rows in the given order until there are ``--sample-size``; the slow checks see only rows that have a place.
+    """Take rows in sampled order until there are ``--sample-size``, and divide them; the slow checks see only rows that have a
+    place.
 
-    Of several answers to a prompt the first that passes the checks is kept.
+    Of several answers to a prompt of which one is kept, it is the first that passes the checks. UserError if a source has fewer
+    rows than its share.
     """
-    own = config.keep_splits and any(candidate.split for candidate in order)
-    selection = Selection(
-        splits.shares(config.sample_size, config.valid_fraction, config.test_fraction), own, plain_text=task.plain_text
-    )
-    checker = task.open_checker() if task.open_checker else nullcontext(_nothing_wrong)
-    examples: Iterable[Example | ValueError | None] = repeat(None)
-    if encoder:
-        examples = encoder.examples(Conversation.of(candidate.row) for candidate in order)
-    silent = encoder is None and isinstance(checker, nullcontext)
-    with checker as wrong_answer, Progress("Checking", len(order), "rows", silent=silent) as bar:
-        for position, (candidate, example) in enumerate(zip(order, examples, strict=False)):
-            if selection.is_full:
-                selection.pass_over(order[position:], findings)
-                break
-            bar.advance()
-            if selection.refusal(candidate):
-                selection.pass_over([candidate], findings)
-                continue
-            wrong = wrong_answer(candidate.row)
-            if wrong and wrong.keeps:
-                findings.note(wrong.reason, candidate.place, wrong.detail)
-                wrong = None
-            if encoder and example and not wrong:
-                problem = preflight.token_problem(encoder, example, config.max_seq_length, plain=task.plain_text)
-                wrong = WrongAnswer(problem) if problem else None
-            if wrong:
-                findings.drop(wrong.reason, candidate.place, wrong.detail, wrong.remedy)
-                continue
-            if encoder and encoder.types_controls(Conversation.of(candidate.row)):
-                findings.mend("special tokens in the text are kept as plain text", candidate.place)
-            selection.take(candidate, example if isinstance(example, Example) else None)
+    selection = Selection(store, config, tasks, encoder, findings, checks)
+    fractions, size = shares.fractions, config.sample_size
+    sources = range(len(tasks))
+    with Progress("Checking", store.count, "rows", silent=encoder is None and not checks) as bar:
+        if fractions is None:
+            selection.fill(size if size is not None and size < store.count else None, bar)
+        elif size is None:
+            selection.fill(None, bar)
+            has = [selection.count(source) for source in sources]
+            total = mixture.largest_total(fractions, has)
+            mixture.demand_enough(shares.parts, fractions, has, total)
+            selection.trim(mixture.quotas(fractions, total))
+        else:
+            for source, quota in enumerate(mixture.quotas(fractions, size)):
+                selection.fill(quota, bar, source)
+            has = [selection.count(source) for source in sources]
+            mixture.demand_enough(shares.parts, fractions, has, size)
+    selection.pass_over()
+    selection.in_ranges = dividing.divide(store, tasks, config)
     return selection
 
 
-def _nothing_wrong(row: Row) -> WrongAnswer | None:
-    return None
+def several_answers(store: Store, config: DatasetConfig, tasks: Sequence[RowKind]) -> list[str]:
+    """How many prompts have several answers, and what becomes of them, in a line; none if there are none.
+
+    UserError with --same-prompt refuse.
+    """
+    count, places = store.prompts_with_several_answers(3)
+    if not count:
+        return []
+    found = f"{counted(count, 'prompt')} with several answers"
+    if config.same_prompt == "refuse":
+        remedy = "--same-prompt keep keeps all, --same-prompt first one of each"
+        raise UserError(f"--same-prompt refuse: {found}, for example of {', '.join(places)} ({remedy})")
+    modes = {_mode(task, config) for task in tasks}
+    kept = {"keep": "all are kept, those of a prompt in one split", "first": "one of each is kept"}
+    what = kept[modes.pop()] if len(modes) == 1 else f"{kept['keep']}; of riscv rows {kept['first']}"
+    return [f"{found}: {what} (--same-prompt)"]
+
+
+def _mode(task: RowKind, config: DatasetConfig) -> str:
+    """What becomes of further answers to a prompt: ``keep`` or ``first``. None is lost to a task that accepts several."""
+    return config.same_prompt or ("first" if task.several_answers else "keep")

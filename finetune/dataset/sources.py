@@ -1,15 +1,16 @@
 """Rows from local files: each format by its reader, also compressed, and folders, globs and ZIP archives of them."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from finetune.dataset.readers import columns, documents, folders, json_rows, tables
 from finetune.dataset.readers.content import kind_of
 from finetune.dataset.readers.folders import Found
 from finetune.dataset.readers.parts import PACKINGS, Part, members
-from finetune.dataset.readers.sourced import SPLIT_NAMES, SourcedRow, Wanted, demand_rows_fit
+from finetune.dataset.readers.sourced import SPLIT_NAMES, SourcedRow, Wanted
 from finetune.errors import UserError, first_line, path_of, shell_command, shortened
 from finetune.records.dataset import Source
 from finetune.records.files import file_hash
@@ -18,7 +19,7 @@ from finetune.tasks.base import RowKind
 from finetune.tasks.conversations import FORMATS, named
 from finetune.terminal import counted, say
 
-__all__ = ["SPLIT_NAMES", "SourcedRow", "Wanted", "demand_rows_fit"]
+__all__ = ["SPLIT_NAMES", "SourcedRow", "Wanted"]
 
 READERS: dict[str, Callable[[Part, Wanted], Iterator[SourcedRow]]] = {
     ".jsonl": json_rows.read,
@@ -72,13 +73,19 @@ def wanted_of(config: DatasetConfig, task: RowKind) -> Wanted:
     return Wanted(frozenset(columns | known | conversations), task.name == "text", config.strict)
 
 
-def read_local(
-    name: str, written: Sequence[Path], most: int, wanted: Wanted = _ALL
-) -> tuple[Iterator[SourcedRow], Source]:
-    """The rows of a file, a folder or a glob, and what identifies them.
+class Opened(NamedTuple):
+    """A source whose rows can be read."""
 
-    UserError if there is no such file, if one is among the files that will be ``written``, or if there are more than ``most``
-    rows in a Parquet file; with ``wanted.strict`` also if a file that may hold rows is not read.
+    rows: Iterator[SourcedRow]
+    source: Source  # what identifies them
+    hashes: Mapping[Path, str] = {}  # of its files on this disk, before they were read
+
+
+def read_local(name: str, written: Sequence[Path], wanted: Wanted = _ALL) -> Opened:
+    """The rows of a file, a folder or a glob.
+
+    UserError if there is no such file, or if one is among the files that will be ``written``; with ``wanted.strict`` also if a
+    file that may hold rows is not read.
     """
     found = _found(name, wanted)
     if own := {path.resolve() for path in written} & {path.resolve() for path in found.paths}:
@@ -87,14 +94,23 @@ def read_local(
         )
     parts = [part for path in found.paths for part in _parts(path, found, wanted)]
     _tell_left(name, found, wanted)
-    for part in parts:
-        if _kind(part) == ".parquet":  # a small file can hold any number of rows
-            demand_rows_fit(part.place, columns.parquet_rows(part), most)
-    if len(found.paths) == 1:
-        source = Source(name, sha256=file_hash(found.paths[0]))
+    hashes = {path: file_hash(path) for path in found.paths}
+    if len(hashes) == 1:
+        source = Source(name, sha256=hashes[found.paths[0]])
     else:
-        source = Source(name, files={str(path): file_hash(path) for path in found.paths})
-    return read_parts(parts, wanted), replace(source, not_read=tuple(found.left[:_TOLD]) or None)
+        source = Source(name, files={str(path): sha256 for path, sha256 in hashes.items()})
+    return Opened(read_parts(parts, wanted), replace(source, not_read=tuple(found.left[:_TOLD]) or None), hashes)
+
+
+def demand_unchanged(opened: Opened) -> None:
+    """UserError if a file is no longer the one whose hash is recorded."""
+    for path, sha256 in opened.hashes.items():
+        try:
+            is_same = file_hash(path) == sha256
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise UserError(f"{path}: changed while it was read (run again when nothing writes to it)")
 
 
 def read_parts(parts: Iterable[Part], wanted: Wanted) -> Iterator[SourcedRow]:

@@ -17,6 +17,7 @@ from finetune.records.evaluation import EvaluationRecord, GeneralRecord, General
 from finetune.records.files import Row
 from finetune.signals import never, number_of
 from finetune.tasks import Score, Scorer
+from finetune.tasks.mixed import for_rows
 from finetune.terminal import Progress, counted, say
 
 _GENERAL_TOKENS = 32  # of an answer to a general question
@@ -56,9 +57,10 @@ def compare(asked: Comparison) -> EvaluationRecord:
         models["base"] = other.load()
     elif asked.base:
         models["base"] = model.without_adapter()
+    task = for_rows(run.task, rows)
     with AnswerLog(asked.log, _key(asked, rows, max_tokens), resume=asked.resume) as log:
         try:
-            with run.task.open_scorer(never) as score:
+            with task.open_scorer(never) as score:
                 sides = {
                     name: Side(_answered(name, side, score, rows, max_tokens, log), _losses(name, side, rows))
                     for name, side in models.items()
@@ -71,7 +73,7 @@ def compare(asked: Comparison) -> EvaluationRecord:
             kept = f"stopped: {counted(log.count, 'answer')} kept in {asked.log} (resume with --resume)"
             raise Stopped(kept, number_of(interrupt)) from None
     subject = Subject(
-        run.task,
+        task,
         asked.split,
         run.record.model.name,
         str(run.adapter_path),

@@ -1,8 +1,8 @@
 """dataset.json and the rows that it vouches for: data/train.jsonl, valid.jsonl, test.jsonl."""
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -74,6 +74,20 @@ class Pieces:
 
 
 @dataclass(frozen=True)
+class PartOfRows:
+    """One of several sources."""
+
+    source: Source  # where its rows came from
+    given: str  # as --dataset-name gave it: [TYPE:]NAME[=WEIGHT]
+    type: str  # task that scores its rows; if it is not that of the dataset, each row says so as type
+    rows_read: int  # rows in the source
+    kept: int  # rows of it that were kept
+    rows: Mapping[str, int]  # split -> rows in it
+    share_asked: float | None  # of all rows that were kept, 0 to 1, by the weights; null without weights: all rows
+    share: float  # what it got
+
+
+@dataclass(frozen=True)
 class DatasetRecord(Record):
     """What `dataset.py` wrote and what became of every row that it read."""
 
@@ -106,6 +120,7 @@ class DatasetRecord(Record):
     first_places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason or repair -> its first places
     recognised: tuple[str, ...] = ()  # row formats that were recognised
     pieces: Pieces | None = None  # how documents were cut; null for other rows
+    sources: tuple[PartOfRows, ...] | None = None  # each source, if there are several; source then only names them
 
     @classmethod
     def upgrade(cls, value: Row, written: int) -> None:
@@ -160,9 +175,9 @@ def _written(folder: Path) -> set[str]:
 
 
 def write_dataset(
-    folder: Path, splits: Mapping[str, Sequence[Row]], rejected: Sequence[Row], record: DatasetRecord
+    folder: Path, splits: Mapping[str, Iterable[Row]], rejected: Collection[Row], record: DatasetRecord
 ) -> DatasetRecord:
-    """Write the rows and, last, the record that vouches for them, with the hashes of what was written.
+    """Write the rows, one after the other, and, last, the record that vouches for them, with the hashes of what was written.
 
     UserError if another process writes there, or if a file of somebody else is in the place of one; (exit 4) if the folder
     cannot be written.
@@ -170,16 +185,17 @@ def write_dataset(
     files.make_folder(folder)
     with lock.demanded(folder / ".lock", f"{folder}: another dataset.py is writing here (use another --output-dir)"):
         check_output(folder)
-        texts = {files.split_file(folder, split).name: files.jsonl(splits[split]) for split in files.SPLITS}
+        contents = {files.split_file(folder, split).name: splits[split] for split in files.SPLITS}
         if rejected:
-            texts[files.REJECTED] = files.jsonl(rejected)
-        hashes = {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
-        # if we are killed, whoever comes next knows by these hashes what is ours
-        ours = sorted(_written(folder) | {*hashes.values()})
-        unfinished = {"files": {str(at): sha256 for at, sha256 in enumerate(ours)}, _REJECTED: None}
-        files.write_json(folder / _UNFINISHED, unfinished)
-        for name, text in texts.items():
-            files.write_bytes(folder / name, text)
+            contents[files.REJECTED] = rejected
+        hashes: dict[str, str] = {}
+        with ExitStack() as stack:  # all of them get their names when all are written
+            for name, rows in contents.items():
+                hashes[name] = files.write_rows(stack.enter_context(files.atomic(folder / name)), rows)
+            # if we are killed, whoever comes next knows by these hashes what is ours
+            ours = sorted(_written(folder) | {*hashes.values()})
+            unfinished = {"files": {str(at): sha256 for at, sha256 in enumerate(ours)}, _REJECTED: None}
+            files.write_json(folder / _UNFINISHED, unfinished)
         record = replace(record, rejected_sha256=hashes.pop(files.REJECTED, None), files=hashes)
         try:
             if not rejected:

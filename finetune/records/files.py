@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import tempfile
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -139,14 +140,36 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def jsonl(rows: Iterable[Row]) -> bytes:
-    """One row a line. Half of a surrogate pair, which only a rejected row can hold, becomes its escape in JSON."""
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return b"".join(line.encode(errors="backslashreplace") for line in lines)
+class EncodedRows(Sequence[Row]):
+    """Rows that are kept as JSON."""
+
+    @abstractmethod
+    def texts(self) -> Iterator[str]:
+        """Each row as ``encoded`` would write it."""
+
+
+def encoded(row: Row) -> str:
+    """The row in one line of JSON."""
+    return json.dumps(row, ensure_ascii=False)
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> str:
+    """Write one row a line to ``path``, one after the other, and return the SHA-256 of what was written. OSError as ``open``.
+
+    Half of a surrogate pair, which only a rejected row can hold, becomes its escape in JSON.
+    """
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for text in rows.texts() if isinstance(rows, EncodedRows) else map(encoded, rows):
+            line = text.encode(errors="backslashreplace") + b"\n"
+            digest.update(line)
+            file.write(line)
+    return digest.hexdigest()
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
-    write_bytes(path, jsonl(rows))
+    with atomic(path) as temporary:
+        write_rows(temporary, rows)
 
 
 def append_jsonl(path: Path, row: Row) -> None:

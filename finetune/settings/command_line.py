@@ -153,6 +153,7 @@ def _parser(config_class: type, choices: Choices, about: str, version: str) -> a
                 metavar="{" + ",".join(names) + "}" if names else _METAVAR[kind],
                 help=_help(field),
                 required=field.metadata["required"],
+                action="append" if field.metadata["several"] else "store",
             )
             if names:
                 action.completer = lambda names=tuple(names), **_: names  # for argcomplete

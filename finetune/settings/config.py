@@ -13,6 +13,7 @@ from finetune.settings.modes import of_other_method
 _SEEDS = 2**31  # what every generator of random numbers takes
 QUICK_ROWS = 10
 FINE_TUNE_TYPES = ("lora", "dora", "full")
+SAME_PROMPTS = ("keep", "first", "refuse")
 _TEMPLATE = "chat template: model (the model's own), gemma, chatml, llama, llama2, alpaca, mistral or a Jinja file"
 _LONGEST_ANSWER = "longest answer, in tokens"
 _RUN_FOLDER = "folder that train.py wrote"
@@ -38,11 +39,13 @@ class FileConfig:
 class DatasetConfig(FileConfig):
     type_: str = option("sql", "kind of rows", choices="row_kinds", group="rows")
     list_: bool = switch("list the kinds of rows with their default source and fields, then exit", in_file=False)
-    dataset_name: str | None = option(
+    dataset_name: str | tuple[str, ...] | None = option(
         None,
         "source of the rows: a file, folder or glob (.jsonl .json .csv .tsv .parquet .arrow, also .gz .zst .zip;"
-        " with --type text .txt .md), a Hub dataset, or builtin (default: the Hub dataset of --type, or builtin if the"
+        " with --type text .txt .md), a Hub dataset, or builtin; give the flag again for further sources, each"
+        " [TYPE:]NAME[=WEIGHT], WEIGHT a number or a share such as 20%% (default: the Hub dataset of --type, or builtin if the"
         " Hub cannot be reached)",
+        several=True,
     )
     revision: str | None = option(None, "branch, tag or commit of the Hub dataset")
     subset: str | None = option(None, "configuration of the Hub dataset, if it has several")
@@ -68,7 +71,15 @@ class DatasetConfig(FileConfig):
     schema: Path | None = option(
         None, "tables of all rows, for --type sql: a .sql file in their dialect, or a database of SQLite"
     )
-    sample_size: int = option(2000, "number of rows to keep, all splits together", at_least=3, at_most=10_000_000)
+    sample_size: int | None = option(
+        None, "number of rows to keep, all splits together (default: all rows; of the builtin rows 2000)", at_least=3
+    )
+    same_prompt: str | None = option(
+        None,
+        "several answers to one prompt: keep all, in one split; keep the first; or refuse (default: keep; of riscv rows the"
+        " first, which accepts the others)",
+        choices="same_prompts",
+    )
     seed: int = option(42, "random seed for sampling and splitting rows", at_least=0, at_most=_SEEDS)
     output_dir: Path = option(Path("data"), "folder for train.jsonl, valid.jsonl and test.jsonl")
     valid_fraction: float = option(
@@ -104,6 +115,12 @@ class DatasetConfig(FileConfig):
     max_tokens: int = option(128, "longest sampled answer, in tokens", at_least=1)
     temperature: float = option(1.0, "sampling temperature", at_least=0.01, at_most=10)
     reference_chosen: bool = switch("use the row's own answer as chosen if no sampled answer is correct")
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """The sources that were given."""
+        names = self.dataset_name
+        return () if names is None else (names,) if isinstance(names, str) else names
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,11 @@ def _values(
         name: type(value)() if isinstance(value := entry.value, list | dict) else value
         for name, entry in entries.items()
     }
+    for name, entry in entries.items():
+        if fields[name].metadata["several"] and isinstance(entry.value, list):
+            bare[name] = [
+                type(value)() if isinstance(value := one.value, list | dict) else value for one in entry.value
+            ]
     return {fields[name].name: Given(bare[name], f"{path}:{entry.line}: {name}") for name, entry in entries.items()}
 
 

@@ -37,15 +37,17 @@ def option(
     group: str = "",
     required: bool = False,
     positional: bool = False,
+    several: bool = False,
 ) -> Any:
     """A field of a configuration. ``choices`` names the registry whose keys are allowed; the script hands it to ``run``.
 
     ``in_file``: whether a file can hold it too. ``group``: the heading in the help, of this field and those that follow.
     ``required``: the command line must give it, and the default is never seen; ``positional``: it is given without a flag.
+    ``several``: it can be given more than once, or as a list in a file; then the value is a tuple.
     """
     limits = {"choices": choices, "at_least": at_least, "at_most": at_most, "above": above}
     where = {"in_file": in_file, "group": group, "required": required or positional, "positional": positional}
-    return dataclasses.field(default=default, metadata={"help": help, **limits, **where})
+    return dataclasses.field(default=default, metadata={"help": help, **limits, **where, "several": several})
 
 
 def switch(help: str, *, default: bool = False, in_file: bool = True, group: str = "") -> Any:
@@ -119,6 +121,8 @@ def check_value(config_class: type, name: str, raw: object, choices: Choices | N
         raw, place = raw
     if raw is None and optional:
         return None
+    if limits["several"] and isinstance(raw, list | tuple) and raw:
+        return _several([converted(kind, one, place) for one in raw], place)
     value = converted(kind, raw, place)
     if isinstance(value, int | float) and kind is not bool:
         _demand_in_range(value, limits, _LARGEST[kind], f"{place}: {shortened(str(raw))}")
@@ -126,6 +130,13 @@ def check_value(config_class: type, name: str, raw: object, choices: Choices | N
     if registry is not None and value not in registry:
         raise UserError(f"{place}: unknown value {_shown(raw)} (choose from {', '.join(registry)})")
     return value
+
+
+def _several(values: list[object], place: str) -> object:
+    """One value as it is, more of them as a tuple; UserError if one is there twice."""
+    if twice := [value for at, value in enumerate(values) if value in values[:at]]:
+        raise UserError(f"{place}: {_shown(twice[0])} is given twice (give it once)")
+    return values[0] if len(values) == 1 else tuple(values)
 
 
 def converted(kind: type, raw: object, place: str) -> object:

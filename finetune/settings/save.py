@@ -39,7 +39,9 @@ def save(config: FileConfig, path: Path, command: str) -> None:
 
 
 def scalar(value: object) -> str:
-    """A text, path, number or bool as YAML writes it."""
+    """A text, path, number or bool, or several of them, as YAML writes it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(scalar, value))}]"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

@@ -76,6 +76,7 @@ class RowKind:
     plain_text: bool = False  # rows are documents, cut into pieces and learned without a chat template
     scored_as: str = ""  # the task that scores these rows, if they are not a task of their own
     open_checker: Callable[[], AbstractContextManager[Checker]] | None = None
+    checked: tuple[str, ...] = ()  # the fields that the check reads, all if empty: rows alike in them are checked once
     prepared: Callable[[Row, Tell, Tell], Row] = lambda row, mend, note: row  # before it becomes a conversation
     configured: "Configure | None" = None  # for --dialect and --schema
 

@@ -12,10 +12,14 @@ _DENSE = (  # Thai to Tibetan, Myanmar, Khmer, kana, Han
     "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _ALSO_SIGNS = "*/%#@&\\"  # punctuation to Unicode, and yet "5 * 3" is not "5 / 3", and "C#" not "C"
+_MINUS = r"-(?=\d)|(?<= )-(?= )"
+_ASCII = re.compile(rf"[a-z0-9]+|[$+<=>^`|~{re.escape(_ALSO_SIGNS)}]|{_MINUS}")
 
 
 def plain(text: str) -> str:
     """The text without differences in case, in white space, and in how Unicode composes its characters."""
+    if text.isascii():
+        return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
 
 
@@ -26,6 +30,8 @@ def words(text: str) -> list[str]:
 
 def words_and_signs(text: str) -> list[str]:
     """The same with the signs, such as + and $, and a minus, but not a hyphen."""
+    if text.isascii():  # ten times as fast
+        return _ASCII.findall(plain(text))
     return _patterns()[1].findall(plain(text))
 
 
@@ -48,10 +54,9 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str], dict
     dense = f"[{_DENSE}][{marks}\u200d]*"
     letter = f"(?![{_DENSE}])[^\\W_]"
     word = f"{dense}|{letter}(?:{letter}|[{marks}\u200c\u200d])*"
-    minus = r"-(?=\d)|(?<= )-(?= )"
     return (
         re.compile(word),
-        re.compile(f"{word}|[{signs}{re.escape(_ALSO_SIGNS)}]|{minus}"),
+        re.compile(f"{word}|[{signs}{re.escape(_ALSO_SIGNS)}]|{_MINUS}"),
         re.compile(f"{dense}|(?:(?![{_DENSE}])\\S)+"),
         dict.fromkeys(map(ord, kinds["P"])),
     )

@@ -18,6 +18,7 @@ from finetune.settings import conflicts
 from finetune.settings.config import TrainingConfig
 from finetune.signals import ending
 from finetune.tasks import TASKS
+from finetune.tasks.mixed import for_rows
 from finetune.terminal import say
 from finetune.training.inputs import Inputs, read_inputs
 
@@ -153,7 +154,8 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given
     conflicts.check_warmup(config, steps)
     conflicts.check_validation(config, len(given.valid))
     total, available = _machine_memory()
-    with open_judge(TASKS[given.dataset.type], config) as judge:
+    task = for_rows(TASKS[given.dataset.type], (row.fields for row in given.train))
+    with open_judge(task, config) as judge:
         model = backend.load(given.folder.path, given.encoder)
         begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
         source = RowSource(method, given.train, config)

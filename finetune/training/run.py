@@ -21,6 +21,7 @@ from finetune.settings import conflicts
 from finetune.settings.config import TrainingConfig
 from finetune.signals import StopRequest, stopping
 from finetune.tasks import TASKS, Task
+from finetune.tasks.mixed import for_rows
 from finetune.terminal import Console, format_bytes
 from finetune.training import checkpoints, run_view, start
 from finetune.training.checkpoints import Checkpoint
@@ -49,7 +50,8 @@ class Start:
 
     @property
     def task(self) -> Task:
-        return TASKS[self.inputs.dataset.type]
+        rows = (row.fields for row in (*self.inputs.train, *self.inputs.valid))
+        return for_rows(TASKS[self.inputs.dataset.type], rows)
 
     @property
     def leader(self) -> bool:

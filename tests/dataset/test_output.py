@@ -112,15 +112,15 @@ def test_killed_anywhere_the_next_one_goes_on(tmp_path: Path, replaced: int) -> 
 def test_one_writes_at_a_time_and_vouches_for_what_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with lock.held(tmp_path / ".lock"), pytest.raises(UserError, match=r"another dataset\.py is writing here"):
         write(tmp_path, "second")
-    write_bytes = files.write_bytes
+    write_rows = files.write_rows
 
-    def swapped(path: Path, content: bytes) -> None:
-        write_bytes(path, content)
+    def swapped(path: Path, rows: list[files.Row]) -> str:
+        sha256 = write_rows(path, rows)
         path.write_text('{"prompt": "of another process"}\n')
+        return sha256
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_bytes", swapped)
-        patch.setattr(files, "write_text", lambda path, text: write_bytes(path, text.encode()))
+        patch.setattr(files, "write_rows", swapped)
         record = write(tmp_path, "mine")
     with pytest.raises(UserError, match="changed since dataset"):
         records.read_split(tmp_path, "train", record)

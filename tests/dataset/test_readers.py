@@ -35,7 +35,7 @@ CONVERSATION = [{"role": "user", "content": "p"}, {"role": "assistant", "content
 
 def read(path: Path, **settings: Any) -> list[sourced.SourcedRow]:
     wanted = wanted_of(DatasetConfig(type_="chat", **settings), ROW_KINDS["chat"])
-    return list(read_local(str(path), [], 10**9, wanted)[0])
+    return list(read_local(str(path), [], wanted).rows)
 
 
 def rows(path: Path, **settings: Any) -> list[Any]:
@@ -463,7 +463,7 @@ def test_a_text_in_a_dictionary_is_not_copied_for_every_row(tmp_path: Path) -> N
         write(tmp_path / name, pyarrow.table({"prompt": ["p"] * count, "completion": column}))
         before = pyarrow.total_allocated_bytes()
         tracemalloc.start()
-        for number, one in enumerate(read_local(str(tmp_path / name), [], 10**9)[0]):
+        for number, one in enumerate(read_local(str(tmp_path / name), []).rows):
             assert one.row and len(one.row["completion"]) == len(text)
             assert pyarrow.total_allocated_bytes() - before < 100_000_000
             if number > 150:

@@ -2,12 +2,10 @@
 
 import json
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from finetune.dataset import candidates
 from finetune.dataset.prepare import Dataset, prepare
 from finetune.dataset.readers import json_rows, tables
 from finetune.errors import UserError
@@ -36,23 +34,6 @@ def numbered(count: int) -> list[Row]:
 
 def prompts(dataset: Dataset, split: str) -> list[str]:
     return [row["sql_prompt"] for row in dataset.splits[split]]
-
-
-@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
-def test_there_is_a_limit_to_the_rows_of_a_source(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a Parquet file, which can hold any number of equal rows, the number is known before one is read."""
-    import datasets
-
-    monkeypatch.setattr(candidates, "_MOST_ROWS", 10)
-    source, path = datasets.Dataset.from_list(numbered(11)), tmp_path / f"rows{suffix}"
-    write = {".csv": source.to_csv, ".parquet": source.to_parquet}.get(suffix, source.to_json)
-    write(path, **({"lines": suffix == ".jsonl"} if "json" in suffix else {}))
-    config = DatasetConfig(type_="sql", dataset_name=str(path), sample_size=5)
-    with pytest.raises(
-        UserError, match=r"rows\..*more than 10 rows, which is what is sampled from \(name a part of them"
-    ):
-        prepare(config, TASKS["sql"], print)
-    assert len(prepare(replace(config, sample_size=11), TASKS["sql"], print).splits["train"]) == 9
 
 
 @pytest.mark.parametrize(
@@ -95,7 +76,7 @@ def test_one_answer_of_a_prompt_is_kept_whatever_the_order_of_the_file(tmp_path:
     ]
     rows[0] |= {"sql": "SELECT no_column FROM t", "by": "1"}  # the other row of this prompt is by 0
     for options in ({}, {"split_by": "by"}):
-        first, again = (prepared(tmp_path, order, **options) for order in (rows, rows[::-1]))
+        first, again = (prepared(tmp_path, order, same_prompt="first", **options) for order in (rows, rows[::-1]))
         assert first.splits == again.splits
         assert first.findings.dropped == again.findings.dropped
         kept = {row["sql_prompt"]: row["sql"] for row in first.splits["train"]}

@@ -150,6 +150,7 @@ SQL = Task(
     builtin=builtin,
     split_rule="no domain is in two splits",
     open_checker=open_checker,
+    checked=("sql_context", "sql", *FIELDS),
     configured=configured,
     metric="execution accuracy",
     partial=_PARTIAL,

@@ -1,0 +1,296 @@
+"""The rows of a source between reading and writing, in a private temporary database: memory stays the same for any number.
+
+SQLite removes the name of its temporary file as soon as it has opened it, so nothing is left however the process ends. The file
+is in the folder for temporary files (``TMPDIR``).
+"""
+
+import hashlib
+import sqlite3
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from finetune.dataset.stored import TABLES, Stored, Taken
+from finetune.dataset.temporary import told
+from finetune.records.dataset import Turns
+
+_CACHE = 32_768  # kilobytes of the database in memory
+_TOGETHER = 500  # rows that are written, or read, at once
+_FIRST_CHOICE = "CASE split WHEN 'test' THEN 0 WHEN 'valid' THEN 1 ELSE 2 END"
+
+
+class Store:
+    """Rows by number, later in sampled order. UserError (exit 4) if the disk is full.
+
+    Add rows; ``connect`` them if those with one value of --split-by belong together; ``order`` them; then look at those that
+    are ``waiting``, and ``take`` or ``drop`` each.
+    """
+
+    def __init__(self, seed: int):
+        self._seed, self._prefix = seed, ""
+        self._added: list[Stored] = []
+        self.count = 0  # rows that were added
+        self.splits: set[tuple[int, str]] = set()  # the source's own, with the number of the source
+        with told():
+            self._db = sqlite3.connect("", isolation_level=None)
+            self._db.create_function("draw", -1, self._draw, deterministic=True)
+            self._db.executescript(f"PRAGMA cache_size = -{_CACHE};{TABLES}BEGIN")
+
+    def _draw(self, prefix: str, *keys: bytes) -> bytes:
+        """What a row is sorted by: it depends on the seed and on the keys alone."""
+        return hashlib.sha256(f"{self._seed} {prefix}{b''.join(keys).hex()}".encode()).digest()[:16]
+
+    def _run(self, sql: str, *values: object) -> sqlite3.Cursor:
+        with told():
+            return self._db.execute(sql, values)
+
+    def _many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        with told():
+            self._db.executemany(sql, rows)
+
+    def _select(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query. The table may not change before all of them are read."""
+        with told():
+            yield from self._db.execute(sql, values)
+
+    def add(self, row: Stored) -> None:
+        self._added.append(row)
+        self.count += 1
+        if row.split:
+            self.splits.add((row.source, row.split))
+        if len(self._added) >= _TOGETHER:
+            self._flush()
+
+    def _flush(self) -> None:
+        first = self.count - len(self._added) + 1
+        aparts = [row.apart for row in self._added]
+        if any(aparts):
+            self._many("INSERT OR IGNORE INTO apart SELECT ?, COUNT(*) FROM apart", ((apart,) for apart in aparts))
+        numbered = list(enumerate(self._added, start=first))
+        self._many("INSERT INTO body VALUES (?, ?, ?)", ((number, row.place, row.text) for number, row in numbered))
+        self._many(
+            "INSERT INTO key VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT id FROM apart WHERE value = ?))",
+            (
+                (number, row.source, row.split, row.prompt, row.answer, row.other, row.likeness, row.apart)
+                for number, row in numbered
+            ),
+        )
+        self._added.clear()
+
+    def connect(self) -> None:
+        """Give all rows that are connected through equal prompts, or equal values of --split-by, one likeness: the smallest."""
+        self._flush()
+        ((count,),) = self._select("SELECT COUNT(*) FROM apart")
+        above = array("q", range(count))
+
+        def top(value: int) -> int:
+            while (higher := above[value]) != value:
+                above[value] = above[higher]
+                value = higher
+            return value
+
+        links = self._select("SELECT DISTINCT likeness, apart FROM key ORDER BY likeness")
+        for _, together in groupby(links, key=lambda link: link[0]):
+            first, *others = (top(apart) for _, apart in together)
+            for other in others:
+                above[top(other)] = top(first)
+        self._run("CREATE TABLE component (apart INTEGER PRIMARY KEY, top INTEGER)")
+        self._many("INSERT INTO component VALUES (?, ?)", ((apart, top(apart)) for apart in range(count)))
+        self._run("CREATE TABLE smallest (top INTEGER PRIMARY KEY, likeness BLOB)")
+        self._run("INSERT INTO smallest SELECT top, MIN(likeness) FROM key JOIN component USING (apart) GROUP BY top")
+        self._run(
+            "UPDATE key SET likeness = (SELECT likeness FROM component JOIN smallest USING (top)"
+            " WHERE component.apart = key.apart)"
+        )
+        self._prefix = "30"  # older versions ordered the two kinds of links by their first digits
+
+    def order(self, *, as_read: bool = False) -> None:
+        """Sort the rows: by the source's own split, the one to train on last, then by seed. Rows alike stand together;
+        ``as_read``: in the order in which they were read."""
+        self._flush()
+        self._run(
+            "CREATE TABLE row (at INTEGER PRIMARY KEY, id INTEGER, source INTEGER, split TEXT, prompt BLOB, answer BLOB,"
+            " other BLOB, likeness BLOB, state INTEGER DEFAULT 0, part TEXT,"
+            " tokens INTEGER, assistant INTEGER, learned INTEGER, context INTEGER, rewritten INTEGER)"
+        )
+        rank = f"{_FIRST_CHOICE}, " if self.splits else ""
+        alike = "" if as_read else "draw('', prompt, answer), draw('', other), "
+        self._run(
+            "INSERT INTO row (id, source, split, prompt, answer, other, likeness)"
+            " SELECT id, source, split, prompt, answer, other, likeness FROM key"
+            f" ORDER BY {rank}draw('{self._prefix}', likeness), {alike}id"
+        )
+        self._run("DROP TABLE key")
+        self._run("CREATE INDEX same ON row (prompt, answer, other)")
+
+    def waiting(
+        self, *, after: int = 0, source: int | None = None, split: str | None = None, bodies: bool = True
+    ) -> list[Stored]:
+        """The next rows in sampled order, of one source or split if it is given, that were neither taken nor dropped.
+
+        Without ``bodies`` their texts are empty.
+        """
+        text = "body.text" if bodies else "''"
+        found = self._select(
+            f"SELECT place, {text}, source, split, prompt, answer, other, likeness, '', at FROM row JOIN body USING (id)"
+            " WHERE at > ? AND state = 0 AND (? IS NULL OR source = ?) AND (? IS NULL OR COALESCE(row.split, 'train') = ?)"
+            f" ORDER BY at LIMIT {_TOGETHER}",
+            *(after, source, source, split, split),
+        )
+        return [Stored(*values) for values in found]
+
+    def decide(self, taken: Iterable[Taken], dropped: Iterable[int]) -> None:
+        """Take rows, and drop those at these positions. What is taken is in its source's own split, or to train on."""
+        self._many(
+            "UPDATE row SET state = 1, part = COALESCE(split, 'train'), tokens = ?, assistant = ?, learned = ?, context = ?,"
+            " rewritten = ? WHERE at = ?",
+            taken,
+        )
+        self._many("UPDATE row SET state = 2 WHERE at = ?", ((at,) for at in dropped))
+
+    def trim(self, source: int, part: str, keep: int) -> int:
+        """Give back the rows of a source's split but for the first ``keep`` in sampled order; how many those are."""
+        first = "SELECT at FROM row WHERE state = 1 AND source = ? AND part = ? ORDER BY at LIMIT 1 OFFSET ?"
+        of_part = (source, part)
+        return self._run(
+            f"UPDATE row SET state = 3 WHERE state = 1 AND source = ? AND part = ? AND at >= ({first})",
+            *(*of_part, *of_part, keep),
+        ).rowcount
+
+    def lengths(self) -> Counter[int]:
+        """How many of the rows taken have how many tokens, if those were counted."""
+        return Counter(
+            dict(
+                self._select(
+                    "SELECT tokens, COUNT(*) FROM row WHERE state = 1 AND tokens IS NOT NULL GROUP BY tokens ORDER BY tokens"
+                )
+            )
+        )
+
+    def turns(self) -> Turns:
+        """The turns of the assistant in the rows taken."""
+        sums = ", ".join(f"SUM({name})" for name in ("assistant", "learned", "context", "rewritten"))
+        ((assistant, learned, context, rewritten),) = self._select(f"SELECT {sums} FROM row WHERE state = 1")
+        return Turns(assistant or 0, learned or 0, context or 0, rewritten)
+
+    def note(self, row: Stored, *, taken: bool) -> None:
+        """Remember the row's prompt and answer; ``taken``: it claims its prompt."""
+        self._run(
+            "INSERT INTO seen VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET taken = MAX(taken, excluded.taken)",
+            *(row.prompt, row.answer, row.other, taken),
+        )
+
+    def seen(self, prompt: bytes) -> list[tuple[bytes, bytes, int]]:
+        """The answers to a prompt that were noted, each with what else tells it apart, and whether it was taken."""
+        return self._run("SELECT answer, other, taken FROM seen WHERE prompt = ?", prompt).fetchall()
+
+    def claim(self, likeness: bytes, split: str) -> None:
+        self._run("INSERT OR REPLACE INTO claim VALUES (?, ?)", likeness, split)
+
+    def claimed(self, likeness: bytes) -> str | None:
+        """The split that has the rows of this likeness so far."""
+        found = self._run("SELECT split FROM claim WHERE likeness = ?", likeness).fetchone()
+        return found[0] if found else None
+
+    def verdict(self, key: bytes) -> str | None:
+        found = self._run("SELECT text FROM verdict WHERE id = ?", key).fetchone()
+        return found[0] if found else None
+
+    def add_verdicts(self, verdicts: Iterable[tuple[bytes, str]]) -> None:
+        self._many("INSERT OR REPLACE INTO verdict VALUES (?, ?)", verdicts)
+
+    def texts_with_prompt(self, prompt: bytes) -> list[str]:
+        """All rows with this prompt, in sampled order."""
+        found = self._select("SELECT text FROM row JOIN body USING (id) WHERE prompt = ? ORDER BY at", prompt)
+        return [text for (text,) in found]
+
+    def replace_text(self, at: int, text: str) -> None:
+        self._run("UPDATE body SET text = ? WHERE id = (SELECT id FROM row WHERE at = ?)", text, at)
+
+    def prompts_with_several_answers(self, most: int) -> tuple[int, list[str]]:
+        """How many prompts have more than one answer, and the first places of ``most`` of them."""
+        several = "SELECT MIN(at) AS at FROM row GROUP BY prompt HAVING MIN(answer || other) <> MAX(answer || other)"
+        ((count,),) = self._select(f"SELECT COUNT(*) FROM ({several})")
+        places = self._select(
+            f"SELECT place FROM ({several}) JOIN row USING (at) JOIN body USING (id) ORDER BY id LIMIT ?", most
+        )
+        return count, [place for (place,) in places]
+
+    def taken(self, source: int | None = None, part: str | None = None) -> int:
+        """How many rows were taken, of one source or of one split if it is given."""
+        ((count,),) = self._select(
+            "SELECT COUNT(*) FROM row WHERE state = 1 AND source = IFNULL(?, source) AND part = IFNULL(?, part)",
+            *(source, part),
+        )
+        return int(count)
+
+    def common_value(self, name: str) -> str | None:
+        """The value of a field if all rows that were taken have it, and the same."""
+        found = list(
+            self._select(
+                "SELECT DISTINCT json_extract(text, ?) FROM row JOIN body USING (id) WHERE state = 1 LIMIT 2",
+                f"$.{name}",
+            )
+        )
+        return found[0][0] if len(found) == 1 else None
+
+    def runs(self, source: int) -> Iterator[tuple[bytes, int]]:
+        """The rows of a source that are to be divided, in sampled order: of each likeness how many there are."""
+        found = self._select(
+            "SELECT likeness FROM row WHERE state = 1 AND part = 'train' AND source = ? ORDER BY at", source
+        )
+        for (likeness,), together in groupby(found):
+            yield likeness, sum(1 for _ in together)
+
+    def place(self, likeness: bytes, split: str) -> None:
+        """Remember the split of a likeness for ``move`` and for the sources that come later."""
+        self._run("INSERT OR IGNORE INTO placed VALUES (?, ?)", likeness, split)
+
+    def place_all(self, source: int, *, but: str) -> None:
+        """Place what is in the splits that the source has of its own, but for one."""
+        self._run(
+            "INSERT OR IGNORE INTO placed SELECT likeness, part FROM row WHERE state = 1 AND source = ? AND part <> ?",
+            *(source, but),
+        )
+
+    def placed(self, likeness: bytes) -> str | None:
+        found = self._run("SELECT split FROM placed WHERE likeness = ?", likeness).fetchone()
+        return found[0] if found else None
+
+    def move(self, source: int) -> None:
+        """Move the source's rows to train to the splits in which their likeness was placed."""
+        self._run(
+            "UPDATE row SET part = (SELECT split FROM placed WHERE placed.likeness = row.likeness)"
+            " WHERE state = 1 AND part = 'train' AND source = ?"
+            " AND likeness IN (SELECT likeness FROM placed WHERE split <> 'train')",
+            source,
+        )
+
+    def move_last(self, source: int, split: str, count: int) -> tuple[Stored | None, Stored | None]:
+        """Move the last ``count`` of the source's rows to train to a split; the row before them, and the first of them."""
+        last = self._select(
+            "SELECT place, text, source, split, prompt, answer, other, likeness, '', at FROM row JOIN body USING (id)"
+            " WHERE state = 1 AND part = 'train' AND source = ? ORDER BY at DESC LIMIT 2 OFFSET ?",
+            *(source, max(0, count - 1)),
+        )
+        found = [Stored(*values) for values in last]
+        if not count or not found:
+            return None, None
+        first, before = found[0], found[1] if len(found) > 1 else None
+        self._run(
+            "UPDATE row SET part = ? WHERE state = 1 AND part = 'train' AND source = ? AND at >= ?",
+            *(split, source, first.at),
+        )
+        return before, first
+
+    def texts(self, part: str, source: int | None = None, first: int = 0, count: int = -1) -> Iterator[str]:
+        """The rows of a split as JSON, once all are divided, ``count`` of them from number ``first`` on."""
+        self._run("CREATE INDEX IF NOT EXISTS of_part ON row (part, at) WHERE state = 1")
+        found = self._select(
+            "SELECT text FROM row JOIN body USING (id) WHERE state = 1 AND part = ? AND (? IS NULL OR source = ?)"
+            " ORDER BY at LIMIT ? OFFSET ?",
+            *(part, source, source, count, first),
+        )
+        return (text for (text,) in found)

@@ -1,0 +1,68 @@
+"""Rows of several types in one dataset: each is scored by the task of its own type.
+
+A row of another type than that of the dataset says so in its field ``type``.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+
+from finetune.records.files import Row
+from finetune.signals import Stop
+from finetune.tasks import TASKS
+from finetune.tasks.base import RowKind, Score, Scorer, Task
+
+TYPE = "type"
+
+
+def says_other(row: Row, task: RowKind) -> bool:
+    """Whether a row's field ``type`` names another task."""
+    name = row.get(TYPE)
+    return isinstance(name, str) and name in TASKS and name != task.name
+
+
+def task_of(row: Row, task: Task) -> Task:
+    """The task of a row in a dataset of ``task``."""
+    return TASKS[row[TYPE]] if says_other(row, task) else task
+
+
+def for_rows(task: Task, rows: Iterable[Row]) -> Task:
+    """The task itself if it is that of all rows; else one that scores each row by its own task.
+
+    What it measures beside the score, such as "execution accuracy (sql)", is the share of right answers of each type.
+    """
+    tasks = {task.name: task}
+    for row in rows:
+        one = task_of(row, task)
+        tasks[one.name] = one
+    if len(tasks) == 1:
+        return task
+    metrics = {one.metric for one in tasks.values()}
+    return replace(
+        task,
+        open_scorer=partial(_open_scorers, task, tasks),
+        metric=metrics.pop() if len(metrics) == 1 else "right answers",
+        malformed=frozenset().union(*(one.malformed for one in tasks.values())),
+        partial={kind: reward for one in tasks.values() for kind, reward in one.partial.items()},
+        loss_decides=any(one.loss_decides for one in tasks.values()),
+        question=lambda row: task_of(row, task).question(row),
+    )
+
+
+@contextmanager
+def _open_scorers(task: Task, tasks: Mapping[str, Task], stop: Stop) -> Iterator[Scorer]:
+    """Scores each row by its own task; a scorer is opened when its first row comes."""
+    with ExitStack() as stack:
+        scorers: dict[str, Scorer] = {}
+
+        def score(row: Row, answer: str) -> Score:
+            own = task_of(row, task)
+            if own.name not in scorers:
+                scorers[own.name] = stack.enter_context(tasks.get(own.name, own).open_scorer(stop))
+            found = scorers[own.name](row, answer)
+            if found.value is None:
+                return found
+            return replace(found, parts={**found.parts, f"{own.metric} ({own.name})": float(found.value == 1)})
+
+        yield score
