@@ -182,7 +182,7 @@ def token_problem(
     if isinstance(example, ValueError):
         return str(example)
     if len(example.tokens) > limit:
-        return f"more than {limit} tokens"
+        return f"more than {limit} tokens (raise --max-seq-length)"
     if not any(example.loss_mask):
         return "its only token has nothing before it" if plain else "the chat template leaves no token to learn"
     bos = encoder.tokenizer.bos_token_id
