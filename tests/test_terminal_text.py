@@ -233,6 +233,8 @@ OTHER_DOORS = {
     "finetune/tasks/sql/judging/worker.py": "answers to a pipe",
     "finetune/rollouts/reward_worker.py": "answers to a pipe",
     "finetune/models/child.py": "answers to a pipe",
+    "finetune/tasks/sql/judging/translating/process.py": "answers to a pipe",
+    "finetune/dataset/checking.py": "answers to a pipe",
     "finetune/models/foreign.py": "what a library printed, made visible",
     "finetune/models/hub_client.py: logging.getLogger('huggingface_hub')": "adds a filter",
     "finetune/signals.py": "a constant, in a signal handler that must not print",

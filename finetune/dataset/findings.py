@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -49,7 +50,9 @@ class Errors(Collection[Row]):
         self.remedy = self.remedy or error.remedy
         line = json.dumps({"place": error.place, "reason": error.reason, "row": error.row}) + "\n"
         with told():
-            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115
+                weakref.finalize(self, self._file.close)
             self._file.write(line.encode())
 
     def __len__(self) -> int:

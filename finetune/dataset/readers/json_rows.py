@@ -59,6 +59,8 @@ def _is_lines(part: Part) -> bool:
         line.text.removeprefix("\ufeff").lstrip().startswith(("{", "[")) for line in begin if line.problem
     ) and all(line.problem.startswith("not JSON") for line in begin):
         raise UserError(_no_json(part, begin[0]))
+    if len(begin) == 1 and begin[0].problem.endswith(("NaN", "Infinity")):
+        return part.suffix != ".json"
     if len(begin) == 1:
         return objects[0] and part.suffix != ".json" and _inside(begin[0].value) is None
     if any(objects) or all(isinstance(line.value, list) for line in begin):
@@ -154,7 +156,7 @@ def _values(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
         if second is None and isinstance(first.value, dict) and not first.is_part:
             yield from _object(part, first, wanted, told)
             return
-        if not first.is_part or part.suffix != ".json":
+        if (second and not first.is_part) or (first.is_part and part.suffix != ".json"):
             told.note("an array of rows" if first.is_part else "rows one after the other, not in an array")
         rest = chain([first], [second] if second else [], found)
         if first.is_part and _is_message(first.value, wanted):
