@@ -59,7 +59,7 @@ def _is_lines(part: Part) -> bool:
         line.text.removeprefix("\ufeff").lstrip().startswith(("{", "[")) for line in begin if line.problem
     ) and all(line.problem.startswith("not JSON") for line in begin):
         raise UserError(_no_json(part, begin[0]))
-    if len(begin) == 1 and begin[0].problem.endswith(("NaN", "Infinity")):
+    if len(begin) == 1 and "is not a JSON value" in begin[0].problem:  # NaN or Infinity
         return part.suffix != ".json"
     if len(begin) == 1:
         return objects[0] and part.suffix != ".json" and _inside(begin[0].value) is None
