@@ -73,6 +73,7 @@ def wait_for_another_state(folder: Path, known: set[str]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.faults
 def test_a_process_that_dies_ends_the_run_which_goes_on_later(folder: Path, tiny_model: Path) -> None:
     given = arguments(tiny_model, "died", 100_000)
     leader, other = two_processes(folder, [*ALONE, *given])

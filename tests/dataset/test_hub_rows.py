@@ -225,6 +225,7 @@ def test_splits_of_any_name_are_read_and_their_names_are_told_whole(repositories
     assert {"train_sft", "test_sft", "train_gen"} <= set(none.rstrip(")").replace(",", "").split())
 
 
+@pytest.mark.faults
 def test_the_names_of_many_configurations_are_all_told(repositories: Path, tmp_path: Path) -> None:
     folder = repositories / "datasets" / "owner" / "languages"
     names = [f"language-{number:03}" for number in range(300)]
@@ -239,6 +240,7 @@ def test_the_names_of_many_configurations_are_all_told(repositories: Path, tmp_p
     assert len(one[0]["train"]) == 4
 
 
+@pytest.mark.faults
 def test_only_some_of_many_files_are_fetched_for_a_sample_and_the_seed_chooses(
     repositories: Path, tmp_path: Path
 ) -> None:

@@ -141,7 +141,9 @@ def test_riscv_rows_accept_all_answers_to_their_prompt(tmp_path: Path) -> None:
         assert all(len(row["accepted"]) == 2 for part in dataset.splits.values() for row in part)
 
 
-@pytest.mark.parametrize("serve", [checking._SERVE, _DIES], ids=["served", "dying"])
+@pytest.mark.parametrize(
+    "serve", [checking._SERVE, pytest.param(_DIES, marks=pytest.mark.faults)], ids=["served", "dying"]
+)
 def test_rows_are_checked_by_other_processes_as_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: str
 ) -> None:

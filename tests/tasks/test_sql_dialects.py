@@ -208,11 +208,13 @@ def test_the_scorer_knows_the_dialect_of_each_row() -> None:
     [
         "SELECT " + "(" * 9_000 + "1" + ")" * 9_000,
         "SELECT " + "NOT " * 4_000 + "true",
-        "SELECT " + "-" * 1 + "- ".join(["1"] * 4_000),
+        pytest.param("SELECT " + "-" * 1 + "- ".join(["1"] * 4_000), marks=pytest.mark.faults),
         "SELECT 1 " + "UNION SELECT 1 " * 1_200,
         "SELECT " + "CASE WHEN 1 = 1 THEN " * 900 + "1",
         "SELECT REPEAT('x', 2000000000)",
-        "SELECT id FROM orders WHERE 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' ~ '^(a+)+b'",
+        pytest.param(
+            "SELECT id FROM orders WHERE 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' ~ '^(a+)+b'", marks=pytest.mark.faults
+        ),
         "SELECT LPAD('x', 2000000000, 'y')",
         "COPY orders TO PROGRAM 'touch evil'",
         "ATTACH 'evil.db' AS e",
