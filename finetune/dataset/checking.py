@@ -17,12 +17,11 @@ from hashlib import blake2b
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
-from types import TracebackType
 
 from finetune.dataset.store import Store
 from finetune.records.files import Row
 from finetune.tasks.base import Checker, RowKind, WrongAnswer
-from finetune.tasks.json_worker import BadReply, Interrupted, JsonWorker, LateReply, WorkerDied
+from finetune.tasks.json_worker import BadReply, Closing, Interrupted, JsonWorker, LateReply, WorkerDied
 
 FEW = 1000  # rows that are checked without further processes
 _MOST_WORKERS = 8
@@ -37,7 +36,7 @@ Request = list[tuple[bytes, Row]]  # keys, and the fields that the check reads
 Reply = Future[list[WrongAnswer | None] | None]  # None if the process failed
 
 
-class Checks:
+class Checks(Closing):
     """The checks of one task's rows. Use as a context manager; ``store`` keeps what was found."""
 
     def __init__(self, task: RowKind, store: Store):
@@ -53,12 +52,7 @@ class Checks:
         self._asked: dict[bytes, Reply] = {}
         self._requests: deque[tuple[Request, Reply]] = deque()
 
-    def __enter__(self) -> "Checks":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._ended.set()
         if self._pool:
             self._pool.shutdown(cancel_futures=True)

@@ -10,10 +10,10 @@ import select
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from finetune.signals import Stop, never
 
@@ -46,7 +46,21 @@ class BadReply(Exception):
     """The process wrote something else than one line of JSON, or one that is too long. It was killed."""
 
 
-class JsonWorker:
+class Closing(ABC):
+    """Owns a process or several: a context manager that calls ``close`` at its end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what was started."""
+
+
+class JsonWorker(Closing):
     """Runs ``command``, which writes one line of JSON when it is ready and then one for each line that it reads.
 
     The process is started by the first request, and again after it has ended. It is the leader of a session of its own, so
@@ -70,14 +84,6 @@ class JsonWorker:
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
         self._greeting: Any = None
-
-    def __enter__(self) -> "JsonWorker":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def pid(self) -> int | None:

@@ -106,9 +106,8 @@ def fetched(tmp_path: Path) -> set[str]:
 
 def test_a_configuration_must_be_chosen_and_only_its_split_is_fetched(repositories: Path, tmp_path: Path) -> None:
     with LoopbackHub(repositories) as hub:
-        many = prepared(tmp_path, "owner/two", hub.url)
+        many, typo = prepared_each(tmp_path, "owner/two", hub.url, {}, {"subset": "socratc"})
         assert many == "owner/two: it has several configurations (with --subset, choose from main, socratic)"
-        typo = prepared(tmp_path, "owner/two", hub.url, subset="socratc")
         assert typo == (
             "--subset: owner/two has no configuration 'socratc' (did you mean socratic? choose from main, socratic)"
         )
@@ -121,8 +120,9 @@ def test_a_configuration_must_be_chosen_and_only_its_split_is_fetched(repositori
         assert {row[:13] for row in rows["test"]} == {"two/main/test"}
         assert fetched(tmp_path) == {"README.md", "socratic/train-0.jsonl", "main/train-0.jsonl", "main/test-0.jsonl"}
     # the copy in the cache serves without the Hub, as far as it goes
-    assert prepared(tmp_path, "owner/two", hub.url, offline="1", subset="socratic")[1] == "socratic"
-    lacking = prepared(tmp_path, "owner/two", hub.url, offline="1", subset="socratic", keep_splits=True)
+    wanted = {"subset": "socratic"}
+    whole, lacking = prepared_each(tmp_path, "owner/two", hub.url, wanted, {**wanted, "keep_splits": True}, offline="1")
+    assert whole[1] == "socratic"
     assert "HF_HUB_OFFLINE is set" in lacking and lacking.endswith("its cached copy lacks socratic/test-0.jsonl")
 
 
@@ -149,8 +149,9 @@ def test_default_rows_in_the_cache_are_used_offline_although_other_files_were_ne
     with LoopbackHub(repositories) as hub:
         online = prepared(tmp_path, None, hub.url, type_="alpaca")
     assert online[0]["train"][0].startswith("from the Hub")
-    assert prepared(tmp_path, None, hub.url, offline="1", type_="alpaca") == online
-    missing = prepared(tmp_path, None, hub.url, offline="1", type_="alpaca", revision="v9")
+    wanted = {"type_": "alpaca"}
+    offline, missing = prepared_each(tmp_path, None, hub.url, wanted, {**wanted, "revision": "v9"}, offline="1")
+    assert offline == online
     assert isinstance(missing, str) and "builtin" not in missing  # what was asked for is not replaced by other rows
 
 

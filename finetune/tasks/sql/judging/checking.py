@@ -1,9 +1,9 @@
 """Is a row's own SQL any good? Asked of every row before training: does it run on its own tables, in its own dialect?"""
 
 from contextlib import ExitStack
-from types import TracebackType
 
 from finetune.tasks.base import WrongAnswer
+from finetune.tasks.json_worker import Closing
 from finetune.tasks.sql.dialects import DIALECTS, SQLITE
 from finetune.tasks.sql.judging.execution import Outcome, SqlWorker, WorkerKilled
 from finetune.tasks.sql.judging.foreign import own_fault, what
@@ -14,7 +14,7 @@ _GUESSED = ("postgres", "mysql", "tsql", "duckdb")  # in this order
 _MOST_GUESSES = 20  # rows that no dialect accepts, until guessing ends
 
 
-class Checking:
+class Checking(Closing):
     """Owns the processes that translate and run. Use as a context manager."""
 
     def __init__(self) -> None:
@@ -23,12 +23,7 @@ class Checking:
         self._workers: dict[str, SqlWorker] = {}
         self._guessed, self._vain = "", 0
 
-    def __enter__(self) -> "Checking":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._stack.close()
 
     def _worker(self, dialect: str) -> SqlWorker:

@@ -8,11 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from finetune.signals import Stop, never
-from finetune.tasks.json_worker import Interrupted, JsonWorker, LateReply, WorkerDied
+from finetune.tasks.json_worker import Closing, Interrupted, JsonWorker, LateReply, WorkerDied
 
 WORKER = Path(__file__).with_name("worker.py")
 STOP, KILL = 0.7, 0.85  # of an answer's seconds: the worker's clock stops it; we end what that cannot interrupt
@@ -86,7 +85,7 @@ class WorkerKilled(Exception):
     """The worker was ended from outside at both tries, or interrupted: that says nothing about the SQL."""
 
 
-class SqlWorker:
+class SqlWorker(Closing):
     """One worker process, started when it is first needed and again after it has died.
 
     Use as a context manager; ``seconds`` is the time for all the statements of one request together, by the wall clock.
@@ -100,14 +99,6 @@ class SqlWorker:
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         command = [sys.executable, "-I", "-S", "-B", str(WORKER)]
         self._worker = JsonWorker(command, environment=environment, quiet=True, stop=stop)
-
-    def __enter__(self) -> "SqlWorker":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the process. The next request starts a new one."""

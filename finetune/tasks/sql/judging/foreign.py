@@ -4,9 +4,8 @@ What cannot be translated exactly is never run. If that is the reference, an ans
 statement, whatever its style, is right, and another one is ``other_text``. If it is the answer alone, it is not scored.
 """
 
-from types import TracebackType
-
 from finetune.signals import Stop, never
+from finetune.tasks.json_worker import Closing
 from finetune.tasks.sql.judging.answer import find_statements
 from finetune.tasks.sql.judging.execution import Outcome, WorkerKilled
 from finetune.tasks.sql.judging.judge import MAX_ANSWER, Judgement, SqlJudge
@@ -33,21 +32,13 @@ def own_fault(outcome: Outcome) -> bool:
     return outcome.error in _OWN_FAULTS or any(words in outcome.message for words in _OWN_MESSAGES)
 
 
-class ForeignJudge:
+class ForeignJudge(Closing):
     """Judges answers in one dialect, as ``SqlJudge`` does those in SQLite. Use as a context manager."""
 
     def __init__(self, dialect: str, stop: Stop = never):
         self.dialect = dialect
         self.translator = Translator(stop)
         self.sqlite = SqlJudge(stop=stop, dialect=dialect)
-
-    def __enter__(self) -> "ForeignJudge":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End both processes."""

@@ -8,9 +8,9 @@ matters) is ``unscorable``.
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from types import TracebackType
 
 from finetune.signals import Stop, never
+from finetune.tasks.json_worker import Closing
 from finetune.tasks.sql.dialects import SQLITE
 from finetune.tasks.sql.judging.answer import find_statements
 from finetune.tasks.sql.judging.compare import Expected, compare, ordered, same_tables, unordered
@@ -93,7 +93,7 @@ class Result:
         return compare([self.expected], [outcome])[0] == "ok"
 
 
-class SqlJudge:
+class SqlJudge(Closing):
     """Judges answers; owns one worker process, which ends with the context manager.
 
     ``seconds`` is the most that one answer takes on all its databases, by the wall clock; ``generated`` is how
@@ -106,14 +106,6 @@ class SqlJudge:
         self.generated = generated
         self.worker = SqlWorker(seconds, stop, dialect)
         self._results = lru_cache(maxsize=2_000)(self._run_gold)
-
-    def __enter__(self) -> "SqlJudge":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the process."""

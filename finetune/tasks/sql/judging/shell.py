@@ -1,26 +1,21 @@
 """Tables that somebody asks about, and the statements that run on them, in any dialect: what a chat needs."""
 
 from collections.abc import Sequence
-from types import TracebackType
 
+from finetune.tasks.json_worker import Closing
 from finetune.tasks.sql.dialects import SQLITE
 from finetune.tasks.sql.judging.execution import Description, Outcome, Run, SqlWorker
 from finetune.tasks.sql.judging.translation import Translation, Translator
 
 
-class SqlTables:
+class SqlTables(Closing):
     """Owns the processes that translate and run. Use as a context manager; scripts and statements are in ``dialect``."""
 
     def __init__(self, dialect: str = SQLITE):
         self.dialect = dialect
         self._worker, self._translator = SqlWorker(dialect=dialect), Translator()
 
-    def __enter__(self) -> "SqlTables":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._worker.close()
         self._translator.close()
 

@@ -4,10 +4,9 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
 
 from finetune.signals import Stop, never
-from finetune.tasks.json_worker import BadReply, Interrupted, JsonWorker, LateReply, WorkerDied
+from finetune.tasks.json_worker import BadReply, Closing, Interrupted, JsonWorker, LateReply, WorkerDied
 from finetune.tasks.sql.judging.execution import WorkerKilled
 
 _ROOT = Path(__file__).parents[4]
@@ -34,7 +33,7 @@ class Translation:
     of_context: bool = False
 
 
-class Translator:
+class Translator(Closing):
     """Owns the process, which is started when it is first needed. Use as a context manager."""
 
     def __init__(self, stop: Stop = never):
@@ -42,14 +41,6 @@ class Translator:
         self._worker = JsonWorker(command, quiet=True, stop=stop, most=1 << 24)
         self._contexts: dict[tuple[str, str], None] = {}
         self.translate = lru_cache(maxsize=2_000)(self._translate)
-
-    def __enter__(self) -> "Translator":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the process. The next request starts a new one."""
