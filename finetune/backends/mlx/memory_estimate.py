@@ -13,15 +13,13 @@ from typing import Any
 
 from finetune.backends import memory_estimate as scaling
 from finetune.backends.memory_estimate import STEPS, Measured, Sizes, first_layers, measure_steps, text_config
-from finetune.backends.mlx import adapters, cpu_math
+from finetune.backends.mlx import adapters, cpu_math, loading
 from finetune.backends.mlx.optimizers import optimizer
 from finetune.backends.mlx.runtime import DTYPE, mx
 from finetune.backends.mlx.training import Trainer
 from finetune.errors import UserError, first_line
 from finetune.methods import Method
 from finetune.methods.batches import BatchSource
-from finetune.models.foreign import foreign
-from finetune.records.plain_path import plain_path
 from finetune.settings.config import TrainingConfig
 from finetune.signals import never
 
@@ -116,15 +114,11 @@ def _period(folder: Path, network: Any) -> int:
 
 def _network(folder: Path, layers: int | None = None) -> Any:
     """The model of the folder, or its first layers, with nothing in memory yet."""
-    from mlx_lm.utils import load_model
-
     fewer: dict[str, object] = {} if layers is None else first_layers(folder, layers)
     if fewer and "text_config" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
         fewer = {"text_config": {**text_config(folder), **fewer}}
-    with foreign(f"{folder}: MLX cannot load this model"), plain_path(folder) as plain:
-        network, config = load_model(
-            Path(plain), lazy=True, strict=layers is None and _has_weights(folder), model_config=fewer
-        )
+    loaded = loading.load(folder, strict=layers is None and _has_weights(folder), changed=fewer)
+    network, config = loaded.network, loaded.config
     if (quantization := config.get("quantization")) and not _has_weights(folder):
         _quantize(folder, network, quantization)
     network.update(

@@ -7,7 +7,7 @@ from typing import Any
 
 from finetune.backends.interface import Answer, Sample
 from finetune.backends.length_batches import length_batches, split_by_learned
-from finetune.backends.mlx import adapters, cpu_math
+from finetune.backends.mlx import adapters, cpu_math, loading
 from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.logprobs import collate, logprob_function, plain_head
 from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
@@ -15,7 +15,6 @@ from finetune.models.conversation import AnyConversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.foreign import foreign
 from finetune.models.loss_mask import Example
-from finetune.records.plain_path import plain_path
 from finetune.signals import Stop, never
 
 _LOSS_TOKENS = 2048  # of examples whose loss is computed at once
@@ -37,11 +36,10 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
 def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
     """The frozen network of ``folder``; its weights are read when they are first used. UserError if MLX cannot load it."""
     from mlx.utils import tree_map
-    from mlx_lm.utils import load_model
 
     cpu_math.install()
-    with foreign(f"{folder}: MLX cannot load this model"), plain_path(folder) as plain:
-        network, _ = load_model(Path(plain), lazy=True)
+    network = loading.load(folder).network
+    with foreign(f"{folder}: MLX cannot load this model"):
         network(mx.array([[0, 0]]))  # computes nothing, but sizes that contradict each other meet
     network.update(
         tree_map(lambda a: a.astype(dtype) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
