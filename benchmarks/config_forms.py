@@ -1,14 +1,14 @@
 """Prints how far MLX's logits are from transformers' for tiny models that transformers itself saves, type by type.
 
-python benchmarks/config_forms.py            all types that both libraries have
-python benchmarks/config_forms.py llama phi3  these
-python benchmarks/config_forms.py --alone    what mlx-lm alone computes, without what this project lifts
+python benchmarks/config_forms.py                all types that both libraries have
+python benchmarks/config_forms.py llama phi3     these
+python benchmarks/config_forms.py --alone        what mlx-lm alone computes, without what this project lifts
+python benchmarks/config_forms.py --builtin NEW  the builtin model, saved again by transformers into the folder NEW
 
 The weights are random, and large enough that attention looks at positions: another RoPE shows. Needs PyTorch.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -163,6 +163,17 @@ def save(kind: str, changed: dict[str, Any], folder: Path) -> None:
     network.save_pretrained(folder)
 
 
+def save_builtin(folder: Path) -> None:
+    """The builtin model as transformers 5 writes it."""
+    import transformers
+
+    from finetune.models.find import find_model
+
+    source = find_model("builtin", print).path
+    transformers.AutoModelForCausalLM.from_pretrained(source, dtype="auto").save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+
+
 IDS = [[5, 17, 300, 42, 7, 7, 199, 23, 11, 4, 90, 31, 2, 2, 511, 6, 77, 301, 44, 8, 9, 10, 400, 401]]
 
 
@@ -206,8 +217,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("types", nargs="*")
     parser.add_argument("--alone", action="store_true")
-    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--keep", type=Path, help="keep the models in this folder")
+    parser.add_argument("--builtin", type=Path)
     asked = parser.parse_args()
+    if asked.builtin:
+        save_builtin(asked.builtin)
+        return
     import finetune.backends.mlx.runtime  # noqa: F401  before PyTorch, as in convert-adapter
     from finetune.backends.logits import largest
     from finetune.errors import UserError
@@ -230,8 +245,6 @@ def main() -> None:
                 print(f"{name:28} refused: {str(error)[:260]}", flush=True)
             except Exception as error:  # noqa: BLE001
                 print(f"{name:28} {type(error).__name__}: {str(error)[:200]}", flush=True)
-            if asked.keep:
-                json.loads((folder / "config.json").read_text())
 
 
 if __name__ == "__main__":

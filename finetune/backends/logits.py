@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune.errors import UserError
-from finetune.models import child, conversion, tokenizer
+from finetune.models import child, config_files, conversion, tokenizer
 from finetune.models.foreign import foreign
 from finetune.records import machine
 from finetune.terminal import format_bytes
@@ -63,9 +63,13 @@ class Agreement:
 
 
 def prompts(folder: Path) -> list[list[int]]:
-    """The token ids of texts with words, SQL, code and other alphabets. UserError if the tokenizer cannot be loaded."""
+    """The token ids of texts with words, SQL, code and other alphabets, without those that the model does not know.
+
+    UserError if the tokenizer cannot be loaded.
+    """
     loaded = tokenizer.load(folder)
-    return [list(loaded(text)["input_ids"]) for text in TEXTS]
+    known = config_files.vocabulary(folder)
+    return [[token for token in loaded(text)["input_ids"] if known is None or token < known] for text in TEXTS]
 
 
 def compare(folder: Path) -> Agreement:

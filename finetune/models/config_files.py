@@ -78,6 +78,14 @@ def _tables(folder: Path) -> Iterator[int]:
         yield from (shape[0] for shape in shapes.values() if len(shape) == 2)
 
 
+def vocabulary(folder: Path) -> int | None:
+    """How many token ids the model knows; None if its config.json does not say."""
+    config = _json(folder / "config.json")
+    inner = config.get("text_config")
+    size = (inner if isinstance(inner, Mapping) else config).get("vocab_size", config.get("vocab_size"))
+    return size if isinstance(size, int) and size > 0 else None
+
+
 def end_tokens(folder: Path) -> list[int]:
     """The end-of-sequence token ids in generation_config.json; a model can have several."""
     ids = _json(folder / "generation_config.json").get("eos_token_id")

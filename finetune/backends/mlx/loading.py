@@ -82,8 +82,7 @@ def load(
             lifted.setdefault(part, {}).update(made.lifted)
     clauses = tuple(dict.fromkeys(text for _, made in forms for text in differences(made)))
     notes = tuple(dict.fromkeys(note for _, made in forms for note in (*made.notes, *left_out)))
-    if not quiet:
-        _tell(folder, clauses, notes)
+    _tell(folder, clauses, notes, quiet=quiet)
     return Loaded(network, read, lifted, clauses, notes)
 
 
@@ -243,8 +242,8 @@ def _fit(weights: Mapping[str, Any], wanted: set[str]) -> bool:
     return {name for name in weights if not name.endswith(_OF_QUANTISED)} <= wanted
 
 
-def _tell(folder: Path, lifted: tuple[str, ...], notes: tuple[str, ...]) -> None:
-    """Say once what another program than ours would compute with this folder."""
+def _tell(folder: Path, lifted: tuple[str, ...], notes: tuple[str, ...], *, quiet: bool) -> None:
+    """Say once what another program than ours would compute with this folder; ``quiet``: somebody else says it."""
     lines = [f"Note: {folder.name}: {note}." for note in notes]
     if lifted:
         lines.append(
@@ -255,4 +254,5 @@ def _tell(folder: Path, lifted: tuple[str, ...], notes: tuple[str, ...]) -> None
     for line in lines:
         if (folder, line) not in _said and is_leader():
             _said.add((folder, line))
-            say(line)
+            if not quiet:
+                say(line)

@@ -6,12 +6,10 @@ from pathlib import Path
 
 from finetune.backends.logits import Agreement, compare
 from finetune.commands.doctor.finding import Finding
-from finetune.errors import UserError
+from finetune.errors import UserError, shell_command
 from finetune.models.find import ModelFolder, find_model
 from finetune.records import files
 from finetune.terminal import say
-
-_MLX_LM = "a copy for mlx_lm.generate, fuse and server: python -m finetune doctor --model MODEL --mlx-lm-copy FOLDER"
 
 
 def examine(name: str, copy: Path | None) -> Iterator[Finding]:
@@ -19,12 +17,18 @@ def examine(name: str, copy: Path | None) -> Iterator[Finding]:
     from finetune.backends.mlx.loading import load
 
     found = find_model(name, say)
-    loaded = load(found.path, quiet=True)
+    try:
+        loaded = load(found.path, quiet=True)
+    except UserError as error:
+        problem, _, remedy = str(error).rpartition(" (")
+        yield Finding("model", "fail", problem or str(error), remedy.removesuffix(")"))
+        return
     kind = json.loads((found.path / "config.json").read_text(encoding="utf-8"))["model_type"]
     yield Finding("model", "ok", f"{found.name}, of type {kind}, in {found.path}")
     if loaded.differences:
         said = "read as transformers reads it; mlx-lm alone would read it otherwise:"
-        remedy = "" if copy else _MLX_LM
+        command = shell_command("python", "-m", "finetune", "doctor", "--model", name, "--mlx-lm-copy", "FOLDER")
+        remedy = "" if copy else f"a copy for mlx_lm.generate, fuse and server: {command}"
         yield Finding("config.json", "warn" if remedy else "ok", said, remedy, more=loaded.differences)
     else:
         yield Finding("config.json", "ok", "mlx-lm reads it as transformers does")
