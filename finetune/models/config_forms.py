@@ -16,8 +16,13 @@ _ORIGINAL = "original_max_position_embeddings"
 _LAYER_TYPES = ("full_attention", "sliding_attention")
 # what all models of a type have, so that transformers writes it no more
 _FIXED: dict[str, dict[str, object]] = {"apertus": {"mlp_bias": False, "post_norm": False, "qk_norm": True}}
-# Never lifted: sizes of other modalities, what the weights themselves say, and how they are stored.
-_KEPT = {"model_type", "tie_word_embeddings", "text_config", "vision_config", "quantization", "quantization_config"}
+_DERIVED = ("head_dim", "n_inner")  # null in config.json where transformers computes them
+# Never lifted by its name: RoPE, parts of the config, what the weights themselves say, and how they are stored.
+_KEPT = {
+    *("model_type", "rope_scaling", "tie_word_embeddings", "text_config", "vision_config"),
+    *("quantization", "quantization_config"),
+}
+_UNSAID = ("max_position_embeddings",)  # of no weight for what is computed
 
 
 def form(config: Mapping[str, Any], known: Any | None, reader: Reader) -> Form:
@@ -142,11 +147,14 @@ def _lift_missing(made: Form, known: Any, reader: Reader) -> None:
             value = value_of(getattr(known, "text_config", None), name)
         if name == "rope_parameters" and (default is not REQUIRED and reader.reads(*THETA)):
             continue
+        if name == "layer_types" and default is None and "sliding_attention" not in (value or ()):
+            continue
         if value is not None and not hasattr(value, "model_type") and not callable(value):
             _lift(made, reader, name, value)
     for name, default in reader.fields.items():
-        is_open = default is REQUIRED or (name == "head_dim" and name not in type(known).__dataclass_fields__)
-        if is_open and made.values.get(name) is None and (value := _derived(name, made.values, known)) is not None:
+        own = name == "head_dim" and default is not None and name not in type(known).__dataclass_fields__
+        is_open = name not in made.values or (name in _DERIVED and made.values[name] is None)
+        if is_open and (default is REQUIRED or own) and (value := _derived(name, made.values, known)) is not None:
             _lift(made, reader, name, value)
 
 
@@ -170,6 +178,8 @@ def _derived(name: str, values: Mapping[str, Any], known: Any) -> Any:
 def differences(made: Form) -> Iterator[str]:
     """One clause for each lifted value: what mlx-lm would take by itself, and what is right."""
     for name, value in made.lifted.items():
+        if name in _UNSAID:
+            continue
         alone = made.alone[name]
         was = "missing" if alone is REQUIRED or alone is None else shortened(repr(alone), 40)
         yield f"{name} {was} instead of {shortened(repr(value), 60)}"

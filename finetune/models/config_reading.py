@@ -1,6 +1,7 @@
 """What transformers and mlx-lm make of a config.json: transformers' object, and what a class of mlx-lm reads."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,19 +43,28 @@ def known_config(config: Mapping[str, Any]) -> Any | None:
 
     No code that comes with the model is run.
     """
-    import transformers
     from huggingface_hub.errors import StrictDataclassError
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         return None
+    try:
+        with _silent():
+            return CONFIG_MAPPING[kind].from_dict(_without_types(config))
+    except (StrictDataclassError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError):
+        return None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what transformers says of values, such as token ids beyond the vocabulary."""
+    import transformers
+
     loudness = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()
     try:
-        return CONFIG_MAPPING[kind].from_dict(_without_types(config))
-    except (StrictDataclassError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError):
-        return None
+        yield
     finally:
         transformers.utils.logging.set_verbosity(loudness)
 
@@ -82,6 +92,7 @@ def value_of(known: Any, name: str) -> Any:
 def usual_of(known: Any | None) -> Any | None:
     """A config of the same type with its usual values; None if there are none."""
     try:
-        return None if known is None else type(known)()
+        with _silent():
+            return None if known is None else type(known)()
     except (ValueError, TypeError, LookupError, AttributeError):
         return None

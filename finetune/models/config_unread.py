@@ -63,7 +63,9 @@ def find_unread(made: Form, known: Any, reader: Reader) -> None:
     aliases = dict(getattr(known, "attribute_map", {}))
     for name, value in vars(known).items():
         names = {name, *(alias for alias, own in aliases.items() if own == name)}
-        if value is None or usual is None or reader.reads(*names) or not _NUMERIC.fullmatch(name):
+        if value is None or reader.reads(*names) or not _NUMERIC.fullmatch(name):
+            continue
+        if usual is None or name not in vars(usual):  # transformers does not read it either
             continue
         default = value_of(usual, name)
         if value == default or (_ACTIVATION.fullmatch(name) and _same_activation(value, default)):
@@ -82,7 +84,9 @@ def find_unread(made: Form, known: Any, reader: Reader) -> None:
     gives = reader.reads("sliding_window", "sliding_window_size")
     if not isinstance(types, list) and "layer_types" in reader.fields:  # none by itself
         gives = "sliding_attention" in (made.values.get("layer_types") or ())
-    if isinstance(window, int) and has_windows and not gives:
+    longest = value_of(known, "max_position_embeddings")
+    matters = isinstance(window, int) and (not isinstance(longest, int) or window < longest)
+    if matters and has_windows and not gives:
         made.notes.append(
             f"mlx-lm's {reader.name} has no sliding window: beyond {window} tokens it computes something else"
         )

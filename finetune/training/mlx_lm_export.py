@@ -36,7 +36,7 @@ def export(config: TrainingConfig, path: Path) -> None:
     conversations = (Conversation.of(row) for _, row in found["train"])
     with_tools = next((conversation for conversation in conversations if conversation.uses_tools), None)
     steps = total_steps(config, rows["train"])
-    notes = [*_notes(config, folder, rows, plain_text=plain_text), *_of_tools(folder, with_tools)]
+    notes = [*_notes(config, folder, rows, plain_text=plain_text), *_of_tools(folder, with_tools), *_of_config(folder)]
     if any("reasoning_content" in turn for _, row in found["train"] for turn in row.get("messages", ())):
         notes.append(
             "- leaves out thinking where the chat template has no place for it, and learns what is only context"
@@ -117,6 +117,17 @@ def _of_tools(folder: ModelFolder, conversation: Conversation | None) -> list[st
     with suppress(ValueError):
         encoder.prompt(conversation.prompt)
     return ["- does not show what the model's own chat template ignores of tools"] if encoder.tool_note else []
+
+
+def _of_config(folder: ModelFolder) -> list[str]:
+    """A line if mlx-lm reads another model out of config.json than is trained here."""
+    with suppress(ImportError):  # without MLX nothing here runs the file
+        from finetune.backends.mlx.loading import load
+
+        found = load(folder.path, strict=False, quiet=True).differences
+        copy = shell_command("python", "-m", "finetune", "doctor", "--model", folder.name, "--mlx-lm-copy", "FOLDER")
+        return [f"- reads config.json otherwise ({'; '.join(found)}): give it a copy, {copy}"] if found else []
+    return []
 
 
 def _notes(config: TrainingConfig, folder: ModelFolder, rows: dict[str, int], *, plain_text: bool) -> list[str]:

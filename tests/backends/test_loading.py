@@ -193,6 +193,10 @@ def test_keys_that_do_not_change_what_is_computed_are_no_problem(
         "use_cache": False,
         "bos_token_id": 99999,
         "hidden_act": "silu",
+        "activation_function": "gelu",  # of another type: transformers does not read it either
+        "qk_norm": True,
+        "scoring_func": "sigmoid",
+        "layer_norm_epsilon": 0.1,
         "task_specific_params": {"x": 1},
         "rope_theta": 10000.0,
     }

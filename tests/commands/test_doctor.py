@@ -1,6 +1,7 @@
 """python -m finetune doctor: as a process, with the real Hub client and a Hub on loopback; single checks on real folders."""
 
 import json
+import shutil
 import socket
 import subprocess
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from finetune.backends import logits
 from finetune.backends.memory_estimate import Sizes
 from finetune.commands.doctor import capacity, hardware, pytorch, software, sources
 from finetune.commands.doctor.command import CHECKS
@@ -344,3 +346,39 @@ def test_a_gpu_may_not_have_all_the_memory(
     monkeypatch.setattr(runtime.mx, "device_info", lambda: about)
     device = capacity.of_mlx()
     assert (device.memory, device.slow_quantised) == (wanted, False)
+
+
+def test_a_model_is_examined_by_itself(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from finetune.commands.doctor import model
+
+    folder, copy = tmp_path / "new form", tmp_path / "copy"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_parameters"] = {"rope_type": "default", "rope_theta": config.pop("rope_theta")}
+    (folder / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(logits, "find_spec", lambda name: None)
+    found = list(model.examine(str(folder), None))
+    assert [(each.name, each.status) for each in found] == [
+        ("model", "ok"),
+        ("config.json", "warn"),
+        ("logits", "warn"),
+    ]
+    assert found[1].more == ("rope_theta 10000 instead of 100000.0",) and "--mlx-lm-copy FOLDER" in found[1].remedy
+    assert "PyTorch is not installed" in found[2].found
+    list(model.examine(str(folder), copy))  # what the remedy says
+    again = list(model.examine(str(copy), None))
+    assert [each.status for each in again[:2]] == ["ok", "ok"] and "as transformers does" in again[1].found
+    monkeypatch.setattr(model, "compare", lambda folder: logits.Agreement(4.0))
+    assert list(model.examine(str(folder), None))[-1].status == "fail"
+    (folder / "config.json").write_text(json.dumps({**config, "model_file": "evil.py"}))
+    (refused,) = model.examine(str(folder), None)
+    assert (
+        refused.status == "fail" and "never done" in refused.found and refused.remedy == "use a model of a known type"
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"), [(1e-5, "same"), (2e-3, "close"), (4.0, "different"), (None, "not compared")]
+)
+def test_the_verdict_on_logits(difference: float | None, verdict: str) -> None:
+    assert logits.Agreement(difference, "no PyTorch").verdict == verdict

@@ -1,6 +1,8 @@
 """Rows on their way to the trainer: each stays one object, and long ones are skipped."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from finetune.errors import UserError
 from finetune.models.examples import Encoded, as_rows, encode_rows, examples_of
+from finetune.models.find import ModelFolder
 from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
 from finetune.training import inputs
@@ -58,3 +61,44 @@ def test_rows_of_bare_examples() -> None:
     examples = [Example([number], [True]) for number in range(5)]
     assert [len(row.examples) for row in as_rows(examples, 2)] == [2, 2, 1]
     assert examples_of(as_rows(examples, 2)) == examples and as_rows([]) == []
+
+
+GPT2 = {"model_type": "gpt2", "n_positions": 64}
+ROPE = {"model_type": "llama", "max_position_embeddings": 64, "rope_theta": 1e4}
+
+
+@pytest.mark.parametrize(
+    ("config", "length", "given", "longest", "refused", "said"),
+    [
+        (GPT2, 1024, False, 64, None, ""),  # the default is no mistake
+        (GPT2, 1024, True, 30, "--max-seq-length 1024, and the model has a table of 64 positions", ""),
+        (GPT2, 1024, False, 65, r"the longest row has 65 tokens, .* \(use --max-seq-length 64\)", ""),
+        (GPT2, 64, True, 64, None, ""),
+        (ROPE, 1024, True, 30, None, "Note: --max-seq-length 1024, and x was made for 64 tokens."),
+        (ROPE, 1024, False, 90, None, "Note: the longest row has 90 tokens, and x was made for 64 tokens."),
+        (ROPE, 1024, False, 64, None, ""),
+        ({"model_type": "mamba"}, 10**6, True, 9999, None, ""),
+    ],
+)
+def test_rows_are_compared_with_the_positions_that_the_model_has(
+    config: dict[str, object],
+    length: int,
+    given: bool,
+    longest: int,
+    refused: str | None,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    asked = TrainingConfig(max_seq_length=length, origins={"max_seq_length": "flag" if given else "default"})
+    rows = as_rows([Example([0] * longest, [True] * longest), Example([0], [True])])
+    model = ModelFolder(tmp_path, "x", "folder", None)
+    if refused:
+        with pytest.raises(UserError, match=refused):
+            inputs._check_length(asked, model, rows)
+        again = replace(asked, max_seq_length=64)  # the remedy, with the rows that it leaves
+        inputs._check_length(again, model, [row for row in rows if row.tokens <= 64])
+    else:
+        inputs._check_length(asked, model, rows)
+    assert capsys.readouterr().err.strip() == said

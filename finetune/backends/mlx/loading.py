@@ -211,6 +211,8 @@ def _names(model: Any) -> Iterator[list[str]]:
 
     def sanitize(self: Any, weights: Mapping[str, Any]) -> Any:
         wanted = set(dict(tree_flatten(self.parameters())))
+        if not weights:  # a plan without them
+            return weights
         cleaned = plain(self, dict(weights))
         if not _fit(cleaned, wanted):
             for renamed in _renamed(weights, wanted):
