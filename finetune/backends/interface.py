@@ -192,8 +192,8 @@ class Trainer(Policy, Protocol):
         """How far the run has come."""
 
     @property
-    def full_logits(self) -> bool:
-        """Whether the loss needs the logits of every token, because the output head is not a plain matrix."""
+    def notes(self) -> Sequence[str]:
+        """What is computed in a slower or larger way than usual with this model, and why: a sentence each."""
 
     @property
     def trainable_parameters(self) -> int:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from finetune.backends.mlx.cpu_math import exp
+from finetune.backends.mlx.layout import layout_of
 from finetune.backends.mlx.runtime import mx, streams
 from finetune.errors import UserError
 from finetune.signals import Stop, never
@@ -115,6 +116,7 @@ class Decoder:
     ):
         self.network, self.head, self.stop_tokens, self.max_tokens = network, head, stop_tokens, max_tokens
         self.sampling = sampling
+        self._trunk = None if head is None else layout_of(network).trunk
         self._prefix: list[tuple[Any, Any]] = []  # keys and values [1, heads, length, size] of each layer
         self._shared = 0  # length of the prefix
 
@@ -187,9 +189,9 @@ class Decoder:
 
     def _last_logits(self, inputs: Any, cache: list[Any]) -> Any:
         """Logits [rows, vocabulary] after the last of the inputs: of a prompt, the head sees no other position."""
-        if self.head is None:
+        if self._trunk is None:
             return self.network(inputs, cache=cache)[:, -1]
-        return self.network.model(inputs, cache=cache)[:, -1] @ self.head.T
+        return self._trunk(inputs, cache=cache)[:, -1] @ self.head.T
 
     def _read_shared(self, prompts: Sequence[Sequence[int]]) -> int:
         """Read what all prompts begin with; returns how many rows there is room for at once.
