@@ -31,14 +31,16 @@ class FastPaths:
         network.train()
         with cpu_attention.short_pieces():
             paths = self._paths(network, checkpoints=checkpoints)
-            self.notes += proofs.keep_proven(network, self._one_by_one, [[*collate([row])] for row in _PROBE], paths)
+            self.notes += proofs.keep_proven(network, self.logprobs, collate(_PROBE), paths)
         network.eval()
         self.shares_prompts = False
         if shares_prompts and not checkpoints:
             why = shared_prompts.why_not(network) or self._differs_with_shared_prompts(network)
             self.shares_prompts = why is None
             if why:
-                self.notes.append(f"the prompt of several completions is computed for each, because {why}; that takes longer")
+                self.notes.append(
+                    f"the prompt of several completions is computed for each, because {why}; that takes longer"
+                )
 
     def logprobs(self, network: Any, parts: list[Part]) -> Any:
         """Log-probabilities [learned] of the parts of a batch."""

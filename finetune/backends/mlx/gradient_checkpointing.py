@@ -65,7 +65,8 @@ def _samples(layer: Any) -> bool:
 
 def random_state() -> int:
     """The seed that begins where MLX's random numbers are now: a key is the two halves of a seed."""
-    high, low = map(int, mx.random.state[0].tolist())
+    key: Any = mx.random.state
+    high, low = map(int, key[0].tolist())
     return high << 32 | low
 
 
@@ -87,8 +88,10 @@ def _split(tree: Any, arrays: list[Any]) -> _Built:
     if isinstance(tree, mx.array):
         if not mx.issubdtype(tree.dtype, mx.floating):
             return lambda new: tree
-        arrays.append(tree)
-        place = len(arrays) - 1
+        # the same array twice among the outputs would lose one of its two gradients
+        place = next((at for at, array in enumerate(arrays) if array is tree), len(arrays))
+        if place == len(arrays):
+            arrays.append(tree)
         return lambda new: new[place]
     if isinstance(tree, nn.Module):
         trained = _split(tree.trainable_parameters(), arrays)

@@ -5,12 +5,14 @@ taken from a name: what is found counts only if it computes, on a few tokens, wh
 such part uses the network's own logits, which are always right.
 """
 
+import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from finetune.backends.mlx.proofs import UNFIT, largest
 from finetune.backends.mlx.runtime import mx
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -20,8 +22,6 @@ QUANTISED = (nn.QuantizedLinear, nn.QuantizedEmbedding)
 _PROBE = [[1, 2, 3]]
 _LOUD = 100.0  # largest logit that a proof compares: with small ones a soft cap would not be seen
 _DEAFENING = 1e6  # far above every soft cap
-# what a module raises that is not called in its own way, or a matrix that does not fit
-_UNFIT = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
 _KNOWN = "_finetune_layout"
 
 
@@ -71,9 +71,7 @@ def logits_of(module: Any, hidden: Any) -> Any:
         logits = hidden @ module.weight.T
     else:
         how = {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}
-        logits = mx.quantized_matmul(
-            hidden, module.weight, module.scales, module.get("biases"), transpose=True, **how
-        )
+        logits = mx.quantized_matmul(hidden, module.weight, module.scales, module.get("biases"), transpose=True, **how)
     return logits + module.bias if "bias" in module else logits
 
 
@@ -122,7 +120,11 @@ def _found(network: Any, layers: list[Any], outside: Sequence[Any], key: tuple[o
             trunk, cap = proven
             why = f"its logits are capped at {cap:g}" if cap else "its output head has a bias" if "bias" in head else ""
             return Layout(layers, trunk, None if why else head, why, head, cap, key)
-    why = "its logits are not the product of hidden states and one matrix" if heads else "it has no matrix that makes logits"
+    why = (
+        "its logits are not the product of hidden states and one matrix"
+        if heads
+        else "it has no matrix that makes logits"
+    )
     return Layout(layers, None, None, why, _key=key)
 
 
@@ -135,8 +137,8 @@ def _proven(network: Any, head: Any, candidates: Sequence[Any]) -> tuple[Any, fl
             raw = None if hidden is None else logits_of(head, hidden).astype(mx.float32)
             if raw is None:
                 continue
-            peak = mx.abs(raw).max().item()
-        except _UNFIT:
+            peak = largest(raw)
+        except UNFIT:
             continue
         found.append((trunk, raw))
         loud = _LOUD / peak if 0 < peak < _LOUD else 1.0
@@ -145,9 +147,9 @@ def _proven(network: Any, head: Any, candidates: Sequence[Any]) -> tuple[Any, fl
         if _equal(raw * loud, logits) or _equal(raw, logits):
             return trunk, None
     for trunk, raw in found:
-        peak = mx.abs(raw).max().item()
-        cap = mx.abs(_loud(network, head, _DEAFENING / peak)).max().item()
-        if cap < _DEAFENING / 10 and peak > 0:
+        peak = largest(raw)
+        cap = largest(_loud(network, head, _DEAFENING / peak)) if peak > 0 else math.inf
+        if cap < _DEAFENING / 10:
             loud = 2 * cap / peak
             if _equal(cap * mx.tanh(raw * (loud / cap)), _loud(network, head, loud)):
                 return trunk, cap
@@ -158,7 +160,7 @@ def _called(module: Any) -> Any | None:
     """What a module makes of the probe, [1, length, ...]; None if it is not called with tokens and a cache."""
     try:
         made = module(mx.array(_PROBE), cache=None)
-    except _UNFIT:
+    except UNFIT:
         return None
     return made if isinstance(made, mx.array) and made.ndim == 3 and made.shape[1] == len(_PROBE[0]) else None
 

@@ -125,7 +125,7 @@ class Head:
     temperature: float = 1.0  # by which the logits are divided
 
     def logits(self, hidden: Any, piece: Any, index: slice) -> tuple[Any, Any]:
-        """Of hidden [tokens, size], the logits [tokens, n] of the rows ``piece`` at ``index``, float32, and their slopes: by how
+        """Of hidden [tokens, size], the logits [tokens, n] of the rows ``piece`` at ``index``, float32, and their slopes: how
         much they follow their products, None if wholly."""
         products = (hidden @ piece.T).astype(mx.float32)
         return self.bent(products, index) if self.is_bent else (products, None)
@@ -154,7 +154,7 @@ class Head:
 
 
 def plain_head(network: Any) -> Any | None:
-    """The float weight [vocabulary, size] whose product with what the layout's trunk gives is the logits; None if there is none."""
+    """The float weight [vocabulary, size] that makes logits of what the layout's trunk gives; None if there is none."""
     module = layout_of(network).head
     return module.weight if module is not None and type(module) in PLAIN and why_full(network) is None else None
 

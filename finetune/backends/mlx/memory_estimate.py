@@ -38,6 +38,7 @@ class Probe:
         weights = _bytes(network.parameters())
         parameters = sum(_count(module) for module in network.modules())
         adapters.attach(network, adapters.settings(network, config))
+        _demand_trainable(folder, network)
         trainable = adapters.trainable(network)
         chosen = optimizer(config)
         chosen.init(network.trainable_parameters())
@@ -92,6 +93,18 @@ class Probe:
             mx.clear_cache()
 
 
+def _demand_trainable(folder: Path, network: Any) -> None:
+    """UserError if MLX has no gradients for the model; computes nothing."""
+    if not adapters.trainable(network):
+        raise UserError(f"{folder}: MLX cannot train this model: its layers have no module that can be adapted")
+    network.train()
+    try:
+        nn.value_and_grad(network, lambda network: network(mx.array([[0, 0, 0]])).sum())(network)
+    except UNFIT as error:
+        raise UserError(f"{folder}: MLX cannot train this model: {first_line(error)}") from None
+    network.eval()
+
+
 def _side(name: str, array: Any) -> int:
     """Of the adapted matrix: a is [size, rank], b [rank, size]."""
     return int(array.shape[0 if name.endswith("lora_a") else -1])
@@ -111,8 +124,8 @@ def _count(module: Any) -> int:
 
 
 def _period(folder: Path, network: Any) -> int:
-    """The number of first layers in which every kind occurs, if they work as a model: Gemma 3 has a global layer after five with
-    a window, others have experts or shared keys later on. All layers, if fewer would be no model."""
+    """The number of first layers in which every kind occurs: Gemma 3 has a global one after five with a window, others have
+    experts or shared keys later on. All layers, if fewer would be no model."""
     layers = list(network.layers)
     kinds = list(zip(*_listed(folder, len(layers)), map(_kind, layers), strict=True))
     period = max(kinds.index(kind) for kind in set(kinds)) + 1
@@ -126,12 +139,14 @@ def _period(folder: Path, network: Any) -> int:
 def _listed(folder: Path, count: int) -> list[Sequence[object]]:
     """What config.json says of each layer, under whatever name: layer_types, hybrid_override_pattern ..."""
     values = [value for value in text_config(folder).values() if isinstance(value, (str, list)) and len(value) == count]
-    return [value for value in values if all(isinstance(item, (str, int)) for item in value) and len(set(value)) < count]
+    return [
+        value for value in values if all(isinstance(item, (str, int)) for item in value) and len(set(value)) < count
+    ]
 
 
 def _kind(layer: Any) -> tuple[object, ...]:
     """Of two layers that are computed alike: their modules with sizes, and what they are told to be."""
-    arrays = tuple((name, array.shape) for name, array in tree_flatten(layer.parameters()))
+    arrays = tuple((name, array.shape) for name, array in dict(tree_flatten(layer.parameters())).items())
     told = (
         (name, type(module), key, value)
         for name, module in layer.named_modules()
@@ -158,12 +173,14 @@ def _network(folder: Path) -> Any:
 
     with foreign(f"{folder}: MLX cannot load this model"), plain_path(folder) as plain:
         network, config = load_model(Path(plain), lazy=True, strict=_has_weights(folder))
+        network(mx.array([[0, 0]]))  # computes nothing
+        network.freeze()
     if (quantization := config.get("quantization")) and not _has_weights(folder):
         _quantize(folder, network, quantization)
+        network.freeze()
     network.update(
         tree_map(lambda a: a.astype(DTYPE) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
     )
-    network.freeze()
     return network
 
 

@@ -43,10 +43,10 @@ def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
     with foreign(f"{folder}: MLX cannot load this model"), plain_path(folder) as plain:
         network, _ = load_model(Path(plain), lazy=True)
         network(mx.array([[0, 0]]))  # computes nothing, but sizes that contradict each other meet
+        network.freeze()
     network.update(
         tree_map(lambda a: a.astype(dtype) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
     )
-    network.freeze()
     return network
 
 

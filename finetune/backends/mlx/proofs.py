@@ -1,5 +1,6 @@
 """Fast paths prove themselves on the very model, before their first use: a few tokens get the same log-probabilities and the
-same gradients as on the plain path, which is mlx_lm's own model with its own logits. What does not is not used, and that is said.
+same gradients as on the plain path, which is mlx_lm's own model with its own logits. What does not is not used, and that is
+said.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from mlx.utils import tree_flatten, tree_unflatten  # isort: skip
 Logprobs = Callable[[Any, Any], Any]  # (network, parts of a batch) -> [learned]
 _ADAPTED = 0.02  # size of the weights of LoRA's B in a proof: with the zeros that it begins with, A has no gradient
 _SMALL = 1e-3  # of the largest gradient: below, differences are rounding
-# what a path raises that does not suit the model
+# what code raises that does not suit the model
 UNFIT = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
 
 
@@ -70,6 +71,7 @@ def keep_proven(network: Any, logprobs: Logprobs, parts: Any, paths: Sequence[Fa
 
 def computed(network: Any, logprobs: Logprobs, parts: Any) -> Computed:
     """With dropout as a fixed random state says; the random state stays as it is."""
+
     def loss(network: Any) -> tuple[Any, Any]:
         found = logprobs(network, parts)
         return (found * mx.cos(mx.arange(found.size))).sum(), found
@@ -93,6 +95,12 @@ def _in_short(name: str, array: Any) -> Any:
     return mx.concatenate([flat.sum(axis=0), flat.sum(axis=1)])
 
 
+def largest(array: Any) -> float:
+    """The largest absolute value."""
+    found: Any = mx.abs(array).max().item()
+    return float(found)
+
+
 def difference(plain: Computed, fast: Callable[[], Computed]) -> str | None:
     """How what ``fast`` computes differs, as a clause; None if it is the same but for rounding."""
     try:
@@ -102,14 +110,15 @@ def difference(plain: Computed, fast: Callable[[], Computed]) -> str | None:
             raise
         return f"it fails ({first_line(error)})"
     rounding = 5e-3 if mx.default_device().type == mx.cpu else 0.1
-    error = mx.abs(found.logprobs - plain.logprobs).max().item()
-    if not error <= rounding * max(1.0, mx.abs(plain.logprobs).max().item()):
-        return f"log-probabilities differ by {error:.2g}"
-    largest = max((norm.item() for norm in plain.norms.values()), default=0.0)
+    apart = largest(found.logprobs - plain.logprobs)
+    if not apart <= rounding * max(1.0, largest(plain.logprobs)):
+        return f"log-probabilities differ by {apart:.2g}"
+    most = max(map(largest, plain.norms.values()), default=0.0)
     worst = 0.0
+    apart_in = {name: mx.linalg.norm(found.gradients[name] - array) for name, array in plain.gradients.items()}
+    mx.eval(apart_in)
     for name, norm in plain.norms.items():
-        scale = max(norm.item(), _SMALL * largest)
-        wrong = mx.linalg.norm(found.gradients[name] - plain.gradients[name]).item()
+        scale, wrong = max(largest(norm), _SMALL * most), largest(apart_in[name])
         if not wrong <= rounding * scale:
             worst = max(worst, wrong / scale) if scale else float("inf")
     return f"gradients differ by {worst:.1%}" if worst else None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.backends.mlx.proofs import UNFIT
+from finetune.backends.mlx.proofs import UNFIT, largest
 from finetune.backends.mlx.runtime import mx
 from finetune.errors import first_line
 from finetune.models.loss_mask import Example
@@ -153,9 +153,7 @@ def run(model: Any, batch: SharedBatch, layers: int) -> Any:
 
 
 _ANSWERED = [([1, 2, 3, 4], [7, 8, 9]), ([1, 2, 3, 4], [3]), ([5, 6], [2, 4])]
-PROBE = [
-    Example(prompt + answer, [False] * len(prompt) + [True] * len(answer)) for prompt, answer in _ANSWERED
-]
+PROBE = [Example(prompt + answer, [False] * len(prompt) + [True] * len(answer)) for prompt, answer in _ANSWERED]
 
 
 def why_not(network: Any) -> str | None:
@@ -170,9 +168,9 @@ def why_not(network: Any) -> str | None:
     try:
         found = run(network, shared(grouped(PROBE)), len(network.layers))
         wholes = [network(mx.array([row.tokens[:-1]]))[0, prompt_length(row) - 1 :] for row in PROBE]
-        worst = max(mx.abs(found[row, : whole.shape[0]] - whole).max().item() for row, whole in enumerate(wholes))
-        largest = max(mx.abs(whole).max().item() for whole in wholes)
+        worst = max(largest(found[row, : whole.shape[0]] - whole) for row, whole in enumerate(wholes))
+        size = max(map(largest, wholes))
     except UNFIT as error:
         return f"it fails with a shared prompt ({first_line(error)})"
     rounding = 1e-3 if mx.default_device().type == mx.cpu else 3e-2
-    return None if worst <= rounding * max(1.0, largest) else f"logits differ by {worst:.2g}"
+    return None if worst <= rounding * max(1.0, size) else f"logits differ by {worst:.2g}"
