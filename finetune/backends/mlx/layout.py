@@ -29,7 +29,7 @@ _KNOWN = "_finetune_layout"
 class Layout:
     """The parts of a network. ``trunk`` and ``matrix`` have been proven on it; ``head`` is the matrix if nothing follows it."""
 
-    layers: list[Any]  # the blocks, in order
+    layers: list[Any] = field(repr=False)  # the blocks, in order
     trunk: Any | None  # hidden [rows, length, size] = trunk(inputs, cache=...)
     head: Any | None  # module whose weight [vocabulary, size], quantised or not, makes logits = hidden @ weight.T
     why: str  # if trunk or head is None: the reason, as a clause about the model
@@ -47,7 +47,10 @@ def layout_of(network: Any) -> Layout:
     key = tuple((id(module), type(module), "as_linear" in vars(module)) for module in outside)
     known: Layout | None = getattr(network, _KNOWN, None)
     if known is None or known._key != key:
+        training = network.training
+        network.eval()  # without dropout
         known = _found(network, layers, outside, key)
+        network.train(training)
         setattr(network, _KNOWN, known)
     return known
 
@@ -149,7 +152,7 @@ def _proven(network: Any, head: Any, candidates: Sequence[Any]) -> tuple[Any, fl
     for trunk, raw in found:
         peak = largest(raw)
         cap = largest(_loud(network, head, _DEAFENING / peak)) if peak > 0 else math.inf
-        if cap < _DEAFENING / 10:
+        if 0 < cap < _DEAFENING / 10:
             loud = 2 * cap / peak
             if _equal(cap * mx.tanh(raw * (loud / cap)), _loud(network, head, loud)):
                 return trunk, cap

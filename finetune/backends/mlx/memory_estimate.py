@@ -137,8 +137,8 @@ def _period(folder: Path, network: Any) -> int:
 
 
 def _listed(folder: Path, count: int) -> list[Sequence[object]]:
-    """What config.json says of each layer, under whatever name: layer_types, hybrid_override_pattern ..."""
-    values = [value for value in text_config(folder).values() if isinstance(value, (str, list)) and len(value) == count]
+    """What config.json says of each layer, under whatever name: layer_types, moe_layer_freq ..."""
+    values = [value for value in text_config(folder).values() if isinstance(value, list) and len(value) == count]
     return [
         value for value in values if all(isinstance(item, (str, int)) for item in value) and len(set(value)) < count
     ]
@@ -169,13 +169,21 @@ def _cut(network: Any, count: int) -> Any:
 
 def _network(folder: Path) -> Any:
     """The model of the folder, with nothing in memory yet."""
-    from mlx_lm.utils import load_model
+    from mlx_lm.utils import _get_classes, load_model
+
+    def classes(config: dict[str, Any]) -> tuple[Any, Any]:
+        kind, arguments = _get_classes(config)
+        # some cannot rename the weights if there are none
+        return type(kind.__name__, (kind,), {"sanitize": lambda network, weights: weights}), arguments
+
+    there = _has_weights(folder)
 
     with foreign(f"{folder}: MLX cannot load this model"), plain_path(folder) as plain:
-        network, config = load_model(Path(plain), lazy=True, strict=_has_weights(folder))
+        how = {"lazy": True, "strict": there, "get_model_classes": _get_classes if there else classes}
+        network, config = load_model(Path(plain), **how)
         network(mx.array([[0, 0]]))  # computes nothing
         network.freeze()
-    if (quantization := config.get("quantization")) and not _has_weights(folder):
+    if (quantization := config.get("quantization")) and not there:
         _quantize(folder, network, quantization)
         network.freeze()
     network.update(

@@ -7,18 +7,21 @@ from typing import Any
 
 from finetune.backends.interface import Answer, Sample
 from finetune.backends.length_batches import length_batches, split_by_learned
-from finetune.backends.mlx import adapters, cpu_math
+from finetune.backends.mlx import adapters, cpu_attention, cpu_math
 from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.logprobs import collate, logprob_function, plain_head
-from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
+from finetune.backends.mlx.proofs import largest
+from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx, streams
 from finetune.models.conversation import AnyConversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.foreign import foreign
 from finetune.models.loss_mask import Example
 from finetune.records.plain_path import plain_path
 from finetune.signals import Stop, never
+from finetune.terminal import say
 
 _LOSS_TOKENS = 2048  # of examples whose loss is computed at once
+_ROUNDING = 5e-3  # of the largest logit
 
 
 def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: str | None = None) -> "MlxModel":
@@ -31,7 +34,27 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
     switch = adapters.load(network, adapter, base) if adapter is not None else None
     network.eval()
     mx.eval(network.parameters())
+    prove_functions(network)
     return MlxModel(network, encoder, switch)
+
+
+def prove_functions(network: Any) -> None:
+    """Leave the fast functions for the CPU off from here on, and say so, if they change what this model computes."""
+    if not cpu_math.replaced():
+        return
+    streams(2)  # so few tokens are computed fastest by one thread
+    tokens = mx.array([[1, 2, 3, 4, 5, 6]])
+    with cpu_attention.short_pieces():
+        ours = network(tokens)
+        mx.eval(ours)
+        cpu_math.remove()
+        plain = network(tokens)
+        apart = largest(ours - plain)
+    if apart <= _ROUNDING * max(1.0, largest(plain)):
+        cpu_math.put_back()
+    else:
+        why = f"with this model logits differ by {apart:.2g}"
+        say(f"Note: FineTune's functions for the CPU are not used, because {why}; MLX's own take longer.")
 
 
 def load_network(folder: Path, dtype: Any = DTYPE) -> Any:

@@ -50,7 +50,8 @@ def keep_proven(network: Any, logprobs: Logprobs, parts: Any, paths: Sequence[Fa
         for path in paths:
             path.off()
         plain = computed(network, logprobs, parts)
-        if not mx.isfinite(plain.logprobs).all().item():  # the run will say so; there is nothing to compare with
+        sound = [plain.logprobs, *plain.norms.values()]
+        if not all(mx.isfinite(array).all().item() for array in sound):  # the run will say so
             for path in paths:
                 path.on()
             return []
