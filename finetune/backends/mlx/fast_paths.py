@@ -26,6 +26,7 @@ class FastPaths:
         self._full = logprob_function(network, temperature, full=True)
         self._chosen = self._head_alone
         self.notes: list[str] = []
+        self._full_needed = why_full(network) is not None
         if why := why_full(network):
             self.notes.append(f"the logits of all tokens are computed, because {why}; that takes more memory")
         network.train()
@@ -41,6 +42,11 @@ class FastPaths:
                 self.notes.append(
                     f"the prompt of several completions is computed for each, because {why}; that takes longer"
                 )
+
+    @property
+    def full_logits(self) -> bool:
+        """Whether the logits of all tokens are computed."""
+        return self._chosen is self._full or self._full_needed
 
     def logprobs(self, network: Any, parts: list[Part]) -> Any:
         """Log-probabilities [learned] of the parts of a batch."""

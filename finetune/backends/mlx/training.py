@@ -85,6 +85,7 @@ class Trainer:
             shares_prompts=method.shares_prompts,
         )
         self.notes, self._logprobs, self._shares_prompts = paths.notes, paths.logprobs, paths.shares_prompts
+        self.full_logits = paths.full_logits
         self._loss_and_grad = nn.value_and_grad(self.network, self._loss)
         self._optimizer = optimizer(config)
         self._optimizer.init(self.network.trainable_parameters())
