@@ -126,6 +126,10 @@ class Model(Protocol):
     def batch_hint(self) -> int:
         """How many answers to ask for in one call, so that the hardware is used and progress can be shown in between."""
 
+    @property
+    def answering(self) -> str:
+        """How it has answered several conversations, in a few words: "together", or in another way and why; "" if unknown."""
+
     def without_adapter(self) -> "Model":
         """The base model on the same weights. It is not a second copy: only one of the two can work at a time."""
 

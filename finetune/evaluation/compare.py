@@ -79,6 +79,7 @@ def compare(asked: Comparison) -> EvaluationRecord:
         str(run.adapter_path),
         against=str(other.adapter_path) if other else None,
         changes_nothing=model.changes_nothing,
+        answering=model.answering or None,
     )
     return result(subject, rows, sides, _general(answers) if answers else None)
 

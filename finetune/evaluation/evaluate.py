@@ -168,6 +168,7 @@ class Subject:
     adapter_path: str
     against: str | None = None
     changes_nothing: bool = False
+    answering: str | None = None
 
 
 def result(
@@ -187,6 +188,7 @@ def result(
         adapter_path=subject.adapter_path,
         against=subject.against,
         changes_nothing=subject.changes_nothing,
+        answering=subject.answering,
         n=len(rows),
         scored=sum(counted),
         unscored=dict(Counter(kind for kind in unscored if kind is not None)),

@@ -113,6 +113,7 @@ class EvaluationRecord(Record):
     adapter_path: str  # folder of the adapters
     against: str | None = None  # folder of the adapters in the place of the base model
     changes_nothing: bool = False  # the adapter is as it was before the first step
+    answering: str | None = None  # how the rows were decoded: "together", or in another way and why; null if not known
     n: int  # rows
     scored: int  # rows whose answers have a score on every side
     unscored: Mapping[str, int]  # kind of answer -> rows that cannot be scored

@@ -1,15 +1,15 @@
 """A model and its adapter in memory: it answers, one conversation at a time or many at once, and scores given answers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from finetune.backends.interface import Answer, Sample
 from finetune.backends.length_batches import length_batches, split_by_learned
 from finetune.backends.mlx import adapters, cpu_attention, cpu_math
+from finetune.backends.mlx.batch_proof import described
 from finetune.backends.mlx.decoding import Decoder, Sampling
-from finetune.backends.mlx.logprobs import collate, logprob_function, plain_head
+from finetune.backends.mlx.logprobs import collate, logprob_function
 from finetune.backends.mlx.proofs import largest
 from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx, streams
 from finetune.models.conversation import AnyConversation
@@ -112,9 +112,10 @@ class MlxModel:
         """How many answers to ask for in one call, so that progress can be shown in between."""
         return 64 if ON_CPU else 256
 
-    @cached_property
-    def _head(self) -> Any | None:
-        return plain_head(self.network)
+    @property
+    def answering(self) -> str:
+        """How it has answered several conversations: "together", or in another way and why; "" if it has not."""
+        return described(self._network)
 
     def answers(
         self,
@@ -133,7 +134,7 @@ class MlxModel:
         self.network.eval()
         prompts = [self.encoder.prompt(conversation) for conversation in conversations]
         answers: dict[int, Answer] = {}
-        decoder = Decoder(self.network, self._head, self.encoder.stop_tokens if stops else frozenset(), max_tokens)
+        decoder = Decoder(self.network, self.encoder.stop_tokens if stops else frozenset(), max_tokens)
         for finished in decoder.run(prompts, stop):
             answer = Answer(
                 self.encoder.decode(finished.tokens), len(finished.tokens), finished.stopped, finished.seconds
@@ -153,7 +154,7 @@ class MlxModel:
     ) -> list[Sample] | None:
         """One sampled completion for each prompt (token ids); None if ``stop`` interrupted it."""
         sampling = Sampling(temperature, seed)
-        decoder = Decoder(self.network, self._head, self.encoder.stop_tokens, max_tokens, sampling)
+        decoder = Decoder(self.network, self.encoder.stop_tokens, max_tokens, sampling)
         found: dict[int, Sample] = {}
         with adapters.fused_for_a_while(decoder.network):
             for finished in decoder.run(prompts, stop):

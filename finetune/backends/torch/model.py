@@ -106,6 +106,11 @@ class TorchModel:
         """Whether there is an adapter that leaves the model unchanged."""
         return self._peft_model is not None and adapters.changes_nothing(self._peft_model)
 
+    @property
+    def answering(self) -> str:
+        """"together": Transformers pads batches itself."""
+        return "together"
+
     def answers(
         self,
         conversations: Sequence[AnyConversation],
