@@ -223,10 +223,15 @@ def with_a_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     ("kind", "break_it", "wanted", "words"),
     [
         ("llama", without_padding, "Level", "in a batch of several lengths their answers differ"),
-        ("llama", with_other_rows, "Single", "answer one by one: in a batch their answers differ"),
+        ("llama", with_other_rows, "Single", "one by one: in a batch their answers differ"),
         ("lfm2", with_states_of_others, "Level", "in a batch of several lengths their answers differ"),
         ("llama", with_an_error, "Level", "in a batch of several lengths they fail: KeyError: 'keys'"),
-        ("llama", with_another_beginning, "Merged", "prompts are read one at a time: read together their answers differ"),
+        (
+            "llama",
+            with_another_beginning,
+            "Merged",
+            "prompts are read one at a time: read together their answers differ",
+        ),
         ("llama", with_a_cap, "Padded", "by the model as a whole: with its output head apart their answers differ"),
     ],
 )
@@ -254,7 +259,9 @@ def test_the_proof_is_short_and_made_once(monkeypatch: pytest.MonkeyPatch) -> No
     layout_of(network)
     passes: list[tuple[int, ...]] = []
     right = nn.Embedding.__call__
-    monkeypatch.setattr(nn.Embedding, "__call__", lambda self, tokens: passes.append(tokens.shape) or right(self, tokens))
+    monkeypatch.setattr(
+        nn.Embedding, "__call__", lambda self, tokens: passes.append(tokens.shape) or right(self, tokens)
+    )
 
     def computed() -> list[tuple[int, ...]]:
         passes.clear()

@@ -88,7 +88,9 @@ def _proven(network: Any, prompts: Sequence[Prompt], reach: int) -> Proven:
             if not found:
                 return _described(Proven(way, apart, reach, way.words), possible[0], problem, whole=apart != choices[0])
             problem = problem or found
-    return _described(Proven(Single, False, reach, Single.words, prefix=False), possible[0], problem, whole=False)
+    return _described(
+        Proven(Single, apart=False, reach=reach, words=Single.words, prefix=False), possible[0], problem, whole=False
+    )
 
 
 def _described(proven: Proven, first: type[Single], problem: str, *, whole: bool) -> Proven:
@@ -128,7 +130,8 @@ class _Texts:
 
     def __init__(self, network: Any, prompts: Sequence[Prompt], reach: int):
         self._network, self._reach = network, reach
-        self._longest, self._shortest = list(max(prompts, key=len)), list(min(prompts, key=len))
+        ordered = sorted(map(list, prompts), key=len)
+        self._shortest, self._longest = ordered[0], ordered[-1]
         self._known: dict[int, Any] = {}
 
     def tokens(self, kind: int) -> list[int]:

@@ -1,5 +1,5 @@
-"""Ways to decode rows together. Models differ in what they keep of the tokens they have read: keys and values, those of a window
-or of a chunk, states of a recurrence or a convolution.
+"""Ways to decode rows together. Models differ in what they keep of the tokens they have read: keys and values
+of all, of a window or of a chunk, states of a recurrence or a convolution.
 
 ============  ============================================================================  ==========================
 way           prompts are read                                                              rows of a batch
@@ -47,7 +47,6 @@ class LastLogits:
         if inputs.shape[1] > 1:  # MLX computes what the caches need of this, and no logits
             self._network(inputs[:, :-1], cache=caches)
         return self._network(inputs[:, -1:], cache=caches)[:, -1]
-
 
 
 class Single:
@@ -175,9 +174,7 @@ def ways(network: Any) -> list[type[Single]]:
     return [*((Padded, Grouped) if plain else ()), Merged, Level, Single]
 
 
-def read(
-    way: Single, last_logits: LastLogits, prompts: Sequence[Prompt], stop: Stop
-) -> tuple[Any, list[Any]] | None:
+def read(way: Single, last_logits: LastLogits, prompts: Sequence[Prompt], stop: Stop) -> tuple[Any, list[Any]] | None:
     """The logits [rows, vocabulary] after each prompt, and the cache of each layer for all of them; of several prompts in a
     row that are the same, the first is read. None if ``stop`` interrupted it."""
     copies = [0]
@@ -229,13 +226,12 @@ def row_bytes(caches: Sequence[Any], read: int, length: int) -> float:
 
     States do not grow; keys and values do, up to the window or chunk of their layer.
     """
-    from mlx.utils import tree_flatten
+    from mlx.utils import tree_reduce
     from mlx_lm.models.cache import ArraysCache
 
     total = 0.0
     for cache in _leaves(caches):
-        arrays = [array for _, array in tree_flatten(cache.state) if isinstance(array, mx.array)]
-        taken = sum(array.nbytes for array in arrays)
+        taken = tree_reduce(lambda total, leaf: total + getattr(leaf, "nbytes", 0), cache.state, 0)
         if isinstance(cache, ArraysCache):
             total += taken
             continue

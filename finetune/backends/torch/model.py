@@ -108,7 +108,7 @@ class TorchModel:
 
     @property
     def answering(self) -> str:
-        """"together": Transformers pads batches itself."""
+        """Together, with the padding of Transformers."""
         return "together"
 
     def answers(
