@@ -16,17 +16,7 @@ from finetune.records.run import renamed_metrics
 from finetune.settings.config import TrainingConfig
 from finetune.signals import Stop, never
 
-__all__ = [
-    "AdapterFormat",
-    "Answer",
-    "Backend",
-    "MemoryEstimate",
-    "Model",
-    "Position",
-    "Sample",
-    "Step",
-    "Trainer",
-]
+__all__ = ["AdapterFormat", "Answer", "Backend", "MemoryEstimate", "Model", "Position", "Sample", "Step", "Trainer"]
 
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "lion": "Lion", "adafactor": "Adafactor", "muon": "Muon"}
 
