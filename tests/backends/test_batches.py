@@ -219,6 +219,18 @@ def with_a_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "layout_of", lambda network: replace(layout_of(network), cap=0.5))
 
 
+def with_another_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a cache, as Gemma 3n has it."""
+    from mlx_lm.models.llama import Model
+
+    right = Model.__call__
+
+    def call(self: Any, inputs: Any, cache: Any = None) -> Any:
+        return right(self, inputs if cache else (inputs + 1) % VOCABULARY, cache)
+
+    monkeypatch.setattr(Model, "__call__", call)
+
+
 @pytest.mark.parametrize(
     ("kind", "break_it", "wanted", "words"),
     [
@@ -233,6 +245,7 @@ def with_a_cap(monkeypatch: pytest.MonkeyPatch) -> None:
             "prompts are read one at a time: read together their answers differ",
         ),
         ("llama", with_a_cap, "Padded", "by the model as a whole: with its output head apart their answers differ"),
+        ("llama", with_another_forward_pass, "Padded", "together, but compute otherwise than in training"),
     ],
 )
 def test_a_way_that_is_not_right_is_not_gone(

@@ -22,11 +22,13 @@ from finetune.terminal import say
 _COMMON = 8  # tokens that the texts begin with
 _LONG, _SHORT, _OTHER = 24, 13, 9  # tokens of the texts
 _STEPS = 3  # tokens after each
-_WHOLE = 64  # tokens; of a longer text not all logits are computed
+_MOST_LOGITS = 64  # tokens; of a longer text not all logits are computed
 # Root mean square of the differences of a row's logits, by their standard deviation: rounding leaves less (with batches, other
 # matrix products run), a token too many or too few leaves more.
 _TOLERANCE = {mx.float32: 2e-3, mx.float16: 2e-2, mx.bfloat16: 8e-2}
 _TIE = 8  # times that: the best token may be another one if it is so near
+_DIFFER = "their answers differ"
+_OTHERWISE = "compute otherwise than in training: mlx_lm gives them other logits with a cache than without one"
 
 
 @dataclass(frozen=True)
@@ -79,22 +81,37 @@ def _windows(network: Any) -> list[int]:
 
 
 def _proven(network: Any, prompts: Sequence[Prompt], reach: int) -> Proven:
-    texts, possible = _Texts(network, prompts, reach), ways(network)
+    found, problem = _fastest(network, _Texts(network, prompts, reach, whole=True))
+    if found is not None:
+        return found
+    # not even one row at a time, token by token, as the whole text without a cache
+    cached, _ = _fastest(network, _Texts(network, prompts, reach, whole=False))
+    proven = cached or Proven(Single, apart=False, reach=reach, words=f"{Single.words}: {problem}", prefix=False)
+    if problem == _DIFFER:
+        return replace(proven, words=f"{proven.words}, but {_OTHERWISE}", fastest=False)
+    return proven
+
+
+def _fastest(network: Any, texts: "_Texts") -> tuple[Proven | None, str]:
+    """The first way that is right, and what kept the network from the last one that is not."""
+    possible, first, problem = ways(network), "", ""
     choices = [True, False] if layout_of(network).trunk is not None else [False]
-    problem = ""
     for apart in choices:
         for way in possible:
-            found = _problem(texts, way(network), LastLogits(network, apart=apart))
-            if not found:
-                return _described(Proven(way, apart, reach, way.words), possible[0], problem, whole=apart != choices[0])
-            problem = problem or found
-    return _described(
-        Proven(Single, apart=False, reach=reach, words=Single.words, prefix=False), possible[0], problem, whole=False
-    )
+            problem = _problem(texts, way(network), LastLogits(network, apart=apart))
+            if not problem:
+                return _described(
+                    Proven(way, apart, reach=texts.reach, words=way.words),
+                    possible[0],
+                    first,
+                    whole=apart != choices[0],
+                ), ""
+            first = first or problem
+    return None, problem
 
 
-def _described(proven: Proven, first: type[Single], problem: str, *, whole: bool) -> Proven:
-    if proven.words != first.words:
+def _described(proven: Proven, fastest: type[Single], problem: str, *, whole: bool) -> Proven:
+    if proven.words != fastest.words:
         return replace(proven, words=f"{proven.words}: {proven.way.instead} {problem}", fastest=False)
     if whole:
         words = f"{proven.words}, by the model as a whole: with its output head apart {problem}"
@@ -121,22 +138,23 @@ def _problem(texts: "_Texts", way: Single, last_logits: LastLogits) -> str:
                 trial.keep([1, 2, 3])
             trial.step()
     except UserError as error:
-        return str(error)
+        return str(error).rstrip(".")
     return ""
 
 
 class _Texts:
-    """Texts made of the prompts, and the logits after them when each is seen alone."""
+    """Texts made of the prompts, and the logits after them when each is seen alone: ``whole``, without a cache, or token by
+    token."""
 
-    def __init__(self, network: Any, prompts: Sequence[Prompt], reach: int):
-        self._network, self._reach = network, reach
+    def __init__(self, network: Any, prompts: Sequence[Prompt], reach: int, *, whole: bool):
+        self._network, self.reach, self._whole = network, reach, whole
         ordered = sorted(map(list, prompts), key=len)
         self._shortest, self._longest = ordered[0], ordered[-1]
         self._known: dict[int, Any] = {}
 
     def tokens(self, kind: int) -> list[int]:
         """A text and the tokens after it; one of another ``kind`` has another length, and of the negative kind other tokens."""
-        length = abs(kind) + (self._reach if abs(kind) == _LONG else 0) + _STEPS
+        length = abs(kind) + (self.reach if abs(kind) == _LONG else 0) + _STEPS
         source = self._longest if kind == _LONG else self._shortest[::-1]
         start = [] if kind == _OTHER else (self._longest * _COMMON)[:_COMMON]
         return (start + source * length)[:length]
@@ -152,7 +170,7 @@ class _Texts:
         return self._known[kind]
 
     def _alone(self, tokens: list[int]) -> Any:
-        if len(tokens) <= _WHOLE:
+        if self._whole and len(tokens) <= _MOST_LOGITS:
             return self._network(mx.array([tokens]))[0, -_STEPS - 1 :]
         caches, last_logits = Single(self._network).caches(), LastLogits(self._network, apart=False)
         parts = [tokens[:-_STEPS], *([token] for token in tokens[-_STEPS:])]
@@ -204,7 +222,7 @@ class _Trial:
     def _compare(self, found: Any, rows: list[list[int]]) -> None:
         wanted = mx.stack([self._texts.logits(kind)[at] for kind, at in rows])
         if found.shape != wanted.shape or not agree(found, wanted):
-            raise _Different("their answers differ")
+            raise _Different(_DIFFER)
 
 
 def agree(found: Any, wanted: Any) -> bool:
