@@ -86,7 +86,7 @@ def _proven(network: Any, prompts: Sequence[Prompt], reach: int) -> Proven:
         return found
     # not even one row at a time, token by token, as the whole text without a cache
     cached, _ = _fastest(network, _Texts(network, prompts, reach, whole=False))
-    proven = cached or Proven(Single, apart=False, reach=reach, words=f"{Single.words}: {problem}", prefix=False)
+    proven = cached or Proven(Single, apart=False, reach=reach, words=f"{Single.words}: {Single.instead} {problem}", prefix=False)
     if problem == _DIFFER:
         return replace(proven, words=f"{proven.words}, but {_OTHERWISE}", fastest=False)
     return proven
