@@ -65,6 +65,20 @@ def way_of(network: Any, prompts: Sequence[Prompt], max_tokens: int) -> tuple[Si
     return known.way(network, shares=known.prefix), LastLogits(network, apart=known.apart)
 
 
+def refuse_otherwise(network: Any) -> None:
+    """UserError if a network gives other logits without a cache, as it is trained, than with one, as it answers."""
+    tokens = mx.array([[1, 2, 3, 4, 5, 6]])
+    caches, last_logits = Single(network).caches(), LastLogits(network, apart=False)
+    with foreign("mlx_lm has no cache for this model that works"):
+        last_logits(tokens[:, :4], caches)
+        cached = last_logits(tokens[:, 4:], caches)
+    if not agree(cached, network(tokens)[:, -1]):
+        raise UserError(
+            f"models of type {network.model_type} cannot be trained: mlx_lm gives them other logits without a cache, as in"
+            " training, than with one, as in their answers (choose another model)"
+        )
+
+
 def described(network: Any) -> str:
     """How a network has answered several prompts, for the record; "" if it was not asked for so many."""
     known: Proven | None = getattr(network, "_finetune_way", None)
@@ -86,7 +100,9 @@ def _proven(network: Any, prompts: Sequence[Prompt], reach: int) -> Proven:
         return found
     # not even one row at a time, token by token, as the whole text without a cache
     cached, _ = _fastest(network, _Texts(network, prompts, reach, whole=False))
-    proven = cached or Proven(Single, apart=False, reach=reach, words=f"{Single.words}: {Single.instead} {problem}", prefix=False)
+    proven = cached or Proven(
+        Single, apart=False, reach=reach, words=f"{Single.words}: {Single.instead} {problem}", prefix=False
+    )
     if problem == _DIFFER:
         return replace(proven, words=f"{proven.words}, but {_OTHERWISE}", fastest=False)
     return proven

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune.backends.mlx import cpu_attention, cpu_math, proofs, shared_prompts
+from finetune.backends.mlx.batch_proof import refuse_otherwise
 from finetune.backends.mlx.gradient_checkpointing import checkpoint_gradients, keep_activations
 from finetune.backends.mlx.logprobs import Part, collate, logprob_function, why_full
 from finetune.backends.mlx.lora_gradients import make_plain, make_timely
@@ -21,7 +22,8 @@ class FastPaths:
     def __init__(self, network: Any, temperature: float, *, checkpoints: bool, shares_prompts: bool):
         """``checkpoints``: with recomputed activations, if that is proven. ``shares_prompts``: with the prompt of several
         completions computed once, if that is proven and nothing is recomputed: a recomputed block has no gradients for what
-        another forward pass gave it."""
+        another forward pass gave it. UserError if the network answers otherwise than it is trained."""
+        refuse_otherwise(network)
         self._head_alone = logprob_function(network, temperature)
         self._full = logprob_function(network, temperature, full=True)
         self._chosen = self._head_alone
