@@ -20,7 +20,9 @@ from finetune.signals import never
 from finetune.terminal import say
 
 _COMMON = 8  # tokens that the texts begin with
-_LONG, _SHORT, _OTHER = 24, 13, 9  # tokens of the texts
+# Tokens of the texts. The first two differ by less than what they have in common: padding cuts into it. _FAR counts from the
+# widest window that the prompts go beyond.
+_LONG, _SHORT, _OTHER, _FAR = 24, 20, 9, 16
 _STEPS = 3  # tokens after each
 _MOST_LOGITS = 64  # tokens; of a longer text not all logits are computed
 # Root mean square of the differences of a row's logits, by their standard deviation: rounding leaves less (with batches, other
@@ -137,19 +139,19 @@ def _described(proven: Proven, fastest: type[Single], problem: str, *, whole: bo
 
 def _problem(texts: "_Texts", way: Single, last_logits: LastLogits) -> str:
     """What keeps a network from a way; "" if nothing does."""
-    trial = _Trial(texts, way, last_logits)
+    trial, far = _Trial(texts, way, last_logits), _FAR if texts.reach else _SHORT
     try:
         with foreign("they fail"):
             if way.alone:
-                trial.begin_together([_LONG])
+                trial.begin_together([far])
             elif not way.joins:
-                trial.begin_together([_LONG, -_LONG])
+                trial.begin_together([far, -far])
                 trial.step()
                 trial.keep([1])
             else:
                 trial.begin_together([_LONG, _SHORT])
                 trial.step()
-                trial.join([_OTHER, _SHORT])
+                trial.join([_OTHER, far])
                 trial.step()
                 trial.keep([1, 2, 3])
             trial.step()
@@ -170,8 +172,8 @@ class _Texts:
 
     def tokens(self, kind: int) -> list[int]:
         """A text and the tokens after it; one of another ``kind`` has another length, and of the negative kind other tokens."""
-        length = abs(kind) + (self.reach if abs(kind) == _LONG else 0) + _STEPS
-        source = self._longest if kind == _LONG else self._shortest[::-1]
+        length = abs(kind) + (self.reach if abs(kind) == _FAR else 0) + _STEPS
+        source = self._longest if kind in (_LONG, _FAR, -_SHORT) else self._shortest[::-1]
         start = [] if kind == _OTHER else (self._longest * _COMMON)[:_COMMON]
         return (start + source * length)[:length]
 
