@@ -36,7 +36,8 @@ def problems(config: Mapping[str, object]) -> Iterator[str]:
         if not _is_possible(name, value):
             yield f"{shortened(name)} in config.json is {shortened(repr(value))}"
     pattern = text.get("sliding_window_pattern")
-    if isinstance(pattern, int) and pattern < 1:
+    without = text.get("sliding_window") is None and pattern == 0  # how transformers writes that no layer has a window
+    if isinstance(pattern, int) and pattern < 1 and not without:
         yield f"sliding_window_pattern in config.json is {pattern!r}"
     quantization = config.get("quantization")
     if quantization is None:
@@ -57,6 +58,9 @@ def _is_possible(name: str, value: object) -> bool:
             return all(_is_possible(name, each) for each in value or ())
         return type(value) is int and 1 <= value <= MOST[name]
     if name in _POSITIVE:
-        return value is None or (isinstance(value, (int, float)) and value is not True and 0 < value < math.inf)
+        each = value if isinstance(value, list) else [value]  # some types have one for each layer
+        return all(
+            one is None or (isinstance(one, (int, float)) and one is not True and 0 < one < math.inf) for one in each
+        )
     most = next((most for ending, most in _MOST_OF_SOME.items() if re.fullmatch(f".*({ending})", name)), None)
     return most is None or type(value) is not int or -1 <= value <= most

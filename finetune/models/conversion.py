@@ -22,6 +22,7 @@ from finetune.records.plain_path import plain_path
 
 RECORD = "conversion.json"
 REVISION = "sha256"  # the key in the record, also of a commit: existing caches have it
+_COMPARED = "logits_difference"
 WORK_PREFIX = ".converting-"  # how the names of the folders that conversions work in begin
 _MODEL, _REPLACED, REMOVED = "model", "replaced", "removed"  # what may be in such a folder
 WORK_FOLDERS = {_MODEL, _REPLACED, REMOVED}
@@ -128,6 +129,19 @@ def read_record(folder: Path) -> Conversion | None:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def was_compared(folder: Path) -> bool:
+    """Whether a converted folder's record has how far its logits are from those of another library."""
+    return _COMPARED in json.loads((folder / RECORD).read_text(encoding="utf-8"))
+
+
+def note_comparison(folder: Path, difference: float) -> None:
+    """Keep it in the record, in standard deviations of the logits; a cache that cannot be written is left as it is."""
+    path = folder / RECORD
+    with suppress(OSError):
+        files.write_json(path, {**json.loads(path.read_text(encoding="utf-8")), _COMPARED: difference})
+        _checked[folder, path.stat().st_mtime_ns] = True
 
 
 def why_not_ours(folder: Path) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.errors import UserError, shell_command
-from finetune.models import thinking
+from finetune.methods import METHODS
+from finetune.models import config_files, thinking
 from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import (
@@ -90,6 +91,7 @@ def read_inputs(
     if encoder.tool_note:
         say(f"Note: {encoder.tool_note}")
     _check_vocabulary(folder, examples_of([*train, *valid]))
+    _check_length(config, folder, [*train, *valid])
     turns = _turns(train, files.split_file(config.data_dir, "train"))
     thinks = any("reasoning_content" in message for row in train for message in Conversation.of(row.fields).messages)
     way = encoder.thinking_way if thinks else None
@@ -135,6 +137,30 @@ def _check_vocabulary(folder: ModelFolder, examples: list[Example]) -> None:
             f"{folder.name}: tokenizer and model do not match: token id {highest}, vocabulary size {known}"
             " (use the tokenizer that ships with the model)"
         )
+
+
+def _check_length(config: TrainingConfig, folder: ModelFolder, rows: Sequence[TrainingRow]) -> None:
+    """UserError if the model has fewer positions than the rows, or than ``--max-seq-length`` if it was given; a note if it can
+    compute beyond those that it was made for."""
+    known = config_files.positions(folder.path)
+    if known is None:
+        return
+    sampled = config.grpo_max_tokens if METHODS[config.method].rollouts else 0
+    longest = max(row.tokens for row in rows) + sampled
+    given = config.origins.get("max_seq_length", "default") != "default"
+    if given and config.max_seq_length > max(known.count, longest):
+        what = f"--max-seq-length {config.max_seq_length}"
+    elif longest > known.count:
+        what = f"the longest row has {longest - sampled} tokens{f', its sampled answer up to {sampled}' if sampled else ''}"
+    else:
+        return
+    if not known.table:
+        say(f"Note: {what}, and {folder.name} was made for {known.count} tokens.")
+        return
+    remedy = (
+        f"use --max-seq-length {max(8, known.count - sampled)}" if sampled < known.count else "lower --grpo-max-tokens"
+    )
+    raise UserError(f"{folder.name}: {what}, and the model has a table of {known.count} positions ({remedy})")
 
 
 def _encoded(

@@ -4,14 +4,16 @@ import signal
 import time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
-from finetune.backends import chosen_because
+from finetune.backends import chosen_because, logits
 from finetune.backends.interface import Backend, Step, Trainer
 from finetune.errors import Stopped, UserError, shell_command
 from finetune.methods import Method, RowSource, total_steps
 from finetune.methods.batches import BatchSource
 from finetune.models.examples import examples_of
+from finetune.models.find import ModelFolder
 from finetune.records import files, machine
 from finetune.records.run import RunRecord, read_run
 from finetune.rollouts.probe import probe_rewards
@@ -22,7 +24,7 @@ from finetune.settings.config import TrainingConfig
 from finetune.signals import StopRequest, stopping
 from finetune.tasks import TASKS, Task
 from finetune.tasks.mixed import for_rows
-from finetune.terminal import Console, format_bytes
+from finetune.terminal import Console, format_bytes, say
 from finetune.training import checkpoints, run_view, start
 from finetune.training.checkpoints import Checkpoint
 from finetune.training.inputs import Inputs, read_inputs
@@ -92,6 +94,8 @@ def prepare(config: TrainingConfig, method: Method, backend: Backend) -> Start:
     conflicts.check_validation(config, len(inputs.valid))
     conflicts.check_text(config, plain_text=inputs.dataset.pieces is not None)
     _check_memory(backend.static_mb(inputs.folder.path, config))
+    if config.backend == "mlx" and inputs.folder.source != "builtin" and backend.is_leader():
+        _compare_logits(inputs.folder)
     record = start.describe_run(config, inputs.folder, inputs.encoder, inputs.dataset, backend.describe())
     record = replace(record, turns=inputs.turns, thinking=inputs.thinking)
     adapters = config.from_adapter / backend.FORMAT.file if config.from_adapter else None
@@ -102,6 +106,13 @@ def prepare(config: TrainingConfig, method: Method, backend: Backend) -> Start:
         checkpoint = checkpoints.newest(config.adapter_path / files.STATE, console.say)
         adapters = config.adapter_path / files.START if adapters else None
     return Start(config, method, backend, inputs, steps, record, adapters, checkpoint, console, began)
+
+
+def _compare_logits(folder: ModelFolder) -> None:
+    """Say once after a conversion, if PyTorch is installed, whether MLX and transformers compute the same with its result."""
+    found = logits.after_conversion(folder.path) if find_spec("torch") else None
+    if found is not None:
+        say(f"{'Warning' if found.verdict == 'different' else 'Note'}: {folder.name} was converted; {found.said}.")
 
 
 def build(begun: Start, judge: Judge | None) -> Session:

@@ -326,3 +326,47 @@ def test_without_torch_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(convert, "find_spec", lambda name: None)
     assert "torch and peft are not installed" in (said := refused(tmp_path, "peft", tmp_path / "output"))
     assert "make setup-torch" in said
+
+
+def test_a_model_with_eager_attention_is_converted_in_the_process_that_loaded_a_blas_for_mlx(
+    builtin_model: Path, tmp_path: Path
+) -> None:
+    """PyTorch's batched matrix products are its own, not those of the BLAS that MLX uses."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(3)
+    size = json.loads((builtin_model / "config.json").read_text())["vocab_size"]
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    small |= {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": size, "query_pre_attn_scalar": 8}
+    rope = {"rope_parameters": {"rope_type": "default", "rope_theta": 50000.0}}  # only in the new form
+    Gemma2ForCausalLM(Gemma2Config(**small, **rope)).save_pretrained(tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(builtin_model / name, tmp_path / "model" / name)
+    source = mlx_adapter(tmp_path / "model", tmp_path / "mlx")
+    done = convert.convert_adapter(source, "peft", tmp_path / "peft", None, print)
+    assert done.agreement.base < 1e-3 and done.agreement.change < 1e-3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlx", "model", "peft"]  # no leftovers
+
+
+@pytest.mark.parametrize(
+    ("base", "effect", "change", "problem"),
+    [
+        (1.6e-3, 0.2, 4e-4, None),  # GELU by erf and by tanh
+        (1e-5, 0.2, 1e-6, None),
+        (4.0, 0.2, 1e-6, "without any adapter"),  # another RoPE
+        (1.6e-3, 0.2, 0.1, "computes something else"),  # another scale
+        (1.6e-3, 5e-3, 1.4e-3, "too little to tell"),
+        (float("nan"), 0.2, 1e-6, "without any adapter"),
+    ],
+)
+def test_what_the_libraries_approximate_differently_is_told_from_a_wrong_conversion(
+    base: float, effect: float, change: float, problem: str | None
+) -> None:
+    from finetune.export.adapters.check import Agreement
+
+    agreement = Agreement(difference=base + change, base=base, effect=effect, change=change)
+    if problem is None:
+        agreement.demand(changes_nothing=False)
+        return
+    with pytest.raises(UserError, match=problem):
+        agreement.demand(changes_nothing=False)

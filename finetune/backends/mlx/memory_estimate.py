@@ -14,7 +14,7 @@ from typing import Any
 
 from finetune.backends import memory_estimate as scaling
 from finetune.backends.memory_estimate import STEPS, Measured, Sizes, measure_steps, text_config
-from finetune.backends.mlx import adapters, cpu_math
+from finetune.backends.mlx import adapters, cpu_math, loading
 from finetune.backends.mlx.optimizers import optimizer
 from finetune.backends.mlx.proofs import UNFIT
 from finetune.backends.mlx.runtime import DTYPE, mx
@@ -23,7 +23,6 @@ from finetune.errors import UserError, first_line, is_out_of_memory
 from finetune.methods import Method
 from finetune.methods.batches import BatchSource
 from finetune.models.foreign import foreign
-from finetune.records.plain_path import plain_path
 from finetune.settings.config import TrainingConfig
 from finetune.signals import never
 
@@ -169,18 +168,10 @@ def _cut(network: Any, count: int) -> Any:
 
 def _network(folder: Path) -> Any:
     """The model of the folder, with nothing in memory yet."""
-    from mlx_lm.utils import _get_classes, load_model
-
-    def classes(config: dict[str, Any]) -> tuple[Any, Any]:
-        kind, arguments = _get_classes(config)
-        # some cannot rename the weights if there are none
-        return type(kind.__name__, (kind,), {"sanitize": lambda network, weights: weights}), arguments
-
     there = _has_weights(folder)
-
-    with foreign(f"{folder}: MLX cannot load this model"), plain_path(folder) as plain:
-        how = {"lazy": True, "strict": there, "get_model_classes": _get_classes if there else classes}
-        network, config = load_model(Path(plain), **how)
+    loaded = loading.load(folder, strict=there)
+    network, config = loaded.network, loaded.config
+    with foreign(f"{folder}: MLX cannot load this model"):
         network(mx.array([[0, 0]]))  # computes nothing
         network.freeze()
     if (quantization := config.get("quantization")) and not there:

@@ -6,7 +6,7 @@ from typing import Any
 
 from finetune.backends.interface import Answer, Sample
 from finetune.backends.length_batches import length_batches, split_by_learned
-from finetune.backends.mlx import adapters, cpu_attention, cpu_math
+from finetune.backends.mlx import adapters, cpu_attention, cpu_math, loading
 from finetune.backends.mlx.batch_proof import described
 from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.logprobs import collate, logprob_function
@@ -16,7 +16,6 @@ from finetune.models.conversation import AnyConversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.foreign import foreign
 from finetune.models.loss_mask import Example
-from finetune.records.plain_path import plain_path
 from finetune.signals import Stop, never
 from finetune.terminal import say
 
@@ -60,11 +59,10 @@ def prove_functions(network: Any) -> None:
 def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
     """The frozen network of ``folder``; its weights are read when they are first used. UserError if MLX cannot load it."""
     from mlx.utils import tree_map
-    from mlx_lm.utils import load_model
 
     cpu_math.install()
-    with foreign(f"{folder}: MLX cannot load this model"), plain_path(folder) as plain:
-        network, _ = load_model(Path(plain), lazy=True)
+    network = loading.load(folder).network
+    with foreign(f"{folder}: MLX cannot load this model"):
         network(mx.array([[0, 0]]))  # computes nothing, but sizes that contradict each other meet
         network.freeze()
     network.update(

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
+from finetune.backends.mlx import own_symbols
 from finetune.errors import UserError
 
 __all__ = [
@@ -106,6 +107,8 @@ def _keep_freed_memory() -> None:
 
 _set_blas_threads: Callable[[int], None] | None = None
 BLAS = _load_blas()
+if BLAS is not None:
+    own_symbols.install()
 _keep_freed_memory()
 # How widely MLX looks ahead for operations to hand out. With its own 20 a stream often waits while the other's operations
 # are handed out one after another: a step takes a twentieth longer.

@@ -2,6 +2,7 @@
 
 python -m finetune doctor            one line per check: ok, warn (works, with limits) or fail
 python -m finetune doctor --json     the same as JSON
+python -m finetune doctor --model X  one model instead: whether MLX reads and computes it as transformers does
 
 The exit code is 1 if a check fails.
 """
@@ -13,11 +14,12 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from finetune.commands.doctor import fits, hardware, pytorch, software, sources
 from finetune.commands.doctor.finding import Finding, Status
 from finetune.errors import UserError, visible
-from finetune.settings.fields import switch
+from finetune.settings.fields import option, switch
 from finetune.terminal import results, show, show_json
 
 CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
@@ -43,11 +45,19 @@ _COLOURS: dict[Status, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 @dataclass(frozen=True)
 class Config:
     json: bool = switch("print JSON: a list of {name, status, found, remedy, details}")
+    model: str | None = option(
+        None, "check this model instead of the machine: a folder, a Hub name, builtin or a .gguf file"
+    )
+    mlx_lm_copy: Path | None = option(
+        None, "with --model: write a folder of links to the model, with a config.json that mlx-lm reads as we do"
+    )
 
 
 def main(config: Config) -> None:
     findings = []
-    for finding in examine():
+    if config.mlx_lm_copy and not config.model:
+        raise UserError("--mlx-lm-copy: needs --model")
+    for finding in _of_model(config.model, config.mlx_lm_copy) if config.model else examine():
         findings.append(finding)
         if not config.json:
             _show(finding)
@@ -77,6 +87,12 @@ def examine() -> Iterator[Finding]:
             remedy = "check that file or device"
             findings.append(Finding(name, "fail", f"cannot be checked: {error}", remedy))
         yield from findings
+
+
+def _of_model(name: str, copy: Path | None) -> Iterator[Finding]:
+    from finetune.commands.doctor import model
+
+    yield from model.examine(name, copy)
 
 
 def _as_record(finding: Finding) -> dict[str, object]:

@@ -136,6 +136,7 @@ def _convert(
     source: Path, target: Format, folder: Path, settings: Mapping[str, object], base: ModelFolder, *, of_a_run: bool
 ) -> Conversion:
     """Write the converted adapter into ``folder`` and compare it with the source. UserError (exit 3) if they differ."""
+    from finetune.backends import logits
     from finetune.backends.mlx import adapters
     from finetune.backends.mlx.model import load_network
     from finetune.backends.mlx.runtime import mx
@@ -144,7 +145,7 @@ def _convert(
     weights = fingerprint(base.path)
     name = base.name if base.source == "hub" else str(base.path.resolve())
     about = {"model": name, "base": weights}
-    prompts = check.prompts(base.path)
+    prompts = logits.prompts(base.path)
     network = load_network(base.path, mx.float32)
     torch_network = check.load_torch(base.path)
     layers = names.pair(network, torch_network)

@@ -1,0 +1,87 @@
+"""What transformers and mlx-lm make of a config.json: transformers' object, and what a class of mlx-lm reads."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+REQUIRED = object()  # the default of a field that has none
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A class of mlx-lm that is made from config.json: its fields with their defaults, and those that its code uses.
+
+    ``source`` is the text of its module, which names the kinds of RoPE that it knows.
+    """
+
+    name: str
+    fields: Mapping[str, object]
+    used: frozenset[str]
+    source: str = ""
+
+    def reads(self, *names: str) -> bool:
+        return any(name in self.used for name in names)
+
+
+@dataclass
+class Form:
+    """``values`` are for the class. ``lifted`` are those that it would not have found, ``alone`` what it would have had.
+
+    ``problems`` and ``notes`` are clauses about what it cannot take: it computes something else, or only in some cases."""
+
+    values: dict[str, Any]
+    lifted: dict[str, Any] = field(default_factory=dict)
+    alone: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def known_config(config: Mapping[str, Any]) -> Any | None:
+    """The config object that transformers makes of a config.json; None for a type, or values, that it does not know.
+
+    No code that comes with the model is run.
+    """
+    import transformers
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        return None
+    loudness = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        return CONFIG_MAPPING[kind].from_dict(_without_types(config))
+    except (StrictDataclassError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError):
+        return None
+    finally:
+        transformers.utils.logging.set_verbosity(loudness)
+
+
+def _without_types(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy without the types of numbers, for which transformers would import PyTorch, and with infinity as a number."""
+    types = ("dtype", "torch_dtype")
+    return {name: _plain(value) for name, value in config.items() if name not in types}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return float(value["__float__"]) if value.keys() == {"__float__"} else _without_types(value)
+    return [_plain(each) for each in value] if isinstance(value, list) else deepcopy(value)
+
+
+def value_of(known: Any, name: str) -> Any:
+    """A value of transformers' config under one of its names; None if it has none."""
+    try:
+        return getattr(known, name, None)
+    except (ValueError, RuntimeError, TypeError):  # what a property of a config may raise
+        return None
+
+
+def usual_of(known: Any | None) -> Any | None:
+    """A config of the same type with its usual values; None if there are none."""
+    try:
+        return None if known is None else type(known)()
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
