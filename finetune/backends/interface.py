@@ -19,7 +19,6 @@ from finetune.signals import Stop, never
 __all__ = ["AdapterFormat", "Answer", "Backend", "MemoryEstimate", "Model", "Position", "Sample", "Step", "Trainer"]
 
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "lion": "Lion", "adafactor": "Adafactor", "muon": "Muon"}
-
 MOST_COPIED_BYTES = 1e9  # of weights that are copied so that sampling is faster
 
 
@@ -91,10 +90,11 @@ class MemoryEstimate:
 class Answer:
     """A model's greedy answer to one conversation."""
 
-    text: str
+    text: str  # without thinking and what the chat template puts around it
     tokens: int  # without the end-of-sequence token
     stopped: bool  # finished with an end-of-sequence token; False if it was cut off at the token limit
     seconds: float  # from the start of the prompt to the last token, while other answers were decoded too
+    raw: str | None = None  # all that it wrote; None if that is the text
 
 
 class Model(Protocol):
@@ -102,7 +102,7 @@ class Model(Protocol):
 
     @property
     def encoder(self) -> ChatEncoder:
-        """The tokenizer with its chat template."""
+        """The tokenizer and its template."""
 
     @property
     def network(self) -> Any:

@@ -47,13 +47,13 @@ class Scored:
         answer, score = self.answer, self.score
         return AnswerRecord(
             answer.text, answer.tokens, answer.stopped, answer.seconds,
-            score.value, score.kind, score.reason, score.parts, loss,
+            score.value, score.kind, score.reason, score.parts, loss, answer.raw,
         )  # fmt: skip
 
     @classmethod
     def of(cls, record: AnswerRecord) -> "Scored":
         """The answer that ``record`` was made of."""
-        answer = Answer(record.answer, record.tokens, record.stopped, record.seconds)
+        answer = Answer(record.answer, record.tokens, record.stopped, record.seconds, record.raw)
         return cls(answer, Score(record.value, record.kind, record.reason, record.parts))
 
 

@@ -143,7 +143,7 @@ def build(begun: Start, judge: Judge | None) -> Session:
         config=config,
         trainer=trainer,
         measure=measure,
-        watcher=Watcher(model, begun.task, [row.fields for row in inputs.valid], config),
+        watcher=Watcher(model, begun.task, [*{row.line: row.fields for row in inputs.valid}.values()], config),
         metrics=Metrics(config.adapter_path, send, writes=begun.leader),
         lines=[row.line for row in inputs.train],
         adapter_file=backend.FORMAT.file,

@@ -134,9 +134,8 @@ class MlxModel:
         answers: dict[int, Answer] = {}
         decoder = Decoder(self.network, self.encoder.stop_tokens if stops else frozenset(), max_tokens)
         for finished in decoder.run(prompts, stop):
-            answer = Answer(
-                self.encoder.decode(finished.tokens), len(finished.tokens), finished.stopped, finished.seconds
-            )
+            read = self.encoder.read(finished.tokens, stopped=finished.stopped)
+            answer = Answer(read.text, len(finished.tokens), finished.stopped, finished.seconds, read.raw)
             answers[finished.index] = answer
             on_answer(finished.index, answer)
         return [answers[index] for index in range(len(prompts))] if len(answers) == len(prompts) else []
