@@ -97,13 +97,11 @@ def _turn(config: GenerationConfig, folder: Path) -> dict[str, Any]:
 def _ours(config: GenerationConfig, folder: Path, encoder: Any) -> Callable[[Any, int], Answers]:
     from finetune.backends import mlx
     from finetune.backends.mlx.decoding import Decoder
-    from finetune.backends.mlx.logprobs import plain_head
 
     network = mlx.load(folder / "model", encoder, config.adapter_path).network
-    head = plain_head(network)
 
     def answer(conversations: Any, max_tokens: int) -> Answers:
-        decoder = Decoder(network, head, encoder.stop_tokens, max_tokens)
+        decoder = Decoder(network, encoder.stop_tokens, max_tokens)
         found = {finished.index: finished.tokens for finished in decoder.run(list(map(encoder.prompt, conversations)))}
         return [found[index] for index in range(len(conversations))]
 

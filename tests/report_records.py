@@ -72,6 +72,7 @@ class Scripted:
     base: "Scripted | None" = None
     encoder: Any = field(default_factory=Encoder)
     changes_nothing: bool = False
+    answering: str = "together"
 
     def without_adapter(self) -> "Scripted":
         assert self.base

@@ -71,7 +71,7 @@ def write_gguf(
             "tokenizer.ggml.merges": ["2 0", "a b", "Ġ ab"],
             "tokenizer.ggml.bos_token_id": 0,
             "tokenizer.ggml.eos_token_id": 1,
-            "tokenizer.chat_template": "{{ messages[0]['content'] }}<|im_end|>",
+            "tokenizer.chat_template": "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}",
         }
         for name, heads in {"attn_q": HEADS, "attn_k": KV_HEADS}.items():  # what llama.cpp does for its RoPE
             for weight in [weight for weight in weights if weight.endswith(f"{name}.weight")]:

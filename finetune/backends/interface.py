@@ -16,20 +16,9 @@ from finetune.records.run import renamed_metrics
 from finetune.settings.config import TrainingConfig
 from finetune.signals import Stop, never
 
-__all__ = [
-    "AdapterFormat",
-    "Answer",
-    "Backend",
-    "MemoryEstimate",
-    "Model",
-    "Position",
-    "Sample",
-    "Step",
-    "Trainer",
-]
+__all__ = ["AdapterFormat", "Answer", "Backend", "MemoryEstimate", "Model", "Position", "Sample", "Step", "Trainer"]
 
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "lion": "Lion", "adafactor": "Adafactor", "muon": "Muon"}
-
 MOST_COPIED_BYTES = 1e9  # of weights that are copied so that sampling is faster
 
 
@@ -101,10 +90,11 @@ class MemoryEstimate:
 class Answer:
     """A model's greedy answer to one conversation."""
 
-    text: str
+    text: str  # without thinking and what the chat template puts around it
     tokens: int  # without the end-of-sequence token
     stopped: bool  # finished with an end-of-sequence token; False if it was cut off at the token limit
     seconds: float  # from the start of the prompt to the last token, while other answers were decoded too
+    raw: str | None = None  # all that it wrote; None if that is the text
 
 
 class Model(Protocol):
@@ -112,7 +102,7 @@ class Model(Protocol):
 
     @property
     def encoder(self) -> ChatEncoder:
-        """The tokenizer with its chat template."""
+        """The tokenizer and its template."""
 
     @property
     def network(self) -> Any:
@@ -125,6 +115,10 @@ class Model(Protocol):
     @property
     def batch_hint(self) -> int:
         """How many answers to ask for in one call, so that the hardware is used and progress can be shown in between."""
+
+    @property
+    def answering(self) -> str:
+        """How it has answered several conversations, in a few words: "together", or in another way and why; "" if unknown."""
 
     def without_adapter(self) -> "Model":
         """The base model on the same weights. It is not a second copy: only one of the two can work at a time."""
@@ -192,8 +186,8 @@ class Trainer(Policy, Protocol):
         """How far the run has come."""
 
     @property
-    def full_logits(self) -> bool:
-        """Whether the loss needs the logits of every token, because the output head is not a plain matrix."""
+    def notes(self) -> Sequence[str]:
+        """What is computed in a slower or larger way than usual with this model, and why: a sentence each."""
 
     @property
     def trainable_parameters(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from finetune.backends import load_backend
 from finetune.benchmark.speed import TOKENS, alternate, latencies, latency, lengths, process_mb, ratios, repeats
+from finetune.errors import UserError
 from finetune.evaluation.tuned_run import TunedRun
 from finetune.methods import METHODS, RowSource
 from finetune.models.conversation import Conversation
@@ -14,7 +15,7 @@ from finetune.records import files, machine
 from finetune.records.benchmark import Latency, Memory, PromptLength, Repeats
 from finetune.records.files import Row
 from finetune.settings.recorded import training_config
-from finetune.terminal import Progress
+from finetune.terminal import Progress, say
 
 _LATENCY_ROWS, _QUICK_LATENCY_ROWS = 20, 4
 _LENGTHS, _QUICK_LENGTHS = (128, 256, 512, 1024, 2048, 4096), (128, 256)  # tokens
@@ -93,8 +94,9 @@ def _memory(run: TunedRun, rows: Sequence[Row]) -> dict[str, Memory]:
     return found
 
 
-def _training_step(run: TunedRun, rows: Sequence[Row]) -> Callable[[], float]:
-    """Run one step with the settings of the run on its longest rows; the result estimates its peak in MB when called."""
+def _training_step(run: TunedRun, rows: Sequence[Row]) -> Callable[[], float | None]:
+    """Run one step with the settings of the run on its longest rows; the result estimates its peak in MB when called, or says
+    why it cannot."""
     config = training_config(run.record, run.adapter_path / files.RUN_RECORD)
     examples = (run.encoder.example(Conversation.of(row)) for row in rows)
     longest = as_rows(sorted(examples, key=lambda example: -len(example.tokens)))
@@ -105,8 +107,12 @@ def _training_step(run: TunedRun, rows: Sequence[Row]) -> Callable[[], float]:
     trainer = backend.Trainer(run.load(tuned=False), method, source, config, 1, "")
     trainer.train(lambda: False, lambda step: True)
 
-    def estimate() -> float:
+    def estimate() -> float | None:
         batch, free = longest[: config.batch_size], machine.memory_bytes()[1]
-        return backend.estimate_memory(run.model_path, method, config, batch, batch, free).peak_mb
+        try:
+            return backend.estimate_memory(run.model_path, method, config, batch, batch, free).peak_mb
+        except UserError as error:  # the measurements are worth more than the estimate beside them
+            say(f"Note: no estimate of the training step: {error}")
+            return None
 
     return estimate

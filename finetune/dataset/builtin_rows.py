@@ -10,7 +10,6 @@ from finetune.dataset.preflight import token_problem
 from finetune.errors import UserError
 from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
-from finetune.models.loss_mask import Example
 from finetune.records.files import SPLITS, Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import RowKind
@@ -69,10 +68,10 @@ def _fitting(
     """The builtin rows that the model can learn; their lengths in tokens are added to ``lengths``."""
     fitting = []
     examples = encoder.examples(map(Conversation.of, rows))
-    for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
-        if problem := token_problem(encoder, example, config.max_seq_length):
+    for number, (row, made) in enumerate(zip(rows, examples, strict=True), start=1):
+        if problem := token_problem(encoder, made, config.max_seq_length):
             findings.drop(problem, f"builtin {split} row {number}")
-        elif isinstance(example, Example):
+        elif isinstance(made, list):
             fitting.append(row)
-            lengths[len(example.tokens)] += 1
+            lengths[max(len(example.tokens) for example in made)] += 1
     return fitting

@@ -14,6 +14,7 @@ from finetune.models.call_text import answered, spoken
 from finetune.models.conversation import Conversation
 from finetune.models.examples import TrainingRow
 from finetune.models.loss_mask import Example
+from finetune.models.thinking import parted
 from finetune.records import files
 from finetune.records.dataset import (
     DatasetRecord,
@@ -117,8 +118,8 @@ def pairs(row: Row, group: Group, *, reference_chosen: bool) -> list[Row] | str:
     if group.totals is None:
         return "its answers cannot be scored"
     whole = [at for at, answer in enumerate(group.samples) if answer.stopped]
-    right = [group.texts[at] for at in whole if group.totals[at] == 1]
-    wrong = [group.texts[at] for at in whole if group.totals[at] < 1 and group.texts[at].strip()]
+    right = [group.with_thinking(at) for at in whole if group.totals[at] == 1]
+    wrong = [group.with_thinking(at) for at in whole if group.totals[at] < 1 and group.texts[at].strip()]
     if not wrong:
         return "no answer is wrong" if right else "every answer is cut off at the token limit"
     if not right:
@@ -126,9 +127,15 @@ def pairs(row: Row, group: Group, *, reference_chosen: bool) -> list[Row] | str:
             return "no answer is right"
         right = [spoken(row["messages"][-1])]
     return [
-        {**row, "messages": list(answered(Conversation.of(row), chosen).messages), REJECTED: rejected}
+        {**row, "messages": _answered_with(row, chosen), REJECTED: rejected}
         for chosen, rejected in zip(right, wrong, strict=False)  # those left over of one kind have no partner
     ]
+
+
+def _answered_with(row: Row, text: str) -> list[object]:
+    """The messages of a row with another answer, and what was thought before it in its own field."""
+    *before, last = answered(Conversation.of(row), text).messages
+    return [*before, parted(last)]
 
 
 def _write(

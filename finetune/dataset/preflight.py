@@ -175,19 +175,20 @@ def likeness(messages: list[Message]) -> str:
 
 
 def token_problem(
-    encoder: ChatEncoder, example: Example | ValueError, limit: int, *, plain: bool = False
+    encoder: ChatEncoder, examples: list[Example] | ValueError, limit: int, *, plain: bool = False
 ) -> str | None:
     """Why the model cannot learn the conversation, in a reason that can be counted; None if it can. ``plain``: it is plain
     text, which has no turns."""
-    if isinstance(example, ValueError):
-        return str(example)
-    if len(example.tokens) > limit:
+    if isinstance(examples, ValueError):
+        return str(examples)
+    example = examples[-1]
+    if max(len(one.tokens) for one in examples) > limit:
         return f"more than {limit} tokens (raise --max-seq-length)"
     if not any(example.loss_mask):
         return "its only token has nothing before it" if plain else "the chat template leaves no token to learn"
     bos = encoder.tokenizer.bos_token_id
     if bos is not None and example.tokens[:2] == [bos, bos]:
         return "the chat template writes the beginning-of-sequence token twice"
-    if not plain and example.tokens[-1] not in encoder.stop_tokens:
+    if not plain and any(one.tokens[-1] not in encoder.stop_tokens for one in examples):
         return "the end-of-turn token is not learned"
     return None

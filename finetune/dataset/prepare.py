@@ -143,7 +143,7 @@ def _notes(
     yield from of_no_use(config, found)
     if encoder:  # what the chat template does not show of the rows, and how it is written
         thinks = any(thinking.TOLD[mode] in found.recognised for mode in ("learn", "keep"))
-        yield from filter(None, (encoder.tool_note, told(encoder.thinking_way) if thinks else ""))
+        yield from filter(None, (*(() if pieces else encoder.notes), told(encoder.thinking_way) if thinks else ""))
 
 
 @dataclass

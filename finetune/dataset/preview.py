@@ -4,6 +4,7 @@ import shutil
 from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, groupby, islice
+from typing import TYPE_CHECKING
 
 from finetune.dataset.prepare import Dataset
 from finetune.errors import one_line, visible
@@ -11,6 +12,7 @@ from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import rewritten, turns_of
 from finetune.models.find import find_model
+from finetune.models.loss_mask import Example
 from finetune.models.templates import find_template
 from finetune.records import files
 from finetune.records.dataset import DatasetRecord, PartOfRows
@@ -19,6 +21,9 @@ from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import RowKind
 from finetune.tasks.text import TEXT
 from finetune.terminal import counted, results, show
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
 
 _BINS = 12  # of the histogram
 _LISTED = 20  # fields that are not used
@@ -140,31 +145,39 @@ def print_examples(dataset: Dataset, count: int, encoder: ChatEncoder) -> None:
 
 def print_rows(rows: Sequence[Row], encoder: ChatEncoder) -> None:
     """Each row as text, learned tokens in green (« » without colours) and special tokens in reverse video."""
-    from rich.text import Text
-
     console = results()
     for number, row in enumerate(rows, start=1):
-        example = encoder.example(Conversation.of(row))
-        learned = sum(example.loss_mask)
-        turns = turns_of(Conversation.of(row).messages, example)
+        made = next(encoder.examples([Conversation.of(row)]))
+        if isinstance(made, ValueError):
+            raise made
+        turns = turns_of(Conversation.of(row).messages, made)
         of_turns = (
             "" if turns.learned == turns.assistant else f" in {turns.learned} of {counted(turns.assistant, 'turn')}"
         )
-        console.print(f"Row {number}: {len(example.tokens)} tokens, {learned} learned{of_turns}", style="bold")
-        text = Text()
-        marks = iter(["\u00ab", "\u00bb"] * len(example.tokens))
-        kinds = [
-            (learned, token in encoder.special_tokens)
-            for token, learned in zip(example.tokens, example.loss_mask, strict=True)
-        ]
-        before = False
-        for (is_learned, is_special), run in groupby(range(len(kinds)), key=lambda at: kinds[at]):
-            if is_learned != before and not console.is_terminal:
-                text.append(next(marks))
-            before = is_learned
-            style = f"{'green' if is_learned else 'bright_black'}{' reverse' if is_special else ''}"
-            text.append(visible(encoder.decode_all([example.tokens[at] for at in run])), style=style)
-        if before and not console.is_terminal:
+        for at, example in enumerate(made, start=1):
+            which = f"Row {number}" if len(made) == 1 else f"Row {number}, example {at} of {len(made)}"
+            learned = sum(example.loss_mask)
+            console.print(f"{which}: {len(example.tokens)} tokens, {learned} learned{of_turns}", style="bold")
+            _print_example(example, encoder, console)
+
+
+def _print_example(example: Example, encoder: ChatEncoder, console: "RichConsole") -> None:
+    from rich.text import Text
+
+    text = Text()
+    marks = iter(["\u00ab", "\u00bb"] * len(example.tokens))
+    kinds = [
+        (learned, token in encoder.special_tokens)
+        for token, learned in zip(example.tokens, example.loss_mask, strict=True)
+    ]
+    before = False
+    for (is_learned, is_special), run in groupby(range(len(kinds)), key=lambda at: kinds[at]):
+        if is_learned != before and not console.is_terminal:
             text.append(next(marks))
-        console.print(text, soft_wrap=True)
-        console.print()
+        before = is_learned
+        style = f"{'green' if is_learned else 'bright_black'}{' reverse' if is_special else ''}"
+        text.append(visible(encoder.decode_all([example.tokens[at] for at in run])), style=style)
+    if before and not console.is_terminal:
+        text.append(next(marks))
+    console.print(text, soft_wrap=True)
+    console.print()

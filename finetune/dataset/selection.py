@@ -118,19 +118,19 @@ class Selection:
 
     def _examine(self, rows: Sequence[Stored], limits: Limits) -> None:
         taken, dropped = list[Taken](), list[int]()
-        for row, example in self._encoded(self._right(rows, limits, dropped)):
-            if self.encoder and example:
+        for row, examples in self._encoded(self._right(rows, limits, dropped)):
+            if self.encoder and examples:
                 if reason := self.refusal(row, limits):  # by now: a row before it was taken
                     self._refuse(row, reason, dropped)
                     continue
                 plain = self.tasks[row.source].plain_text
-                if problem := preflight.token_problem(self.encoder, example, self.config.max_seq_length, plain=plain):
+                if problem := preflight.token_problem(self.encoder, examples, self.config.max_seq_length, plain=plain):
                     self.findings.drop(problem, row.place)
                     dropped.append(row.at)
                     continue
                 if self.encoder.types_controls(Conversation.of(json.loads(row.text))):
                     self.findings.mend("special tokens in the text are kept as plain text", row.place)
-            taken.append(self._take(row, example if isinstance(example, Example) else None))
+            taken.append(self._take(row, examples if isinstance(examples, list) else None))
         self.store.decide(taken, dropped)
 
     def _right(self, rows: Sequence[Stored], limits: Limits, dropped: list[int]) -> Iterator[Stored]:
@@ -149,7 +149,7 @@ class Selection:
                 self.findings.note(wrong.reason, row.place, wrong.detail)
             yield row
 
-    def _encoded(self, rows: Iterable[Stored]) -> Iterator[tuple[Stored, Example | ValueError | None]]:
+    def _encoded(self, rows: Iterable[Stored]) -> Iterator[tuple[Stored, list[Example] | ValueError | None]]:
         if self.encoder is None:
             yield from ((row, None) for row in rows)
             return
@@ -165,7 +165,7 @@ class Selection:
         if reason != _IN_ANOTHER_SPLIT:
             self.store.note(row, taken=False)
 
-    def _take(self, row: Stored, example: Example | None) -> Taken:
+    def _take(self, row: Stored, examples: list[Example] | None) -> Taken:
         split = row.split or "train"
         self.store.note(row, taken=True)
         self.taken[row.source, split] += 1
@@ -174,8 +174,8 @@ class Selection:
         content = json.loads(row.text)
         if self.tasks[row.source].several_answers:
             self.store.replace_text(row.at, encoded(self._with_all_answers(content, row.prompt)))
-        turns = turns_of(Conversation.of(content).messages, example)
-        tokens = len(example.tokens) if example else None
+        turns = turns_of(Conversation.of(content).messages, examples)
+        tokens = max(len(example.tokens) for example in examples) if examples else None
         return Taken(tokens, turns.assistant, turns.learned, turns.context, turns.rewritten, row.at)
 
     def _with_all_answers(self, row: Row, prompt: bytes) -> Row:

@@ -79,6 +79,7 @@ def compare(asked: Comparison) -> EvaluationRecord:
         str(run.adapter_path),
         against=str(other.adapter_path) if other else None,
         changes_nothing=model.changes_nothing,
+        answering=model.answering or None,
     )
     return result(subject, rows, sides, _general(answers) if answers else None)
 
@@ -93,11 +94,11 @@ def _fitting(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> tuple[list[
             raise UserError(f"{run.data_dir}: row {number} was not written by dataset.py (run: python dataset.py)")
     context, fitting, room = run.encoder.context_length, [], max_tokens
     examples = run.encoder.examples(map(Conversation.of, rows))
-    for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
-        if isinstance(example, ValueError):
-            raise UserError(f"row {number} of the rows to score: {example}")
+    for number, (row, made) in enumerate(zip(rows, examples, strict=True), start=1):
+        if isinstance(made, ValueError):
+            raise UserError(f"row {number} of the rows to score: {made}")
         prompt = len(run.encoder.prompt(Conversation.of(row).prompt))
-        if context is None or max(len(example.tokens), prompt + 1) <= context:
+        if context is None or max(len(made[-1].tokens), prompt + 1) <= context:
             fitting.append(row)
             room = min(room, context - prompt) if context is not None else room
     if not fitting:

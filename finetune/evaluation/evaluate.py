@@ -47,13 +47,13 @@ class Scored:
         answer, score = self.answer, self.score
         return AnswerRecord(
             answer.text, answer.tokens, answer.stopped, answer.seconds,
-            score.value, score.kind, score.reason, score.parts, loss,
+            score.value, score.kind, score.reason, score.parts, loss, answer.raw,
         )  # fmt: skip
 
     @classmethod
     def of(cls, record: AnswerRecord) -> "Scored":
         """The answer that ``record`` was made of."""
-        answer = Answer(record.answer, record.tokens, record.stopped, record.seconds)
+        answer = Answer(record.answer, record.tokens, record.stopped, record.seconds, record.raw)
         return cls(answer, Score(record.value, record.kind, record.reason, record.parts))
 
 
@@ -168,6 +168,7 @@ class Subject:
     adapter_path: str
     against: str | None = None
     changes_nothing: bool = False
+    answering: str | None = None
 
 
 def result(
@@ -187,6 +188,7 @@ def result(
         adapter_path=subject.adapter_path,
         against=subject.against,
         changes_nothing=subject.changes_nothing,
+        answering=subject.answering,
         n=len(rows),
         scored=sum(counted),
         unscored=dict(Counter(kind for kind in unscored if kind is not None)),

@@ -73,7 +73,14 @@ def open_run(adapter_path: Path) -> TunedRun:
         raise UserError(f"{model_path}: the model of this run is gone (restore it, or train again: {record.command})")
     check_folder(model_path, weights=True)
     task = TASKS[record.task]
-    encoder = ChatEncoder(model_path, record.template, name=record.model.name, chats=not task.plain_text)
+    encoder = ChatEncoder(
+        model_path,
+        record.template,
+        name=record.model.name,
+        chats=not task.plain_text,
+        now=record.began,
+        switches=record.switches,
+    )
     if files.text_hash(encoder.template) != record.template_sha256:
         raise UserError(
             f"{model_path}: the chat template has changed since training (restore it, or train again)", exit_code=3

@@ -25,10 +25,10 @@ def encode(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
             yield chosen
         elif isinstance(rejected, ValueError):
             yield rejected
-        elif chosen.tokens == rejected.tokens:
+        elif chosen[-1].tokens == rejected[-1].tokens:
             yield ValueError("chosen and rejected are the same tokens")
         else:
-            yield [last_answer(chosen), last_answer(rejected)]
+            yield [last_answer(chosen[-1]), last_answer(rejected[-1])]
 
 
 def sums(xp: Any, logprobs: Any, examples: Sequence[Example]) -> tuple[Any, Any]:

@@ -86,6 +86,11 @@ def vocabulary(folder: Path) -> int | None:
     return size if isinstance(size, int) and size > 0 else None
 
 
+def model_type(folder: Path) -> str:
+    """The architecture's name in config.json; "" if there is none."""
+    return str(_json(folder / "config.json").get("model_type", ""))
+
+
 def end_tokens(folder: Path) -> list[int]:
     """The end-of-sequence token ids in generation_config.json; a model can have several."""
     ids = _json(folder / "generation_config.json").get("eos_token_id")

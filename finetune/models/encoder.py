@@ -1,23 +1,24 @@
 """Conversations to token ids and loss mask: the one place where text becomes tokens, for training, evaluation and chat."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from datetime import datetime
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import UserError, first_line, shortened
-from finetune.models import config_files, template_check, thinking, tokenizer, tool_style
-from finetune.models.call_text import read_calls
-from finetune.models.controls import Controls, names_in, texts_in
-from finetune.models.conversation import AnyConversation, Conversation, PlainText, Tool, as_conversation
-from finetune.models.foreign import AGAIN, foreign
-from finetune.models.loss_mask import Example, example_of, parts_of
+from finetune.errors import UserError
+from finetune.models import config_files, template_check, tokenizer, turns
+from finetune.models.answers import AnswerFrame, AnswerReader, Reading
+from finetune.models.conversation import AnyConversation, PlainText, as_conversation
+from finetune.models.ends import End, find_end, up_to_end
+from finetune.models.loss_mask import Example, Turn, examples_of_turns
 from finetune.models.plain_text import PlainTokenizer
-from finetune.models.templates import Template
-from finetune.models.tool_style import ToolStyle
+from finetune.models.rendering import NO_TEMPLATE, Renderer, refusal
+from finetune.models.seams import RenderedTokens
+from finetune.models.templates import Template, needs_begin
+from finetune.models.turns import Draft, TurnStyle
 
-_NO_TEMPLATE = "the model has no chat template (choose one with --template, such as chatml)"
 _TOGETHER = 256  # conversations that are tokenised at once
 
 
@@ -28,44 +29,105 @@ class ChatEncoder:
     into a message stay text. The system message goes into the first user turn if the template has no such role.
 
     ``tokenizer`` is the one of transformers. ``special_tokens`` are its special token ids, and ``stop_tokens`` are those
-    at which an answer ends: the tokenizer's end-of-sequence token, those of generation_config.json and the template's
-    end-of-turn token. ``own_template`` is True if the template is the model's own as it stands. The first conversation with
-    tools shows what the template does with them; what it does not show is added to the template, and ``tool_note`` says so.
+    at which an answer ends: the tokenizer's end-of-sequence token, those of generation_config.json and ``end``, which the
+    template writes or, if it writes none, is added to every answer that is learned. ``own_template`` is True if the template
+    is the model's own as it stands. The first conversation with tools shows what the template does with them; what it does not
+    show is added to the template, and ``tool_note`` says so. ``now`` is the date of templates that write one. ``switches``
+    are variables with which the template asks for thinking: the first examples that have some show whether it needs any.
     """
 
-    def __init__(self, folder: Path, template: Template | str | None = None, *, name: str = "", chats: bool = True):
+    def __init__(
+        self,
+        folder: Path,
+        template: Template | str | None = None,
+        *,
+        name: str = "",
+        chats: bool = True,
+        now: datetime | None = None,
+        switches: Mapping[str, bool] | None = None,
+    ):
         """Load the tokenizer in ``folder``. ``template`` is one of ``TEMPLATES``, a Jinja text, or None for the model's own.
         ``name`` is what the user calls the model. Without ``chats`` it needs no template: then only plain text can be encoded.
 
         UserError (exit 2) if the tokenizer cannot be loaded, or the template is missing or does not work.
         """
-        self._folder, self.name = folder, name or str(folder)
+        self._folder, self.name, self.now = folder, name or str(folder), now or datetime.now().astimezone()
         self.tokenizer: Any = tokenizer.load(folder)
         added = self.tokenizer.added_tokens_decoder
         of_ours = isinstance(template, Template)
         if isinstance(template, Template):
             special = {token.content for token in added.values() if token.special}
-            template = template.for_model(special, self.tokenizer.eos_token)
-        self.own_template = template is None
+            begins = needs_begin(self.tokenizer, self.plain.begin, config_files.model_type(folder))
+            template = template.for_model(special, self.tokenizer.eos_token, begins=begins)
+        self._own = template is None
         if template is not None:
             self.tokenizer.chat_template = template
         if not self.tokenizer.chat_template and chats:
-            raise UserError(f"{folder}: {_NO_TEMPLATE}")
+            raise UserError(f"{folder}: {NO_TEMPLATE}")
         self.special_tokens = frozenset(token_id for token_id, token in added.items() if token.special)
-        self._controls = Controls(added.values(), self._texts_of_template())
-        place = str(folder) if self.own_template else "--template"
+        self._tokens, self._decided = RenderedTokens(self.tokenizer, folder), switches is not None
+        self._renderer = Renderer(self.tokenizer, self.now, switches or {})
+        place = str(folder) if self._own else "--template"
+        self.end, self._style = End(self.tokenizer.eos_token_id), TurnStyle()
+        self._stops = frozenset({*config_files.end_tokens(folder), self.tokenizer.eos_token_id} - {None})
         try:
             if not of_ours and self.template:
-                self.tokenizer.get_chat_template()
-                for text in self._texts_of_template().split("\0"):
-                    template_check.demand_harmless(text, self.tokenizer.special_tokens_map, place)
-            self._knows_system = self._keeps_system()
-            end_of_turn = self._end_of_turn() if self.template else None
+                self._check_template(place)
+            if self.template:
+                self._find_style()
         except ValueError as error:
             raise UserError(f"{place}: {error}") from None
-        ends = {*config_files.end_tokens(folder), self.tokenizer.eos_token_id, end_of_turn}
-        self.stop_tokens = frozenset(token for token in ends if token is not None)
-        self.tool_note = ""
+
+    def _check_template(self, place: str) -> None:
+        """UserError if the template is none that can be used, or ValueError."""
+        several = self.tokenizer.chat_template
+        if isinstance(several, Mapping) and "default" not in several:
+            names = ", ".join(several)
+            raise ValueError(f"none of its chat templates ({names}) is the default (choose one with --template)")
+        for text in self._renderer.texts():
+            template_check.demand_harmless(text, self.tokenizer.special_tokens_map, place)
+
+    def _find_style(self) -> None:
+        """How the template writes a turn, and how it ends. ValueError if the model could not be asked as it is trained."""
+        self._style = turns.find_turns(self._renderer.text)
+        eos, added = self.tokenizer.eos_token_id, self.tokenizer.added_tokens_decoder
+        ends, following = config_files.end_tokens(self._folder), turns.following(self._renderer.text)
+        self.end = find_end(self._style.after, following, self._tokens.one, added, ends, eos)
+        self._stops |= {self.end.token} - {None}
+        self.__dict__.pop("_reader", None)
+
+    @property
+    def own_template(self) -> bool:
+        """Whether the template is the model's own as it stands."""
+        return self._own and not self._renderer.changed
+
+    def ask_for_thinking(self) -> None:
+        """Set the ``switches`` with which the template asks for answers that have thinking, if it needs any."""
+        before, self._decided = self._renderer.switches, True
+
+        def find(switches: Mapping[str, bool]) -> tuple[TurnStyle, turns.RenderText]:
+            self._renderer.switches = dict(switches)
+            return turns.find_turns(self._renderer.text), self._renderer.text
+
+        self._renderer.switches = before if before else turns.switches_for_thinking(self.template, find)
+        self._find_style()
+
+    @property
+    def switches(self) -> dict[str, bool]:
+        """Variables of the template with other values than its own, for ``switches`` of the next encoder."""
+        return self._renderer.switches
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the template."""
+        named = ", ".join(f"{name}={value}" for name, value in self.switches.items())
+        asked = f"the chat template asks for thinking with {named}: it is trained and asked so (do the same elsewhere)"
+        return [*filter(None, [self.tool_note, self.end.note if self.template else "", asked if named else ""])]
+
+    @property
+    def frozen_date(self) -> str:
+        """The date that the template writes, for all of a run; "" if it writes none."""
+        return self.now.strftime("%Y-%m-%d") if self._renderer.writes_date else ""
 
     def prompt(self, conversation: AnyConversation) -> list[int]:
         """The token ids of a conversation up to the point where the assistant's next answer begins: ``[tokens]``.
@@ -74,87 +136,132 @@ class ChatEncoder:
         """
         if isinstance(conversation, PlainText):
             return self.plain.prompt(conversation)
-        try:
-            return self._encode([self._render(as_conversation(conversation), prompt=True)])[0]
-        except template_check.template_errors() as error:
-            raise _refusal(error) from error
+        return self._tokens.one(self._renderer.text(as_conversation(conversation), prompt=True))
 
     def example(self, conversation: AnyConversation) -> Example:
-        """The example of a whole conversation: its token ids, and True in the mask for every assistant turn.
+        """The example of a whole conversation: its token ids, and True in the mask for the last turn of the assistant and for
+        each before it that stands there as the model is asked for it.
 
         ValueError, with the reason, if the chat template refuses the conversation.
         """
-        example = next(self.examples([conversation]))
-        if isinstance(example, ValueError):
-            raise example
-        return example
+        examples = next(self.examples([conversation]))
+        if isinstance(examples, ValueError):
+            raise examples
+        return examples[-1]
 
-    def examples(self, conversations: Iterable[AnyConversation]) -> Iterator[Example | ValueError]:
-        """The example of each conversation, in their order; a ValueError with the reason in place of one that is refused.
+    def examples(self, conversations: Iterable[AnyConversation]) -> Iterator[list[Example] | ValueError]:
+        """The examples of each conversation, in their order; a ValueError with the reason in place of one that is refused.
 
-        Much faster than ``example`` for many: they are tokenised together, on all cores. An assistant turn begins where the
-        text before it, rendered with the generation prompt, ends. It is learned up to the last special token before the
-        next turn, so that the model learns to stop.
+        Much faster than ``example`` for many: they are tokenised together, on all cores. An assistant turn stands behind the
+        tokens of ``prompt`` and is learned up to its end, so that the model learns to stop. The last example is that of the
+        whole conversation; each before it ends with a turn that the template rewrites once others follow.
         """
         conversations = iter(conversations)
         while chunk := list(islice(conversations, _TOGETHER)):
-            asked: list[str | list[int]] = []
-            ranges: list[range | ValueError | Example] = []
-            kinds: list[list[str]] = []
             pieces = self.plain.examples([piece for piece in chunk if isinstance(piece, PlainText)])
-            for conversation in chunk:
+            if not self._decided and any(turns.has_thinking(as_conversation(one)) for one in chunk):
+                self.ask_for_thinking()
+            drafts = [self._drafts(one) for one in chunk]
+            asked = [text for one in drafts if isinstance(one, list) for draft in one for text in draft.texts]
+            tokens = iter(self._tokens.encode(asked))
+            for conversation, found in zip(chunk, drafts, strict=True):
                 if isinstance(conversation, PlainText):
-                    kinds.append([])
-                    ranges.append(next(pieces))
-                    continue
-                try:
-                    wanted = parts_of(as_conversation(conversation))
-                    parts = [self._render(part.conversation, prompt=part.prompt) for part in wanted]
-                    kinds.append([part.kind for part in wanted])
-                    ranges.append(range(len(asked), len(asked) + len(parts)))
-                    asked += parts
-                except template_check.template_errors() as error:
-                    kinds.append([])
-                    ranges.append(_refusal(error))
-            tokens = self._encode(asked)
-            for at, of_parts in zip(ranges, kinds, strict=True):
-                try:
-                    if isinstance(at, range):
-                        found = zip(of_parts, (tokens[i] for i in at), strict=True)
-                        yield example_of(list(found), self.special_tokens)
-                    else:
-                        yield at
-                except ValueError as error:
-                    yield error
+                    yield [next(pieces)]
+                elif isinstance(found, ValueError):
+                    yield found
+                else:
+                    yield self._learned(found, [[next(tokens) for _ in draft.texts] for draft in found])
+
+    def _drafts(self, conversation: AnyConversation) -> list[Draft] | ValueError:
+        """The turns to learn, as text, or why they cannot be learned; without any, the conversation as a prompt."""
+        if isinstance(conversation, PlainText):
+            return []
+        found = as_conversation(conversation)
+        try:
+            drafts = turns.drafts_of(self._renderer.text, self._style, found)
+            if not drafts:
+                return [Draft(self._renderer.text(found, prompt=False), "")]
+        except ValueError as error:
+            return error
+        return [draft._replace(completion=self._ended(draft.completion)) for draft in drafts]
+
+    def _ended(self, completion: str) -> str:
+        """With the end of an answer, if the template writes none."""
+        text = completion.rstrip()
+        known = self.tokenizer.added_tokens_decoder
+        if not self.end.added or text.endswith(tuple(known[end].content for end in self.stop_tokens if end in known)):
+            return completion
+        return text + self.end.added
+
+    def _learned(
+        self, drafts: Sequence[Draft], tokens: Sequence[Sequence[list[int] | ValueError]]
+    ) -> list[Example] | ValueError:
+        """The examples of a conversation; ``tokens`` are those of each draft's texts."""
+        found = []
+        for draft, of_draft in zip(drafts, tokens, strict=True):
+            for one in of_draft:
+                if isinstance(one, ValueError):
+                    return refusal(one)
+            prompt, whole, *others = (one for one in of_draft if isinstance(one, list))
+            if not draft.completion:
+                return [Example(prompt, [False] * len(prompt))]
+            try:
+                completion = self._tokens.after(prompt, whole, draft.completion)
+                context = [self._tokens.after(prompt, other, draft.other or "") for other in others]
+            except ValueError as error:
+                return error
+            first = last = len(completion)
+            if self.end.token is not None:  # what the template writes after it, such as a line end, is not learned
+                first, last = up_to_end(completion, self.special_tokens | {self.end.token}, self.decode_all)
+            kept = turns.common(completion, context[0]) if context else 0
+            found.append(Turn(prompt, completion[:last], kept, draft.is_call, first))
+        return examples_of_turns(found)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token ids, without special tokens and surrounding space; those that mark a call of a tool stay."""
-        style = self._style_in_use
-        if style and self.special_tokens.intersection(tokens):
-            kept = [token for token in tokens if token not in self.special_tokens or token in self._call_marks]
-            text = style.rewritten(self._decode(kept, skip_special_tokens=False))
-            if (found := read_calls(text)).calls or found.problem:
-                return text.strip()
-        text = self._decode(tokens, skip_special_tokens=True).strip()
-        return style.rewritten(text) if style else text
+        """The answer in the token ids that a model wrote: without thinking, special tokens and surrounding space; those that
+        mark a call of a tool stay."""
+        return self.read(tokens).text
+
+    def read(self, tokens: Sequence[int], *, stopped: bool = True) -> Reading:
+        """What a model wrote: its answer, and what it thought. ``stopped``: it ended by itself; False if it was cut off, and
+        what a prompt has begun as thinking, without an end, is no answer then."""
+        end = next((at for at in range(len(tokens), 0, -1) if tokens[at - 1] not in self.stop_tokens), 0)
+        style = self._renderer.style_in_use
+        marks = self._call_marks if style else frozenset[int]()
+        return self._reader.read(tokens[:end], stopped=stopped, style=style, call_marks=marks)
 
     def decode_all(self, tokens: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
-        return self._decode(tokens, skip_special_tokens=False)
-
-    def _decode(self, tokens: Sequence[int], *, skip_special_tokens: bool) -> str:
-        with foreign(f"{self._folder}: its tokenizer fails", AGAIN):
-            return str(self.tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens))
+        return self._tokens.text(tokens, special=True)
 
     def types_controls(self, conversation: AnyConversation) -> bool:
         """Whether a message, or a plain text, contains text that looks like a special token of the model."""
-        if isinstance(conversation, PlainText):
-            return self._controls.occur_in(conversation.text) and self.plain.special_in(conversation.text)
-        found = as_conversation(conversation)
-        if found.uses_tools:
-            return any(map(self._controls.occur_in, texts_in([*found.messages, *found.tools])))
-        texts = (text for m in found.messages for text in (m["content"], m.get("reasoning_content", "")))
-        return any(map(self._controls.occur_in, texts))
+        found = self._renderer.types_controls(conversation)
+        return found and (not isinstance(conversation, PlainText) or self.plain.special_in(conversation.text))
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Token ids at which an answer ends."""
+        return self._stops if self._renderer.style_in_use is None else self._stops | self._call_ends
+
+    @cached_property
+    def _call_tail(self) -> list[int]:
+        return self._tokens.one(self._renderer.call_tail)
+
+    @cached_property
+    def _call_ends(self) -> frozenset[int]:
+        """Some templates end a call with a token of its own."""
+        return self.special_tokens.intersection(self._call_tail[-1:])
+
+    @cached_property
+    def _call_marks(self) -> frozenset[int]:
+        return self.special_tokens.intersection(self._call_tail) - self.stop_tokens
+
+    @cached_property
+    def _reader(self) -> AnswerReader:
+        added = {token for token, one in self.tokenizer.added_tokens_decoder.items() if one.content.strip()}
+        frame = AnswerFrame.of(self._style, self._tokens.one, added, self._stops)
+        return AnswerReader(self._tokens.text, frame if self.template else None, self.special_tokens)
 
     @cached_property
     def plain(self) -> PlainTokenizer:
@@ -169,126 +276,14 @@ class ChatEncoder:
     @property
     def template(self) -> str:
         """The Jinja text of the chat template; "" if the model has none."""
-        return str(self.tokenizer.chat_template or "")
-
-    def _render(self, conversation: Conversation, *, prompt: bool) -> str | list[int]:
-        """The text of a conversation, or its tokens if somebody typed what could become a control token.
-
-        ``prompt`` adds the beginning of the assistant's next turn.
-        """
-        if not self.template:
-            raise ValueError(_NO_TEMPLATE)
-        messages: Sequence[Mapping[str, Any]] = conversation.messages
-        if conversation.uses_tools:
-            messages = self._tool_style.adapted(conversation.messages)
-            if any(map(self._controls.occur_in, names_in([*messages, *conversation.tools]))):
-                raise ValueError("a name in its tools or arguments is a special token of the model")
-        tools = list(conversation.tools) or None
-        if conversation.uses_tools and not tools and isinstance(self.tokenizer.chat_template, Mapping):
-            tools = []  # the template for tools shows calls
-        if not self._knows_system:
-            messages = fold_system(messages)
-        thought = ""
-        if any("reasoning_content" in message for message in messages):
-            messages, thought = thinking.shown(messages, self.thinking_way)
-        apply = partial(self.tokenizer.apply_chat_template, list(messages), tools=tools, add_generation_prompt=prompt)
-        if self.types_controls(conversation):
-            if thought:
-                raise ValueError(
-                    "it drops thinking, and the text has what looks like a special token (--thinking drop)"
-                )
-            # "<end_of_turn>" in a user's message must stay text and not become the control token
-            return list(apply(tokenize=True, return_dict=False, sanitize_control_tokens=True))
-        text = thinking.filled(str(apply(tokenize=False)), thought)
-        if conversation.uses_tools:
-            tool_style.demand_shown(conversation.messages, text)
-        return text
-
-    @cached_property
-    def thinking_way(self) -> str:
-        """How the template shows what the assistant thought: the name of a message's field, or as text; found by rendering."""
-
-        def render(messages: Sequence[Mapping[str, Any]], way: str) -> str:
-            try:
-                return str(self.tokenizer.apply_chat_template(thinking.shown(messages, way)[0], tokenize=False))
-            except template_check.template_errors() as error:
-                raise _refusal(error) from error
-
-        return thinking.way_of(render)
-
-    def _encode(self, texts: Sequence[str | list[int]]) -> list[list[int]]:
-        """The token ids of each. Not through transformers, which tries all added tokens on each text: Gemma has 6,242."""
-        backend = self.tokenizer.backend_tokenizer
-        with foreign(f"{self._folder}: its tokenizer fails", AGAIN):
-            encoded = iter(
-                backend.encode_batch([text for text in texts if isinstance(text, str)], add_special_tokens=False)
-            )
-        return [next(encoded).ids if isinstance(text, str) else text for text in texts]
+        return self._renderer.template
 
     @property
-    def _style_in_use(self) -> ToolStyle | None:
-        """How the template treats tools, once a conversation had some."""
-        return self.__dict__.get("_tool_style")
+    def tool_note(self) -> str:
+        """What of tools the template does not show; "" if it shows all that was needed so far."""
+        return self._renderer.note
 
-    @cached_property
-    def _tool_style(self) -> ToolStyle:
-        """How the template treats tools. What it does not show is added to it here."""
-        style = tool_style.find_style(self._rendered_text)
-        if not style.complete:
-            self.tool_note = f"the chat template does not show {style.missing}: written as Hermes models do"
-            template = self.tokenizer.get_chat_template(None, tool_style.TOOLS)
-            self.tokenizer.chat_template = tool_style.preamble(style, system=self._knows_system) + template
-            self._controls = Controls(self.tokenizer.added_tokens_decoder.values(), self.template)
-            self.own_template = False
-        tail = self._encode([tool_style.call_tail(self._rendered_text, style)])[0]
-        if tail and tail[-1] in self.special_tokens:  # some end a call with a token of its own
-            self.stop_tokens |= {tail[-1]}
-        self._call_marks = self.special_tokens.intersection(tail) - self.stop_tokens
-        return style
-
-    def _texts_of_template(self) -> str:
-        """The template; if the model has several by name, such as one for tools, all of them, with NUL between."""
-        found = self.tokenizer.chat_template
-        return "\0".join(found.values()) if isinstance(found, Mapping) else str(found)
-
-    def _rendered_text(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool] | None, *, prompt: bool
-    ) -> str:
-        if not self._knows_system:
-            messages = fold_system(messages)
-        return str(
-            self.tokenizer.apply_chat_template(
-                list(messages), tools=tools, add_generation_prompt=prompt, tokenize=False
-            )
-        )
-
-    def _keeps_system(self) -> bool:
-        """Whether the template renders a system message: some refuse it, some drop it in silence."""
-        messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}]
-        answered = [*messages, {"role": "assistant", "content": "b"}]  # Mistral's keeps it only before an answer
-        try:
-            return all(
-                "be brief" in self.tokenizer.apply_chat_template(m, tokenize=False) for m in (messages, answered)
-            )
-        except template_check.template_errors():
-            return False
-
-    def _end_of_turn(self) -> int | None:
-        """The special token that the template puts after an assistant's answer; None if it puts none."""
-        example = self.example([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
-        if not example.tokens:
-            raise ValueError("the chat template renders nothing")
-        return example.tokens[-1] if example.tokens[-1] in self.special_tokens else None
-
-
-def _refusal(error: Exception) -> ValueError:
-    """For what a chat template raises about a conversation; its message can be of any length."""
-    return ValueError(f"the chat template refuses it: {shortened(first_line(error), 200)}")
-
-
-def fold_system(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The conversation with its system message put before the first user message, for a model without that role."""
-    if len(messages) < 2 or messages[0]["role"] != "system":
-        return messages
-    system, first, *rest = messages
-    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+    @property
+    def thinking_way(self) -> str:
+        """How the template shows what the assistant thought: the name of a message's field, or as text."""
+        return self._renderer.thinking_way

@@ -50,17 +50,17 @@ def last_answer(example: Example) -> Example:
     return Example(example.tokens, [False] * start + example.loss_mask[start:], example.terms)
 
 
-def turns_of(messages: Sequence[Message], example: Example | None) -> Turns:
-    """How many turns of the assistant a conversation has, and how many of them are learned; ``example`` is made of it."""
+def turns_of(messages: Sequence[Message], examples: Sequence[Example] | None) -> Turns:
+    """How many turns of the assistant a conversation has, and how many of them are learned; ``examples`` are made of it."""
     answers = [message for message in messages if message["role"] == "assistant"]
     context = sum(not message.get("weight", 1) for message in answers)
-    rewritten = example.rewritten if example else None
-    return Turns(len(answers), len(answers) - context - (rewritten or 0), context, rewritten)
+    rewritten = sum(example.rewritten for example in examples) if examples else None
+    return Turns(len(answers), len(answers) - context, context, rewritten)
 
 
 def rewritten(count: int) -> str:
-    """Why so many turns are not learned though they should be."""
-    return f"{count:,} not learned, because the chat template drops or rewrites them once others follow"
+    """What becomes of so many turns."""
+    return f"{count:,} in examples of their own, because the chat template rewrites them once others follow"
 
 
 Encoded = list[Example] | ValueError  # the examples of a row, or why it cannot be trained on
@@ -68,12 +68,10 @@ Encode = Callable[[ChatEncoder, Sequence[Row]], Iterator[Encoded]]
 
 
 def whole_conversations(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
-    """One example for each row, with every turn of the assistant in the loss."""
-    for example in encoder.examples(map(Conversation.of, rows)):
-        if isinstance(example, ValueError):
-            yield example
-        elif any(example.loss_mask):
-            yield [example]
+    """The examples of each row, with every turn of the assistant in the loss: one, unless the template rewrites turns."""
+    for examples in encoder.examples(map(Conversation.of, rows)):
+        if isinstance(examples, ValueError) or any(examples[-1].loss_mask):
+            yield examples
         else:
             yield ValueError("nothing to train on (the row needs an assistant message with text)")
 

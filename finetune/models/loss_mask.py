@@ -1,12 +1,8 @@
-"""Which tokens the loss counts: the turns of the assistant, found by what the chat template renders before and after each."""
+"""Which tokens the loss counts: the turns of the assistant, each behind the prompt that asks for it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
-from finetune.models.conversation import Conversation
-
-_SEAM = 4  # tokens at the end of a prompt that can change once the answer follows
 
 
 @dataclass(frozen=True)
@@ -16,8 +12,8 @@ class Example:
     ``tokens`` are the token ids, and ``loss_mask``, of the same length, is True for those that the loss counts: the
     assistant's turns, each with its end-of-turn token. ``terms`` are the further inputs of a loss, by name: a number for the
     whole example (DPO's log-probability under the reference), or a list with a number per learned token (GRPO's).
-    ``turns`` is how many turns of the assistant should be learned; ``rewritten`` of them are not, because the chat template
-    writes them otherwise, or not at all, once others follow.
+    ``turns`` is how many turns of the assistant are learned; ``rewritten`` is 1 for a turn in an example of its own, because
+    the chat template writes it otherwise, or not at all, once others follow.
     """
 
     tokens: list[int]
@@ -32,77 +28,52 @@ class Example:
         return sum(self.loss_mask[1:])
 
 
-class Part(NamedTuple):
-    """What is rendered to find out where a turn stands in the text of the whole conversation."""
+class Turn(NamedTuple):
+    """A turn of the assistant that is learned."""
 
-    kind: str
-    conversation: Conversation
-    prompt: bool = False  # with the beginning of the assistant's next turn
+    prompt: list[int]  # tokens that the model is asked with
+    completion: list[int]  # tokens that it learns to write, with their end
+    context: int = 0  # of the completion, tokens at its beginning that are not learned
+    is_call: bool = False  # it calls a tool, without thinking
+    first_end: int = 0  # of the completion, tokens up to the first of several marks that end it
 
 
-_WHOLE, _BEFORE, _THOUGHT, _THROUGH, _CALL = "whole", "before", "thought", "through", "through a call"
+def examples_of_turns(turns: Sequence[Turn]) -> list[Example]:
+    """The examples of a conversation, from its turns in order: one if every turn stands in it as the model is asked for it,
+    else others before it for those that do not."""
+    found: list[tuple[Example, int]] = []  # the last first, each with its number of turns
+    for turn in reversed(turns):
+        tokens = [*turn.prompt, *turn.completion]
+        start, end = len(turn.prompt) + turn.context, len(tokens)
+        at = next((at for at, (one, _) in enumerate(found) if one.tokens[:end] == tokens), None)
+        if at is None and 0 < turn.first_end < len(
+            turn.completion
+        ):  # Phi-3 writes the others after the last turn alone
+            short = tokens[: len(turn.prompt) + turn.first_end]
+            at = next((at for at, (one, _) in enumerate(found) if one.tokens[: len(short)] == short), None)
+            end = end if at is None else len(short)
+        if at is None and turn.is_call:
+            at, end = _as_it_stands(turn, [one for one, _ in found], end)
+            start = len(turn.prompt) if at is not None else start
+        if at is None:
+            at = len(found)
+            found.append((Example(tokens, [False] * end, rewritten=int(bool(found))), 0))
+        example, count = found[at]
+        example.loss_mask[start:end] = [True] * (end - start)
+        found[at] = (example, count + 1)
+    return [Example(one.tokens, one.loss_mask, {}, count, count * one.rewritten) for one, count in reversed(found)]
 
 
-def parts_of(conversation: Conversation) -> list[Part]:
-    """The parts to render in order to find the turns to learn: first the whole conversation; then for each of these turns all
-    before it, what it thought if that is only context, and all up to its end unless it is the last.
-
-    A turn with weight 0 is only context.
-    """
-    parts = [Part(_WHOLE, conversation)]
-    for turn, message in enumerate(conversation.messages):
-        if message["role"] != "assistant" or not message.get("weight", 1):
+def _as_it_stands(turn: Turn, examples: Sequence[Example], end: int) -> tuple[int | None, int]:
+    """Where a call stands behind its prompt, in which example, and where it ends there: Qwen3 writes an empty thought before
+    the last turn alone."""
+    start, closing = len(turn.prompt), turn.completion[-1]
+    for at, example in enumerate(examples):
+        if example.tokens[:start] != turn.prompt:
             continue
-        parts.append(Part(_BEFORE, conversation.up_to(turn), prompt=True))
-        if not message.get("reasoning_weight", 1):
-            other = _another(message["content"])
-            parts.append(Part(_THOUGHT, conversation.up_to(turn + 1).answered_after_thinking(other)))
-        if turn < len(conversation.messages) - 1:
-            is_call = message.get("tool_calls") and not message.get("reasoning_content")
-            parts.append(Part(_CALL if is_call else _THROUGH, conversation.up_to(turn + 1)))
-    return parts
-
-
-def _another(answer: str) -> str:
-    """An answer that begins with another character of the same kind, so that the text before it becomes the same tokens."""
-    first = answer.lstrip()[:1]
-    one, other = "12" if first.isdigit() else "ab" if first.isalpha() else "(["
-    return other if first.lower() == one else one
-
-
-def example_of(parts: Sequence[tuple[str, list[int]]], special_tokens: Collection[int]) -> Example:
-    """The example, from the kinds and the tokens of ``parts_of``."""
-    tokens = parts[0][1]
-    turns: list[dict[str, list[int]]] = []
-    for kind, found in parts[1:]:
-        if kind == _BEFORE:
-            turns.append({})
-        turns[-1][kind] = found
-    rewritten = 0
-    loss_mask = [False] * len(tokens)
-    for turn in turns:
-        before, through = turn[_BEFORE], turn.get(_THROUGH, turn.get(_CALL, tokens))
-        start, end = _common(tokens, before), _common(tokens, through)
-        if _CALL in turn and len(before) - _SEAM <= start and end < len(through) - _SEAM:
-            # Qwen3 writes an empty thought before the last turn alone; the call is learned as it stands before its result
-            closing = next((token for token in reversed(through) if token in special_tokens), None)
-            end = next((at + 1 for at in range(start, len(tokens)) if tokens[at] == closing), start)
-            loss_mask[start:end] = [True] * (end - start)
-            rewritten += end == start
-            continue
-        if start < len(before) - _SEAM and through is tokens:
-            raise ValueError("the chat template changes the prompt once the answer follows")
-        if start < len(before) - _SEAM or end <= start or end < len(through) - _SEAM:
-            rewritten += 1  # so the model never answers like this
-            continue
-        if _THOUGHT in turn:  # where the same thinking with another answer differs, the answer begins
-            start = max(start, _common(tokens, turn[_THOUGHT]))
-        end = max((i + 1 for i in range(start, end) if tokens[i] in special_tokens), default=end)
-        loss_mask[start:end] = [True] * (end - start)
-    last = max((i + 1 for i, learned in enumerate(loss_mask) if learned), default=len(tokens))
-    return Example(tokens[:last], loss_mask[:last], turns=len(turns), rewritten=rewritten)
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common prefix."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+        stop = next(
+            (place + 1 for place in range(start, len(example.tokens)) if example.tokens[place] == closing), None
+        )
+        if stop is not None and turn.completion[start - stop :] == example.tokens[start:stop]:
+            return at, stop
+    return None, end

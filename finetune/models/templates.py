@@ -5,8 +5,9 @@ end-of-sequence token follows, because the model has to learn one token as the e
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from finetune.errors import UserError, closest, path_of
 from finetune.models.template_check import MOST_CHARACTERS
@@ -25,8 +26,9 @@ class Template:
     text: str
     end: str
 
-    def for_model(self, special: Collection[str], eos: str | None) -> str:
-        """The Jinja text for a model with these ``special`` tokens and this end-of-sequence token.
+    def for_model(self, special: Collection[str], eos: str | None, *, begins: bool = False) -> str:
+        """The Jinja text for a model with these ``special`` tokens and this end-of-sequence token. With ``begins`` its texts
+        begin with the beginning-of-sequence token.
 
         UserError if the model has no token that could end a turn.
         """
@@ -37,7 +39,16 @@ class Template:
                     "--template: the model has neither the template's end-of-turn token nor an end-of-sequence token"
                 )
             end += eos
-        return f"{{% set END = {json.dumps(end)} %}}{self.text}"
+        begin = "{{ bos_token }}" if begins and "bos_token" not in self.text else ""
+        return f"{{% set END = {json.dumps(end)} %}}{begin}{self.text}"
+
+
+def needs_begin(tokenizer: Any, begin: Sequence[int], model_type: str) -> bool:
+    """Whether a model's texts begin with its beginning-of-sequence token: its tokenizer puts it there (``begin``), its
+    configuration says so, or it is a Gemma, which is lost without."""
+    if tokenizer.bos_token is None:
+        return False
+    return bool(begin) or getattr(tokenizer, "add_bos_token", False) is True or "gemma" in model_type
 
 
 _GEMMA = Template(

@@ -19,6 +19,8 @@ MARKS = (
     ("[THINK]", "[/THINK]"),
     ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
     ("<seed:think>", "</seed:think>"),
+    ("<|channel>thought", "<channel|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
 )
 TEXT = "text"  # the template has no place for it: it is the beginning of the answer
 _PLACED = (
@@ -57,6 +59,32 @@ def answer_of(text: str) -> str:
         return split(_HARMONY.sub("", text), MARKS)[1]
     except ValueError:
         return ""
+
+
+def parted(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message of the assistant whose text begins with thinking, with that in its field: a template writes it there, and its
+    marks become the tokens that they are."""
+    if message["role"] != "assistant" or "reasoning_content" in message or _THINK[0] not in message["content"]:
+        return message
+    try:
+        thought, answer = split(message["content"])
+    except ValueError:
+        return message
+    return message if thought is None else {**message, "content": answer, "reasoning_content": thought}
+
+
+def left_open(text: str) -> str:
+    """The mark that ends the thinking which the end of a prompt has begun; "" if it has begun none."""
+    for opening, closing in MARKS:
+        _, found, rest = text.rpartition(opening)
+        if found and not rest.strip():
+            return closing
+    return ""
+
+
+def closed(text: str) -> bool:
+    """Whether the end of a prompt has ended the thinking."""
+    return text.rstrip().endswith(tuple(closing for _, closing in MARKS))
 
 
 def written(thinking: str, answer: str) -> str:

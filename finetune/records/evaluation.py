@@ -29,6 +29,9 @@ class AnswerRecord:
     reason: str  # why it has this score
     parts: Mapping[str, float] = field(default_factory=dict)  # other measures of this answer, 0 to 1, such as "ROUGE-L"
     loss: float | None = None  # loss of the reference in nats, summed over its tokens; null for a general question
+    raw: str | None = (
+        None  # all that the model wrote, with its thinking and the marks of the template; null: the answer
+    )
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class EvaluationRecord(Record):
     adapter_path: str  # folder of the adapters
     against: str | None = None  # folder of the adapters in the place of the base model
     changes_nothing: bool = False  # the adapter is as it was before the first step
+    answering: str | None = None  # how the rows were decoded: "together", or in another way and why; null if not known
     n: int  # rows
     scored: int  # rows whose answers have a score on every side
     unscored: Mapping[str, int]  # kind of answer -> rows that cannot be scored

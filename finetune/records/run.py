@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from finetune.records.difference import Difference
 from finetune.records.machine import Machine
 from finetune.records.record import Record
 
+STARTED = "%Y-%m-%dT%H:%M:%S%z"  # form of the time at which a run started
 # what older versions called the metrics that TRL has other names for
 _RENAMED = {"length": "completion_length", "cut": "clipped_ratio", "clipped": "clip_fraction"}
 
@@ -80,11 +82,21 @@ class RunRecord(Record):
     thinking: str | None = None  # field in which the template gets thinking; "text" or "placed" for <think>; null: none
     template: str | None = None  # text of the chat template; null for the model's own
     reward_sha256: str | None = None  # hash of the file of --grpo-reward
-    started: str | None = None  # ISO 8601
+    switches: Mapping[str, bool] = field(default_factory=dict)  # template variable -> value, to be asked for thinking
+    end: str | None = None  # token added after each learned answer; null if the chat template writes the end
+    started: str | None = None  # ISO 8601; chat templates that write a date write this one, also on resume and later
     device: str | None = None  # what the backend computed on
     machine: Machine | None = None  # the machine and its software
     result: Result | None = None  # null until the run ended or was stopped
     converted_from: ConvertedFrom | None = None  # set by convert-adapter
+
+    @property
+    def began(self) -> datetime | None:
+        """When the run started, on the clock of its machine; None if that is not recorded."""
+        try:
+            return datetime.strptime(self.started or "", STARTED)
+        except ValueError:
+            return None
 
     @classmethod
     def upgrade(cls, value: files.Row, written: int) -> None:

@@ -9,6 +9,7 @@ from finetune.methods.base import Sample
 from finetune.methods.grpo import advantages
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import TrainingRow
+from finetune.models.thinking import written
 from finetune.rollouts.rewards import Judge, Reward
 from finetune.signals import Stop, never
 
@@ -23,12 +24,18 @@ class Group:
     samples: list[Sample]
     texts: list[str]
     rewards: list[Reward]
+    thoughts: Sequence[str | None] = ()  # what the model thought before each; None where it wrote no thinking
 
     @property
     def totals(self) -> list[float] | None:
         """The rewards; None if the row cannot be judged."""
         totals = [reward.total for reward in self.rewards if reward.total is not None]
         return totals if len(totals) == len(self.rewards) else None
+
+    def with_thinking(self, at: int) -> str:
+        """A completion as a row holds it: its text, after its thinking if it has some."""
+        thought = self.thoughts[at] if self.thoughts else None
+        return written(thought.strip(), self.texts[at]) if thought and thought.strip() else self.texts[at]
 
     @property
     def has_signal(self) -> bool:
@@ -63,14 +70,16 @@ def sample_groups(
     groups = []
     for at, row in enumerate(rows):
         own = samples[at * size : (at + 1) * size]
-        texts = [encoder.decode(one.tokens) for one in own]
+        read = [encoder.read(one.tokens, stopped=one.stopped) for one in own]
+        texts = [one.text for one in read]
         answers = [(text, one.stopped) for text, one in zip(texts, own, strict=True)]
         judged: dict[tuple[str, bool], Reward] = {}
         for answer in dict.fromkeys(answers):
             judged[answer] = judge(row.fields, answer[0], stopped=answer[1])
             if stop():  # perhaps it has interrupted the judge
                 return None
-        groups.append(Group(row, own, texts, [judged[answer] for answer in answers]))
+        thoughts = [one.thought for one in read]
+        groups.append(Group(row, own, texts, [judged[answer] for answer in answers], thoughts))
     return SampledGroups(groups, sampled - started, time.perf_counter() - sampled)
 
 

@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune.errors import UserError, shell_command
@@ -23,8 +23,10 @@ from finetune.models.examples import (
 from finetune.models.find import ModelFolder, find_model
 from finetune.models.loss_mask import Example
 from finetune.models.templates import find_template
+from finetune.models.turns import has_thinking
 from finetune.records import files
 from finetune.records.dataset import DatasetRecord, Pieces, Turns, read_dataset_record, read_split
+from finetune.records.run import read_run
 from finetune.settings.config import TrainingConfig
 from finetune.terminal import say
 
@@ -39,6 +41,7 @@ class Inputs:
     train: list[TrainingRow]
     valid: list[TrainingRow]
     too_long: int  # training rows that were skipped
+    rows: int  # that the training rows are examples of: more, if the chat template rewrites turns
     turns: Turns | None  # of the assistant in the training rows; None if a method learns only the last one
     thinking: str | None  # how the template shows the thinking of the rows; None if they have none
 
@@ -84,12 +87,18 @@ def read_inputs(
     dataset, rows = read_rows(config, columns)
     template = find_template(config.template)
     folder = find_model(config.model, say, weights=weights)
-    encoder = ChatEncoder(folder.path, template, name=folder.name, chats=dataset.pieces is None)
+    now = read_run(config.adapter_path).began if config.resume else None
+    encoder = ChatEncoder(folder.path, template, name=folder.name, chats=dataset.pieces is None, now=now)
     if dataset.pieces:
         _check_pieces(dataset.pieces, encoder, config)
+    if any(has_thinking(Conversation.of(row)) for of_split in rows.values() for _, row in of_split):
+        encoder.ask_for_thinking()
     train, valid = (_encoded(encoder, rows[split], split, config, encode) for split in ("train", "valid"))
-    if encoder.tool_note:
-        say(f"Note: {encoder.tool_note}")
+    if dataset.pieces is None:
+        for note in encoder.notes:
+            say(f"Note: {note}")
+        if encoder.frozen_date:
+            say(f"Note: the chat template writes the date; this run keeps {encoder.frozen_date}, later stages too.")
     _check_vocabulary(folder, examples_of([*train, *valid]))
     _check_length(config, folder, [*train, *valid])
     turns = _turns(train, files.split_file(config.data_dir, "train"))
@@ -97,14 +106,23 @@ def read_inputs(
     way = encoder.thinking_way if thinks else None
     if way and (said := thinking.told(way)):
         say(f"Note: {said}.")
-    return Inputs(dataset, folder, encoder, train, valid, len(rows["train"]) - len(train), turns, way)
+    kept, too_long = len(train), len(rows["train"]) - len(train)
+    if encode is whole_conversations:
+        train, valid = ([*_single(of_split)] for of_split in (train, valid))
+    return Inputs(dataset, folder, encoder, train, valid, too_long, kept, turns, way)
+
+
+def _single(rows: Sequence[TrainingRow]) -> Iterator[TrainingRow]:
+    """Each example as a row: how long a batch gets depends on the longest example, not on how many turns a row has."""
+    for row in rows:
+        yield from (row if len(row.examples) == 1 else replace(row, examples=(one,)) for one in row.examples)
 
 
 def _turns(rows: Sequence[TrainingRow], path: Path) -> Turns | None:
-    """How many turns of the assistant are learned; what the chat template takes from them is printed."""
+    """How many turns of the assistant are learned; how many of them the chat template rewrites is printed."""
     if not any(example.turns for example in examples_of(rows)):
         return None
-    turns = sum((turns_of(Conversation.of(row.fields).messages, row.examples[0]) for row in rows), Turns())
+    turns = sum((turns_of(Conversation.of(row.fields).messages, row.examples) for row in rows), Turns())
     if turns.rewritten:
         say(f"Turns of the assistant in {path}: {turns.assistant:,}, {rewritten(turns.rewritten)}.")
     return turns

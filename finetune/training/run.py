@@ -137,15 +137,13 @@ def build(begun: Start, judge: Judge | None) -> Session:
     if method.reference:
         for rows in (inputs.valid, inputs.train):
             add_references(trainer, examples_of(rows), console)
-    if trainer.full_logits:
-        console.say(
-            "Note: the output head of this model is not a plain matrix; computing the logits of all tokens takes more memory."
-        )
+    for note in trainer.notes:
+        console.say(f"Note: {note}.")
     session = Session(
         config=config,
         trainer=trainer,
         measure=measure,
-        watcher=Watcher(model, begun.task, [row.fields for row in inputs.valid], config),
+        watcher=Watcher(model, begun.task, [*{row.line: row.fields for row in inputs.valid}.values()], config),
         metrics=Metrics(config.adapter_path, send, writes=begun.leader),
         lines=[row.line for row in inputs.train],
         adapter_file=backend.FORMAT.file,

@@ -28,7 +28,10 @@ def overview(config: TrainingConfig, method: Method, inputs: Inputs, steps: int)
         what = f"{counted(rows, 'prompt')} of {tokens / rows:.0f} tokens, {config.grpo_group_size} sampled answers each"
     else:
         kind = "preference pair" if method.pairs else "training row"
-        what = f"{counted(rows, kind)} of {tokens / rows:.0f} tokens ({learned / tokens:.0%} in the loss)"
+        count = counted(rows, kind)
+        if rows != inputs.rows:
+            count = f"{counted(inputs.rows, kind)} in {counted(rows, 'example')}"
+        what = f"{count} of {tokens / rows:.0f} tokens ({learned / tokens:.0%} in the loss)"
     batches = "" if config.grad_accumulation == 1 else f"{config.grad_accumulation} batches of "
     start = f" with {config.from_adapter}" if config.from_adapter else ""
     epochs = steps / epoch_steps(config, rows)

@@ -1,7 +1,6 @@
 """The start of a run: settings taken from the adapters or the run that it continues, and its record."""
 
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from finetune.models.find import ModelFolder, cache_to_avoid
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files, machine
 from finetune.records.dataset import DatasetRecord
-from finetune.records.run import Data, Model, RunRecord, read_run
+from finetune.records.run import STARTED, Data, Model, RunRecord, read_run
 from finetune.settings.config import TrainingConfig, describe
 from finetune.settings.fields import Layer, flag, flags_of
 from finetune.settings.layers import file_layers, strongest, training_layers
@@ -113,10 +112,12 @@ def describe_run(
         model=Model(model.name, model.source, model.revision, str(model.path.resolve()), fingerprint(model.path)),
         template=None if encoder.own_template else encoder.template,
         template_sha256=files.text_hash(encoder.template),
+        switches=encoder.switches,
+        end=encoder.end.added or None,
         data=Data(str(config.data_dir.resolve()), dataset.source, dataset.files),
         reward_sha256=_hash_of_reward(config.grpo_reward) if config.grpo_reward else None,
         command=shell_command("python", *sys.argv),
-        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        started=encoder.now.strftime(STARTED),
         device=device,
         machine=machine.describe(),
     )

@@ -20,7 +20,7 @@ from finetune.settings.config import TrainingConfig
 
 mlx = load_backend("mlx")
 
-from finetune.backends.mlx import adapters, decoding, runtime  # noqa: E402
+from finetune.backends.mlx import adapters, batches, decoding, runtime  # noqa: E402
 from finetune.backends.mlx.logprobs import collate, frozen_head, logprob_function, plain_head  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 
@@ -296,9 +296,9 @@ def test_rows_that_stop_leave_their_places_to_others(
     prompts = [encoder.prompt([{"role": "user", "content": "word " * (i % 6) + f"{i}"}]) for i in range(20)]
     alone = [list(model.stream(prompt, 12, stops=False)) for prompt in prompts]
     stop = frozenset(tokens[i + 2] for i, tokens in enumerate(alone[:4]))  # tokens that do come, at different places
-    decoder = decoding.Decoder(model.network, plain_head(model.network), stop, 12)
+    decoder = decoding.Decoder(model.network, stop, 12)
     found = {finished.index: finished for finished in decoder.run(prompts)}
-    assert decoder._shared >= 8 and sorted(found) == list(range(20))
+    assert decoder._way.shared >= 8 and sorted(found) == list(range(20))
     for index, tokens in enumerate(alone):
         end = next((i for i, token in enumerate(tokens) if token in stop), len(tokens))
         assert (found[index].tokens, found[index].stopped) == (tokens[:end], end < len(tokens))
@@ -315,7 +315,7 @@ def test_drawing_stops_between_two_tokens(tiny_model: Path, encoder: ChatEncoder
 def test_many_prompts_are_not_all_read_where_somebody_stops(
     tiny_model: Path, encoder: ChatEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "_READ_TOKENS", 1)
+    monkeypatch.setattr(batches, "_READ_TOKENS", 1)
     model = mlx.load(tiny_model, encoder)
     conversations = [[{"role": "user", "content": f"{number}"}] for number in range(8)]
     asked: list[int] = []

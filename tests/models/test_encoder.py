@@ -66,7 +66,7 @@ def test_the_tokens_are_those_of_transformers(encoder: ChatEncoder, text: str) -
     assert encoder.example(messages).tokens == wanted[: len(encoder.example(messages).tokens)]
     assert set(encoder.tokenizer.decode(wanted[len(encoder.example(messages).tokens) :])) <= {"\n"}
     many = list(encoder.examples([messages, [ASK, SAY, ASK, SAY], [ASK, SAY]]))
-    assert many == [encoder.example(m) for m in (messages, [ASK, SAY, ASK, SAY], [ASK, SAY])]
+    assert many == [[encoder.example(m)] for m in (messages, [ASK, SAY, ASK, SAY], [ASK, SAY])]
 
 
 def test_a_system_message_reaches_a_model_without_that_role(builtin_model: Path) -> None:

@@ -87,7 +87,9 @@ def test_byte_level_tokenizer(tmp_path: Path) -> None:
     assert tokenizer.encode("ab ab 20é<|im_end|>").tokens == "ab Ġab Ġ 2 0 Ã © <|im_end|>".split()
     text = "ab\nx 20é"
     assert tokenizer.decode(tokenizer.encode(text).ids) == text
-    assert (tmp_path / "chat_template.jinja").read_text() == "{{ messages[0]['content'] }}<|im_end|>"
+    assert (
+        tmp_path / "chat_template.jinja"
+    ).read_text() == "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
 
 
 def test_sentencepiece_tokenizer(tmp_path: Path) -> None:

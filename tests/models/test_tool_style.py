@@ -50,10 +50,11 @@ DONE = {"role": "assistant", "content": "It is mild."}
 
 
 def learned_text(encoder: ChatEncoder, *messages: Any) -> str:
-    example = encoder.example(Conversation(messages, TOOLS))
-    return encoder.decode_all(
-        [t for t, is_learned in zip(example.tokens, example.loss_mask, strict=True) if is_learned]
-    )
+    made = next(encoder.examples([Conversation(messages, TOOLS)]))
+    if isinstance(made, ValueError):
+        raise made
+    masked = (pair for one in made for pair in zip(one.tokens, one.loss_mask, strict=True))
+    return encoder.decode_all([token for token, is_learned in masked if is_learned])
 
 
 def answer_to(encoder: ChatEncoder, *messages: Any) -> str:

@@ -158,17 +158,25 @@ SHORTENS = (  # what is not the last message loses its second half, as thinking 
 LONG = {"content": "a long answer of some ten words, and then one more"}
 
 
-def test_turns_that_the_template_rewrites_are_not_learned_in_part_and_are_counted(
+def test_turns_that_the_template_rewrites_are_learned_as_they_are_asked_for_and_counted(
     builtin_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encoder = ChatEncoder(builtin_model, SHORTENS)
     messages = talk(LONG, LONG, {"content": "short"}, LONG)
     assert learned_text(encoder, messages) == ["short<|im_end|>", LONG["content"] + "<|im_end|>"]
+    made = next(encoder.examples([messages]))
+    assert not isinstance(made, ValueError) and len(made) == 3
+    for turn, example in zip((1, 3, 7), made, strict=True):  # the third stands in the whole, too
+        prompt = encoder.prompt(messages[:turn])
+        assert example.tokens[: len(prompt)] == prompt
+        assert encoder.decode_all(example.tokens[len(prompt) :]) == LONG["content"] + "<|im_end|>"
     rows = [{"messages": messages}, {"messages": talk(LONG, {**LONG, "weight": 0}, LONG)}]
     record = prepared(tmp_path, rows, encoder=encoder).record(DatasetConfig())
-    assert record.turns == Turns(assistant=7, learned=3, context=1, rewritten=3)
+    assert record.turns == Turns(assistant=7, learned=6, context=1, rewritten=3)
     training_rows = [(line, row) for line, row in enumerate(rows, 1)]
     found = inputs._encoded(encoder, training_rows, "train", TrainingConfig(), METHODS["sft"].encode)
     assert inputs._turns(found, Path("train.jsonl")) == record.turns
-    said = "Turns of the assistant in train.jsonl: 7, 3 not learned, because the chat template drops or rewrites them"
+    said = (
+        "Turns of the assistant in train.jsonl: 7, 3 in examples of their own, because the chat template rewrites them"
+    )
     assert said in capsys.readouterr().err

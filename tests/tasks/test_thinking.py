@@ -212,12 +212,14 @@ def test_no_token_of_thinking_that_is_kept_is_learned(builtin_model: Path, answe
     assert learned_text(encoder, [ASKED, message])[1].strip() == f"{answer}<|im_end|>".strip()
 
 
-def test_a_turn_whose_thinking_the_template_drops_later_is_counted(builtin_model: Path, tmp_path: Path) -> None:
+def test_a_turn_whose_thinking_the_template_drops_later_is_learned_apart_and_counted(
+    builtin_model: Path, tmp_path: Path
+) -> None:
     messages = [ASKED, THOUGHT, {"role": "user", "content": "7 * 8?"}, {**THOUGHT, "content": "56"}]
     encoder = encoder_of(builtin_model, "of the last")
     assert learned_text(encoder, messages)[1] == "<think>\nsix sevens\n</think>\n\n56<|im_end|>"
     turns = prepared(tmp_path, [{"messages": messages}], encoder=encoder).turns
-    assert turns and (turns.assistant, turns.learned, turns.rewritten) == (2, 1, 1)
+    assert turns and (turns.assistant, turns.learned, turns.rewritten) == (2, 2, 1)
     encoder = encoder_of(builtin_model, "no place")
     dataset = prepared(tmp_path, [{"messages": messages}], encoder=encoder)
     assert dataset.turns and dataset.turns.learned == 2

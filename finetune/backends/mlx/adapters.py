@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from finetune.backends.adapter_fit import demand_base, demand_fit
 from finetune.backends.interface import MOST_COPIED_BYTES, AdapterFormat
+from finetune.backends.mlx.adaptable import adaptable
 from finetune.backends.mlx.runtime import Arrays, mx
 from finetune.errors import UserError, shortened
 from finetune.models.foreign import check_safetensors, foreign
@@ -37,6 +38,10 @@ def settings(network: Any, config: TrainingConfig) -> dict[str, object]:
     }
     if config.lora_modules != "all":
         parameters["keys"] = _modules(network, config.lora_modules.split(","))
+    elif config.fine_tune_type != "full":
+        called, elsewhere = adaptable(network)
+        if elsewhere:
+            parameters["keys"] = sorted(called)
     return {"fine_tune_type": config.fine_tune_type, "num_layers": layers, "lora_parameters": parameters}
 
 
@@ -63,7 +68,7 @@ def attach(network: Any, settings: Mapping[str, Any]) -> None:
         for layer in network.layers[-layers:]:
             layer.unfreeze()
             for _, module in layer.named_modules():
-                if isinstance(module, nn.QuantizedLinear):
+                if "scales" in module:  # of experts too
                     raise UserError("--fine-tune-type full: a quantised model can only be adapted (use lora)")
     else:
         linear_to_lora_layers(network, layers, dict(settings["lora_parameters"]), use_dora=kind == "dora")

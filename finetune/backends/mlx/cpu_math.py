@@ -142,35 +142,62 @@ def lora(self: Any, x: Any) -> Any:
     return outputs[0].reshape(*x.shape[:-1], -1)
 
 
+_REPLACED: dict[tuple[Any, str], tuple[Any, Any]] = {}  # (owner, name) -> original and ours
+
+
 def install() -> None:
     """Put the replacements into mlx_lm's Llama and Gemma 3 models, on the CPU only and only if they prove equal."""
     if not ON_CPU:
         return
+    if not _REPLACED:
+        _REPLACED.update(_proven())
+    put_back()
+
+
+def put_back() -> None:
+    """Let the replacements that proved equal take their places."""
+    for (owner, name), (_, ours) in _REPLACED.items():
+        setattr(owner, name, ours)
+
+
+def remove() -> None:
+    """Give the originals their places again."""
+    for (owner, name), (original, _) in _REPLACED.items():
+        setattr(owner, name, original)
+
+
+def replaced() -> bool:
+    """Whether functions of MLX and mlx_lm are replaced now."""
+    return any(getattr(owner, name) is ours for (owner, name), (_, ours) in _REPLACED.items())
+
+
+def _proven() -> dict[tuple[Any, str], tuple[Any, Any]]:
     import mlx.nn as nn
     from mlx_lm.models import activations, base, gemma3_text, llama
     from mlx_lm.tuner.lora import LoRALinear
 
     from finetune.backends.mlx.cpu_attention import attention
 
+    places: list[tuple[Any, str, Any]] = []
     x = mx.random.normal((2, 4, 8, 16), key=mx.random.key(0)) * 4
     y = mx.random.normal((2, 4, 8, 16), key=mx.random.key(1))
     if _equal(swiglu, activations.swiglu, x, y):
-        llama.swiglu = swiglu
+        places.append((llama, "swiglu", swiglu))
     if _equal(gelu_approx, nn.gelu_approx, x):
-        gemma3_text.nn.gelu_approx = gelu_approx
+        places.append((gemma3_text.nn, "gelu_approx", gelu_approx))
 
     def with_mask(f: Callable[..., Any]) -> Callable[..., Any]:
         return lambda q, k: f(q, k[:, :2], k[:, 2:], cache=None, scale=0.25, mask="causal")
 
     if _equal(with_mask(attention), with_mask(base.scaled_dot_product_attention), x, y):
-        llama.scaled_dot_product_attention = attention
-        gemma3_text.scaled_dot_product_attention = attention
+        places += [(module, "scaled_dot_product_attention", attention) for module in (llama, gemma3_text)]
     if _equal(partial(rope, nn.RoPE(16)), nn.RoPE(16), x):
-        nn.RoPE.__call__ = rope
+        places.append((nn.RoPE, "__call__", rope))
     layer = LoRALinear.from_base(nn.Linear(16, 8, bias=False), r=4)
     layer.lora_b = y[0, 0, :4, :8]
     if _equal(partial(lora, layer), layer, x):
-        LoRALinear.__call__ = lora
+        places.append((LoRALinear, "__call__", lora))
+    return {(owner, name): (getattr(owner, name), ours) for owner, name, ours in places}
 
 
 def _equal(ours: Callable[..., Any], original: Callable[..., Any], *inputs: Any) -> bool:

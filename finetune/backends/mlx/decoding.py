@@ -1,21 +1,20 @@
 """Answers to many prompts at once: the batch is kept full, a prefix that all prompts share is read once, and so is each prompt
-that has several completions."""
+that has several completions. A model answers so only where that is proven to change nothing."""
 
 import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
+from finetune.backends.mlx.batch_proof import way_of
+from finetune.backends.mlx.batches import extend, keep_rows, read, row_bytes
 from finetune.backends.mlx.cpu_math import exp
 from finetune.backends.mlx.runtime import mx, streams
-from finetune.errors import UserError
 from finetune.signals import Stop, never
 
 _MOST_ROWS = 128  # at once: each step reads all weights, however many rows there are
-_CACHE_BYTES = 2e9  # of keys and values at once, prompts and answers at their longest
-_READ_TOKENS = 1536  # of prompts read at once: more only makes arrays that fit no cache
+_CACHE_BYTES = 2e9  # of keys, values and states at once, prompts and answers at their longest
 _FINISHED = 0.25  # of a batch, and others take their places
 _STREAM_ROWS = 20  # fewer are no batch of their own: each batch reads all weights, and that is then most of its time
 _SHARED = 8  # tokens at the beginning of all prompts that are worth reading apart
@@ -75,14 +74,13 @@ class _Batch:
             return
         self.rows = [self.rows[at] for at in live]
         self.tokens = self.tokens[mx.array(live)] if live else None
-        for layer in self.cache if live else []:
-            layer.filter(mx.array(live))
+        if live:
+            keep_rows(self.cache, live)
 
     def add(self, rows: list[_Row], tokens: Any, cache: list[Any]) -> None:
         if self.rows:
             self.tokens = mx.concatenate([self.tokens, tokens])
-            for layer, more in zip(self.cache, cache, strict=True):
-                layer.extend(more)
+            extend(self.cache, cache)
         else:
             self.cache, self.tokens = cache, tokens
         self.rows += rows
@@ -99,7 +97,7 @@ def _join(batches: list[_Batch]) -> None:
 
 
 class Decoder:
-    """``head`` is the weight [vocabulary, size] of a plain output head, or None for a model with another one.
+    """Answers of ``network``, until one of the ``stop_tokens`` or ``max_tokens``.
 
     Each step adds a token to every row. Without ``sampling`` only the largest logit is looked for: a softmax over the
     vocabulary would cost as much as the layers.
@@ -108,41 +106,39 @@ class Decoder:
     def __init__(
         self,
         network: Any,
-        head: Any,
         stop_tokens: frozenset[int],
         max_tokens: int,
         sampling: Sampling | None = None,
     ):
-        self.network, self.head, self.stop_tokens, self.max_tokens = network, head, stop_tokens, max_tokens
+        self.network, self.stop_tokens, self.max_tokens = network, stop_tokens, max_tokens
         self.sampling = sampling
-        self._prefix: list[tuple[Any, Any]] = []  # keys and values [1, heads, length, size] of each layer
-        self._shared = 0  # length of the prefix
 
     def run(self, prompts: Sequence[Sequence[int]], stop: Stop = never) -> Iterator[Finished]:
         """The answer to each prompt, as soon as it is finished; none after ``stop`` has returned True.
 
         ``stop`` is called at every token, and between the batches of prompts that are read.
         """
+        if not prompts:
+            return
         # taken from the end: the longest first, and the same prompts one after the other
         waiting = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), prompts[index]))
-        most = self._read_shared(prompts)
-        at_once = min(most, len(prompts))
-        batches = [
-            _Batch() for _ in streams(max(1, at_once // _STREAM_ROWS))
-        ]  # side by side, each on a core of its own
+        self._way, self._last_logits = way_of(self.network, prompts, self.max_tokens)
+        at_once = min(self._read_shared(prompts), len(prompts))
+        # side by side, each on a core of its own
+        batches = [_Batch() for _ in streams(max(1, at_once // _STREAM_ROWS if self._way.joins else 1))]
         size = max(1, at_once // len(batches))
         while not stop() and (waiting or any(batch.rows for batch in batches)):
             if not waiting:
                 _join(batches)
             for batch in batches:
                 batch.drop_finished()
-                if waiting and len(batch.rows) <= (1 - _FINISHED) * size:
-                    chosen = [waiting.pop() for _ in range(min(len(waiting), size - len(batch.rows)))]
+                if waiting and (len(batch.rows) <= (1 - _FINISHED) * size if self._way.joins else not batch.rows):
+                    chosen = self._take(waiting, size - len(batch.rows), prompts)
                     rows = [self._row(index) for index in chosen]
-                    read = self._read([prompts[index] for index in chosen], stop)
-                    if read is None:
+                    found = read(self._way, self._last_logits, [prompts[index] for index in chosen], stop)
+                    if found is None:
                         return
-                    logits, cache = read
+                    logits, cache = found
                     tokens, logprobs = self._next(logits, rows)
                     yield from self._note(rows, tokens, logprobs)
                     batch.add(rows, tokens, cache)
@@ -156,6 +152,14 @@ class Decoder:
                 mx.eval(sum(batch.tokens.sum() for batch in busy))  # one scalar that needs all: see streams()
             for batch in busy:
                 yield from self._note(batch.rows, batch.tokens, batch.logprobs)
+
+    def _take(self, waiting: list[int], most: int, prompts: Sequence[Sequence[int]]) -> list[int]:
+        """Prompts that can be in one batch, taken out of those that wait."""
+        chosen = [waiting.pop()]
+        length = len(prompts[chosen[0]])
+        while waiting and len(chosen) < most and (self._way.joins or len(prompts[waiting[-1]]) == length):
+            chosen.append(waiting.pop())
+        return chosen
 
     def _note(self, rows: Sequence[_Row], tokens: Any, logprobs: Any) -> Iterator[Finished]:
         """Give each live row its next token; the answers that end with it."""
@@ -185,93 +189,27 @@ class Decoder:
         numbers = [row.generator.random() if row.generator else 0.0 for row in rows]
         return _sampled(logits.astype(mx.float32) / self.sampling.temperature, mx.array(numbers))
 
-    def _last_logits(self, inputs: Any, cache: list[Any]) -> Any:
-        """Logits [rows, vocabulary] after the last of the inputs: of a prompt, the head sees no other position."""
-        if self.head is None:
-            return self.network(inputs, cache=cache)[:, -1]
-        return self.network.model(inputs, cache=cache)[:, -1] @ self.head.T
-
     def _read_shared(self, prompts: Sequence[Sequence[int]]) -> int:
-        """Read what all prompts begin with; returns how many rows there is room for at once.
-
-        UserError for a model whose cache has no form for many rows.
-        """
-        from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
-
-        if not prompts:
-            return 1
+        """Read what all prompts begin with; returns how many rows there is room for at once."""
         ordered = sorted(map(list, prompts))  # what the first and the last share, all share
         first, last = ordered[0], ordered[-1]
         most = min(len(first), len(last)) - 1
         shared = next((at for at in range(most) if first[at] != last[at]), most)
-        caches = make_prompt_cache(self.network)
-        if any(type(cache) not in (KVCache, RotatingKVCache) for cache in caches):
-            raise UserError(f"models of type {self.network.model_type} cannot answer several rows at once")
-        # a layer that sees a window of tokens keeps no more of them
-        shared = min([shared, *(cache.max_size for cache in caches if hasattr(cache, "max_size"))])
+        caches = self._way.caches()
+        shared = int(min(shared, self._way.sharable(caches)))
         if len(prompts) == 1 or shared < _SHARED:
             shared = 0
+        if self._way.alone and not shared:
+            return 1
         streams(1)
-        mx.eval(self._last_logits(mx.array([first[: max(1, shared)]]), caches))
+        tokens = max(1, shared)
+        mx.eval(self._last_logits(mx.array([first[:tokens]]), caches), [cache.state for cache in caches])
         if shared:
-            self._prefix = [(cache.keys[..., :shared, :], cache.values[..., :shared, :]) for cache in caches]
-            self._shared = shared
-            mx.eval(self._prefix)
-        per_token = sum((cache.keys.nbytes + cache.values.nbytes) / cache.keys.shape[2] for cache in caches)
+            self._way.keep_prefix(caches, shared)
+        if self._way.alone:
+            return 1
         longest = max(map(len, prompts)) + self.max_tokens
-        return int(min(_MOST_ROWS, max(1, _CACHE_BYTES // (per_token * longest))))
-
-    def _read(self, prompts: Sequence[Sequence[int]], stop: Stop) -> tuple[Any, list[Any]] | None:
-        """The logits [rows, vocabulary] after each prompt, and the cache of each layer for all of them; of several prompts in a
-        row that are the same, the first is read. None if ``stop`` interrupted it."""
-        copies = [0]
-        for before, prompt in pairwise(prompts):
-            copies.append(copies[-1] + (prompt != before))
-        prompts = [prompt for at, prompt in enumerate(prompts) if at == 0 or prompt != prompts[at - 1]]
-        logits, caches = [], []
-        group = max(1, _READ_TOKENS // (max(len(prompt) for prompt in prompts) - self._shared))
-        parts = [prompts[at : at + group] for at in range(0, len(prompts), group)]
-        side_by_side = len(streams(len(parts)))
-        for at in range(0, len(parts), side_by_side):
-            if stop():
-                return None
-            together = parts[at : at + side_by_side]
-            for stream, part in zip(streams(len(together)), together, strict=True):
-                length = max(len(prompt) for prompt in part)
-                padding = [length - len(prompt) for prompt in part]
-                with mx.stream(stream):
-                    cache = self._batch_caches(padding)
-                    inputs = mx.array([[0] * pad + list(prompt) for pad, prompt in zip(padding, part, strict=True)])
-                    logits.append(self._last_logits(inputs[:, self._shared :], cache))
-                caches.append(cache)
-            mx.eval(sum(part.sum() for part in logits[at:]))  # one scalar that needs all: see streams()
-            mx.eval(logits[at:], [layer.state for cache in caches[at:] for layer in cache])
-        streams(1)  # all BLAS threads for one batch from here on
-        for other in caches[1:]:
-            for layer, more in zip(caches[0], other, strict=True):
-                layer.extend(more)
-        if len(copies) == len(prompts):
-            return mx.concatenate(logits), caches[0]
-        for layer in caches[0]:
-            layer.filter(mx.array(copies))
-        return mx.concatenate(logits)[mx.array(copies)], caches[0]
-
-    def _batch_caches(self, padding: Sequence[int]) -> list[Any]:
-        """The cache of each layer, for rows padded on the left, the shared prefix in it."""
-        from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, make_prompt_cache
-
-        caches = [
-            BatchRotatingKVCache(cache.max_size, list(padding))
-            if hasattr(cache, "max_size")
-            else BatchKVCache(list(padding))
-            for cache in make_prompt_cache(self.network)
-        ]
-        if self._shared:
-            # a padded row's prefix begins later: its end is read again, in place of what would be padding
-            columns = mx.maximum(mx.arange(self._shared)[None] - mx.array(list(padding))[:, None], 0)
-            for cache, (keys, values) in zip(caches, self._prefix, strict=True):
-                cache.update_and_fetch(*(mx.take(part[0], columns, axis=1).swapaxes(0, 1) for part in (keys, values)))
-        return caches
+        return int(min(_MOST_ROWS, max(1, _CACHE_BYTES // max(1, row_bytes(caches, tokens, longest)))))
 
 
 def _sampled(logits: Any, numbers: Any) -> tuple[Any, Any]:

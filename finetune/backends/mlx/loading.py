@@ -210,6 +210,8 @@ def _names(model: Any) -> Iterator[list[str]]:
     left_out: list[str] = []
 
     def sanitize(self: Any, weights: Mapping[str, Any]) -> Any:
+        if not weights:  # a plan needs none, and some models cannot rename what is not there
+            return weights
         wanted = set(dict(tree_flatten(self.parameters())))
         if not weights:  # a plan without them
             return weights

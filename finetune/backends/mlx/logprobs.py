@@ -4,18 +4,17 @@ A fifth of a text-to-SQL row is learned; with Gemma's vocabulary of 262,144 the 
 every position are most of the memory.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from finetune.backends.mlx import shared_prompts
 from finetune.backends.mlx.cpu_math import exp
+from finetune.backends.mlx.layout import PLAIN, layout_of
 from finetune.backends.mlx.runtime import ON_CPU, mx, streams, with_gradient
 from finetune.backends.mlx.shared_prompts import SharedBatch
 from finetune.models.loss_mask import Example
-
-import mlx.nn as nn  # isort: skip  after the runtime
 
 _CHUNK_TOKENS = 256
 # logits in memory at once: many small operations cost more than what the cache saves
@@ -81,15 +80,15 @@ def _padded(examples: Sequence[Example]) -> Batch:
     return Batch(mx.array(inputs), mx.array(positions), mx.array(labels))
 
 
-def logprob_function(network: Any, temperature: float = 1.0) -> Callable[[Any, list[Part]], Any]:
+def logprob_function(network: Any, temperature: float = 1.0, *, full: bool = False) -> Callable[[Any, list[Part]], Any]:
     """A function (network, parts of a batch) -> log-probabilities [learned] of all parts, float32, of the
     distribution at ``temperature``.
 
-    It runs trunk and head apart if the head is a frozen matrix, quantised or not, and ``head(trunk(x)) == network(x)``;
-    any other model (one with soft-capped logits, say) gets its own full logits.
+    It runs trunk and head apart if the layout of the network knows both and the head is frozen; any other model gets its own
+    full logits, and so does each with ``full``.
     """
-    head = frozen_head(network)
-    head_logprobs = _head_logprobs(head) if head else None
+    head = None if full else frozen_head(network)
+    head_logprobs = _head_logprobs(replace(head, temperature=temperature)) if head else None
 
     def given(model: Any, batch: Part) -> Any:
         if isinstance(batch, SharedBatch):
@@ -97,10 +96,9 @@ def logprob_function(network: Any, temperature: float = 1.0) -> Callable[[Any, l
         return model(batch.inputs)
 
     def of_part(network: Any, batch: Part) -> Any:
-        if head_logprobs is not None:
-            hidden = given(network.model, batch)
-            hidden = hidden.reshape(-1, hidden.shape[-1])[batch.positions]
-            return head_logprobs(hidden if temperature == 1 else hidden / temperature, batch.labels)
+        if head and head_logprobs:
+            hidden = given(partial(head.trunk, cache=None), batch)
+            return head_logprobs(hidden.reshape(-1, hidden.shape[-1])[batch.positions], batch.labels)
         logits = given(network, batch)
         logits = logits.reshape(-1, logits.shape[-1])[batch.positions].astype(mx.float32)
         return _chosen(logits / temperature, batch.labels)
@@ -117,43 +115,67 @@ def logprob_function(network: Any, temperature: float = 1.0) -> Callable[[Any, l
 
 @dataclass(frozen=True)
 class Head:
-    """An output head whose logits are ``hidden @ rows(slice(None)).T``."""
+    """An output head whose logits are ``bent(hidden @ rows(slice(None)).T, slice(None))``."""
 
+    trunk: Any  # makes hidden [rows, length, size] of token ids [rows, length]
     vocabulary: int
     rows: Callable[[Any], Any]  # [n, size] float rows of the matrix, for a slice or an array of indices
+    bias: Any | None = None  # [vocabulary]
+    cap: float | None = None  # of cap * tanh(logits / cap)
+    temperature: float = 1.0  # by which the logits are divided
+
+    def logits(self, hidden: Any, piece: Any, index: slice) -> tuple[Any, Any]:
+        """Of hidden [tokens, size], the logits [tokens, n] of the rows ``piece`` at ``index``, float32, and their slopes: how
+        much they follow their products, None if wholly."""
+        products = (hidden @ piece.T).astype(mx.float32)
+        return self.bent(products, index) if self.is_bent else (products, None)
+
+    def of_labels(self, hidden: Any, labels: Any) -> tuple[Any, Any]:
+        """For each of hidden [tokens, size] the logit [tokens] of its label, and the logit's gradient [tokens, size]."""
+        rows = self.rows(labels).astype(mx.float32)
+        products = (hidden.astype(mx.float32) * rows).sum(axis=-1)
+        if not self.is_bent:
+            return products, rows
+        logits, slopes = self.bent(products, labels)
+        return logits, rows * slopes[:, None]
+
+    @property
+    def is_bent(self) -> bool:
+        """Whether the logits are more than the products; if not, their temperature is that of the hidden states."""
+        return self.bias is not None or self.cap is not None
+
+    def bent(self, products: Any, index: Any) -> tuple[Any, Any]:
+        if self.bias is not None:
+            products = products + self.bias[index].astype(mx.float32)
+        if self.cap is None:
+            return products / self.temperature, mx.full(products.shape, 1 / self.temperature)
+        part = mx.tanh(products / self.cap)
+        return part * (self.cap / self.temperature), (1.0 - part * part) / self.temperature
 
 
 def plain_head(network: Any) -> Any | None:
-    """The float weight [vocabulary, size] of a head as in ``frozen_head``; None for any other."""
-    return _module(network).weight if frozen_head(network) and type(_module(network)) in _PLAIN else None
+    """The float weight [vocabulary, size] that makes logits of what the layout's trunk gives; None if there is none."""
+    module = layout_of(network).head
+    return module.weight if module is not None and type(module) in PLAIN and why_full(network) is None else None
+
+
+def why_full(network: Any) -> str | None:
+    """Why the loss needs the logits of every token, as a clause about the model; None if it does not."""
+    layout = layout_of(network)
+    if layout.matrix is None:
+        return layout.why
+    trained = layout.matrix.trainable_parameters()
+    return "its output head is trained" if trained.keys() & {"weight", "bias"} else None
 
 
 def frozen_head(network: Any) -> Head | None:
-    """The head of a network, if it is a matrix that is not trained and nothing comes after it; None for any other."""
-    module = _module(network)
-    if type(module) not in (*_PLAIN, *_QUANTISED) or "bias" in module or "weight" in module.trainable_parameters():
+    """The head of a network, if it is a matrix that is not trained, with a bias or a soft cap or nothing after it."""
+    layout, module = layout_of(network), layout_of(network).matrix
+    if module is None or why_full(network):
         return None
-    probe = mx.array([[1, 2, 3]])
-    hidden = network.model(probe)
-    # by the very operation of the network: in half precision another one would differ by its rounding
-    if type(module) in _PLAIN:
-        logits, rows = hidden @ module.weight.T, module.weight.__getitem__
-    else:
-        logits = mx.quantized_matmul(
-            hidden, module.weight, module.scales, module.get("biases"), transpose=True, **_quantisation(module)
-        )
-        rows = partial(_dequantised, module)
-    equal = mx.allclose(logits, network(probe), rtol=1e-4, atol=1e-4)
-    return Head(module.weight.shape[0], rows) if equal.item() else None
-
-
-_PLAIN = (nn.Linear, nn.Embedding)
-_QUANTISED = (nn.QuantizedLinear, nn.QuantizedEmbedding)
-
-
-def _module(network: Any) -> Any:
-    trunk: Any = getattr(network, "model", None)
-    return getattr(network, "lm_head", None) or getattr(trunk, "embed_tokens", None)
+    rows = module.weight.__getitem__ if type(module) in PLAIN else partial(_dequantised, module)
+    bias = module.bias if "bias" in module else None
+    return Head(layout.trunk, module.weight.shape[0], rows, bias, layout.cap)
 
 
 def _dequantised(module: Any, index: Any) -> Any:
@@ -162,12 +184,10 @@ def _dequantised(module: Any, index: Any) -> Any:
         module.weight[index],
         module.scales[index],
         None if biases is None else biases[index],
-        **_quantisation(module),
+        group_size=module.group_size,
+        bits=module.bits,
+        mode=module.mode,
     )
-
-
-def _quantisation(module: Any) -> Mapping[str, Any]:
-    return {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}
 
 
 def _chosen(logits: Any, labels: Any) -> Any:
@@ -210,7 +230,9 @@ def _head_logprobs(head: Head) -> Callable[[Any, Any], Any]:
             gradients.append(gradient)
         return mx.concatenate(logprobs), mx.concatenate(gradients)
 
-    return lambda hidden, labels: walk(hidden, labels)[0]
+    if head.is_bent or head.temperature == 1:
+        return lambda hidden, labels: walk(hidden, labels)[0]
+    return lambda hidden, labels: walk(hidden / head.temperature, labels)[0]
 
 
 def _walk(head: Head, hidden: Any, labels: Any) -> tuple[Any, Any]:
@@ -220,13 +242,14 @@ def _walk(head: Head, hidden: Any, labels: Any) -> tuple[Any, Any]:
     mean = mx.zeros(hidden.shape)  # of the matrix's rows under the softmax, times total
     for at in range(0, head.vocabulary, step):
         # one piece after the other, or the logits of all would be in memory together
-        piece, now = head.rows(slice(at, at + step)), mx.depends(hidden, mean)
-        logits = (now @ piece.T).astype(mx.float32)
+        index, now = slice(at, at + step), mx.depends(hidden, mean)
+        piece = head.rows(index)
+        logits, slopes = head.logits(now, piece, index)
         higher = mx.maximum(peak, logits.max(axis=-1, keepdims=True))
         exponentials, shrink = exp(logits - higher), mx.exp(peak - higher)
         total = total * shrink + _sum(exponentials)
-        mean = mean * shrink + (exponentials.astype(piece.dtype) @ piece).astype(mx.float32)
+        weights = exponentials if slopes is None else exponentials * slopes
+        mean = mean * shrink + (weights.astype(piece.dtype) @ piece).astype(mx.float32)
         peak = higher
-    wanted = head.rows(labels).astype(mx.float32)
-    logprobs = (hidden.astype(mx.float32) * wanted).sum(axis=-1) - (peak + mx.log(total)).squeeze(-1)
-    return logprobs, wanted - mean / total
+    wanted, gradient = head.of_labels(hidden, labels)
+    return wanted - (peak + mx.log(total)).squeeze(-1), gradient - mean / total

@@ -26,6 +26,13 @@ def make_timely(network: Any) -> None:
             module.__class__ = TimelyLoRALinear
 
 
+def make_plain(network: Any) -> None:
+    """Undo ``make_timely``."""
+    for _, module in network.named_modules():
+        if type(module) is TimelyLoRALinear:
+            module.__class__ = LoRALinear
+
+
 @cache
 def update(scale: float) -> Callable[..., Any]:
     """A function (x [..., size], a [size, rank], b [rank, out]) -> scale x a b [..., out], in the type of x."""

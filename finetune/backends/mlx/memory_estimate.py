@@ -1,25 +1,28 @@
 """What a model of MLX holds, and steps on its first layers: what ``backends.memory_estimate`` extrapolates from.
 
-Only what a short model needs is loaded; if a folder has no weights, the layers are filled with a constant.
+A short model is the whole one with its first layers alone, of whatever type it is; nothing else is loaded. If a folder has no
+weights, the layers are filled with a constant.
 """
 
 import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from finetune.backends import memory_estimate as scaling
-from finetune.backends.memory_estimate import STEPS, Measured, Sizes, first_layers, measure_steps, text_config
+from finetune.backends.memory_estimate import STEPS, Measured, Sizes, measure_steps, text_config
 from finetune.backends.mlx import adapters, cpu_math, loading
 from finetune.backends.mlx.optimizers import optimizer
+from finetune.backends.mlx.proofs import UNFIT
 from finetune.backends.mlx.runtime import DTYPE, mx
 from finetune.backends.mlx.training import Trainer
-from finetune.errors import UserError, first_line
+from finetune.errors import UserError, first_line, is_out_of_memory
 from finetune.methods import Method
 from finetune.methods.batches import BatchSource
+from finetune.models.foreign import foreign
 from finetune.settings.config import TrainingConfig
 from finetune.signals import never
 
@@ -34,6 +37,7 @@ class Probe:
         weights = _bytes(network.parameters())
         parameters = sum(_count(module) for module in network.modules())
         adapters.attach(network, adapters.settings(network, config))
+        _demand_trainable(folder, network)
         trainable = adapters.trainable(network)
         chosen = optimizer(config)
         chosen.init(network.trainable_parameters())
@@ -50,7 +54,7 @@ class Probe:
         )
 
     def weights(self, folder: Path, layers: int) -> int:
-        return _bytes(_network(folder, layers).parameters())
+        return _bytes(_cut(_network(folder), layers).parameters())
 
     def measured(
         self, folder: Path, method: Method, config: TrainingConfig, layers: int, source: BatchSource
@@ -58,7 +62,7 @@ class Probe:
         """Steps on the first ``layers`` layers, trained as far as the settings say."""
         cpu_math.install()
         mx.set_memory_limit(limit := mx.set_memory_limit(0))
-        network = _network(folder, layers)
+        network = _cut(_network(folder), layers)
         network.update(tree_map(_filled, network.parameters()) if not _has_weights(folder) else {})
         try:
             model: Any = SimpleNamespace(network=network)  # nothing is asked of it
@@ -79,11 +83,25 @@ class Probe:
                 # above its limit of memory, MLX waits for each operation before it takes memory for the next
                 one_at_a_time=lambda wanted: mx.set_memory_limit(0 if wanted else limit),
             )
-        except (IndexError, ValueError) as error:  # sizes that contradict each other fail only when they meet
+        except UNFIT as error:  # sizes that contradict each other fail only when they meet
+            if is_out_of_memory(error):
+                raise
             raise UserError(f"{folder}: MLX cannot run this model: {first_line(error)}") from None
         finally:
             mx.set_memory_limit(limit)
             mx.clear_cache()
+
+
+def _demand_trainable(folder: Path, network: Any) -> None:
+    """UserError if MLX has no gradients for the model; computes nothing."""
+    if not adapters.trainable(network):
+        raise UserError(f"{folder}: MLX cannot train this model: its layers have no module that can be adapted")
+    network.train()
+    try:
+        nn.value_and_grad(network, lambda network: network(mx.array([[0, 0, 0]])).sum())(network)
+    except UNFIT as error:
+        raise UserError(f"{folder}: MLX cannot train this model: {first_line(error)}") from None
+    network.eval()
 
 
 def _side(name: str, array: Any) -> int:
@@ -105,26 +123,63 @@ def _count(module: Any) -> int:
 
 
 def _period(folder: Path, network: Any) -> int:
-    """The number of first layers in which every kind occurs: Gemma 3 has a global one after five with a window."""
-    kinds = text_config(folder).get("layer_types")
-    if kinds:
-        return max(kinds.index(kind) for kind in kinds) + 1
-    return int(getattr(getattr(network, "args", None), "sliding_window_pattern", 1))
+    """The number of first layers in which every kind occurs: Gemma 3 has a global one after five with a window, others have
+    experts or shared keys later on. All layers, if fewer would be no model."""
+    layers = list(network.layers)
+    kinds = list(zip(*_listed(folder, len(layers)), map(_kind, layers), strict=True))
+    period = max(kinds.index(kind) for kind in set(kinds)) + 1
+    try:
+        _cut(network, period)(mx.array([[0, 0]]))  # computes nothing
+    except UNFIT:
+        return len(layers)
+    return period
 
 
-def _network(folder: Path, layers: int | None = None) -> Any:
-    """The model of the folder, or its first layers, with nothing in memory yet."""
-    fewer: dict[str, object] = {} if layers is None else first_layers(folder, layers)
-    if fewer and "text_config" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
-        fewer = {"text_config": {**text_config(folder), **fewer}}
-    loaded = loading.load(folder, strict=layers is None and _has_weights(folder), changed=fewer)
+def _listed(folder: Path, count: int) -> list[Sequence[object]]:
+    """What config.json says of each layer, under whatever name: layer_types, moe_layer_freq ..."""
+    values = [value for value in text_config(folder).values() if isinstance(value, list) and len(value) == count]
+    return [
+        value for value in values if all(isinstance(item, (str, int)) for item in value) and len(set(value)) < count
+    ]
+
+
+def _kind(layer: Any) -> tuple[object, ...]:
+    """Of two layers that are computed alike: their modules with sizes, and what they are told to be."""
+    arrays = tuple((name, array.shape) for name, array in dict(tree_flatten(layer.parameters())).items())
+    told = (
+        (name, type(module), key, value)
+        for name, module in layer.named_modules()
+        for key, value in vars(module).items()
+        if not key.startswith("_") and isinstance(value, (bool, str, type(None)))
+    )
+    return arrays, tuple(told)
+
+
+def _cut(network: Any, count: int) -> Any:
+    """The network with its first layers alone."""
+    kept = {id(layer) for layer in network.layers[:count]}
+    every = {id(layer) for layer in network.layers}
+    for module in network.modules():
+        for name, value in list(dict.items(module)):
+            if isinstance(value, list) and any(id(item) in every for item in value):
+                module[name] = [item for item in value if id(item) in kept]
+    return network
+
+
+def _network(folder: Path) -> Any:
+    """The model of the folder, with nothing in memory yet."""
+    there = _has_weights(folder)
+    loaded = loading.load(folder, strict=there)
     network, config = loaded.network, loaded.config
-    if (quantization := config.get("quantization")) and not _has_weights(folder):
+    with foreign(f"{folder}: MLX cannot load this model"):
+        network(mx.array([[0, 0]]))  # computes nothing
+        network.freeze()
+    if (quantization := config.get("quantization")) and not there:
         _quantize(folder, network, quantization)
+        network.freeze()
     network.update(
         tree_map(lambda a: a.astype(DTYPE) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
     )
-    network.freeze()
     return network
 
 

@@ -1,23 +1,26 @@
 """A model and its adapter in memory: it answers, one conversation at a time or many at once, and scores given answers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from finetune.backends.interface import Answer, Sample
 from finetune.backends.length_batches import length_batches, split_by_learned
-from finetune.backends.mlx import adapters, cpu_math, loading
+from finetune.backends.mlx import adapters, cpu_attention, cpu_math, loading
+from finetune.backends.mlx.batch_proof import described
 from finetune.backends.mlx.decoding import Decoder, Sampling
-from finetune.backends.mlx.logprobs import collate, logprob_function, plain_head
-from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
+from finetune.backends.mlx.logprobs import collate, logprob_function
+from finetune.backends.mlx.proofs import largest
+from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx, streams
 from finetune.models.conversation import AnyConversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.foreign import foreign
 from finetune.models.loss_mask import Example
 from finetune.signals import Stop, never
+from finetune.terminal import say
 
 _LOSS_TOKENS = 2048  # of examples whose loss is computed at once
+_ROUNDING = 5e-3  # of the largest logit
 
 
 def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: str | None = None) -> "MlxModel":
@@ -30,7 +33,27 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
     switch = adapters.load(network, adapter, base) if adapter is not None else None
     network.eval()
     mx.eval(network.parameters())
+    prove_functions(network)
     return MlxModel(network, encoder, switch)
+
+
+def prove_functions(network: Any) -> None:
+    """Leave the fast functions for the CPU off from here on, and say so, if they change what this model computes."""
+    if not cpu_math.replaced():
+        return
+    streams(2)  # so few tokens are computed fastest by one thread
+    tokens = mx.array([[1, 2, 3, 4, 5, 6]])
+    with cpu_attention.short_pieces():
+        ours = network(tokens)
+        mx.eval(ours)
+        cpu_math.remove()
+        plain = network(tokens)
+        apart = largest(ours - plain)
+    if apart <= _ROUNDING * max(1.0, largest(plain)):
+        cpu_math.put_back()
+    else:
+        why = f"with this model logits differ by {apart:.2g}"
+        say(f"Note: FineTune's functions for the CPU are not used, because {why}; MLX's own take longer.")
 
 
 def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
@@ -41,10 +64,10 @@ def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
     network = loading.load(folder).network
     with foreign(f"{folder}: MLX cannot load this model"):
         network(mx.array([[0, 0]]))  # computes nothing, but sizes that contradict each other meet
+        network.freeze()
     network.update(
         tree_map(lambda a: a.astype(dtype) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
     )
-    network.freeze()
     return network
 
 
@@ -87,9 +110,10 @@ class MlxModel:
         """How many answers to ask for in one call, so that progress can be shown in between."""
         return 64 if ON_CPU else 256
 
-    @cached_property
-    def _head(self) -> Any | None:
-        return plain_head(self.network)
+    @property
+    def answering(self) -> str:
+        """How it has answered several conversations: "together", or in another way and why; "" if it has not."""
+        return described(self._network)
 
     def answers(
         self,
@@ -108,11 +132,10 @@ class MlxModel:
         self.network.eval()
         prompts = [self.encoder.prompt(conversation) for conversation in conversations]
         answers: dict[int, Answer] = {}
-        decoder = Decoder(self.network, self._head, self.encoder.stop_tokens if stops else frozenset(), max_tokens)
+        decoder = Decoder(self.network, self.encoder.stop_tokens if stops else frozenset(), max_tokens)
         for finished in decoder.run(prompts, stop):
-            answer = Answer(
-                self.encoder.decode(finished.tokens), len(finished.tokens), finished.stopped, finished.seconds
-            )
+            read = self.encoder.read(finished.tokens, stopped=finished.stopped)
+            answer = Answer(read.text, len(finished.tokens), finished.stopped, finished.seconds, read.raw)
             answers[finished.index] = answer
             on_answer(finished.index, answer)
         return [answers[index] for index in range(len(prompts))] if len(answers) == len(prompts) else []
@@ -128,7 +151,7 @@ class MlxModel:
     ) -> list[Sample] | None:
         """One sampled completion for each prompt (token ids); None if ``stop`` interrupted it."""
         sampling = Sampling(temperature, seed)
-        decoder = Decoder(self.network, self._head, self.encoder.stop_tokens, max_tokens, sampling)
+        decoder = Decoder(self.network, self.encoder.stop_tokens, max_tokens, sampling)
         found: dict[int, Sample] = {}
         with adapters.fused_for_a_while(decoder.network):
             for finished in decoder.run(prompts, stop):

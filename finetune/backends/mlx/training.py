@@ -13,9 +13,8 @@ from finetune.backends.interface import Model, Sample, Step
 from finetune.backends.length_batches import row_batches, split_by_learned
 from finetune.backends.mlx import adapters, shared_prompts
 from finetune.backends.mlx.distributed import Ranks
-from finetune.backends.mlx.gradient_checkpointing import checkpoint_gradients
-from finetune.backends.mlx.logprobs import collate, frozen_head, logprob_function
-from finetune.backends.mlx.lora_gradients import make_timely
+from finetune.backends.mlx.fast_paths import FastPaths
+from finetune.backends.mlx.logprobs import collate
 from finetune.backends.mlx.model import peak_memory_mb
 from finetune.backends.mlx.optimizers import optimizer
 from finetune.backends.mlx.runtime import Arrays, mx
@@ -75,18 +74,18 @@ class Trainer:
         adapters.attach(self.network, self.adapter_config)
         if start:
             adapters.put_fitting(self.network, start, base)
-        if config.grad_checkpoint:
-            make_timely(self.network)
-            checkpoint_gradients(self.network)
         self.position = Position()
         self._about = {"base": base}
         self._sum: Arrays = {}  # of the gradients of the step under way
         self.network.eval()  # what is measured here must not depend on dropout
-        self.full_logits = frozen_head(self.network) is None
-        self._logprobs = logprob_function(self.network, method.temperature(config))
-        # recomputed blocks have no gradients for what another forward pass gave them
-        shares = method.shares_prompts and not config.grad_checkpoint
-        self._shares_prompts = shares and shared_prompts.possible(self.network)
+        paths = FastPaths(
+            self.network,
+            method.temperature(config),
+            checkpoints=config.grad_checkpoint,
+            shares_prompts=method.shares_prompts,
+        )
+        self.notes, self._logprobs, self._shares_prompts = paths.notes, paths.logprobs, paths.shares_prompts
+        self.full_logits = paths.full_logits
         self._loss_and_grad = nn.value_and_grad(self.network, self._loss)
         self._optimizer = optimizer(config)
         self._optimizer.init(self.network.trainable_parameters())

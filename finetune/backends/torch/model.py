@@ -106,6 +106,11 @@ class TorchModel:
         """Whether there is an adapter that leaves the model unchanged."""
         return self._peft_model is not None and adapters.changes_nothing(self._peft_model)
 
+    @property
+    def answering(self) -> str:
+        """Together, with the padding of Transformers."""
+        return "together"
+
     def answers(
         self,
         conversations: Sequence[AnyConversation],
@@ -129,7 +134,8 @@ class TorchModel:
                 return []
             for row, tokens in enumerate(decoded):
                 stopped, tokens = ends.at[row] is not None, tokens[: ends.at[row]]
-                answer = Answer(self.encoder.decode(tokens), len(tokens), stopped, ends.seconds[row])
+                read = self.encoder.read(tokens, stopped=stopped)
+                answer = Answer(read.text, len(tokens), stopped, ends.seconds[row], read.raw)
                 answers[indices[row]] = answer
                 on_answer(indices[row], answer)
         return [answers[index] for index in range(len(prompts))]

@@ -80,7 +80,8 @@ class Trainer:
             adapters.put(self.peft_model, tensors, start)
         self._start = _copied(self.peft_model) if method.rollouts else {}
         self.position = Position()
-        self.full_logits = not has_plain_head(self.network)
+        full = "the logits of all tokens are computed, because its output head is not a plain matrix; that takes more memory"
+        self.notes = [] if has_plain_head(self.network) else [full]
         self._about = {"base": base}
         self._resumed: Path | None = None
         chosen = optimizer(self.peft_model, config)

@@ -93,10 +93,12 @@ def _answer(
         for token in stream:
             tokens.append(token)
             # the tokens of half a character end in U+FFFD until its last one is there
-            answer = model.encoder.decode(tokens).rstrip("\ufffd")
+            answer = model.encoder.read(tokens, stopped=False).text.rstrip("\ufffd")
             grow(visible(answer))
             if stopped := ctrl_c.pressed():
                 break
+    answer = model.encoder.read(tokens, stopped=not stopped and len(tokens) < room).text.rstrip("\ufffd")
+    grow(visible(answer))
     if stopped:
         remark = "(stopped)"
     elif len(tokens) == room:
