@@ -83,7 +83,7 @@ def read_candidates(
         _leave(sourced_row.left, place, ignored, config, findings)  # no row can hold it
         if wanted:
             fields.update(dict.fromkeys(row if len(fields) < _FIELDS else (name for name in wanted if name in row)))
-        if preflight.too_long(row, most := LONGEST if cutter else preflight.LONGEST):
+        if preflight.too_long(row, most := LONGEST if cutter else preflight.LONGEST, ignored):
             findings.drop(f"longer than {most:,} characters", place)
             continue
         try:

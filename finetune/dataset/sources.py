@@ -47,7 +47,7 @@ _OTHER = (
     ".html",
 )  # no names of the Hub
 _ALL = Wanted()
-_TOLD = 1000  # files that are not read, in the record
+MOST_TOLD = 1000  # files that are not read, in the record
 _LONG = 60  # characters of a path
 _TOLD_FIELDS = 20  # sets of fields that differ from the first one: each is told once
 
@@ -95,13 +95,13 @@ def read_local(name: str, written: Sequence[Path], wanted: Wanted = _ALL) -> Ope
             f"--output-dir: {min(own)} is a source of the rows and would be overwritten (choose another folder)"
         )
     parts = [part for path in found.paths for part in _parts(path, found, wanted)]
-    _tell_left(name, found, wanted)
+    tell_left(name, found, wanted, "move it away, or name the files with a glob that does not match it")
     hashes = {path: file_hash(path) for path in found.paths}
     if len(hashes) == 1:
         source = Source(name, sha256=hashes[found.paths[0]])
     else:
         source = Source(name, files={str(path): sha256 for path, sha256 in hashes.items()})
-    return Opened(read_parts(parts, wanted), replace(source, not_read=tuple(found.left[:_TOLD]) or None), hashes)
+    return Opened(read_parts(parts, wanted), replace(source, not_read=tuple(found.left[:MOST_TOLD]) or None), hashes)
 
 
 def demand_unchanged(opened: Opened) -> None:
@@ -227,10 +227,9 @@ def _ends(paths: Sequence[str]) -> str:
     return named(path if len(path) <= _LONG else f"...{path[3 - _LONG :]}" for path in paths)
 
 
-def _tell_left(name: str, found: Found, wanted: Wanted) -> None:
-    """Name what is not read; with --strict refuse it if it may hold rows."""
+def tell_left(name: str, found: Found, wanted: Wanted, remedy: str) -> None:
+    """Name what is not read of a source; with --strict refuse it if it may hold rows."""
     if wanted.strict and (may := found.suspicious):
-        remedy = "move it away, or name the files with a glob that does not match it"
         raise UserError(
             f"--strict: {shortened(name, 200)}: {counted(len(may), 'file')} not read: {_ends(may)} ({remedy})"
         )

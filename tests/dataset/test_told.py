@@ -14,7 +14,10 @@ from pyarrow import parquet
 
 from finetune.dataset.prepare import Dataset, prepare
 from finetune.errors import UserError
+from finetune.models.encoder import ChatEncoder
+from finetune.records.dataset import read_split, write_dataset
 from finetune.records.files import Row
+from finetune.settings import conflicts
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS
 
@@ -214,6 +217,42 @@ def test_a_field_type_of_rows_of_another_kind_is_kept(tmp_path: Path) -> None:
     assert "the field type of alpaca rows is kept as source_type (6 rows)" in dataset.notes
 
 
+def test_a_long_field_that_is_ignored_takes_no_row_away(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(lines(chats(0, 3, page="x" * 300_000)))
+    with pytest.raises(UserError, match="3 x longer than 200,000 characters"):
+        prepared(tmp_path / "a.jsonl")
+    assert count(prepared(tmp_path / "a.jsonl", ignore="page", strict=True)) == 3
+
+
+def test_a_row_in_a_file_of_its_own_may_have_a_list_of_objects(tmp_path: Path) -> None:
+    for number in range(3):
+        row = {"sql_prompt": f"q{number}", "sql": "SELECT 1", "tables": [{"name": "t"}]}
+        (tmp_path / f"{number}.json").write_text(json.dumps(row))
+    assert dict(prepared(tmp_path, kind="sql").findings.unused) == {"tables": 3}
+    (tmp_path / "0.json").write_text(json.dumps({"version": 1, "tables": [row]}))
+    assert count(prepared(tmp_path / "0.json", kind="sql", ignore="tables")) == 1
+
+
+def test_a_quote_does_not_make_one_row_of_several(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text('prompt\tcompletion\n"Tis the season\tA\nq\tb\nRock n roll"\tc\ns\td\n')
+    with pytest.raises(
+        UserError, match=r"a\.tsv:2: a quote makes one row of 3 lines that are rows by themselves \(an unpa"
+    ):
+        prepared(tmp_path / "a.tsv")
+    for table in ('prompt\tcompletion\n"two\nlines"\t"a\tb\nc"\n', 'prompt,completion\n"a, b\nc",d\n'):
+        (tmp_path / "a.tsv").write_text(table)
+        assert count(prepared(tmp_path / "a.tsv")) == 1
+
+
+def test_an_empty_row_of_a_spreadsheet_is_a_blank_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,completion,n\nq,a,1\n,,\nr,b,2\n,,\n")
+    dataset = prepared(tmp_path / "a.csv", ignore="n", strict=True)
+    assert count(dataset) == 2 and dataset.findings.blank_lines == 2
+    (tmp_path / "a.csv").write_text("prompt,completion,n\nq,a,1\n,,3\n")
+    with pytest.raises(UserError, match=r"a\.csv:3: prompt is empty"):
+        prepared(tmp_path / "a.csv")
+
+
 # --- splits -----------------------------------------------------------------------------------------------------------
 
 
@@ -279,6 +318,52 @@ def test_a_row_whose_group_is_in_the_test_split_is_left_out_for_that_reason(tmp_
     dataset = prepared(tmp_path, keep_splits=True, split_by="group")
     assert dict(dataset.findings.dropped) == {"the prompt, or the field of --split-by, is in another split too": 10}
     assert dataset.split_rule == "the source's own; no group and no prompt is in two splits"
+
+
+def test_remarks_are_of_rows_that_are_kept(tmp_path: Path, builtin_model: Path) -> None:
+    """With a tokenizer, more rows are looked at than are taken."""
+    sql = "SELECT ROW_NUMBER() OVER w, x FROM t, LATERAL (SELECT 1 AS y) AS z WINDOW w AS ()"
+    row = {"sql": sql, "sql_context": "CREATE TABLE t (x INT)"}
+    (tmp_path / "a.jsonl").write_text(lines([{**row, "sql_prompt": f"q{i}"} for i in range(30)]))
+    encoder = ChatEncoder(builtin_model)
+    whole = {"valid_fraction": 0, "test_fraction": 0}
+    config = DatasetConfig(dataset_name=str(tmp_path / "a.jsonl"), dialect="postgres", sample_size=4, **whole)
+    dataset = prepare(config, ROW_KINDS["sql"], print, encoder)
+    assert count(dataset) == 4 and list(dataset.findings.noted.values()) == [4]
+
+
+@pytest.mark.parametrize("flag", ["split", "ignore"])
+def test_a_flag_of_sources_has_no_effect_on_own_answers(flag: str) -> None:
+    origins = {flag: "flag", "from_adapter": "flag", "type_": "flag"}
+    config = DatasetConfig(type_="preference", from_adapter=Path("sft"), origins=origins, **{flag: "x"})
+    with pytest.raises(UserError, match=f"--{flag} has no effect with --from-adapter"):
+        conflicts.check(config)
+
+
+# --- rows that were changed -------------------------------------------------------------------------------------------
+
+
+def test_rows_that_were_changed_are_checked_again_if_dataset_py_can_read_them(tmp_path: Path) -> None:
+    pairs = [{"prompt": f"p{i}", "chosen": "c", "rejected": f"r{j}"} for i in range(6) for j in range(2)]
+    tasks = [{"instruction": f"i{i}", "output": "o"} for i in range(6)]
+    folder(
+        tmp_path, chat_dot_jsonl=lines(chats(0, 6)), alpaca_dot_jsonl=lines(tasks), preference_dot_jsonl=lines(pairs)
+    )
+    sources = {"chat": ["chat"], "alpaca": ["alpaca"], "preference": ["preference"], "mixed": ["chat", "alpaca"]}
+    for name, given in sources.items():
+        kind = name if name in ROW_KINDS else "chat"
+        dataset = prepared(*(f"{one}:{tmp_path}/{one}.jsonl" for one in given), kind=kind)
+        config = DatasetConfig(type_=kind)
+        record = write_dataset(tmp_path / name / "data", dataset.splits, [], dataset.record(config))
+        with (tmp_path / name / "data" / "train.jsonl").open("a") as file:
+            file.write("\n")
+        with pytest.raises(UserError, match=r"changed since dataset\.py checked it") as told:
+            read_split(tmp_path / name / "data", "train", record)
+        if name in ("preference", "mixed"):
+            assert "(restore it, or change the rows that it was made of, and run dataset.py again)" in str(told.value)
+            continue
+        words = str(told.value).partition("checked: ")[2].split()
+        assert count(prepared(words[5], kind=words[3])) == count(dataset)
 
 
 # --- many rows --------------------------------------------------------------------------------------------------------
