@@ -275,7 +275,7 @@ def _demand_rows(
         none = f"none of its {read} rows is usable" if read > 1 else "its only row is not usable"
         raise UserError(f"{name}: {none}: {why}")
     fill = f"fill {', '.join(split for split in SPLITS if wanted[split])}"
-    too_few = f"{counted(kept, 'usable row')} {'is' if kept == 1 else 'are'} too few to {fill}"
+    too_few = f"{kept} usable rows are too few to {fill}"
     remedy = "more rows, or --valid-fraction 0 --test-fraction 0"
     if groups is not None and groups < kept >= 2 * len(SPLITS) and not config.keep_splits:
         alike = f"value of {config.split_by}, or one prompt," if config.split_by else "prompt"
