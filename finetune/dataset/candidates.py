@@ -83,7 +83,7 @@ def read_candidates(
         _leave(sourced_row.left, place, ignored, config, findings)  # no row can hold it
         if wanted:
             fields.update(dict.fromkeys(row if len(fields) < _FIELDS else (name for name in wanted if name in row)))
-        if preflight.too_long(row, most := LONGEST if cutter else preflight.LONGEST):
+        if preflight.too_long(row, most := LONGEST if cutter else preflight.LONGEST, ignored):
             findings.drop(f"longer than {most:,} characters", place)
             continue
         try:
@@ -96,6 +96,7 @@ def read_candidates(
             ignored.update(dict.fromkeys(had, True))
             found.recognised.update(task.told(as_read))
             unused = task.unused(as_read) if task.unused else unused_fields(as_read, _used(task))
+            _leave(_hidden(row, columns), place, ignored, config, findings)
             _leave(unused if not sourced_row.is_builtin else (), place, ignored, config, findings)
             if task.name == "chat" and shape_of(row_named) == ("text",):
                 _tell_text(made[0], found, findings)
@@ -138,8 +139,8 @@ def _leave(
 ) -> None:
     """Count what is not used, such as "id" or "name in messages", unless --ignore or --split-by has the field."""
     for name in names:
-        if (field_name := name.partition(" in ")[0]) in ignored:
-            ignored[field_name] = True
+        if ignored.keys() & (names := {name, name.partition(" in ")[0]}):
+            ignored.update(dict.fromkeys(ignored.keys() & names, True))
         elif name != config.split_by:
             findings.leave(name, place)
 
@@ -190,7 +191,7 @@ def _candidate(
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, place), config.learn)
     apart = _apart(sourced, row, config)
     likeness = preflight.likeness(messages) + text
-    row = _typed({**task.kept(row), "messages": messages}, task, config, lambda what: findings.mend(what, place))
+    row = _typed({**task.kept(row), "messages": messages}, task, config, found, lambda what: findings.mend(what, place))
     if "rejected" in row and task.scored_as:
         row = thinking.paired(row, config.thinking)
     accepted = row.get("accepted")
@@ -202,14 +203,17 @@ def _candidate(
     return Candidate(sourced.place, row, split, _hash(prompt), _hash(answer), _other(row, task), _hash(likeness), apart)
 
 
-def _typed(row: Row, task: RowKind, config: DatasetConfig, mend: Callable[[str], None]) -> Row:
-    """The row with its type, if that is not --type: by it its task is found. A field ``type`` of its own must not say one."""
-    if task.name != config.type_:
-        return {**row, mixed.TYPE: task.name}
-    if mixed.says_other(row, task):
-        mend(f"its field {mixed.TYPE} names a kind of rows, and is kept as {_OWN_TYPE}")
-        return {_OWN_TYPE if name == mixed.TYPE else name: value for name, value in row.items()}
-    return row
+def _typed(row: Row, task: RowKind, config: DatasetConfig, found: Candidates, mend: Callable[[str], None]) -> Row:
+    """The row with its type, if that is not --type: by it its task is found. A field ``type`` of its own has another name then,
+    and if it would say one."""
+    is_other = task.name != config.type_
+    if mixed.says_other(row, task) or (is_other and row.get(mixed.TYPE) not in (None, "", task.name)):
+        if is_other:
+            found.recognised[f"the field {mixed.TYPE} of {task.name} rows is kept as {_OWN_TYPE}"] += 1
+        else:
+            mend(f"its field {mixed.TYPE} names a kind of rows, and is kept as {_OWN_TYPE}")
+        row = {_OWN_TYPE if name == mixed.TYPE else name: value for name, value in row.items()}
+    return {**row, mixed.TYPE: task.name} if is_other else row
 
 
 def _other(row: Row, task: RowKind) -> bytes:
@@ -289,3 +293,8 @@ def _named(row: Row, columns: dict[str, str], task: RowKind, found: Candidates) 
                     break
     kept = {name: value for name, value in row.items() if name in names or name not in names.values()}
     return {names.get(name, name): value for name, value in kept.items()} if names else row
+
+
+def _hidden(row: Row, columns: dict[str, str]) -> list[str]:
+    """The fields of a row whose names another one has, by --column."""
+    return [new for old, new in columns.items() if old in row and new in row and new not in columns]

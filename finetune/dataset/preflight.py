@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 
 from finetune.models.call_text import calls_of
@@ -139,10 +139,10 @@ def unwritable(row: Row) -> str:
     return ""
 
 
-def too_long(row: Row, most: int = LONGEST) -> bool:
-    """Whether the texts of the row, however deeply nested, have more than ``most`` characters in all."""
+def too_long(row: Row, most: int = LONGEST, ignored: Collection[str] = ()) -> bool:
+    """Whether the texts of the row, however deeply nested, have more than ``most`` characters in all, without those fields."""
     characters = 0
-    values: list[object] = [row]
+    values: list[object] = [value for name, value in row.items() if name not in ignored]
     while values and characters <= most:
         value = values.pop()
         if isinstance(value, str):
