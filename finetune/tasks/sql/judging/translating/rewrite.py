@@ -4,15 +4,15 @@ What SQLite does otherwise becomes a function ft_... of ``judging/functions``; w
 in both is refused with ``Untranslated``: nothing changes its meaning on the way.
 """
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from sqlglot import exp
 
-from finetune.tasks.sql.judging.translating import aggregates, casts, times, values
+from finetune.tasks.sql.judging.translating import aggregates, casts, times, values, writes
 from finetune.tasks.sql.judging.translating.calls import Node, call, text_literal, typed
+from finetune.tasks.sql.judging.translating.distinct import distinct_on
 from finetune.tasks.sql.judging.translating.tables import INSENSITIVE, Tables, Untranslated, Wrong, kind_of
 
 BACKSLASH = frozenset({"postgres", "mysql", "spark", "bigquery"})  # LIKE takes a backslash as escape without being told
@@ -27,6 +27,13 @@ _REFUSED = (
     exp.All, exp.AtTimeZone, exp.Command, exp.Parameter, exp.Placeholder, exp.Glob, exp.IgnoreNulls, exp.Struct,
     exp.Slice, exp.Overlaps, exp.SimilarTo, exp.Pseudocolumn, exp.Xor, exp.SessionParameter,
 )  # fmt: skip
+_UNREAD = {  # of sqlglot's nodes: what no handler reads, and what would be lost with it
+    "cast": ("format", "action", "default"), "trycast": ("format", "action", "default"), "date": ("zone", "expressions"),
+    "timestamp": ("zone", "with_tz"), "regexplike": ("flag", "full_match"), "regexpilike": ("flag",),
+    "regexpreplace": ("position", "occurrence", "single_replace"), "timetostr": ("culture", "zone"), "lastday": ("unit",),
+    "ceil": ("decimals", "to"), "floor": ("decimals", "to"), "groupconcat": ("on_overflow",), "trim": ("collation",),
+    "week": ("mode",), "datediff": ("zone",), "tsordstodate": ("format",), "rand": ("lower", "upper"),
+}  # fmt: skip
 _PSEUDO_COLUMNS = frozenset("rownum rowid level sysdate systimestamp user".split())
 _COMPARED = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
 
@@ -41,10 +48,10 @@ class Rewriter:
             "anonymous": self.anonymous, "add": self.add, "sub": self.add, "between": self.between, "in": self.listed,
             "like": self.like, "ilike": self.ilike, "collate": lambda node: node.this, "div": self.divide, "dpipe": self.pipe,
             "max": self.one_argument, "min": self.one_argument, "ordered": self.ordered, "group": self.group,
-            "limit": self.limit, "fetch": self.limit, "delete": self.delete, "update": self.update,
-            "windowspec": self.window_spec, "onconflict": self.on_conflict,
+            "limit": self.limit, "fetch": self.limit, "windowspec": self.window_spec, "insert": self.insert,
+            "select": distinct_on, "coalesce": self.coalesce,
         }  # fmt: skip
-        for room in (times, casts, values, aggregates):
+        for room in (times, casts, values, aggregates, writes):
             self.handlers |= {name: partial(handler, dialect=self.dialect) for name, handler in room.HANDLERS.items()}
         self.handlers |= {one.key: self.compared for one in _COMPARED}
 
@@ -59,6 +66,10 @@ class Rewriter:
                 node.set(name, self.rewrite(value))
             elif isinstance(value, list):
                 node.set(name, [self.rewrite(one) if isinstance(one, exp.Expression) else one for one in value])
+        if unread := [name for name in _UNREAD.get(node.key, ()) if node.args.get(name)]:
+            if node.key == "date" and self.dialect in ("postgres", "mysql"):  # as SQLite has it
+                raise Wrong("unknown_function", "function date(text, text) does not exist")
+            raise Untranslated(f"{node.sql_name()} with {unread[0]} has no equivalent in SQLite")
         handler = self.handlers.get(node.key)
         made = handler(node) if handler else node
         if made is node:
@@ -90,16 +101,10 @@ class Rewriter:
             return node
         if name in ("every", "bool_and"):
             return exp.LogicalAnd(this=given[0])
-        simple = {
-            "reverse": "reverse",
-            "initcap": "initcap",
-            "cbrt": "cbrt",
-            "translate": "translate",
-            "repeat": "repeat",
-            "trunc": "truncate",
-        }
-        if name in simple:
-            return call(simple[name], *given, kind="real" if name in ("cbrt", "trunc") else "text")
+        if name in ("reverse", "initcap", "translate", "repeat"):
+            return call(name, *given, kind="text")
+        if name in ("cbrt", "trunc"):
+            return call({"trunc": "truncate"}.get(name, name), *given, kind="real")
         if name == "date_part" and len(given) == 2 and isinstance(given[0], exp.Literal):
             return times.part_of(given[0].name, given[1], self.dialect)
         if name == "space":
@@ -122,6 +127,7 @@ class Rewriter:
         """A number that is no integer in the dialect can be a whole one here, and SQLite would drop the fraction."""
         if node.args.get("typed") and "real" in (kind_of(node.this), kind_of(node.expression)):
             node.set("this", call("real", node.this, kind="real"))
+        node.set("expression", values.divisor(node.expression, self.dialect))
         if {kind_of(node.this), kind_of(node.expression)} & {"date", "moment", "text"}:
             raise Untranslated("a division of something else than numbers")
         return node
@@ -133,6 +139,9 @@ class Rewriter:
         return typed(exp.DPipe(this=node.this, expression=node.expression), "text")
 
     def compared(self, node: exp.Binary) -> Node:
+        if isinstance(node.parent, exp.Update) and node.arg_key == "expressions":  # SET column = value
+            node.set("expression", self._assigned(node.expression, kind_of(node.this)))
+            return node
         self._demand_no_rank(node, order=isinstance(node, exp.GT | exp.GTE | exp.LT | exp.LTE))
         left, right = self.matched(node.this, node.expression)
         node.set("this", left)
@@ -171,10 +180,39 @@ class Rewriter:
             raise Untranslated("a comparison of a text with a number")
         return node
 
+    def _assigned(self, value: Node, kind: str) -> Node:
+        """A value for a column, as the column holds it."""
+        if kind == "text" and isinstance(value, exp.Literal):
+            return text_literal(value.name)
+        return self._as_kind(value, kind, exp.null())
+
+    def insert(self, node: exp.Insert) -> Node:
+        schema, given = node.this, node.expression
+        target = schema.this if isinstance(schema, exp.Schema) else schema
+        table = next((one for one in self.tables.tables.values() if one.name.lower() == target.name), None)
+        if table is None or not isinstance(given, exp.Values):
+            return node
+        kinds = {name.lower(): kind_of(kind) for name, kind in table.columns.items()}
+        columns = [one.name for one in schema.expressions] if isinstance(schema, exp.Schema) else [*kinds]
+        for row in given.expressions:
+            if len(row.expressions) == len(columns):
+                pairs = zip(row.expressions, columns, strict=True)
+                row.set("expressions", [self._assigned(value, kinds.get(name, "")) for value, name in pairs])
+        return node
+
+    def coalesce(self, node: exp.Coalesce) -> Node:
+        if self.dialect in ("postgres", "duckdb") and isinstance(
+            node.this, exp.Column
+        ):  # of whose type a constant becomes
+            node.set("expressions", [self._as_kind(one, kind_of(node.this), exp.null()) for one in node.expressions])
+        return node
+
     def between(self, node: exp.Between) -> Node:
         self._demand_no_rank(node, order=True)
         if node.args.get("symmetric"):
             raise Untranslated("BETWEEN SYMMETRIC has no equivalent in SQLite")
+        if kind_of(node.this) == "date" and "moment" in (kind_of(node.args["low"]), kind_of(node.args["high"])):
+            node.set("this", times.moment(node.this))
         for name in ("low", "high"):
             node.set(name, self._as_kind(node.args[name], kind_of(node.this), node.this))
         return node
@@ -241,42 +279,3 @@ class Rewriter:
         if any(isinstance(node.args.get(name), exp.Interval) for name in ("start", "end")):
             raise Untranslated("a window of days or times")
         return node
-
-    def delete(self, node: exp.Delete) -> Node:
-        if node.args.get("using") or node.args.get("tables"):
-            raise Untranslated("DELETE of joined tables")
-        return node
-
-    def update(self, node: exp.Update) -> Node:
-        if isinstance(node.this, exp.Table) and node.this.args.get("joins"):
-            raise Untranslated("UPDATE of joined tables")
-        return node
-
-    def on_conflict(self, node: exp.OnConflict) -> Node:
-        if node.args.get("duplicate") or node.args.get("constraint"):
-            raise Untranslated("ON DUPLICATE KEY and ON CONSTRAINT have no equivalent in SQLite")
-        keys = node.args.get("conflict_keys") or []
-        node.set("conflict_keys", [key.this if isinstance(key, exp.Ordered) else key for key in keys])
-        return node
-
-
-def simple_any(node: exp.Binary) -> Node:
-    """x = ANY(ARRAY[...]), = ANY('{...}') and = ANY(SELECT ...) as IN, <> ALL(...) as NOT IN; other trees as they are."""
-    right = node.expression
-    if not (isinstance(node, exp.EQ) and isinstance(right, exp.Any)) and not (
-        isinstance(node, exp.NEQ) and isinstance(right, exp.All)
-    ):
-        return node
-    inner = right.this.unnest() if isinstance(right.this, exp.Paren) else right.this
-    while isinstance(inner, exp.Cast | exp.Paren):
-        inner = inner.this
-    made = None
-    if isinstance(inner, exp.Array):
-        made = exp.In(this=node.this, expressions=inner.expressions)
-    elif isinstance(inner, exp.Subquery | exp.Select):
-        made = exp.In(this=node.this, query=inner if isinstance(inner, exp.Subquery) else inner.subquery())
-    elif isinstance(inner, exp.Literal) and re.fullmatch(r"\{[^{}\"\\]*\}", inner.name):
-        made = exp.In(this=node.this, expressions=[text_literal(one.strip()) for one in inner.name[1:-1].split(",")])
-    if made is None:
-        return node
-    return exp.Not(this=made) if isinstance(node, exp.NEQ) else made
