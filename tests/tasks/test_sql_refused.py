@@ -82,6 +82,8 @@ def judges() -> Iterator[Mapping[str, ForeignJudge]]:
         ("postgres", "UPDATE emp SET dept = '5' WHERE id = 2", "UPDATE emp SET dept = 5 WHERE id = 2", "ok"),
         ("postgres", "INSERT INTO emp (id, active, hired) VALUES (99, TRUE, '2024-01-05')", "INSERT INTO emp (id, active, hired) VALUES (99, 'yes', '2024-1-5')", "ok"),
         ("bigquery", "SELECT id, DATE_TRUNC(hired, MONTH) FROM emp", "SELECT id, DATE_SUB(hired, INTERVAL (EXTRACT(DAY FROM hired) - 1) DAY) FROM emp", "ok"),
+        ("postgres", "SELECT TO_CHAR(hired, 'YYYY-MM-01')::date, COUNT(*) FROM emp GROUP BY 1", "SELECT DATE_TRUNC('month', hired)::date, COUNT(*) FROM emp GROUP BY DATE_TRUNC('month', hired)", "ok"),
+        ("postgres", "SELECT id FROM emp UNION SELECT qty FROM sales", "(SELECT id FROM emp) UNION (SELECT qty FROM sales)", "ok"),
         # what an argument that is not read would change
         ("mysql", "SELECT id, REGEXP_REPLACE(name, 'n', 'x') FROM emp", "SELECT id, REGEXP_REPLACE(name, 'n', 'x', 3) FROM emp", "unscorable"),
         ("spark", "SELECT id, DATEDIFF(seen, hired) FROM emp", "SELECT id, DATEDIFF(MONTH, hired, seen) FROM emp", "unscorable"),
@@ -91,6 +93,20 @@ def test_answers(judges: Mapping[str, ForeignJudge], dialect: str, sql: str, ans
     judged = judges[dialect].judge(TABLES[dialect], sql, answer)
     assert judged.kind == kind, judged
     assert judged.kind != "ok" or "as text" not in judged.reason
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE emp e JOIN sales s ON s.emp_id = e.id SET e.dept = 'x' WHERE s.qty > 2",
+        "INSERT IGNORE INTO sales (id, emp_id) VALUES (1, 2), (77, 3)",
+        "DELETE e FROM emp e JOIN sales s ON s.emp_id = e.id",
+        "TRUNCATE TABLE sales",
+    ],
+)
+def test_statements_that_sqlite_does_not_have_are_found(judges: Mapping[str, ForeignJudge], sql: str) -> None:
+    judged = judges["mysql"].judge(MYSQL, sql, f"This does it:\n\n{sql};\n\nAll rows are changed.")
+    assert judged.kind == "ok", judged
 
 
 def test_text_of_another_schema_is_another_text(judges: Mapping[str, ForeignJudge]) -> None:

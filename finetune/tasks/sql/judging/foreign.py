@@ -103,9 +103,8 @@ class ForeignJudge(Closing):
 
     def _statements(self, answer: str) -> list[str]:
         bare = answer.strip().strip("`").removeprefix("sql").strip().rstrip(";")
-        if self.dialect == "duckdb" and re.match(
-            r"FROM\s", bare, re.IGNORECASE
-        ):  # which is how a query can begin there
+        begins = r"\(\s*SELECT\b|FROM\s" if self.dialect == "duckdb" else r"\(\s*SELECT\b"  # also how a query can begin
+        if re.match(begins, bare, re.IGNORECASE):
             return [bare]
         return find_statements(answer)
 

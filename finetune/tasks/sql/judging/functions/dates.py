@@ -11,7 +11,8 @@ from typing import Any
 
 _WRITTEN = re.compile(r"(\d{4})[-/.](\d\d?)[-/.](\d\d?)(?![\d-])")
 _OTHER_FORMS = re.compile(
-    r"\d\d?[-/. ]\d\d?[-/. ]\d{2,4}|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", re.IGNORECASE
+    r"\d\d?[-/. ]\d\d?[-/. ]\d{2,4}|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|now|today|tomorrow|yesterday|epoch|inf",
+    re.IGNORECASE,
 )
 
 

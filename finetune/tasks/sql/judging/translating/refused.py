@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
+from finetune.tasks.sql.judging.translating.casts import ONLY_TYPE
 from finetune.tasks.sql.judging.translating.distinct import resolved
 from finetune.tasks.sql.judging.translating.tables import Tables, Wrong
 
@@ -93,7 +94,7 @@ def _demand_grouped(tree: exp.Expression, tables: Tables) -> None:
             if isinstance(key, exp.Literal) and key.name.isdigit() and 0 < int(key.name) <= len(shown):
                 keys[at] = shown[int(key.name) - 1]
         sources = {source.alias_or_name: source.name for source in sources_of(select)}
-        allowed = {key.sql() for key in keys}
+        allowed = {one.sql() for key in keys for one in (key, key.this if key.meta.get(ONLY_TYPE) else key)}
         whole = set()
         if tables.dialect == "postgres":
             for alias, name in sources.items():
