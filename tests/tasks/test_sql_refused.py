@@ -84,6 +84,12 @@ def judges() -> Iterator[Mapping[str, ForeignJudge]]:
         ("bigquery", "SELECT id, DATE_TRUNC(hired, MONTH) FROM emp", "SELECT id, DATE_SUB(hired, INTERVAL (EXTRACT(DAY FROM hired) - 1) DAY) FROM emp", "ok"),
         ("postgres", "SELECT TO_CHAR(hired, 'YYYY-MM-01')::date, COUNT(*) FROM emp GROUP BY 1", "SELECT DATE_TRUNC('month', hired)::date, COUNT(*) FROM emp GROUP BY DATE_TRUNC('month', hired)", "ok"),
         ("postgres", "SELECT id FROM emp UNION SELECT qty FROM sales", "(SELECT id FROM emp) UNION (SELECT qty FROM sales)", "ok"),
+        ("postgres", "UPDATE emp SET hired = hired + 1 WHERE id = 1", "UPDATE emp SET hired = hired + INTERVAL '1 day' WHERE id = 1", "ok"),
+        ("postgres", "UPDATE emp SET bonus = ROUND(bonus * 1.25) WHERE dept = 'it'", "UPDATE emp SET bonus = bonus * 1.25 WHERE dept = 'it'", "ok"),
+        ("postgres", "SELECT id, CONCAT(active, '!') FROM emp", "SELECT id, COALESCE(active::text, '') || '!' FROM emp", "wrong_rows"),
+        ("mysql", "SELECT id FROM emp WHERE name = 'ann'", "SELECT id FROM (SELECT id, CONCAT(name, '') AS n FROM emp) x WHERE n = 'ANN'", "ok"),
+        ("mysql", "SELECT COUNT(DISTINCT name) FROM emp", "SELECT COUNT(*) FROM (SELECT CONCAT(name, '') AS n FROM emp GROUP BY n) x", "ok"),
+        ("mysql", "SELECT id FROM emp WHERE name = 'ann'", "SELECT id FROM emp WHERE name COLLATE utf8mb4_bin = 'ann'", "unscorable"),
         # what an argument that is not read would change
         ("mysql", "SELECT id, REGEXP_REPLACE(name, 'n', 'x') FROM emp", "SELECT id, REGEXP_REPLACE(name, 'n', 'x', 3) FROM emp", "unscorable"),
         ("spark", "SELECT id, DATEDIFF(seen, hired) FROM emp", "SELECT id, DATEDIFF(MONTH, hired, seen) FROM emp", "unscorable"),

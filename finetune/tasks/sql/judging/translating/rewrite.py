@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from finetune.tasks.sql.judging.translating import aggregates, casts, times, values, writes
+from finetune.tasks.sql.judging.translating import aggregates, casts, clauses, times, values
 from finetune.tasks.sql.judging.translating.calls import Node, call, text_literal, typed
 from finetune.tasks.sql.judging.translating.distinct import distinct_on
 from finetune.tasks.sql.judging.translating.tables import INSENSITIVE, Tables, Untranslated, Wrong, kind_of
@@ -46,12 +46,11 @@ class Rewriter:
         self.sensitive = self.dialect not in INSENSITIVE
         self.handlers: dict[str, Callable[[Any], Node]] = {
             "anonymous": self.anonymous, "add": self.add, "sub": self.add, "between": self.between, "in": self.listed,
-            "like": self.like, "ilike": self.ilike, "collate": lambda node: node.this, "div": self.divide, "dpipe": self.pipe,
+            "like": self.like, "ilike": self.ilike, "collate": self.collate, "div": self.divide, "dpipe": self.pipe,
             "max": self.one_argument, "min": self.one_argument, "ordered": self.ordered, "group": self.group,
-            "limit": self.limit, "fetch": self.limit, "windowspec": self.window_spec, "insert": self.insert,
-            "select": distinct_on, "coalesce": self.coalesce,
+            "insert": self.insert, "select": self.select, "coalesce": self.coalesce,
         }  # fmt: skip
-        for room in (times, casts, values, aggregates, writes):
+        for room in (times, casts, values, aggregates, clauses):
             self.handlers |= {name: partial(handler, dialect=self.dialect) for name, handler in room.HANDLERS.items()}
         self.handlers |= {one.key: self.compared for one in _COMPARED}
 
@@ -140,7 +139,7 @@ class Rewriter:
 
     def compared(self, node: exp.Binary) -> Node:
         if isinstance(node.parent, exp.Update) and node.arg_key == "expressions":  # SET column = value
-            node.set("expression", self._assigned(node.expression, kind_of(node.this)))
+            node.set("expression", self._assigned(node.expression, node.this.type))
             return node
         self._demand_no_rank(node, order=isinstance(node, exp.GT | exp.GTE | exp.LT | exp.LTE))
         left, right = self.matched(node.this, node.expression)
@@ -151,11 +150,30 @@ class Rewriter:
     def matched(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Two sides of a comparison, as SQLite has to have them to compare them as the dialect does."""
         kinds = kind_of(left), kind_of(right)
-        if not self.sensitive and "text" in kinds and not isinstance(left, exp.Column):
-            left = typed(exp.Collate(this=exp.paren(left), expression=exp.var("NOCASE")), kinds[0])
+        if "text" in kinds:
+            left = self._without_case(left)
         if kinds == ("text", "text") and not isinstance(left, exp.Literal) and not isinstance(right, exp.Literal):
             return left, right
         return self._as_kind(left, kinds[1], right), self._as_kind(right, kinds[0], left)
+
+    def _without_case(self, node: Node) -> Node:
+        """A value that is compared with others; columns know by themselves whether capitals count."""
+        if self.sensitive or isinstance(node, exp.Column | exp.Collate):
+            return node
+        return typed(exp.Collate(this=exp.paren(node), expression=exp.var("NOCASE")), kind_of(node))
+
+    def collate(self, node: exp.Collate) -> Node:
+        name = node.expression.name.lower()
+        if self.sensitive == ("_ci" in name or "-ci" in name):
+            raise Untranslated(f"COLLATE {name}")
+        return node.this
+
+    def select(self, node: exp.Select) -> Node:
+        for one in node.expressions:
+            if kind_of(one.unalias()) == "text":  # DISTINCT, UNION and the queries around this one compare it
+                made = self._without_case(one.unalias().copy())
+                one.unalias().replace(made)
+        return distinct_on(node)
 
     def _as_kind(self, node: Node, kind: str, other: Node) -> Node:
         """``node`` beside ``other``, which is a ``kind``."""
@@ -180,10 +198,15 @@ class Rewriter:
             raise Untranslated("a comparison of a text with a number")
         return node
 
-    def _assigned(self, value: Node, kind: str) -> Node:
+    def _assigned(self, value: Node, to: exp.DataType | None) -> Node:
         """A value for a column, as the column holds it."""
+        kind, own = kind_of(to), kind_of(value)
+        if not own and isinstance(value, exp.Add | exp.Sub | exp.Mul | exp.Div):  # sqlglot has types for queries alone
+            own = "real" if any(kind_of(one) == "real" for one in value.find_all(exp.Column, exp.Literal)) else ""
         if kind == "text" and isinstance(value, exp.Literal):
             return text_literal(value.name)
+        if to is not None and ((kind in ("int", "real") and own == "real") or (kind, own) == ("date", "moment")):
+            return casts.as_type(value, to, self.dialect)
         return self._as_kind(value, kind, exp.null())
 
     def insert(self, node: exp.Insert) -> Node:
@@ -192,12 +215,12 @@ class Rewriter:
         table = next((one for one in self.tables.tables.values() if one.name.lower() == target.name), None)
         if table is None or not isinstance(given, exp.Values):
             return node
-        kinds = {name.lower(): kind_of(kind) for name, kind in table.columns.items()}
+        kinds = {name.lower(): kind for name, kind in table.columns.items()}
         columns = [one.name for one in schema.expressions] if isinstance(schema, exp.Schema) else [*kinds]
         for row in given.expressions:
             if len(row.expressions) == len(columns):
                 pairs = zip(row.expressions, columns, strict=True)
-                row.set("expressions", [self._assigned(value, kinds.get(name, "")) for value, name in pairs])
+                row.set("expressions", [self._assigned(value, kinds.get(name)) for value, name in pairs])
         return node
 
     def coalesce(self, node: exp.Coalesce) -> Node:
@@ -220,8 +243,8 @@ class Rewriter:
     def listed(self, node: exp.In) -> Node:
         if node.args.get("unnest") is not None or node.args.get("field") is not None:
             raise Untranslated("IN an array has no equivalent in SQLite")
-        if not self.sensitive and kind_of(node.this) == "text" and not isinstance(node.this, exp.Column):
-            node.set("this", typed(exp.Collate(this=exp.paren(node.this), expression=exp.var("NOCASE")), "text"))
+        if kind_of(node.this) == "text":
+            node.set("this", self._without_case(node.this))
         node.set("expressions", [self._as_kind(one, kind_of(node.this), node.this) for one in node.expressions])
         return node
 
@@ -265,17 +288,7 @@ class Rewriter:
     def group(self, node: exp.Group) -> Node:
         if node.args.get("all") or node.args.get("totals") or node.find(exp.Rollup, exp.Cube, exp.GroupingSets):
             raise Untranslated("GROUP BY ROLLUP, CUBE or ALL has no equivalent in SQLite")
-        return node
-
-    def limit(self, node: exp.Limit | exp.Fetch) -> Node:
-        options = node.args.get("limit_options")
-        if options is not None and any(options.args.values()):
-            text = options.sql().upper()
-            if "TIES" in text or "PERCENT" in text:
-                raise Untranslated(f"{text.strip()} has no equivalent in SQLite")
-        return node
-
-    def window_spec(self, node: exp.WindowSpec) -> Node:
-        if any(isinstance(node.args.get(name), exp.Interval) for name in ("start", "end")):
-            raise Untranslated("a window of days or times")
+        node.set(
+            "expressions", [self._without_case(one) if kind_of(one) == "text" else one for one in node.expressions]
+        )
         return node

@@ -12,13 +12,21 @@ _ZERO_FAILS = frozenset("postgres tsql oracle snowflake bigquery".split())  # di
 
 
 def concat(node: exp.Concat, dialect: str) -> Node:
-    given = [call("bool_text", one, kind="text") if kind_of(one) == "bool" else one for one in node.expressions]
+    given = [_shown(one, dialect) for one in node.expressions]
     if node.args.get("coalesce"):
         return call("concat", *given, kind="text")
     made = given[0]
     for one in given[1:]:
         made = exp.DPipe(this=made, expression=one)
     return typed(made, "text")
+
+
+def _shown(node: Node, dialect: str) -> Node:
+    """A value within CONCAT: PostgreSQL writes t and f there."""
+    if kind_of(node) != "bool":
+        return node
+    word = call("bool_text", node, kind="text")
+    return call("left", word, whole_literal(1), kind="text") if dialect == "postgres" else word
 
 
 def divisor(node: Node, dialect: str) -> Node:
@@ -121,7 +129,7 @@ def _matches(node: Any, *, ignore_case: bool) -> Node:
 HANDLERS: dict[str, Callable[[Any, str], Node]] = {
     "concat": concat, "greatest": extreme, "least": extreme, "round": rounded, "trunc": truncate, "pad": pad, "trim": trim,
     "length": length, "strposition": position, "regexpreplace": regexp_replace, "jsonextractscalar": json_text,
-    "concatws": lambda node, dialect: call("concat_ws", *node.expressions, kind="text"),
+    "concatws": lambda node, dialect: call("concat_ws", *(_shown(one, dialect) for one in node.expressions), kind="text"),
     "intdiv": lambda node, dialect: call("div", node.this, divisor(node.expression, dialect), kind="int"),
     "mod": lambda node, dialect: call("mod", node.this, divisor(node.expression, dialect), kind=kind_of(node.this)),
     "substring": substring,

@@ -1,4 +1,4 @@
-"""UPDATE, DELETE and INSERT of other dialects: what of them SQLite cannot do."""
+"""Clauses of other dialects that SQLite has in part: limits, windows, what is written and deleted."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,4 +29,21 @@ def on_conflict(node: exp.OnConflict, dialect: str) -> Node:
     return node
 
 
-HANDLERS: dict[str, Callable[[Any, str], Node]] = {"delete": delete, "update": update, "onconflict": on_conflict}
+def limit(node: exp.Limit | exp.Fetch, dialect: str) -> Node:
+    options = node.args.get("limit_options")
+    if options is not None and any(options.args.values()):
+        text = options.sql().upper()
+        if "TIES" in text or "PERCENT" in text:
+            raise Untranslated(f"{text.strip()} has no equivalent in SQLite")
+    return node
+
+
+def window_spec(node: exp.WindowSpec, dialect: str) -> Node:
+    if any(isinstance(node.args.get(name), exp.Interval) for name in ("start", "end")):
+        raise Untranslated("a window of days or times")
+    return node
+
+
+HANDLERS: dict[str, Callable[[Any, str], Node]] = {
+    "delete": delete, "update": update, "onconflict": on_conflict, "limit": limit, "fetch": limit, "windowspec": window_spec,
+}  # fmt: skip
