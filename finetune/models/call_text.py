@@ -223,9 +223,13 @@ def _sequence(text: str, at: int) -> tuple[list[Call], int]:
 def _decoded(text: str, at: int) -> tuple[Any, int]:
     """The JSON value that begins at ``at``, and where it ends. ValueError if there is none."""
     try:
-        return json.JSONDecoder(strict=False).raw_decode(text, at)
+        value, end = json.JSONDecoder(strict=False).raw_decode(text, at)
+        json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON: {error.msg} at character {error.pos - at}") from None
+    except UnicodeEncodeError:  # no file could hold it
+        raise ValueError("not valid JSON: half of a character") from None
+    return value, end
 
 
 def _json_calls(value: Any) -> Iterator[Call]:
@@ -263,7 +267,8 @@ def _typed(text: str, function: str, argument: str, schemas: Mapping[str, Any]) 
     """The value of an argument that was written without its type: text if the schema says so, else JSON if it is JSON."""
     properties = schemas.get(function, {}).get("properties")
     schema = properties.get(argument) if isinstance(properties, Mapping) else None
-    if isinstance(schema, Mapping) and schema.get("type") == "string":
+    kinds = schema.get("type") if isinstance(schema, Mapping) else None
+    if kinds == "string" or (isinstance(kinds, list) and "string" in kinds and text.strip() not in ("null", "None")):
         return text
     text = {"True": "true", "False": "false", "None": "null"}.get(text.strip(), text)
     try:

@@ -238,12 +238,28 @@ def checked(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]
             name, arguments = call["function"]["name"], call["function"]["arguments"]
             if functions and name not in functions:
                 raise ValueError(f"a call of {shortened(name)}, which is not among the tools")
-            properties = functions.get(name, {}).get("parameters", {}).get("properties")
-            if isinstance(properties, Mapping):  # Arrow fills what other calls have with null
+            parameters = functions.get(name, {}).get("parameters", {})
+            if isinstance(parameters.get("properties"), Mapping):  # Arrow fills what other calls have with null
                 call["function"]["arguments"] = {
-                    key: value for key, value in arguments.items() if value is not None or key in properties
+                    key: value for key, value in arguments.items() if value is not None or can_be_null(key, parameters)
                 }
     return found
+
+
+def can_be_null(argument: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether null can be the value of an argument, by the schema of all: else it says that the argument is left out."""
+    properties, required = parameters["properties"], parameters.get("required")
+    if argument not in properties:
+        return False
+    schema = properties[argument]
+    kinds = schema.get("type") if isinstance(schema, Mapping) and not schema.get("nullable") else None
+    is_required = isinstance(required, list) and argument in required
+    return (
+        is_required
+        or not isinstance(kinds, str | list)
+        or kinds == "null"
+        or (isinstance(kinds, list) and "null" in kinds)
+    )
 
 
 def query(row: Row) -> list[Message]:

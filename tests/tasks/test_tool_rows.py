@@ -145,6 +145,25 @@ def test_text_beside_calls_and_results_is_kept() -> None:
     assert of({"messages": [ASK, calling(), returned, DONE]})[0][2]["content"] == '{"degrees": 21}'
 
 
+def test_null_leaves_out_an_argument_that_cannot_be_null() -> None:
+    """Arrow and pandas give every call the arguments of all others, with null."""
+    properties = {
+        "city": {"type": "string"},
+        "unit": {"type": "string"},
+        "note": {"type": ["string", "null"]},
+        "any": {},
+    }
+    schema = {"type": "object", "properties": properties, "required": ["city"]}
+    arguments = dict.fromkeys([*properties, "of_another"])
+    messages, _ = of(
+        {
+            "tools": [{"name": "weather", "parameters": schema}],
+            "messages": [ASK, calling({"function": {"name": "weather", "arguments": arguments}})],
+        }
+    )
+    assert messages[1]["tool_calls"][0]["function"]["arguments"] == {"city": None, "note": None, "any": None}
+
+
 def test_results_find_their_calls() -> None:
     two = calling(call("Oslo", "a"), call("Rome", "b"))
     other = {"id": "", "function": {"name": "news", "arguments": {}}}

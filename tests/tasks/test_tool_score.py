@@ -16,6 +16,7 @@ PROPERTIES = {
     "days": {"type": "integer", "default": 3},
     "hourly": {"type": "boolean"},
     "area": {"type": "object"},
+    "note": {"type": ["string", "null"]},
 }
 SCHEMA = {"type": "object", "properties": PROPERTIES}
 TOOLS = [{"type": "function", "function": {"name": name, "parameters": SCHEMA}} for name in ("w", "n")]
@@ -43,6 +44,9 @@ W = {"city": "Oslo", "hourly": True}
         ([Call("w", W)], [Call("w", {"city": "Oslo", "area": {}})], WRONG, "hourly is missing: true; area is not wanted: {}"),
         ([Call("w", {"area": {"x": [1]}})], [Call("w", {"area": {"x": [2]}})], WRONG, 'area is {"x": [2]}, not {"x": [1]}'),
         ([Call("w", {**W, "days": 2})], [Call("w", W)], WRONG, "days is 3, not 2"),
+        ([Call("w", W)], [Call("w", {**W, "area": None})], "ok", ""),  # null says that it is left out
+        ([Call("w", W)], [Call("w", {**W, "zip": None})], WRONG, "zip is not wanted: null"),
+        ([Call("w", {**W, "note": None})], [Call("w", W)], WRONG, "note is missing: null"),
         ([Call("w", W)], [Call("n", W)], "wrong_function", "calls n, not w"),
         ([Call("w", W), Call("n", {})], [Call("w", W)], "missing_call", "no call of n"),
         ([Call("w", W)], [Call("w", W), Call("w", W)], "extra_call", "a call of w more than wanted"),
@@ -62,6 +66,18 @@ def test_calls_are_scored(wanted: list[Call], answer: str | list[Call], kind: st
         assert found.parts == {VALID: float(valid), FUNCTION: float(right), ARGUMENTS: float(kind == "ok")}
     else:
         assert found.parts[NONE] == found.value
+
+
+def test_half_of_a_character_is_no_call() -> None:
+    """A model that is cut off within an emoji; no file could hold the reason of its score."""
+    found = score(row(Call("w", W)), '<tool_call>{"name": "w", "arguments": {"city": "\\ud83d"}}</tool_call>')
+    assert found.kind == "invalid_call" and found.reason.encode()
+
+
+def test_digits_for_an_argument_that_can_be_null_are_text() -> None:
+    written = "<tool_call>\n<function=w>\n<parameter=note>\n0123\n</parameter>\n</function>\n</tool_call>"
+    assert score(row(Call("w", {"note": "0123"})), written).kind == "ok"
+    assert score(row(Call("w", {"note": None})), written.replace("0123", "null")).kind == "ok"
 
 
 def test_a_row_without_tools_is_scored_as_ever() -> None:
