@@ -10,10 +10,10 @@ from finetune.errors import UserError
 from finetune.evaluation.tuned_run import TunedRun, open_run
 from finetune.methods.base import Sample
 from finetune.methods.pairs import REJECTED
-from finetune.models.call_text import answered, spoken
 from finetune.models.conversation import Conversation
 from finetune.models.examples import TrainingRow
 from finetune.models.loss_mask import Example
+from finetune.models.other_answers import as_text, with_sampled
 from finetune.records import files
 from finetune.records.dataset import (
     DatasetRecord,
@@ -116,7 +116,10 @@ def pairs(row: Row, group: Group, *, reference_chosen: bool) -> list[Row] | str:
     """
     if group.totals is None:
         return "its answers cannot be scored"
-    whole = [at for at, answer in enumerate(group.samples) if answer.stopped]
+    conversation = Conversation.of(row)
+    whole = [
+        at for at, answer in enumerate(group.samples) if answer.stopped and _is_whole(conversation, group.texts[at])
+    ]
     right = [group.texts[at] for at in whole if group.totals[at] == 1]
     wrong = [group.texts[at] for at in whole if group.totals[at] < 1 and group.texts[at].strip()]
     if not wrong:
@@ -124,11 +127,25 @@ def pairs(row: Row, group: Group, *, reference_chosen: bool) -> list[Row] | str:
     if not right:
         if not reference_chosen:
             return "no answer is right"
-        right = [spoken(row["messages"][-1])]
+        right = [as_text(row["messages"][-1])]
     return [
-        {**row, "messages": list(answered(Conversation.of(row), chosen).messages), REJECTED: rejected}
+        {**row, "messages": list(with_sampled(conversation, chosen).messages), REJECTED: _worse(conversation, rejected)}
         for chosen, rejected in zip(right, wrong, strict=False)  # those left over of one kind have no partner
     ]
+
+
+def _is_whole(conversation: Conversation, text: str) -> bool:
+    """Whether the thinking in an answer, if it is read as such, has an end."""
+    try:
+        conversation.answered(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _worse(conversation: Conversation, text: str) -> str:
+    """An answer as the field ``rejected`` has it: its calls, in whatever form, as training reads them."""
+    return as_text(with_sampled(conversation, text).messages[-1]) if conversation.uses_tools else text
 
 
 def _write(

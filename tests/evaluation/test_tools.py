@@ -62,3 +62,19 @@ def test_pairs_of_calls_are_learned_as_calls(builtin_model: Path) -> None:
         for one in made
     ]
     assert learned[1] == worse + "<|im_end|>" and learned[0] == learned[1].replace("Rome", "Oslo")
+
+
+def test_a_worse_answer_that_only_looks_like_a_call_is_learned_as_the_text_it_is(builtin_model: Path) -> None:
+    encoder = ChatEncoder(builtin_model)
+    good = {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": {"city": "Oslo"}}}
+    turn = {"role": "assistant", "content": "", "tool_calls": [good]}
+    for worse in (
+        '{"name": "get_weather", "arguments": {"city": "Oslo"}}',
+        'So:\n```json\n{"name": "get_weather", "arguments": {}}\n```',
+        '[get_weather(city="Oslo")]',
+    ):
+        row = {"messages": [{"role": "user", "content": "Oslo?"}, turn], "tools": TOOLS, "rejected": worse}
+        (made,) = pairs.encode(encoder, [row])
+        assert not isinstance(made, ValueError)
+        learned = [token for token, is_learned in zip(made[1].tokens, made[1].loss_mask, strict=True) if is_learned]
+        assert encoder.decode_all(learned) == worse + "<|im_end|>"

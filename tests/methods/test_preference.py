@@ -28,9 +28,9 @@ SHAPES: list[dict[str, Any]] = [
 ]
 
 
-def read(path: Path, rows: list[dict[str, Any]]) -> Any:
+def read(path: Path, rows: list[dict[str, Any]], **settings: Any) -> Any:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = DatasetConfig(type_="preference", dataset_name=str(path), valid_fraction=0, test_fraction=0)
+    config = DatasetConfig(type_="preference", dataset_name=str(path), valid_fraction=0, test_fraction=0, **settings)
     return prepare(config, ROW_KINDS["preference"], print)
 
 
@@ -109,6 +109,32 @@ def test_rows_without_a_pair_are_counted_by_reason() -> None:
     )
     made = pairs(ROW, group(wrong, wrong), reference_chosen=True)
     assert made == [{**ROW, "rejected": "wrong"}]
+
+
+def test_pairs_of_a_model_that_thinks_keep_the_thinking_of_the_reference() -> None:
+    answer = {"role": "assistant", "content": "5", "reasoning_content": "2 + 3"}
+    row = {"messages": [USER, answer]}
+    wrong, endless = ("<think>\nno\n</think>\n\n6", 0.0, True, -1.0), ("<think>\nhm", 0.0, True, -1.0)
+    made = pairs(row, group(endless, wrong), reference_chosen=True)
+    assert made == [{"messages": [USER, answer], "rejected": wrong[0]}]
+    assert pairs(row, group(endless), reference_chosen=True) == "every answer is cut off at the token limit"
+
+
+def test_a_call_that_the_model_wrote_is_the_worse_call_in_whatever_form() -> None:
+    tools = [{"type": "function", "function": {"name": "w", "parameters": {}}}]
+    wanted = {"id": "1", "type": "function", "function": {"name": "w", "arguments": {"a": 1}}}
+    row = {"tools": tools, "messages": [USER, {"role": "assistant", "content": "", "tool_calls": [wanted]}]}
+    made = pairs(row, group(('{"name": "w", "parameters": {"a": 2}}', 0.3, True, -1.0)), reference_chosen=True)
+    assert isinstance(made, list) and made[0]["messages"][-1]["tool_calls"][0]["function"] == wanted["function"]
+    assert made[0]["rejected"] == '<tool_call>\n{"name": "w", "arguments": {"a": 2}}\n</tool_call>'
+
+
+def test_what_a_refusal_says_to_ignore_is_ignored(tmp_path: Path) -> None:
+    row = {"prompt": "Say hi.", "chosen": [{**ANSWERS[0], "weight": 0}], "rejected": "Go away."}
+    with pytest.raises(UserError, match="--ignore weight"):
+        read(tmp_path / "pairs.jsonl", [row])
+    (made,) = read(tmp_path / "pairs.jsonl", [row], ignore="weight").splits["train"]
+    assert made == {"messages": [USER, ANSWERS[0]], "rejected": "Go away."}
 
 
 def test_adapters_inside_the_new_folder_are_no_start() -> None:
