@@ -16,7 +16,7 @@ from finetune.settings.config import DatasetConfig
 from finetune.tasks import mixed, thinking
 from finetune.tasks.base import BadRow, RowKind
 from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, named, shape_of
-from finetune.tasks.row_fields import ignoring, unused_fields
+from finetune.tasks.row_fields import ignoring, unused_fields, without_other_tools
 from finetune.tasks.values import text_of
 
 _OWN_TYPE = "source_type"
@@ -183,14 +183,18 @@ def _candidate(
         raise ValueError(problem)
     place = sourced.place
     row = task.prepared(row, lambda what: findings.mend(what, place), lambda what: findings.note(what, place))
-    messages = task.to_messages(ignoring(row, ignored)[0])
+    as_read = ignoring(row, ignored)[0]
+    messages = task.to_messages(as_read)
     messages = thinking.applied(messages, config.thinking, lambda what: found.recognised.update([what]))
     # a text without a prompt of its own is told from others by itself
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, place), config.learn)
     apart = _apart(sourced, row, config)
     likeness = preflight.likeness(messages) + text
-    row = _typed({**task.kept(row), "messages": messages}, task, config, lambda what: findings.mend(what, place))
+    kept = as_read if task.scored_as else row  # of a pair the answers are kept, as they were read
+    kept = without_other_tools(kept, task, ignored, lambda what: findings.note(what, place))
+    row = {**task.kept(kept), "messages": messages}
+    row = _typed(row, task, config, lambda what: findings.mend(what, place))
     if "rejected" in row and task.scored_as:
         row = thinking.paired(row, config.thinking)
     accepted = row.get("accepted")

@@ -130,9 +130,7 @@ def _key(asked: Comparison, rows: Sequence[Row], max_tokens: int) -> dict[str, o
         "adapter": _adapter_hashes(asked.run),
         "against": _adapter_hashes(asked.other) if asked.other else None,
         "model": asked.run.record.model.fingerprint,
-        "rows": files.text_hash(
-            str([(row["messages"], row["tools"]) if row.get("tools") else row.get("messages", row) for row in rows])
-        ),
+        "rows": files.text_hash(str(list(map(_compared, rows)))),
         "split": asked.split,
         "max_tokens": max_tokens,
     }
