@@ -31,6 +31,10 @@ from finetune.settings.config import DatasetConfig
 from finetune.tasks.mixed import for_rows
 from finetune.terminal import Progress, counted, say, show
 
+# why a row has no pair
+_UNSCORED, _NONE_WRONG, _NONE_RIGHT = "its answers cannot be scored", "no answer is wrong", "no answer is right"
+_CUT_OFF, _EMPTY = "every answer is cut off at the token limit", "every answer that ends is empty, or thinking alone"
+
 
 def make(config: DatasetConfig) -> None:
     """Write pairs for train and valid, and the test rows unchanged. UserError if there are no pairs to train on."""
@@ -78,8 +82,22 @@ def make(config: DatasetConfig) -> None:
                     break
     if not kept["train"]:
         reasons = "; ".join(f"{number} x {reason}" for reason, number in why.most_common())
-        raise UserError(f"no pairs: {reasons} (try --reference-chosen, more --answers, or a higher --temperature)")
+        raise UserError(f"no pairs: {reasons} ({no_pairs_remedy(why)})")
     _write(config, folder, dataset, kept | {"test": rows["test"]}, read, why)
+
+
+def no_pairs_remedy(why: Counter[str]) -> str:
+    """What would make pairs where there are none, by the reasons for it."""
+    tries = []
+    if why[_CUT_OFF]:
+        tries.append("raise --max-tokens")
+    if why[_NONE_RIGHT]:
+        tries.append("give --reference-chosen")
+    if why[_NONE_RIGHT] or why[_NONE_WRONG]:
+        tries.append("ask for more --answers, or raise --temperature")
+    if why[_UNSCORED]:
+        tries.append("use rows whose answers can be scored")
+    return "; or ".join(tries) or "train the adapters first"
 
 
 def _answered(
@@ -115,7 +133,7 @@ def pairs(row: Row, group: Group, *, reference_chosen: bool) -> list[Row] | str:
     is neither right nor wrong.
     """
     if group.totals is None:
-        return "its answers cannot be scored"
+        return _UNSCORED
     conversation = Conversation.of(row)
     whole = [
         at for at, answer in enumerate(group.samples) if answer.stopped and _is_whole(conversation, group.texts[at])
@@ -123,10 +141,11 @@ def pairs(row: Row, group: Group, *, reference_chosen: bool) -> list[Row] | str:
     right = [group.texts[at] for at in whole if group.totals[at] == 1]
     wrong = [group.texts[at] for at in whole if group.totals[at] < 1 and group.texts[at].strip()]
     if not wrong:
-        return "no answer is wrong" if right else "every answer is cut off at the token limit"
+        is_cut_off = not any(answer.stopped for answer in group.samples)
+        return _NONE_WRONG if right else _CUT_OFF if is_cut_off else _EMPTY
     if not right:
         if not reference_chosen:
-            return "no answer is right"
+            return _NONE_RIGHT
         right = [as_text(row["messages"][-1])]
     return [
         {**row, "messages": list(with_sampled(conversation, chosen).messages), REJECTED: _worse(conversation, rejected)}

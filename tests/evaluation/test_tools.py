@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from finetune.evaluation.chat.session import Session
 from finetune.methods import pairs
 from finetune.models.encoder import ChatEncoder
 from scripts import run
@@ -78,3 +79,12 @@ def test_a_worse_answer_that_only_looks_like_a_call_is_learned_as_the_text_it_is
         assert not isinstance(made, ValueError)
         learned = [token for token, is_learned in zip(made[1].tokens, made[1].loss_mask, strict=True) if is_learned]
         assert encoder.decode_all(learned) == worse + "<|im_end|>"
+
+
+def test_a_result_that_two_models_get_is_told_as_the_result_of_both_functions() -> None:
+    session = Session(["base", "tuned"], None)  # type: ignore[arg-type]  # no tables are asked for
+    session.tools = [*TOOLS, {"type": "function", "function": {"name": "get_news"}}]
+    for name, function in (("base", "get_news"), ("tuned", "get_weather")):
+        session.keep(name, {"role": "user", "content": "Oslo?"}, json.dumps({"name": function, "arguments": {}}))
+    assert session.command("/result sun") == ["(taken as the result of get_news for base and get_weather for tuned)"]
+    assert session.waiting == ["base", "tuned"]

@@ -1,18 +1,20 @@
 """Pairs of a better and a worse answer: in the shapes that people keep them in, and made by a model itself."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finetune.dataset.own_pairs import pairs
+from finetune.dataset.own_pairs import no_pairs_remedy, pairs
 from finetune.dataset.prepare import prepare
 from finetune.errors import UserError
 from finetune.methods.base import Sample
 from finetune.models.examples import TrainingRow
 from finetune.models.loss_mask import Example
 from finetune.rollouts.groups import Group, rollout_metrics
+from finetune.rollouts.probe import RewardProbe
 from finetune.rollouts.rewards import Reward
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS
@@ -117,7 +119,8 @@ def test_pairs_of_a_model_that_thinks_keep_the_thinking_of_the_reference() -> No
     wrong, endless = ("<think>\nno\n</think>\n\n6", 0.0, True, -1.0), ("<think>\nhm", 0.0, True, -1.0)
     made = pairs(row, group(endless, wrong), reference_chosen=True)
     assert made == [{"messages": [USER, answer], "rejected": wrong[0]}]
-    assert pairs(row, group(endless), reference_chosen=True) == "every answer is cut off at the token limit"
+    nothing = "every answer that ends is empty, or thinking alone"
+    assert pairs(row, group(endless), reference_chosen=True) == nothing
 
 
 def test_a_call_that_the_model_wrote_is_the_worse_call_in_whatever_form() -> None:
@@ -135,6 +138,28 @@ def test_what_a_refusal_says_to_ignore_is_ignored(tmp_path: Path) -> None:
         read(tmp_path / "pairs.jsonl", [row])
     (made,) = read(tmp_path / "pairs.jsonl", [row], ignore="weight").splits["train"]
     assert made == {"messages": [USER, ANSWERS[0]], "rejected": "Go away."}
+
+
+@pytest.mark.parametrize(
+    ("answers", "remedy"),
+    [
+        ([("cut", 0.0, False, -1.0)], "raise --max-tokens"),
+        ([("wrong", 0.0, True, -1.0)], "give --reference-chosen; or ask for more --answers, or raise --temperature"),
+        ([("right", 1.0, True, -1.0)], "ask for more --answers, or raise --temperature"),
+        ([("unjudged", None, True, -1.0)], "use rows whose answers can be scored"),
+    ],
+)
+def test_where_there_are_no_pairs_the_remedy_is_one_for_the_reason(answers: list[Any], remedy: str) -> None:
+    why = pairs(ROW, group(*answers), reference_chosen=False)
+    assert isinstance(why, str) and no_pairs_remedy(Counter([why])) == remedy
+
+
+def test_rows_that_cannot_be_judged_are_told_before_training() -> None:
+    groups = [group(("a", None, True, -1.0)), group(("aa", 0.0, True, -1), ("aa", 1.0, True, -1))]
+    assert RewardProbe(groups, 2, 1.0).lines()[1:] == [
+        "1 of 2 prompts cannot be judged: nothing is learned from rows like these"
+    ]
+    assert len(RewardProbe(groups[1:], 2, 1.0).lines()) == 1
 
 
 def test_adapters_inside_the_new_folder_are_no_start() -> None:

@@ -264,6 +264,11 @@ REFUSED: list[tuple[dict[str, Any], str, dict[str, Any]]] = [  # a row, why it i
         {"tools": '[{"name": "news"}]', "messages": WANTED[:1] + WANTED[3:]},
     ),
     (
+        {"messages": [ASK, calling(), DONE]},
+        "a text of the assistant follows its call (remove one of them, or add the result between)",
+        {"messages": WANTED},
+    ),
+    (
         {"tools": {"weather": FUNCTION}, "messages": WANTED},
         "the field tools is an object, not a list of tools",
         {"tools": [FUNCTION], "messages": WANTED},
