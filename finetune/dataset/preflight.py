@@ -77,7 +77,9 @@ def _in_order_of_calls(messages: list[Message]) -> list[Message]:
 
 
 def _joined(first: Message, second: Message) -> Message:
-    """Two turns of the same role as one."""
+    """Two turns of the same role as one. ValueError if that would put what was said after a call before it."""
+    if "tool_calls" in first and second["content"].strip():
+        raise ValueError("a text of the assistant follows its call (remove one of them, or add the result between)")
     texts = [message["content"] for message in (first, second) if message["content"] or "tool_calls" not in message]
     joined: Message = {**first, "content": "\n\n".join(texts)}
     if calls := [*first.get("tool_calls", ()), *second.get("tool_calls", ())]:

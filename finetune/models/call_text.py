@@ -8,16 +8,17 @@ compared with a tuned one may use any of them, so each is read from any answer.
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from finetune.errors import shortened
-from finetune.models.conversation import Conversation, Message, Tool
+from finetune.models.conversation import Message, Tool
 
 _MOST_STARTS = 200  # places in an answer where JSON is looked for
 _NAMES = ("name", "tool_name", "function")
-_ARGUMENTS = ("arguments", "parameters", "args", "input")
+ARGUMENTS = ("arguments", "parameters", "args", "input")
 # what opens and closes a call, or a list of calls; a call that is not closed ends with the text
 _MARKS = (
     (r"<tool_call>", r"</tool_call>"),
@@ -96,16 +97,6 @@ def message_of(answer: str, tools: Sequence[Tool] = ()) -> Message:
         for at, call in enumerate(found.calls)
     ]
     return {"role": "assistant", "content": found.text, "tool_calls": calls}
-
-
-def answered(conversation: Conversation, text: str) -> Conversation:
-    """The same prompt with another answer; if it has tools, the calls in the answer are calls."""
-    found = conversation.answered(text)
-    if not conversation.uses_tools:
-        return found
-    last = found.messages[-1]
-    message: Message = {**last, **message_of(last["content"], conversation.tools)}
-    return Conversation([*found.messages[:-1], message], conversation.tools)
 
 
 def read_calls(answer: str, tools: Sequence[Tool] = ()) -> Reading:
@@ -240,7 +231,7 @@ def _json_calls(value: Any) -> Iterator[Call]:
         if isinstance(one.get("function"), Mapping):
             one = one["function"]
         name = next((one[key] for key in _NAMES if isinstance(one.get(key), str)), None)
-        given = next((one[key] for key in _ARGUMENTS if key in one), None)
+        given = next((one[key] for key in ARGUMENTS if key in one), None)
         if name is None or given is None:
             return
         yield _call(name, given)
@@ -252,6 +243,10 @@ def _call(name: str, arguments: Any) -> Call:
         arguments = _decoded(arguments.strip() or "{}", 0)[0]
     if not isinstance(arguments, Mapping):
         raise ValueError(f"the arguments of {shortened(name)} are not an object")
+    try:
+        json.dumps({name: arguments}, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError):  # bytes and sets of Python, NaN, half of a surrogate pair
+        raise ValueError(f"the arguments of {shortened(ascii(name))} are not JSON") from None
     return Call(name, arguments)
 
 
@@ -280,7 +275,9 @@ def _typed(text: str, function: str, argument: str, schemas: Mapping[str, Any]) 
 def _python(text: str) -> list[Call]:
     """The calls in a Python list such as ``[get_weather(city="Paris")]``; none if it is something else."""
     try:
-        tree = ast.parse(text, mode="eval").body
+        with warnings.catch_warnings():  # of a backslash that should be written twice
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text, mode="eval").body
         if not isinstance(tree, ast.List):
             return []
         return [_python_call(node) for node in tree.elts]
@@ -297,4 +294,4 @@ def _python_call(node: ast.expr) -> Call:
             return ast.Constant(_LITERALS[name.id]) if name.id in _LITERALS else name
 
     given = {str(one.arg): ast.literal_eval(Literals().visit(one.value)) for one in node.keywords}
-    return Call(ast.unparse(node.func), given)
+    return _call(ast.unparse(node.func), given)

@@ -85,8 +85,7 @@ def example_of(parts: Sequence[tuple[str, list[int]]], special_tokens: Collectio
         start, end = _common(tokens, before), _common(tokens, through)
         if _CALL in turn and len(before) - _SEAM <= start and end < len(through) - _SEAM:
             # Qwen3 writes an empty thought before the last turn alone; the call is learned as it stands before its result
-            closing = next((token for token in reversed(through) if token in special_tokens), None)
-            end = next((at + 1 for at in range(start, len(tokens)) if tokens[at] == closing), start)
+            end = _end_of_call(tokens, start, through, special_tokens)
             loss_mask[start:end] = [True] * (end - start)
             rewritten += end == start
             continue
@@ -101,6 +100,17 @@ def example_of(parts: Sequence[tuple[str, list[int]]], special_tokens: Collectio
         loss_mask[start:end] = [True] * (end - start)
     last = max((i + 1 for i, learned in enumerate(loss_mask) if learned), default=len(tokens))
     return Example(tokens[:last], loss_mask[:last], turns=len(turns), rewritten=rewritten)
+
+
+def _end_of_call(tokens: Sequence[int], start: int, through: Sequence[int], special_tokens: Collection[int]) -> int:
+    """Where the call ends that begins at ``start``: what stands there up to a special token must be the end of ``through``,
+    which ends with the call as the last turn. ``start`` if there is none: what follows may be the result."""
+    last = next((at for at in reversed(range(len(through))) if through[at] in special_tokens), -1)
+    for end in range(start + 1, len(tokens) + 1):
+        least = min(start + _SEAM, end - 1)  # the first tokens can change with what stands before them
+        if tokens[end - 1] == through[last] and tokens[least:end] == through[last + 1 - (end - least) : last + 1]:
+            return end
+    return start
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -14,7 +14,7 @@ from finetune.models.call_text import Call, calls_of, read_calls
 from finetune.models.conversation import Tool
 from finetune.records.files import Row
 from finetune.tasks.base import Score
-from finetune.tasks.tool_rows import can_be_null
+from finetune.tasks.tool_links import can_be_null
 
 VALID, FUNCTION, ARGUMENTS, NONE = "valid call", "right function", "right arguments", "no unwanted call"
 PARTIAL = {"wrong_function": 0.1, "missing_call": 0.3, "extra_call": 0.3, "wrong_arguments": 0.3}  # kind -> reward
@@ -23,7 +23,8 @@ PARTIAL = {"wrong_function": 0.1, "missing_call": 0.3, "extra_call": 0.3, "wrong
 def score(row: Row, answer: str) -> Score | None:
     """The score of the calls in an answer; None if none is wanted and none is made, so that the text is what counts."""
     tools = row.get("tools") or ()
-    wanted = calls_of(row["messages"][-1])
+    reference = row["messages"][-1]
+    wanted = calls_of(reference) or read_calls(reference["content"], tools).calls  # some rows have them in the text
     found = read_calls(answer, tools)
     if not wanted:
         made = ", ".join(map(str, found.calls)) or found.problem
