@@ -74,8 +74,11 @@ demo: setup ## prepare rows, train, compare base with tuned: builtin rows and mo
 quick: setup ## run the tests that need no model and start no script (under a minute)
 	@$(RUN) -m pytest -q -m "not model and not scripts and not slow and not faults"
 
+# A process for each core, at most four; each takes one file of tests after the other.
+SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: setup ## run the tests
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest $(SIDE_BY_SIDE)
 
 # Separate, because with PyTorch installed every process that uses transformers takes two seconds longer to start.
 test-torch: setup-torch ## run the tests that need PyTorch
@@ -91,7 +94,7 @@ check: setup ## everything a change must pass: format, lint, types, tests
 	$(RUN) -m ruff format --check
 	$(RUN) -m ruff check
 	$(RUN) -m mypy
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(SIDE_BY_SIDE)
 
 format: setup ## format the code and apply ruff's fixes
 	$(RUN) -m ruff check --fix
