@@ -16,7 +16,7 @@ mlx = load_backend("mlx")
 
 import mlx.nn as nn  # noqa: E402  # isort: skip
 from mlx.utils import tree_flatten, tree_map  # noqa: E402  # isort: skip
-from mlx_lm.models import llama as llama_model  # noqa: E402  # isort: skip
+from mlx_lm.models import gpt_oss, llama as llama_model  # noqa: E402  # isort: skip
 from finetune.backends.mlx import (  # noqa: E402
     adapters,
     cpu_math,
@@ -193,6 +193,12 @@ def test_models_of_every_shape(kind: str) -> None:
         assert mx.abs(array - fast[name]).max().item() <= 2e-3 * largest, name
 
 
+def test_a_soft_cap_is_seen_where_logits_are_small() -> None:
+    network = made("nanochat")
+    network.lm_head.weight = network.lm_head.weight * 1e-3
+    assert layout_of(network).cap == pytest.approx(15.0)
+
+
 def _wrong_head(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = logprobs._walk
     monkeypatch.setattr(logprobs, "_walk", lambda *given: (plain(*given)[0], plain(*given)[1] * 1.1))
@@ -300,7 +306,8 @@ def folder_of(kind: str, path: Path, **changes: Any) -> Path:
 def test_the_first_layers_in_which_every_kind_occurs(kind: str, period: int, tmp_path: Path) -> None:
     sizes = memory_estimate.Probe().sizes(folder_of(kind, tmp_path), TrainingConfig(lora_rank=2))
     assert sizes.period == period
-    assert memory_estimate.Probe().weights(tmp_path, sizes.layers) == sizes.weights
+    weights = memory_estimate.Probe().weights
+    assert weights(tmp_path, sizes.layers) == sizes.weights > weights(tmp_path, 1)
 
 
 def test_what_mlx_cannot_train_is_refused_by_its_reason(tmp_path: Path) -> None:
@@ -308,8 +315,8 @@ def test_what_mlx_cannot_train_is_refused_by_its_reason(tmp_path: Path) -> None:
     keys = adapters.settings(memory_estimate._network(folder), TrainingConfig())["lora_parameters"]["keys"]
     assert "altup.prediction_coefs" not in keys and "self_attn.q_proj" in keys
     experts = {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 4, "layer_types": _LAYERS}
-    experts |= {**_SIZES, "model_type": "gpt_oss", "quantization": {"group_size": 32, "bits": 4, "mode": "mxfp4"}}
-    (tmp_path / "config.json").write_text(json.dumps(experts))
+    network = gpt_oss.Model(gpt_oss.ModelArgs.from_dict({**_SIZES, **experts, "model_type": "gpt_oss"}))
+    nn.quantize(network, 32, 4, mode="mxfp4", class_predicate=lambda name, module: name.endswith("experts.up_proj"))
     with pytest.raises(UserError, match=r"^--fine-tune-type full: a quantised model can only be adapted \(use lora\)$"):
-        memory_estimate.Probe().sizes(tmp_path, TrainingConfig(fine_tune_type="full"))
-    memory_estimate.Probe().sizes(tmp_path, TrainingConfig(fine_tune_type="lora"))  # the remedy
+        adapters.attach(network, {"fine_tune_type": "full", "num_layers": 2})
+    adapters.attach(network, adapters.settings(network, TrainingConfig(fine_tune_type="lora")))  # the remedy
