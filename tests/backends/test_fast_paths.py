@@ -3,6 +3,7 @@
 import importlib
 import json
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ mlx = load_backend("mlx")
 
 import mlx.nn as nn  # noqa: E402  # isort: skip
 from mlx.utils import tree_flatten, tree_map  # noqa: E402  # isort: skip
-from mlx_lm.models import gpt_oss, llama as llama_model  # noqa: E402  # isort: skip
+from mlx_lm.models import gemma3_text, gpt_oss, llama as llama_model  # noqa: E402  # isort: skip
 from finetune.backends.mlx import (  # noqa: E402
     adapters,
     cpu_math,
@@ -112,13 +113,28 @@ ROWS = [
 
 
 def config_of(kind: str) -> dict[str, Any]:
-    return {**({} if "text_config" in CONFIGS[kind] else _SIZES), **CONFIGS[kind], "model_type": kind}
+    """What such a model's config.json says: of the sizes, those that the type reads."""
+    text = CONFIGS[kind].get("text_config")
+    if text:
+        return {"model_type": kind, "text_config": _read_by(kind, text)}
+    return {**_read_by(kind, {**_SIZES, **CONFIGS[kind]}), "model_type": kind}
+
+
+def _read_by(kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    modules = [module_of(kind), *([gemma3_text] if kind == "gemma3" else [])]
+    kinds = [found for module in modules for found in vars(module).values() if is_dataclass(found)]
+    read = {field.name for found in kinds for field in fields(found)}
+    return {name: value for name, value in config.items() if name in read}
+
+
+def module_of(kind: str) -> Any:
+    return importlib.import_module(f"mlx_lm.models.{kind}")
 
 
 def made(kind: str) -> Any:
     """A random network with adapters that do something."""
     cpu_math.install()
-    module = importlib.import_module(f"mlx_lm.models.{kind}")
+    module = module_of(kind)
     mx.random.seed(3)
     network = module.Model(module.ModelArgs.from_dict(json.loads(json.dumps(config_of(kind)))))
     network.update(tree_map(_noisy, network.parameters()))
