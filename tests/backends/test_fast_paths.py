@@ -26,6 +26,7 @@ from finetune.backends.mlx import (  # noqa: E402
     lora_gradients,
     memory_estimate,
     model,
+    runtime,
     shared_prompts,
 )
 from finetune.backends.mlx.fast_paths import FastPaths  # noqa: E402
@@ -181,8 +182,10 @@ def one(network: Any, paths: FastPaths, row: Example) -> Any:
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_models_of_every_shape(kind: str) -> None:
+def test_models_of_every_shape(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With dropout, recomputed, through the head alone: the gradients are those of the plain model."""
+    monkeypatch.setattr(runtime, "cores", lambda: 1)  # so small products are slower on two
+    runtime.streams(1)
     network = made(kind)
     layout = layout_of(network)
     known, cap = FOUND[kind]
