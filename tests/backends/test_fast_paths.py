@@ -32,6 +32,9 @@ from finetune.backends.mlx import (  # noqa: E402
 from finetune.backends.mlx.fast_paths import FastPaths  # noqa: E402
 from finetune.backends.mlx.layout import layout_of, text_network  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
+from finetune.methods import METHODS, RowSource  # noqa: E402
+from finetune.models.encoder import ChatEncoder  # noqa: E402
+from finetune.models.examples import as_rows  # noqa: E402
 from finetune.models.loss_mask import Example  # noqa: E402
 
 _SIZES: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 2}
@@ -339,3 +342,15 @@ def test_what_mlx_cannot_train_is_refused_by_its_reason(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^--fine-tune-type full: a quantised model can only be adapted \(use lora\)$"):
         adapters.attach(network, {"fine_tune_type": "full", "num_layers": 2})
     adapters.attach(network, adapters.settings(network, TrainingConfig(fine_tune_type="lora")))  # the remedy
+
+
+def test_a_run_says_what_it_does_not_use(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _wrong_update(monkeypatch)
+    loaded = mlx.load(tiny_model, ChatEncoder(tiny_model))
+    config = TrainingConfig(lora_rank=2, batch_size=2, grad_checkpoint=True)
+    source = RowSource(METHODS["sft"], as_rows(ROWS), config)
+    trainer = mlx.Trainer(loaded, METHODS["sft"], source, config, 1, "base")
+    assert [note.split(",")[0] for note in trainer.notes] == ["early gradients of LoRA are not used"]
+    assert all(hasattr(layer, "recomputes") for layer in trainer.network.layers)  # what is right is used
+    trainer.train(lambda: False, lambda step: True)
+    assert trainer.position.step == 1
