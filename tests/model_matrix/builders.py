@@ -117,6 +117,8 @@ def _settings(model_type: str, arguments: type) -> dict[str, Any]:
             found[name] = own[name]
         elif name in SIZES and (required or name not in KEPT):
             found[name] = SIZES[name]
+        elif name == "tie_word_embeddings":  # two libraries, two defaults
+            found[name] = field.default
         elif required and name not in ("model_type", "text_config"):
             unknown.append(name)
     if unknown:

@@ -142,8 +142,8 @@ class Case:
 
     @cached_property
     def examples(self) -> list[Example]:
-        """Four conversations; the first two share their prompt."""
-        chosen = [(_ASKED[3][0], "Nine."), _ASKED[3], _ASKED[0], _ASKED[5]]
+        """Conversations of several lengths; the first three share a long prompt."""
+        chosen = [(_ASKED[3][0], "Nine."), _ASKED[3], (_ASKED[3][0], "No, I count to ten."), _ASKED[0], _ASKED[5]]
         return [
             self.encoder.example([{"role": "user", "content": asked}, {"role": "assistant", "content": answer}])
             for asked, answer in chosen
@@ -165,7 +165,7 @@ class Case:
             "lora_rank": 4,
             "lora_dropout": 0.1,
             "show_samples": 1,
-            "eval_samples": 2,
+            "eval_samples": 0,
             **more,
         }
 
@@ -186,6 +186,8 @@ class Case:
         return Cell("ok") if "memory" in said.getvalue().lower() else wrong("no estimate")
 
     def judged(self) -> Cell:
+        if not self._trained:
+            return Cell("none", "it does not train")
         with quiet():
             evaluate_script.main(
                 configured(
@@ -200,8 +202,10 @@ class Case:
         return Cell("ok") if found["n"] and found["verdict"] else wrong("no verdict")
 
     def resume(self) -> Cell:
+        if not self._trained:
+            return Cell("none", "it does not train")
         whole = (self.folder / "run" / files.ADAPTERS).read_bytes()
-        flags = self.flags("resumed")
+        flags = self.flags("resumed", show_samples=0)
         with quiet():
             request, training_run.StopRequest = training_run.StopRequest, _StopAfter
             try:
@@ -313,6 +317,10 @@ class Case:
         found = find_model(str(folder), lambda line: None).path
         wanted, have = (load_network(path)(mx.array(PROBE)) for path in (self.model, found))
         return differ("logits", have, wanted, 1e-5) or Cell("ok")
+
+    @property
+    def _trained(self) -> bool:
+        return (self.folder / "run" / files.ADAPTERS).exists()
 
     def _settings(self, **more: object) -> TrainingConfig:
         settings = {"optimizer": "sgd", "schedule": "constant", "learning_rate": 1.0, "warmup": 0, "weight_decay": 0.0}
