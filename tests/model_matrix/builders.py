@@ -28,7 +28,9 @@ _TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-_WORDS = "What is the capital of a country? It is a city. Count from one to nine and add two. Yes, no, SELECT name FROM t;"
+_WORDS = (
+    "What is the capital of a country? It is a city. Count from one to nine and add two. Yes, no, SELECT name FROM t;"
+)
 # of a module of mlx_lm: the class that holds a wrapper's settings for its text model
 _TEXT_CLASSES = ("TextArgs", "TextConfig", "TextModelArgs")
 _MODULES = Path(mlx_lm.models.__file__).parent
@@ -173,7 +175,9 @@ def _random(name: str, array: Any) -> Any:
     return (1.5 / size**0.5 * noise).astype(array.dtype)
 
 
-def _quantized(network: Any, config: dict[str, Any], more: Mapping[str, Any] | None = None, **quantize: Any) -> dict[str, Any]:
+def _quantized(
+    network: Any, config: dict[str, Any], more: Mapping[str, Any] | None = None, **quantize: Any
+) -> dict[str, Any]:
     from mlx_lm.utils import quantize_model
 
     def predicate(path: str, module: Any) -> Any:
@@ -236,7 +240,9 @@ def torch_build(kind: str, folder: Path) -> Path:
     model_type = config["model_type"]
     torch.manual_seed(zlib.crc32(kind.encode()))
     try:
-        made = AutoConfig.for_model(model_type, **{name: value for name, value in config.items() if name != "model_type"})
+        made = AutoConfig.for_model(
+            model_type, **{name: value for name, value in config.items() if name != "model_type"}
+        )
         network = AutoModelForCausalLM.from_config(made, dtype=torch.float32)
     except Exception as error:
         raise CannotBuildError(f"transformers has no model of it: {type(error).__name__}: {error}") from error

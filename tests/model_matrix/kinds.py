@@ -67,7 +67,16 @@ _BY_VALUE: list[tuple[Any, str]] = [
 ]
 SIZES = {name: value for value, names in _BY_VALUE for name in names.split()}
 # with a default of its own: taken from the architecture
-KEPT = {"attention_bias", "mlp_bias", "use_bias", "qkv_bias", "use_qkv_bias", "bias", "tie_word_embeddings", "rope_traditional"}
+KEPT = {
+    "attention_bias",
+    "mlp_bias",
+    "use_bias",
+    "qkv_bias",
+    "use_qkv_bias",
+    "bias",
+    "tie_word_embeddings",
+    "rope_traditional",
+}
 
 MIXED = ["sliding_attention", "full_attention"] * (LAYERS // 2)
 HYBRID = ["linear_attention", "full_attention"] * (LAYERS // 2)
@@ -109,7 +118,11 @@ OWN: dict[str, dict[str, Any]] = {
         "rope_scaling": {"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64},
     },
     "ernie4_5_moe": {"moe_num_shared_experts": 1},
-    "exaone4": {"sliding_window_pattern": "LG", "layer_types": MIXED, "rope_scaling": {"rope_type": "linear", "factor": 2.0}},
+    "exaone4": {
+        "sliding_window_pattern": "LG",
+        "layer_types": MIXED,
+        "rope_scaling": {"rope_type": "linear", "factor": 2.0},
+    },
     "exaone_moe": {"layer_types": MIXED, "is_moe_layer": [False, True, True, True]},
     "falcon_h1": {
         "mamba_d_ssm": 64,
@@ -166,7 +179,12 @@ OWN: dict[str, dict[str, Any]] = {
         "mamba_n_heads": 8,
         "mamba_d_head": 16,
     },
-    "hunyuan": {"use_mixed_mlp_moe": True, "use_cla": True, "cla_share_factor": 2, "rope_scaling": {"alpha": 1000.0, "type": "dynamic", "factor": 1.0}},
+    "hunyuan": {
+        "use_mixed_mlp_moe": True,
+        "use_cla": True,
+        "cla_share_factor": 2,
+        "rope_scaling": {"alpha": 1000.0, "type": "dynamic", "factor": 1.0},
+    },
     "hunyuan_v1_dense": {"rope_scaling": {"alpha": 1000.0, "type": "dynamic", "factor": 1.0}},
     "jamba": {
         "attn_layer_offset": 1,
@@ -193,7 +211,13 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "llama4_text": {"no_rope_layers": [1, 0, 1, 0]},
     "longcat_flash": {**SCALED, "attention_method": "MLA", "zero_expert_type": "identity", "zero_expert_num": 2},
-    "longcat_flash_ngram": {**SCALED, "zero_expert_num": 2, "ngram_vocab_size_ratio": 4, "emb_neighbor_num": 3, "emb_split_num": 2},
+    "longcat_flash_ngram": {
+        **SCALED,
+        "zero_expert_num": 2,
+        "ngram_vocab_size_ratio": 4,
+        "emb_neighbor_num": 3,
+        "emb_split_num": 2,
+    },
     "mamba": {"intermediate_size": 128, "time_step_rank": 4},
     "mamba2": {"num_heads": 8, "head_dim": 16, "time_step_limit": [0.0, 100.0], "time_step_rank": 4},
     "mellum": {"layer_types": MIXED, "rope_parameters": BOTH},
@@ -265,14 +289,16 @@ OWN: dict[str, dict[str, Any]] = {
         "schema_version": 1,
         "tensor_namespace": "mlx-lm-text",
         "quantization": {"bits": 2, "group_size": 128, "mode": "affine"},
-        "modules": [
-            {"path": "model.layers.1.self_attn.q_proj", "embedding": False, "dtype": "float16", "block": 0}
-        ],
+        "modules": [{"path": "model.layers.1.self_attn.q_proj", "embedding": False, "dtype": "float16", "block": 0}],
     },
     "qwen3_moe": {"mlp_only_layers": [0]},
     "qwen3_next": {"mlp_only_layers": [], "full_attention_interval": 2},
     "qwen3_5": {"num_experts": 0, "full_attention_interval": 2},
-    "recurrent_gemma": {"conv1d_width": 4, "logits_soft_cap": 30.0, "block_types": ["recurrent", "recurrent", "attention"]},
+    "recurrent_gemma": {
+        "conv1d_width": 4,
+        "logits_soft_cap": 30.0,
+        "block_types": ["recurrent", "recurrent", "attention"],
+    },
     "rwkv7": {"a_low_rank_dim": 8, "v_low_rank_dim": 8, "gate_low_rank_dim": 8, "decay_low_rank_dim": 8},
     "spark2_5": {"layer_types": MIXED, "rope_parameters": BOTH},
     "step3p5": {"layer_types": MIXED, "num_attention_groups": 2},

@@ -44,7 +44,7 @@ def run(kinds: Sequence[str], folder: Path, *, torch: bool | None = None) -> Tab
     phases = {"product": list(product.COLUMNS), "reference": list(reference.CHECKS)}
     if find_spec("torch") is not None if torch is None else torch:
         phases["torch"] = ["like transformers", "PEFT", "torch"]
-    groups = [kinds[at::max(1, len(kinds) // KINDS_A_PROCESS)] for at in range(max(1, len(kinds) // KINDS_A_PROCESS))]
+    groups = [kinds[at :: max(1, len(kinds) // KINDS_A_PROCESS)] for at in range(max(1, len(kinds) // KINDS_A_PROCESS))]
 
     def fill(group: Sequence[str]) -> Table:
         table: Table = {kind: {} for kind in group}
@@ -154,7 +154,9 @@ def lines(table: Table) -> Iterator[str]:
 def write(table: Table) -> None:
     """Renew the expected state and the page. Columns that this run had no PyTorch for keep their cells."""
     before: Table = json.loads(EXPECTED.read_text(encoding="utf-8")) if EXPECTED.exists() else {}
-    merged = {kind: {**before.get(kind, {}), **cells} if "build" not in cells else cells for kind, cells in table.items()}
+    merged = {
+        kind: {**before.get(kind, {}), **cells} if "build" not in cells else cells for kind, cells in table.items()
+    }
     rows = ",\n".join(f"{json.dumps(kind)}: {json.dumps(cells)}" for kind, cells in merged.items())
     EXPECTED.write_text(f"{{\n{rows}\n}}\n", encoding="utf-8")
     PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), merged), encoding="utf-8")

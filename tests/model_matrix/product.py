@@ -67,7 +67,12 @@ def write_rows(folder: Path) -> Path:
     """The rows of all kinds: short and long conversations, prepared by dataset.py."""
     source = folder / "rows.jsonl"
     rows = [
-        {"messages": [{"role": "user", "content": f"{question}{' Now!' * time}"}, {"role": "assistant", "content": answer}]}
+        {
+            "messages": [
+                {"role": "user", "content": f"{question}{' Now!' * time}"},
+                {"role": "assistant", "content": answer},
+            ]
+        }
         for time in range(3)
         for question, answer in _ASKED
     ]
@@ -280,7 +285,9 @@ class Case:
         found = [tokens[index] for index in range(len(conversations))]
         prompts = [self.encoder.prompt(conversation) for conversation in conversations]
         self._leave("answers", {"prompts": prompts, "answers": found})
-        note = next((line for line in said.getvalue().splitlines() if "one by one" in line or "one at a time" in line), "")
+        note = next(
+            (line for line in said.getvalue().splitlines() if "one by one" in line or "one at a time" in line), ""
+        )
         return Cell("one by one", note) if note else Cell("batches")
 
     def in_mlx_lm(self) -> Cell:
