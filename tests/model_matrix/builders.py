@@ -20,6 +20,7 @@ from typing import Any
 from finetune.backends.mlx.runtime import mx  # isort: skip  before any other import of MLX
 import mlx_lm.models
 from mlx.utils import tree_flatten, tree_map_with_path
+
 from model_matrix.kinds import BORROWED, INNER, KEPT, OWN, SIZES, UNKNOWN, VARIANTS, WITHIN
 
 VOCABULARY = 320

@@ -17,9 +17,6 @@ from finetune.backends import load_backend
 
 mlx = load_backend("mlx")
 
-from model_matrix import builders  # noqa: E402
-from model_matrix.cells import Cell, differ, wrong  # noqa: E402
-
 import dataset  # noqa: E402
 import test_finetuned as evaluate_script  # noqa: E402
 import train as train_script  # noqa: E402
@@ -38,6 +35,8 @@ from finetune.settings.config import DatasetConfig, EvaluationConfig, TrainingCo
 from finetune.settings.fields import build as build_config  # noqa: E402
 from finetune.signals import StopRequest, never  # noqa: E402
 from finetune.training import run as training_run  # noqa: E402
+from model_matrix import builders  # noqa: E402
+from model_matrix.cells import Cell, differ, wrong  # noqa: E402
 
 PROBE = [[5, 17, 200, 42, 7, 7, 199, 23, 11, 4, 90, 31, 250, 66, 8, 9, 10, 301, 77, 3]]  # longer than the windows
 MAX_TOKENS = 8

@@ -6,10 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from model_matrix.product import MAX_TOKENS, PROBE, Case, configured, quiet  # noqa: I001  imports MLX first
-from model_matrix import builders
-from model_matrix.cells import Cell, wrong
-
 import test_finetuned as evaluate_script
 import train as train_script
 from finetune.backends.mlx.model import load_network
@@ -18,6 +14,9 @@ from finetune.commands import convert_adapter
 from finetune.models.find import find_model
 from finetune.records import files
 from finetune.settings.config import EvaluationConfig, TrainingConfig
+from model_matrix import builders
+from model_matrix.cells import Cell, wrong
+from model_matrix.product import MAX_TOKENS, PROBE, Case, configured, quiet
 
 _LOGITS = 1e-3  # in standard deviations
 
