@@ -354,3 +354,17 @@ def test_a_run_says_what_it_does_not_use(tiny_model: Path, monkeypatch: pytest.M
     assert all(hasattr(layer, "recomputes") for layer in trainer.network.layers)  # what is right is used
     trainer.train(lambda: False, lambda step: True)
     assert trainer.position.step == 1
+
+
+def test_a_plan_without_weights_drops_the_head_that_is_tied(tmp_path: Path) -> None:
+    """As mlx_lm does when it renames the weights, in the language model of a wrapper too."""
+    text = CONFIGS["gemma3"]["text_config"]
+    for number, config in enumerate([text, {"model_type": "gemma3", "text_config": text}]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({**config} if number else _read_by("gemma3", config)))
+        network = memory_estimate._network(folder)
+        assert (
+            "lm_head" not in text_network(network)
+            and layout_of(network).head is text_network(network).model.embed_tokens
+        )
