@@ -30,7 +30,7 @@ OWN_VENV = if [ -L .venv ] || { [ -e .venv ] && [ ! -d .venv ]; } || \
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup setup-torch demo quick test test-torch test-faults check format lock audit sbom clean distclean
+.PHONY: help setup setup-torch demo quick test test-torch test-faults test-models check format lock audit sbom clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -72,10 +72,13 @@ demo: setup ## prepare rows, train, compare base with tuned: builtin rows and mo
 	$(RUN) test_finetuned.py --adapter-path demo/checkpoints --results-dir demo/results --max-tokens 96
 
 quick: setup ## run the tests that need no model and start no script (under a minute)
-	@$(RUN) -m pytest -q -m "not model and not scripts and not slow and not faults"
+	@$(RUN) -m pytest -q -m "not model and not scripts and not slow and not faults and not models"
+
+# A process for each core, at most four; each takes one file of tests after the other.
+SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test: setup ## run the tests
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest $(SIDE_BY_SIDE)
 
 # Separate, because with PyTorch installed every process that uses transformers takes two seconds longer to start.
 test-torch: setup-torch ## run the tests that need PyTorch
@@ -87,11 +90,15 @@ test-torch: setup-torch ## run the tests that need PyTorch
 test-faults: setup ## run the fault-injection tests: killed processes, thousands of damaged files, full disks (half an hour)
 	@$(RUN) -m pytest -m faults -s
 
+# With PyTorch installed (make setup-torch) it fills the columns of PEFT, torch and transformers, too.
+test-models: setup ## run every model type of mlx-lm through training, answers and adapters: the table of docs/models.md (minutes)
+	@$(RUN) -m pytest -m models -s
+
 check: setup ## everything a change must pass: format, lint, types, tests
 	$(RUN) -m ruff format --check
 	$(RUN) -m ruff check
 	$(RUN) -m mypy
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(SIDE_BY_SIDE)
 
 format: setup ## format the code and apply ruff's fixes
 	$(RUN) -m ruff check --fix

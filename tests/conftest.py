@@ -28,6 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(SLOW[fixture])
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A function's name in place of its address, a length in place of bytes that can hold a time of day: processes that run
+    side by side must name the tests alike."""
+    if isinstance(val, bytes) and len(val) > 20:
+        return f"{len(val)} bytes"
+    return getattr(val, "__qualname__", None) if callable(val) else None
+
+
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """run_python(*arguments, code=0, **environment): the ended process of ``python ARGUMENTS`` in ``tmp_path``.

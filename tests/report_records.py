@@ -59,7 +59,7 @@ class Encoder:
         return Example(list(range(whole)), [at >= prompt for at in range(whole)])
 
     def examples(self, conversations: Any) -> list[Example]:
-        return [self.example(messages) for messages in conversations]
+        return [[self.example(messages)] for messages in conversations]
 
 
 @dataclass

@@ -3,17 +3,20 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from finetune.backends import load_backend
+from finetune.backends.interface import Backend
 from finetune.benchmark.speed import TOKENS, alternate, latencies, latency, lengths, process_mb, ratios, repeats
 from finetune.errors import UserError
 from finetune.evaluation.tuned_run import TunedRun
-from finetune.methods import METHODS, RowSource
+from finetune.methods import METHODS, Method, RowSource
 from finetune.models.conversation import Conversation
-from finetune.models.examples import as_rows
+from finetune.models.examples import TrainingRow, as_rows
 from finetune.records import files, machine
 from finetune.records.benchmark import Latency, Memory, PromptLength, Repeats
 from finetune.records.files import Row
+from finetune.settings.config import TrainingConfig
 from finetune.settings.recorded import training_config
 from finetune.terminal import Progress, say
 
@@ -107,12 +110,16 @@ def _training_step(run: TunedRun, rows: Sequence[Row]) -> Callable[[], float | N
     trainer = backend.Trainer(run.load(tuned=False), method, source, config, 1, "")
     trainer.train(lambda: False, lambda step: True)
 
-    def estimate() -> float | None:
-        batch, free = longest[: config.batch_size], machine.memory_bytes()[1]
-        try:
-            return backend.estimate_memory(run.model_path, method, config, batch, batch, free).peak_mb
-        except UserError as error:  # the measurements are worth more than the estimate beside them
-            say(f"Note: no estimate of the training step: {error}")
-            return None
+    return lambda: estimated_peak(backend, run.model_path, method, config, longest[: config.batch_size])
 
-    return estimate
+
+def estimated_peak(
+    backend: Backend, folder: Path, method: Method, config: TrainingConfig, batch: Sequence[TrainingRow]
+) -> float | None:
+    """The peak of a training step in MB as train.py --dry-run estimates it; None if it cannot, which is said: the measurements
+    stand without it."""
+    try:
+        return backend.estimate_memory(folder, method, config, batch, batch, machine.memory_bytes()[1]).peak_mb
+    except UserError as error:
+        say(f"Note: no estimate of the training step: {error}")
+        return None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from finetune.dataset import preflight
-from finetune.dataset.columns import parsed_columns
+from finetune.dataset.columns import check_fields, hidden, parsed_columns, renamed, used
 from finetune.dataset.documents import LONGEST, Cutter
 from finetune.dataset.findings import Findings, RowError
 from finetune.dataset.sources import SourcedRow
@@ -15,9 +15,8 @@ from finetune.records.files import Row, encoded
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import mixed, thinking
 from finetune.tasks.base import BadRow, RowKind
-from finetune.tasks.conversations import PLAIN_TEXT, column_remedy, named, shape_of
-from finetune.tasks.row_fields import ignoring, unused_fields
-from finetune.tasks.values import text_of
+from finetune.tasks.conversations import PLAIN_TEXT, named, shape_of
+from finetune.tasks.row_fields import ignoring, unused_fields, without_other_tools
 
 _OWN_TYPE = "source_type"
 _FIELDS = 1000  # names that are remembered for an error
@@ -83,11 +82,11 @@ def read_candidates(
         _leave(sourced_row.left, place, ignored, config, findings)  # no row can hold it
         if wanted:
             fields.update(dict.fromkeys(row if len(fields) < _FIELDS else (name for name in wanted if name in row)))
-        if preflight.too_long(row, most := LONGEST if cutter else preflight.LONGEST):
+        if preflight.too_long(row, most := LONGEST if cutter else preflight.LONGEST, ignored):
             findings.drop(f"longer than {most:,} characters", place)
             continue
         try:
-            row_named = _named(row, columns, task, found)
+            row_named = renamed(row, columns, task, found.recognised)
             made = _made(sourced_row, row_named, config, task, findings, cutter, found, ignored)
             if cutter:
                 found.documents += bool(made)
@@ -95,7 +94,8 @@ def read_candidates(
             as_read, had = ignoring(row_named, ignored)
             ignored.update(dict.fromkeys(had, True))
             found.recognised.update(task.told(as_read))
-            unused = task.unused(as_read) if task.unused else unused_fields(as_read, _used(task))
+            unused = task.unused(as_read) if task.unused else unused_fields(as_read, used(task))
+            _leave(hidden(row, columns), place, ignored, config, findings)
             _leave(unused if not sourced_row.is_builtin else (), place, ignored, config, findings)
             if task.name == "chat" and shape_of(row_named) == ("text",):
                 _tell_text(made[0], found, findings)
@@ -138,8 +138,8 @@ def _leave(
 ) -> None:
     """Count what is not used, such as "id" or "name in messages", unless --ignore or --split-by has the field."""
     for name in names:
-        if (field_name := name.partition(" in ")[0]) in ignored:
-            ignored[field_name] = True
+        if ignored.keys() & (names := {name, name.partition(" in ")[0]}):
+            ignored.update(dict.fromkeys(ignored.keys() & names, True))
         elif name != config.split_by:
             findings.leave(name, place)
 
@@ -178,19 +178,23 @@ def _candidate(
     ignored: Collection[str] = (),
 ) -> Candidate:
     row = dict(row)
-    _check_fields(row, task)
+    check_fields(row, task)
     if problem := preflight.unwritable(row):
         raise ValueError(problem)
     place = sourced.place
     row = task.prepared(row, lambda what: findings.mend(what, place), lambda what: findings.note(what, place))
-    messages = task.to_messages(ignoring(row, ignored)[0])
+    as_read = ignoring(row, ignored)[0]
+    messages = task.to_messages(as_read)
     messages = thinking.applied(messages, config.thinking, lambda what: found.recognised.update([what]))
     # a text without a prompt of its own is told from others by itself
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, place), config.learn)
     apart = _apart(sourced, row, config)
     likeness = preflight.likeness(messages) + text
-    row = _typed({**task.kept(row), "messages": messages}, task, config, lambda what: findings.mend(what, place))
+    kept = as_read if task.scored_as else row  # of a pair the answers are kept, as they were read
+    kept = without_other_tools(kept, task, ignored, lambda what: findings.note(what, place))
+    row = {**task.kept(kept), "messages": messages}
+    row = _typed(row, task, config, found, lambda what: findings.mend(what, place))
     if "rejected" in row and task.scored_as:
         row = thinking.paired(row, config.thinking)
     accepted = row.get("accepted")
@@ -202,14 +206,17 @@ def _candidate(
     return Candidate(sourced.place, row, split, _hash(prompt), _hash(answer), _other(row, task), _hash(likeness), apart)
 
 
-def _typed(row: Row, task: RowKind, config: DatasetConfig, mend: Callable[[str], None]) -> Row:
-    """The row with its type, if that is not --type: by it its task is found. A field ``type`` of its own must not say one."""
-    if task.name != config.type_:
-        return {**row, mixed.TYPE: task.name}
-    if mixed.says_other(row, task):
-        mend(f"its field {mixed.TYPE} names a kind of rows, and is kept as {_OWN_TYPE}")
-        return {_OWN_TYPE if name == mixed.TYPE else name: value for name, value in row.items()}
-    return row
+def _typed(row: Row, task: RowKind, config: DatasetConfig, found: Candidates, mend: Callable[[str], None]) -> Row:
+    """The row with its type, if that is not --type: by it its task is found. A field ``type`` of its own has another name then,
+    and if it would say one."""
+    is_other = task.name != config.type_
+    if mixed.says_other(row, task) or (is_other and row.get(mixed.TYPE) not in (None, "", task.name)):
+        if is_other:
+            found.recognised[f"the field {mixed.TYPE} of {task.name} rows is kept as {_OWN_TYPE}"] += 1
+        else:
+            mend(f"its field {mixed.TYPE} names a kind of rows, and is kept as {_OWN_TYPE}")
+        row = {_OWN_TYPE if name == mixed.TYPE else name: value for name, value in row.items()}
+    return {**row, mixed.TYPE: task.name} if is_other else row
 
 
 def _other(row: Row, task: RowKind) -> bytes:
@@ -232,7 +239,7 @@ def _pieces(
         findings.drop("empty document", sourced.place)
         return []
     row = dict(row)
-    _check_fields(row, task)
+    check_fields(row, task)
     if problem := preflight.unwritable(row):
         raise ValueError(problem)
     text, apart = row["text"], _apart(sourced, row, config)
@@ -252,40 +259,5 @@ def _pieces(
     ]
 
 
-def _used(task: RowKind) -> tuple[str, ...]:
-    several = ("accepted",) if task.several_answers else ()
-    return (*task.required, *task.optional, *task.known, *several)
-
-
-def _check_fields(row: Row, task: RowKind) -> None:
-    if absent := [name for name in task.required if name not in row]:
-        flags = ",".join(f"{name}=FIELD" for name in absent)
-
-        def remedy(source: Row) -> str:
-            other = f"for prompts and answers of another kind: --type chat, and {column_remedy(source)}"
-            return f"if the field has another name: --column {flags}; {other}"
-
-        raise BadRow(f"no field {' and no field '.join(absent)}", remedy)
-    for name in task.required:
-        row[name] = text_of(row[name], name)
-    for name in task.optional:
-        if row.get(name) is not None and not isinstance(row[name], str):
-            row[name] = text_of(row[name], name)
-
-
 def _hash(text: str) -> bytes:
     return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).digest()
-
-
-def _named(row: Row, columns: dict[str, str], task: RowKind, found: Candidates) -> Row:
-    """The row with the task's own field names: those that --column gives, else those known to mean the same."""
-    names = {old: new for old, new in columns.items() if old in row}
-    for name in (*task.required, *task.optional):
-        if name not in row and name not in columns.values():
-            for other in task.aliases.get(name, ()):
-                if other in row and other not in names:
-                    names[other] = name
-                    found.recognised[f"'{other}' read as {name}"] += 1
-                    break
-    kept = {name: value for name, value in row.items() if name in names or name not in names.values()}
-    return {names.get(name, name): value for name, value in kept.items()} if names else row

@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from finetune.dataset import documents, splits
 from finetune.dataset.store import Store
@@ -11,12 +12,33 @@ from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import RowKind
 
 
-def divide(store: Store, tasks: Sequence[RowKind], config: DatasetConfig) -> bool:
-    """Divide the rows to train on of each source by itself. A split that a source has of its own stays as it is.
+@dataclass
+class Divided:
+    """How the rows of the sources were divided."""
 
-    Returns whether documents were divided, because they are too few or too long to stay whole.
-    """
-    sources = range(len(tasks))
+    in_ranges: bool = False  # the splits are ranges of the documents, which were too few or too long for whole ones
+    drawn: dict[int, list[str]] = field(default_factory=dict)  # splits that sources do not have of their own
+
+    def rule(self, config: DatasetConfig) -> str:
+        """How the rows were divided, in words."""
+        if self.in_ranges:
+            return documents.IN_RANGES
+        apart = f"no {config.split_by} and no prompt is in two splits" if config.split_by else ""
+        if not config.keep_splits:
+            return f"random, by seed; {apart}" if apart else "random, by seed and prompt; no prompt is in two splits"
+        drawn = "what a source has not, random, by seed and prompt, out of train" if any(self.drawn.values()) else ""
+        return "; ".join(filter(None, ("the source's own", drawn, apart)))
+
+    def told(self, names: Sequence[str], config: DatasetConfig) -> Iterator[str]:
+        """With --keep-splits, which splits the sources of these ``names`` have not."""
+        for source, lacking in self.drawn.items():
+            if config.keep_splits and lacking:
+                yield f"--keep-splits: {names[source]} has no split {' and '.join(lacking)}: drawn by seed out of train"
+
+
+def divide(store: Store, tasks: Sequence[RowKind], config: DatasetConfig) -> Divided:
+    """Divide the rows to train on of each source by itself. A split that a source has of its own stays as it is."""
+    sources, found = range(len(tasks)), Divided()
     wanted: dict[int, dict[str, int]] = {}
     for source in sources:
         sizes = splits.shares(store.taken(source, "train"), config.valid_fraction, config.test_fraction)
@@ -25,9 +47,9 @@ def divide(store: Store, tasks: Sequence[RowKind], config: DatasetConfig) -> boo
             continue  # a source of a row or two is trained on
         if any(missing.values()):
             wanted[source] = {**missing, "train": sizes["train"]}
+            found.drawn[source] = [split for split, size in missing.items() if size]
         if len(sources) > 1:  # a prompt is in one split, whatever source it is from
             store.place_all(source, but="train" if source in wanted else "")
-    in_ranges = False
     for source, missing in wanted.items():
         placed: Counter[str] = Counter()
         total = store.taken(source, "train")
@@ -38,11 +60,11 @@ def divide(store: Store, tasks: Sequence[RowKind], config: DatasetConfig) -> boo
             if len(sources) > 1 or split != "train":
                 store.place(likeness, split)
         if tasks[source].plain_text and any(size and not placed[split] for split, size in missing.items()):
-            in_ranges = True
+            found.in_ranges = True
             _divide_in_ranges(store, source, missing)
         else:
             store.move(source)
-    return in_ranges
+    return found
 
 
 def _divide_in_ranges(store: Store, source: int, sizes: Mapping[str, int]) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 from finetune.dataset.hub_choice import CARD, chosen_configuration, chosen_splits
 from finetune.dataset.readers import arrow_values
 from finetune.dataset.readers.columns import parquet_rows
+from finetune.dataset.readers.folders import Found
 from finetune.dataset.readers.parts import Part
 from finetune.dataset.readers.sourced import SourcedRow, Wanted
-from finetune.dataset.sources import ARCHIVE, READERS, Opened, read_parts
+from finetune.dataset.sources import ARCHIVE, MOST_TOLD, READERS, Opened, read_parts, tell_left
 from finetune.errors import UserError, first_line
 from finetune.models.foreign import foreign
 from finetune.models.hub import (
@@ -29,6 +30,7 @@ from finetune.models.hub import (
 from finetune.records.dataset import Source
 from finetune.records.files import text_hash
 from finetune.settings.config import DatasetConfig
+from finetune.tasks.conversations import named
 from finetune.terminal import say
 
 _ALL = Wanted()
@@ -91,8 +93,18 @@ def read_hub(
             paths[theirs] = found
             hub.fetch(found)
     taken = tuple(path for part in some.values() for path in part) or None
-    source = Source(name, revision=folder.name, subset=configuration.get("config_name"), split=split, only=taken)
-    return Opened(_rows(hub, paths, splits, configuration, wanted), source)
+    rows, left = _rows(hub, paths, splits, configuration, wanted)
+    if keep_splits and not split and (others := [theirs for theirs in patterns if theirs not in splits]):
+        say(f"Note: {name}: splits not read: {named(others)} (--split)")
+    source = Source(
+        name,
+        revision=folder.name,
+        subset=configuration.get("config_name"),
+        split=split,
+        only=taken,
+        not_read=tuple(left[:MOST_TOLD]) or None,
+    )
+    return Opened(rows, source)
 
 
 @dataclass(frozen=True)
@@ -144,8 +156,9 @@ def _rows(
     splits: Mapping[str, str | None],
     configuration: Mapping[str, Any],
     wanted: Wanted,
-) -> Iterator[SourcedRow]:
-    """By our own readers, which take no text for a date or for missing; by the datasets library if the card has options."""
+) -> tuple[Iterator[SourcedRow], list[str]]:
+    """The rows, and the files that are not read, because most are of another kind. By our own readers, which take no text for
+    a date or for missing; by the datasets library if the card has options."""
     import datasets
 
     local = {theirs: [str(hub.folder / path) for path in part] for theirs, part in paths.items()}
@@ -155,6 +168,10 @@ def _rows(
         packed = any(path.endswith(ARCHIVE) for part in kept.values() for path in part)
         ours = not packed and (kind in _OURS or (wanted.documents and kind == "text"))
         tables = {} if ours and not set(configuration) - _NO_OPTIONS else _tables(local, configuration)
+
+    lost = {path for part in local.values() for path in part} - {path for part in kept.values() for path in part}
+    left = sorted(Path(path).relative_to(hub.folder).as_posix() for path in lost)
+    tell_left(hub.name, Found(left=left), wanted, "download the dataset, and name its files")
 
     def rows() -> Iterator[SourcedRow]:
         for theirs, own in splits.items():
@@ -167,7 +184,7 @@ def _rows(
                 yield from arrow_values.rows(batch, partial(_place, f"{hub.name} {theirs}", number), own)
                 number += len(batch)
 
-    return rows()
+    return rows(), left
 
 
 def _of_one_kind(paths: Mapping[str, Sequence[str]]) -> tuple[str, Mapping[str, Sequence[str]]]:

@@ -10,10 +10,10 @@ from finetune.errors import UserError
 from finetune.evaluation.tuned_run import TunedRun, open_run
 from finetune.methods.base import Sample
 from finetune.methods.pairs import REJECTED
-from finetune.models.call_text import answered, spoken
 from finetune.models.conversation import Conversation
 from finetune.models.examples import TrainingRow
 from finetune.models.loss_mask import Example
+from finetune.models.other_answers import as_text, with_sampled
 from finetune.models.thinking import parted
 from finetune.records import files
 from finetune.records.dataset import (
@@ -31,6 +31,10 @@ from finetune.rollouts.rewards import RewardWeights, weighted_judge
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.mixed import for_rows
 from finetune.terminal import Progress, counted, say, show
+
+# why a row has no pair
+_UNSCORED, _NONE_WRONG, _NONE_RIGHT = "its answers cannot be scored", "no answer is wrong", "no answer is right"
+_CUT_OFF, _EMPTY = "every answer is cut off at the token limit", "every answer that ends is empty, or thinking alone"
 
 
 def make(config: DatasetConfig) -> None:
@@ -79,8 +83,22 @@ def make(config: DatasetConfig) -> None:
                     break
     if not kept["train"]:
         reasons = "; ".join(f"{number} x {reason}" for reason, number in why.most_common())
-        raise UserError(f"no pairs: {reasons} (try --reference-chosen, more --answers, or a higher --temperature)")
+        raise UserError(f"no pairs: {reasons} ({no_pairs_remedy(why)})")
     _write(config, folder, dataset, kept | {"test": rows["test"]}, read, why)
+
+
+def no_pairs_remedy(why: Counter[str]) -> str:
+    """What would make pairs where there are none, by the reasons for it."""
+    tries = []
+    if why[_CUT_OFF]:
+        tries.append("raise --max-tokens")
+    if why[_NONE_RIGHT]:
+        tries.append("give --reference-chosen")
+    if why[_NONE_RIGHT] or why[_NONE_WRONG]:
+        tries.append("ask for more --answers, or raise --temperature")
+    if why[_UNSCORED]:
+        tries.append("use rows whose answers can be scored")
+    return "; or ".join(tries) or "train the adapters first"
 
 
 def _answered(
@@ -116,26 +134,46 @@ def pairs(row: Row, group: Group, *, reference_chosen: bool) -> list[Row] | str:
     is neither right nor wrong.
     """
     if group.totals is None:
-        return "its answers cannot be scored"
-    whole = [at for at, answer in enumerate(group.samples) if answer.stopped]
+        return _UNSCORED
+    conversation = Conversation.of(row)
+    whole = [
+        at
+        for at, answer in enumerate(group.samples)
+        if answer.stopped and _is_whole(conversation, group.with_thinking(at))
+    ]
     right = [group.with_thinking(at) for at in whole if group.totals[at] == 1]
     wrong = [group.with_thinking(at) for at in whole if group.totals[at] < 1 and group.texts[at].strip()]
     if not wrong:
-        return "no answer is wrong" if right else "every answer is cut off at the token limit"
+        is_cut_off = not any(answer.stopped for answer in group.samples)
+        return _NONE_WRONG if right else _CUT_OFF if is_cut_off else _EMPTY
     if not right:
         if not reference_chosen:
-            return "no answer is right"
-        right = [spoken(row["messages"][-1])]
+            return _NONE_RIGHT
+        right = [as_text(row["messages"][-1])]
     return [
-        {**row, "messages": _answered_with(row, chosen), REJECTED: rejected}
+        {**row, "messages": _answered_with(conversation, chosen), REJECTED: _worse(conversation, rejected)}
         for chosen, rejected in zip(right, wrong, strict=False)  # those left over of one kind have no partner
     ]
 
 
-def _answered_with(row: Row, text: str) -> list[object]:
-    """The messages of a row with another answer, and what was thought before it in its own field."""
-    *before, last = answered(Conversation.of(row), text).messages
+def _answered_with(conversation: Conversation, text: str) -> list[object]:
+    """The messages with another answer, and what was thought before it in its own field."""
+    *before, last = with_sampled(conversation, text).messages
     return [*before, parted(last)]
+
+
+def _is_whole(conversation: Conversation, text: str) -> bool:
+    """Whether the thinking in an answer, if it is read as such, has an end."""
+    try:
+        conversation.answered(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _worse(conversation: Conversation, text: str) -> str:
+    """An answer as the field ``rejected`` has it: its calls, in whatever form, as training reads them."""
+    return as_text(with_sampled(conversation, text).messages[-1]) if conversation.uses_tools else text
 
 
 def _write(

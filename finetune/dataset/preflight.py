@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 
 from finetune.models.call_text import calls_of
@@ -77,7 +77,9 @@ def _in_order_of_calls(messages: list[Message]) -> list[Message]:
 
 
 def _joined(first: Message, second: Message) -> Message:
-    """Two turns of the same role as one."""
+    """Two turns of the same role as one. ValueError if that would put what was said after a call before it."""
+    if "tool_calls" in first and second["content"].strip():
+        raise ValueError("a text of the assistant follows its call (remove one of them, or add the result between)")
     texts = [message["content"] for message in (first, second) if message["content"] or "tool_calls" not in message]
     joined: Message = {**first, "content": "\n\n".join(texts)}
     if calls := [*first.get("tool_calls", ()), *second.get("tool_calls", ())]:
@@ -139,10 +141,10 @@ def unwritable(row: Row) -> str:
     return ""
 
 
-def too_long(row: Row, most: int = LONGEST) -> bool:
-    """Whether the texts of the row, however deeply nested, have more than ``most`` characters in all."""
+def too_long(row: Row, most: int = LONGEST, ignored: Collection[str] = ()) -> bool:
+    """Whether the texts of the row, however deeply nested, have more than ``most`` characters in all, without those fields."""
     characters = 0
-    values: list[object] = [row]
+    values: list[object] = [value for name, value in row.items() if name not in ignored]
     while values and characters <= most:
         value = values.pop()
         if isinstance(value, str):

@@ -118,14 +118,14 @@ def prepare(
         selection = select(store, config, tasks, encoder, findings, checks, Shares(parts, fractions))
     divided = {split: StoredRows(store, split) for split in SPLITS}
     name = names[0] if len(names) == 1 else f"{len(names)} sources"
-    _demand_rows(name, found.read, divided, config, findings)
-    rule = _split_rule(config, own=config.keep_splits)
+    _demand_rows(name, found.read, divided, config, findings, store.groups())
+    rule = selection.divided.rule(config)
     # of a pair the last answer alone is learned
     turns = None if task.scored_as or cutter else store.turns()
     pieces = cutter.record(found.documents) if cutter else None
     if pieces:
-        rule = documents.IN_RANGES if selection.in_ranges else rule.replace("prompt", "document")
-    notes = [*_notes(config, found, encoder, pieces), *several]
+        rule = rule.replace("prompt", "document")
+    notes = [*_notes(config, found, encoder, pieces), *several, *selection.divided.told(names, config)]
     return Dataset(
         divided, _as_one(sources), rule, found.read, task.scored_as or task.name, findings, notes, store.lengths(), turns,
         pieces, store.common_value("dialect") if task.name == "sql" else None, _in_record(sources, fractions, store),
@@ -250,16 +250,16 @@ def _of_builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | Non
     return Dataset(rows, Source(mixture.BUILTIN), rule, read, task.name, findings, lengths=lengths)
 
 
-def _split_rule(config: DatasetConfig, *, own: bool) -> str:
-    if config.split_by:
-        return f"random, by seed; no {config.split_by} and no prompt is in two splits"
-    return "the source's own" if own else "random, by seed and prompt; no prompt is in two splits"
-
-
 def _demand_rows(
-    name: str, read: int, divided: Mapping[str, Sequence[Row]], config: DatasetConfig, findings: Findings
+    name: str,
+    read: int,
+    divided: Mapping[str, Sequence[Row]],
+    config: DatasetConfig,
+    findings: Findings,
+    groups: int | None = None,
 ) -> None:
-    """UserError if --strict forbids what was done, or if a split that was asked for is empty."""
+    """UserError if --strict forbids what was done, or if a split that was asked for is empty. ``groups``: of rows that stay in
+    one split."""
     if config.strict and (found := findings.handled):
         what = "; ".join(
             f"{count} x {reason} ({findings.places[reason][0]})" for reason, count in islice(found.items(), _LISTED)
@@ -274,8 +274,15 @@ def _demand_rows(
     if not kept:
         none = f"none of its {read} rows is usable" if read > 1 else "its only row is not usable"
         raise UserError(f"{name}: {none}: {why}")
-    too_few = f"{kept} usable rows are too few to fill {', '.join(split for split in SPLITS if wanted[split])}"
+    fill = f"fill {', '.join(split for split in SPLITS if wanted[split])}"
+    too_few = f"{kept} usable rows are too few to {fill}"
     remedy = "more rows, or --valid-fraction 0 --test-fraction 0"
+    if groups is not None and groups < kept >= 2 * len(SPLITS) and not config.keep_splits:
+        alike = f"value of {config.split_by}, or one prompt," if config.split_by else "prompt"
+        what = f"those with one {alike} stay in one split, and there are {counted(groups, 'such group')}"
+        too_few = f"{kept} usable rows cannot {fill}: {what}"
+        larger = "a larger --valid-fraction and --test-fraction, or " if groups >= sum(wanted.values()) else ""
+        remedy = f"{larger}--valid-fraction 0 --test-fraction 0"
     raise UserError(f"{name}: {too_few} ({remedy})" + (f"; dropped: {why}" if why else ""))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from finetune.dataset import dividing, mixture, preflight, splits
 from finetune.dataset.checking import FEW, Checks
+from finetune.dataset.dividing import Divided
 from finetune.dataset.findings import Findings
 from finetune.dataset.mixture import Part
 from finetune.dataset.store import Store
@@ -18,7 +19,7 @@ from finetune.models.examples import turns_of
 from finetune.models.loss_mask import Example
 from finetune.records.files import Row, encoded
 from finetune.settings.config import DatasetConfig
-from finetune.tasks.base import RowKind
+from finetune.tasks.base import RowKind, WrongAnswer
 from finetune.terminal import Progress, counted
 
 NOT_SAMPLED = "not sampled (--sample-size)"
@@ -27,6 +28,7 @@ _DUPLICATE = "duplicate row"
 _OTHER_ANSWER = "the same prompt with another answer"
 _ACCEPTED = "another answer to a prompt, accepted as well"
 _IN_ANOTHER_SPLIT = "the prompt is in another split too"
+_ALIKE_IN_ANOTHER_SPLIT = "the prompt, or the field of --split-by, is in another split too"
 _LEARNING_ORDER = ("train", "valid", "test")
 
 
@@ -58,7 +60,7 @@ class Selection:
     findings: Findings
     checks: Mapping[str, Checks]  # by task
     taken: Counter[tuple[int, str]] = field(default_factory=Counter)  # rows of each source and split of its own
-    in_ranges: bool = False  # the splits are ranges of the documents, which were too few or too long for whole ones
+    divided: Divided = field(default_factory=Divided)
 
     @property
     def own(self) -> bool:
@@ -66,10 +68,9 @@ class Selection:
 
     def refusal(self, row: Stored, limits: Limits) -> str:
         """Why the row has no place, before it is checked; "" if it has one."""
-        seen = self.store.seen(row.prompt)
-        if any((answer, other) == (row.answer, row.other) for answer, other, _ in seen):
+        if self.store.was_seen(row):
             return _DUPLICATE
-        if _mode(self.tasks[row.source], self.config) == "first" and any(is_taken for *_, is_taken in seen):
+        if _mode(self.tasks[row.source], self.config) == "first" and self.store.is_claimed(row.prompt):
             return _ACCEPTED if self.tasks[row.source].several_answers else _OTHER_ANSWER
         split = row.split or "train"
         if limits.rows is not None and self.count(limits.source) >= limits.rows:
@@ -77,7 +78,7 @@ class Selection:
         if limits.of_split is not None and self.count(limits.source, split) >= limits.of_split[split]:
             return NOT_SAMPLED
         if self.own and (self.store.claimed(row.likeness) or split) != split:
-            return _IN_ANOTHER_SPLIT
+            return _ALIKE_IN_ANOTHER_SPLIT if self.config.split_by else _IN_ANOTHER_SPLIT
         return ""
 
     def count(self, source: int | None = None, split: str | None = None) -> int:
@@ -117,8 +118,8 @@ class Selection:
                 checks.flush()
 
     def _examine(self, rows: Sequence[Stored], limits: Limits) -> None:
-        taken, dropped = list[Taken](), list[int]()
-        for row, examples in self._encoded(self._right(rows, limits, dropped)):
+        taken, dropped, remarks = list[Taken](), list[int](), dict[int, WrongAnswer]()
+        for row, examples in self._encoded(self._right(rows, limits, dropped, remarks)):
             if self.encoder and examples:
                 if reason := self.refusal(row, limits):  # by now: a row before it was taken
                     self._refuse(row, reason, dropped)
@@ -130,11 +131,15 @@ class Selection:
                     continue
                 if self.encoder.types_controls(Conversation.of(json.loads(row.text))):
                     self.findings.mend("special tokens in the text are kept as plain text", row.place)
+            if remark := remarks.get(row.at):
+                self.findings.note(remark.reason, row.place, remark.detail)
             taken.append(self._take(row, examples if isinstance(examples, list) else None))
         self.store.decide(taken, dropped)
 
-    def _right(self, rows: Sequence[Stored], limits: Limits, dropped: list[int]) -> Iterator[Stored]:
-        """The rows that have a place as far as is known, and whose own answers are right."""
+    def _right(
+        self, rows: Sequence[Stored], limits: Limits, dropped: list[int], remarks: dict[int, WrongAnswer]
+    ) -> Iterator[Stored]:
+        """The rows that have a place as far as is known, and whose own answers are right; ``remarks``: by their position."""
         for row in rows:
             if reason := self.refusal(row, limits):
                 self._refuse(row, reason, dropped)
@@ -146,7 +151,7 @@ class Selection:
                 dropped.append(row.at)
                 continue
             if wrong:
-                self.findings.note(wrong.reason, row.place, wrong.detail)
+                remarks[row.at] = wrong
             yield row
 
     def _encoded(self, rows: Iterable[Stored]) -> Iterator[tuple[Stored, list[Example] | ValueError | None]]:
@@ -162,7 +167,7 @@ class Selection:
             return
         self.findings.drop(reason, row.place)
         dropped.append(row.at)
-        if reason != _IN_ANOTHER_SPLIT:
+        if reason not in (_IN_ANOTHER_SPLIT, _ALIKE_IN_ANOTHER_SPLIT):
             self.store.note(row, taken=False)
 
     def _take(self, row: Stored, examples: list[Example] | None) -> Taken:
@@ -245,7 +250,7 @@ def select(
             has = [selection.count(source) for source in sources]
             mixture.demand_enough(shares.parts, fractions, has, size)
     selection.pass_over()
-    selection.in_ranges = dividing.divide(store, tasks, config)
+    selection.divided = dividing.divide(store, tasks, config)
     return selection
 
 
@@ -262,7 +267,8 @@ def several_answers(store: Store, config: DatasetConfig, tasks: Sequence[RowKind
         remedy = "--same-prompt keep keeps all, --same-prompt first one of each"
         raise UserError(f"--same-prompt refuse: {found}, for example of {', '.join(places)} ({remedy})")
     modes = {_mode(task, config) for task in tasks}
-    kept = {"keep": "all are kept, those of a prompt in one split", "first": "one of each is kept"}
+    some = "all are kept" if config.sample_size is None else "all can be sampled"
+    kept = {"keep": f"{some}, those of a prompt in one split", "first": "one of each is kept"}
     what = kept[modes.pop()] if len(modes) == 1 else f"{kept['keep']}; of riscv rows {kept['first']}"
     return [f"{found}: {what} (--same-prompt)"]
 

@@ -47,7 +47,9 @@ _OTHER = (
     ".html",
 )  # no names of the Hub
 _ALL = Wanted()
-_TOLD = 1000  # files that are not read, in the record
+MOST_TOLD = 1000  # files that are not read, in the record
+_LONG = 60  # characters of a path
+_TOLD_FIELDS = 20  # sets of fields that differ from the first one: each is told once
 
 
 def looks_local(name: str) -> bool:
@@ -93,13 +95,13 @@ def read_local(name: str, written: Sequence[Path], wanted: Wanted = _ALL) -> Ope
             f"--output-dir: {min(own)} is a source of the rows and would be overwritten (choose another folder)"
         )
     parts = [part for path in found.paths for part in _parts(path, found, wanted)]
-    _tell_left(name, found, wanted)
+    tell_left(name, found, wanted, "move it away, or name the files with a glob that does not match it")
     hashes = {path: file_hash(path) for path in found.paths}
     if len(hashes) == 1:
         source = Source(name, sha256=hashes[found.paths[0]])
     else:
         source = Source(name, files={str(path): sha256 for path, sha256 in hashes.items()})
-    return Opened(read_parts(parts, wanted), replace(source, not_read=tuple(found.left[:_TOLD]) or None), hashes)
+    return Opened(read_parts(parts, wanted), replace(source, not_read=tuple(found.left[:MOST_TOLD]) or None), hashes)
 
 
 def demand_unchanged(opened: Opened) -> None:
@@ -114,20 +116,27 @@ def demand_unchanged(opened: Opened) -> None:
 
 
 def read_parts(parts: Iterable[Part], wanted: Wanted) -> Iterator[SourcedRow]:
-    """The rows of all parts; a part whose rows have other fields than those of the first is told."""
+    """The rows of all parts. A part without any is told, and one whose rows have other fields than those of the first."""
     first: tuple[str, frozenset[str]] | None = None
+    told, empty = set[frozenset[str]](), list[str]()
     for part in parts:
-        begins = True
+        begins = is_empty = True
         for sourced in _reader(part, wanted)(part, wanted):
+            is_empty = False
             if begins and sourced.row is not None:
                 begins, fields = False, frozenset(sourced.row)
-                if first and fields != first[1]:
+                first = first or (part.place, fields)
+                if fields != first[1] and fields not in told and len(told) < _TOLD_FIELDS:
+                    told.add(fields)
                     say(
                         f"Note: {part.place}: its rows have other fields ({named(sorted(fields))}) than those of {first[0]}"
                         f" ({named(sorted(first[1]))})"
                     )
-                first = first or (part.place, fields)
             yield sourced
+        if is_empty:
+            empty.append(part.place)
+    if first and empty:
+        say(f"Note: {counted(len(empty), 'file')} without rows: {_ends(empty)}")
 
 
 def _found(name: str, wanted: Wanted) -> Found:
@@ -155,10 +164,16 @@ def _matching(path: Path, wanted: Wanted) -> Found:
     root = Path(path.anchor)
     # as in a shell, hidden files and folders match only a pattern that begins with a dot
     visible = (p for p in root.glob(str(path.relative_to(root))) if not _hidden_parts(p) - _hidden_parts(path))
-    matched = sorted(p for p in visible if p.is_file())
+    everything = sorted(visible)
+    matched = [p for p in everything if p.is_file()]
+    # of a folder that matches nothing is read but what matches too
+    inside = {folder for p in matched for folder in p.parents}
+    left = [f"{p}/" for p in everything if p.is_dir() and p not in inside and any(p.iterdir())]
     if read := [p for p in matched if is_read(p.name)]:  # others, such as a README, matched by chance
-        return Found(read, [str(p) for p in matched if p not in read and not folders.is_quiet(p.name)])
-    return Found(matched)
+        chosen = {*read}
+        left += [str(p) for p in matched if p not in chosen and not folders.is_quiet(p.name)]
+        return Found(read, sorted(left))
+    return Found(matched, left)
 
 
 def _hidden_parts(path: Path) -> set[str]:
@@ -193,23 +208,33 @@ def _parts(path: Path, found: Found, wanted: Wanted) -> list[Part]:
     part = Part(path)
     if _kind(part) != ARCHIVE:
         return [part]
-    read, left = folders.divided(members(path), lambda name: not name.endswith(ARCHIVE) and _has_reader(name, wanted))
+    inside = members(path)
+    read, left = folders.divided(
+        inside,
+        lambda name: inside[name].open(),
+        lambda name: not name.endswith(ARCHIVE) and _has_reader(name, wanted),
+        documents=wanted.documents,
+    )
     found.left += [f"{path.name}/{name}" for name in left]
     if not read:
         unpack = shell_command("unzip", path)
         raise UserError(f"{path}: no rows in this archive (it has {named(left)}; unpack it: {unpack})")
-    return [Part(path, member) for member in sorted(read)]
+    return [inside[name] for name in sorted(read)]
 
 
-def _tell_left(name: str, found: Found, wanted: Wanted) -> None:
-    """Name what is not read; with --strict refuse it if it may hold rows."""
+def _ends(paths: Sequence[str]) -> str:
+    """The first of them, and of a long one its end, which tells more than its beginning."""
+    return named(path if len(path) <= _LONG else f"...{path[3 - _LONG :]}" for path in paths)
+
+
+def tell_left(name: str, found: Found, wanted: Wanted, remedy: str) -> None:
+    """Name what is not read of a source; with --strict refuse it if it may hold rows."""
     if wanted.strict and (may := found.suspicious):
-        remedy = "move it away, or name the files with a glob that does not match it"
         raise UserError(
-            f"--strict: {shortened(name, 200)}: {counted(len(may), 'file')} not read: {named(may)} ({remedy})"
+            f"--strict: {shortened(name, 200)}: {counted(len(may), 'file')} not read: {_ends(may)} ({remedy})"
         )
     if found.left:
-        say(f"Note: {name}: {counted(len(found.left), 'file')} not read: {named(found.left)}")
+        say(f"Note: {name}: {counted(len(found.left), 'file')} not read: {_ends(found.left)}")
 
 
 def _kind(part: Part) -> str:

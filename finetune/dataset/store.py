@@ -6,12 +6,12 @@ is in the folder for temporary files (``TMPDIR``).
 
 import hashlib
 import sqlite3
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from finetune.dataset import connected
 from finetune.dataset.stored import TABLES, Stored, Taken
 from finetune.dataset.temporary import told
 from finetune.records.dataset import Turns
@@ -65,11 +65,13 @@ class Store:
 
     def _flush(self) -> None:
         first = self.count - len(self._added) + 1
-        aparts = [row.apart for row in self._added]
-        if any(aparts):
-            self._many("INSERT OR IGNORE INTO apart SELECT ?, COUNT(*) FROM apart", ((apart,) for apart in aparts))
+        aparts = dict.fromkeys(row.apart for row in self._added)
+        self._many("INSERT OR IGNORE INTO apart (value) VALUES (?)", ((apart,) for apart in aparts))
         numbered = list(enumerate(self._added, start=first))
-        self._many("INSERT INTO body VALUES (?, ?, ?)", ((number, row.place, row.text) for number, row in numbered))
+        # the name of a file can be any bytes
+        places = (row.place.encode(errors="backslashreplace").decode() for row in self._added)
+        bodies = ((at, place, row.text) for (at, row), place in zip(numbered, places, strict=True))
+        self._many("INSERT INTO body VALUES (?, ?, ?)", bodies)
         self._many(
             "INSERT INTO key VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT id FROM apart WHERE value = ?))",
             (
@@ -83,21 +85,10 @@ class Store:
         """Give all rows that are connected through equal prompts, or equal values of --split-by, one likeness: the smallest."""
         self._flush()
         ((count,),) = self._select("SELECT COUNT(*) FROM apart")
-        above = array("q", range(count))
-
-        def top(value: int) -> int:
-            while (higher := above[value]) != value:
-                above[value] = above[higher]
-                value = higher
-            return value
-
         links = self._select("SELECT DISTINCT likeness, apart FROM key ORDER BY likeness")
-        for _, together in groupby(links, key=lambda link: link[0]):
-            first, *others = (top(apart) for _, apart in together)
-            for other in others:
-                above[top(other)] = top(first)
+        components = enumerate(connected.tops(count, links))
         self._run("CREATE TABLE component (apart INTEGER PRIMARY KEY, top INTEGER)")
-        self._many("INSERT INTO component VALUES (?, ?)", ((apart, top(apart)) for apart in range(count)))
+        self._many("INSERT INTO component VALUES (?, ?)", components)
         self._run("CREATE TABLE smallest (top INTEGER PRIMARY KEY, likeness BLOB)")
         self._run("INSERT INTO smallest SELECT top, MIN(likeness) FROM key JOIN component USING (apart) GROUP BY top")
         self._run(
@@ -182,9 +173,14 @@ class Store:
             *(row.prompt, row.answer, row.other, taken),
         )
 
-    def seen(self, prompt: bytes) -> list[tuple[bytes, bytes, int]]:
-        """The answers to a prompt that were noted, each with what else tells it apart, and whether it was taken."""
-        return self._run("SELECT answer, other, taken FROM seen WHERE prompt = ?", prompt).fetchall()
+    def was_seen(self, row: Stored) -> bool:
+        """Whether a row with this prompt, this answer and what else tells it apart was noted."""
+        key = (row.prompt, row.answer, row.other)
+        return bool(self._run("SELECT 1 FROM seen WHERE prompt = ? AND answer = ? AND other = ?", *key).fetchone())
+
+    def is_claimed(self, prompt: bytes) -> bool:
+        """Whether a row with this prompt was noted as taken."""
+        return bool(self._run("SELECT 1 FROM seen WHERE prompt = ? AND taken = 1 LIMIT 1", prompt).fetchone())
 
     def claim(self, likeness: bytes, split: str) -> None:
         self._run("INSERT OR REPLACE INTO claim VALUES (?, ?)", likeness, split)
@@ -224,6 +220,11 @@ class Store:
             "SELECT COUNT(*) FROM row WHERE state = 1 AND source = IFNULL(?, source) AND part = IFNULL(?, part)",
             *(source, part),
         )
+        return int(count)
+
+    def groups(self) -> int:
+        """How many likenesses the rows taken have."""
+        ((count,),) = self._select("SELECT COUNT(DISTINCT likeness) FROM row WHERE state = 1")
         return int(count)
 
     def common_value(self, name: str) -> str | None:

@@ -8,8 +8,9 @@ CREATE TABLE body (id INTEGER PRIMARY KEY, place TEXT, text TEXT);
 CREATE TABLE key (
     id INTEGER PRIMARY KEY, source INTEGER, split TEXT, prompt BLOB, answer BLOB, other BLOB, likeness BLOB, apart INTEGER
 );
-CREATE TABLE apart (value TEXT PRIMARY KEY, id INTEGER) WITHOUT ROWID;
+CREATE TABLE apart (id INTEGER PRIMARY KEY, value TEXT UNIQUE);
 CREATE TABLE seen (prompt BLOB, answer BLOB, other BLOB, taken INTEGER, PRIMARY KEY (prompt, answer, other)) WITHOUT ROWID;
+CREATE INDEX claimed ON seen (prompt) WHERE taken = 1;
 CREATE TABLE claim (likeness BLOB PRIMARY KEY, split TEXT) WITHOUT ROWID;
 CREATE TABLE placed (likeness BLOB PRIMARY KEY, split TEXT) WITHOUT ROWID;
 CREATE TABLE verdict (id BLOB PRIMARY KEY, text TEXT) WITHOUT ROWID;

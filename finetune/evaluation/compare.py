@@ -131,17 +131,10 @@ def _key(asked: Comparison, rows: Sequence[Row], max_tokens: int) -> dict[str, o
         "adapter": _adapter_hashes(asked.run),
         "against": _adapter_hashes(asked.other) if asked.other else None,
         "model": asked.run.record.model.fingerprint,
-        "rows": files.text_hash(
-            str([(row["messages"], row["tools"]) if row.get("tools") else row.get("messages", row) for row in rows])
-        ),
+        "rows": files.text_hash(str(rows)),  # whole: the scores that are kept depend on more than the messages
         "split": asked.split,
         "max_tokens": max_tokens,
     }
-
-
-def _compared(row: Row) -> object:
-    """What of a row decides the answers to it."""
-    return (row["messages"], row["tools"]) if row.get("tools") else row.get("messages", row)
 
 
 def _adapter_hashes(run: TunedRun) -> list[str]:

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from finetune.models.call_text import answered
 from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import Encoded, last_answer
 from finetune.models.loss_mask import Example
+from finetune.models.other_answers import with_answer
 from finetune.records.files import Row
 
 REJECTED = "rejected"  # the field; the better answer is the last of the messages
@@ -18,7 +18,7 @@ def encode(encoder: ChatEncoder, rows: Sequence[Row]) -> Iterator[Encoded]:
     conversations = []
     for row in rows:
         better = Conversation.of(row)
-        conversations += [better, answered(better, row[REJECTED])]
+        conversations += [better, with_answer(better, row[REJECTED])]
     examples = encoder.examples(conversations)
     for chosen, rejected in zip(examples, examples, strict=True):  # two of the same iterator at a time
         if isinstance(chosen, ValueError):

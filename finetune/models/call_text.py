@@ -8,16 +8,17 @@ compared with a tuned one may use any of them, so each is read from any answer.
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from finetune.errors import shortened
-from finetune.models.conversation import Conversation, Message, Tool
+from finetune.models.conversation import Message, Tool
 
 _MOST_STARTS = 200  # places in an answer where JSON is looked for
 _NAMES = ("name", "tool_name", "function")
-_ARGUMENTS = ("arguments", "parameters", "args", "input")
+ARGUMENTS = ("arguments", "parameters", "args", "input")
 # what opens and closes a call, or a list of calls; a call that is not closed ends with the text
 _MARKS = (
     (r"<tool_call>", r"</tool_call>"),
@@ -96,16 +97,6 @@ def message_of(answer: str, tools: Sequence[Tool] = ()) -> Message:
         for at, call in enumerate(found.calls)
     ]
     return {"role": "assistant", "content": found.text, "tool_calls": calls}
-
-
-def answered(conversation: Conversation, text: str) -> Conversation:
-    """The same prompt with another answer; if it has tools, the calls in the answer are calls."""
-    found = conversation.answered(text)
-    if not conversation.uses_tools:
-        return found
-    last = found.messages[-1]
-    message: Message = {**last, **message_of(last["content"], conversation.tools)}
-    return Conversation([*found.messages[:-1], message], conversation.tools)
 
 
 def read_calls(answer: str, tools: Sequence[Tool] = ()) -> Reading:
@@ -223,9 +214,13 @@ def _sequence(text: str, at: int) -> tuple[list[Call], int]:
 def _decoded(text: str, at: int) -> tuple[Any, int]:
     """The JSON value that begins at ``at``, and where it ends. ValueError if there is none."""
     try:
-        return json.JSONDecoder(strict=False).raw_decode(text, at)
+        value, end = json.JSONDecoder(strict=False).raw_decode(text, at)
+        json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON: {error.msg} at character {error.pos - at}") from None
+    except UnicodeEncodeError:  # no file could hold it
+        raise ValueError("not valid JSON: half of a character") from None
+    return value, end
 
 
 def _json_calls(value: Any) -> Iterator[Call]:
@@ -236,7 +231,7 @@ def _json_calls(value: Any) -> Iterator[Call]:
         if isinstance(one.get("function"), Mapping):
             one = one["function"]
         name = next((one[key] for key in _NAMES if isinstance(one.get(key), str)), None)
-        given = next((one[key] for key in _ARGUMENTS if key in one), None)
+        given = next((one[key] for key in ARGUMENTS if key in one), None)
         if name is None or given is None:
             return
         yield _call(name, given)
@@ -248,6 +243,10 @@ def _call(name: str, arguments: Any) -> Call:
         arguments = _decoded(arguments.strip() or "{}", 0)[0]
     if not isinstance(arguments, Mapping):
         raise ValueError(f"the arguments of {shortened(name)} are not an object")
+    try:
+        json.dumps({name: arguments}, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError):  # bytes and sets of Python, NaN, half of a surrogate pair
+        raise ValueError(f"the arguments of {shortened(ascii(name))} are not JSON") from None
     return Call(name, arguments)
 
 
@@ -263,7 +262,8 @@ def _typed(text: str, function: str, argument: str, schemas: Mapping[str, Any]) 
     """The value of an argument that was written without its type: text if the schema says so, else JSON if it is JSON."""
     properties = schemas.get(function, {}).get("properties")
     schema = properties.get(argument) if isinstance(properties, Mapping) else None
-    if isinstance(schema, Mapping) and schema.get("type") == "string":
+    kinds = schema.get("type") if isinstance(schema, Mapping) else None
+    if kinds == "string" or (isinstance(kinds, list) and "string" in kinds and text.strip() not in ("null", "None")):
         return text
     text = {"True": "true", "False": "false", "None": "null"}.get(text.strip(), text)
     try:
@@ -275,7 +275,9 @@ def _typed(text: str, function: str, argument: str, schemas: Mapping[str, Any]) 
 def _python(text: str) -> list[Call]:
     """The calls in a Python list such as ``[get_weather(city="Paris")]``; none if it is something else."""
     try:
-        tree = ast.parse(text, mode="eval").body
+        with warnings.catch_warnings():  # of a backslash that should be written twice
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text, mode="eval").body
         if not isinstance(tree, ast.List):
             return []
         return [_python_call(node) for node in tree.elts]
@@ -292,4 +294,4 @@ def _python_call(node: ast.expr) -> Call:
             return ast.Constant(_LITERALS[name.id]) if name.id in _LITERALS else name
 
     given = {str(one.arg): ast.literal_eval(Literals().visit(one.value)) for one in node.keywords}
-    return Call(ast.unparse(node.func), given)
+    return _call(ast.unparse(node.func), given)

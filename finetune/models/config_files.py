@@ -86,9 +86,12 @@ def vocabulary(folder: Path) -> int | None:
     return size if isinstance(size, int) and size > 0 else None
 
 
-def model_type(folder: Path) -> str:
-    """The architecture's name in config.json; "" if there is none."""
-    return str(_json(folder / "config.json").get("model_type", ""))
+def begins_texts(folder: Path) -> bool:
+    """Whether a model's texts begin with its beginning-of-sequence token: tokenizer_config.json says so, or it is a Gemma,
+    which is lost without."""
+    if _json(folder / "tokenizer_config.json").get("add_bos_token") is True:
+        return True
+    return "gemma" in str(_json(folder / "config.json").get("model_type", ""))
 
 
 def end_tokens(folder: Path) -> list[int]:

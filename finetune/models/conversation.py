@@ -74,8 +74,10 @@ class Conversation:
         return Conversation([*self.messages[:-1], answer], self.tools)
 
     def answered_after_thinking(self, text: str) -> "Conversation":
-        """The same with another answer after the same thinking."""
-        return Conversation([*self.messages[:-1], {**self.messages[-1], "content": text}], self.tools)
+        """The same with another answer, a text, after the same thinking."""
+        last: Message = {**self.messages[-1], "content": text}
+        last.pop("tool_calls", None)
+        return Conversation([*self.messages[:-1], last], self.tools)
 
 
 _SHOWN = 240  # characters of a text that are given to be continued, at most

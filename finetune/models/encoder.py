@@ -16,7 +16,7 @@ from finetune.models.loss_mask import Example, Turn, examples_of_turns
 from finetune.models.plain_text import PlainTokenizer
 from finetune.models.rendering import NO_TEMPLATE, Renderer, refusal
 from finetune.models.seams import RenderedTokens
-from finetune.models.templates import Template, needs_begin
+from finetune.models.templates import Template
 from finetune.models.turns import Draft, TurnStyle
 
 _TOGETHER = 256  # conversations that are tokenised at once
@@ -57,8 +57,9 @@ class ChatEncoder:
         of_ours = isinstance(template, Template)
         if isinstance(template, Template):
             special = {token.content for token in added.values() if token.special}
-            begins = needs_begin(self.tokenizer, self.plain.begin, config_files.model_type(folder))
-            template = template.for_model(special, self.tokenizer.eos_token, begins=begins)
+            begins = bool(self.plain.begin) or config_files.begins_texts(folder)
+            has_begin = self.tokenizer.bos_token is not None
+            template = template.for_model(special, self.tokenizer.eos_token, begins=begins and has_begin)
         self._own = template is None
         if template is not None:
             self.tokenizer.chat_template = template

@@ -5,9 +5,8 @@ end-of-sequence token follows, because the model has to learn one token as the e
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from finetune.errors import UserError, closest, path_of
 from finetune.models.template_check import MOST_CHARACTERS
@@ -41,14 +40,6 @@ class Template:
             end += eos
         begin = "{{ bos_token }}" if begins and "bos_token" not in self.text else ""
         return f"{{% set END = {json.dumps(end)} %}}{begin}{self.text}"
-
-
-def needs_begin(tokenizer: Any, begin: Sequence[int], model_type: str) -> bool:
-    """Whether a model's texts begin with its beginning-of-sequence token: its tokenizer puts it there (``begin``), its
-    configuration says so, or it is a Gemma, which is lost without."""
-    if tokenizer.bos_token is None:
-        return False
-    return bool(begin) or getattr(tokenizer, "add_bos_token", False) is True or "gemma" in model_type
 
 
 _GEMMA = Template(

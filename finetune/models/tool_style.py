@@ -78,8 +78,24 @@ class ToolStyle:
 
     def adapted(self, messages: Sequence[Message]) -> list[Mapping[str, Any]]:
         """The messages as the template wants them. ValueError if it would leave out a part of them."""
-        ids = {} if self.ids == "own" else _ids(messages, named=self.ids == "named")
-        return [self._adapted(message, ids) for message in messages]
+        ids: dict[str, str] = {}  # of the last turn that calls: later turns can use the same ones again
+        count = 0
+        found = []
+        for message in messages:
+            if calls := message.get("tool_calls", ()):
+                ids = self._ids(calls, count)
+                count += len(calls)
+            found.append(self._adapted(message, ids))
+        return found
+
+    def _ids(self, calls: Sequence[Mapping[str, Any]], first: int) -> dict[str, str]:
+        """The ids that the template needs, by a call's own; ``first`` is the number of the first call."""
+        if self.ids == "own":
+            return {}
+        if self.ids == "named":
+            return {call["id"]: f"functions.{call['function']['name']}:{at}" for at, call in enumerate(calls, first)}
+        of_calls = enumerate((call["id"] for call in calls), first)
+        return {own: f"call{at:05}" for at, own in of_calls if not re.fullmatch("[A-Za-z0-9]{9}", own)}
 
     def _adapted(self, message: Message, ids: Mapping[str, str]) -> Mapping[str, Any]:
         found: Any = dict(message)
@@ -113,15 +129,6 @@ class ToolStyle:
             except ValueError:
                 return f'{found}<tool_call>\n{{"name": "{begin["name"]}", "arguments": {answer[at:]}}}\n</tool_call>'
         return found + answer[at:]
-
-
-def _ids(messages: Sequence[Message], *, named: bool) -> dict[str, str]:
-    """The ids that a template needs, by a call's own: those that are of its kind already stay."""
-    calls = [call for message in messages for call in message.get("tool_calls", ())]
-    if named:
-        return {call["id"]: f"functions.{call['function']['name']}:{at}" for at, call in enumerate(calls)}
-    own = (call["id"] for call in calls)
-    return {name: f"call{at:05}" for at, name in enumerate(own) if not re.fullmatch("[A-Za-z0-9]{9}", name)}
 
 
 def find_style(render: Render) -> ToolStyle:

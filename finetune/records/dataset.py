@@ -1,7 +1,7 @@
 """dataset.json and the rows that it vouches for: data/train.jsonl, valid.jsonl, test.jsonl."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -107,7 +107,7 @@ class DatasetRecord(Record):
     kept: int = 0  # rows that were kept; for pairs of own answers, pairs
     rows: Mapping[str, int] = field(default_factory=dict)  # split -> rows in it
     dropped: Mapping[str, int] = field(default_factory=dict)  # reason -> rows that were dropped
-    mended: Mapping[str, int] = field(default_factory=dict)  # repair -> rows that were kept with it
+    mended: Mapping[str, int] = field(default_factory=dict)  # repair -> rows read with it, kept or not
     noted: Mapping[str, int] = field(default_factory=dict)  # remark -> rows that were kept as they are and it holds for
     dialect: str | None = None  # SQL dialect of all rows; null for SQLite, and if rows differ
     schema: str | None = None  # file whose tables all rows have (--schema)
@@ -216,9 +216,17 @@ def read_split(folder: Path, split: str, record: DatasetRecord, *, may_be_empty:
     if not rows and not may_be_empty:
         raise UserError(f"{path}: no rows (run: {DatasetRecord.made_by(path.parent)})")
     if files.file_hash(path) != record.files.get(path.name):
-        command = shell_command("python", "dataset.py", "--type", record.type, "--dataset-name", path)
         raise UserError(
-            f"{path}: changed since dataset.py checked it (restore it, or have the changed rows checked:"
-            f" {command} --output-dir ANOTHER_FOLDER)"
+            f"{path}: changed since dataset.py checked it (restore it, or {_check_again(path, rows, record)})"
         )
     return rows
+
+
+def _check_again(path: Path, rows: Sequence[tuple[int, Row]], record: DatasetRecord) -> str:
+    """How changed rows become rows that can be trained on. dataset.py reads what it wrote, unless that is made of something
+    else: pairs, pieces of documents, or rows of several kinds."""
+    kinds = {part.type for part in record.sources or ()}
+    if record.pieces or len(kinds) > 1 or any("rejected" in row for _, row in rows):
+        return "change the rows that it was made of, and run dataset.py again"
+    command = shell_command("python", "dataset.py", "--type", record.type, "--dataset-name", path)
+    return f"have the changed rows checked: {command} --output-dir ANOTHER_FOLDER"

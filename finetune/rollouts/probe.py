@@ -87,6 +87,10 @@ class RewardProbe:
             f" {self.signal:.0%} of the prompts; mean reward {self.mean:.3f}, best of {self.size} {self.best:.3f};"
             f" {self.clipped_ratio:.0%} of the completions are cut off at the token limit"
         ]
+        if unjudged := len(self.groups) - len(self.judged):
+            lines.append(
+                f"{unjudged} of {counted(len(self.groups), 'prompt')} cannot be judged: nothing is learned from rows like these"
+            )
         if not self.signal:
             lines.append("no training signal: in every group all rewards are equal")
         elif self.signal < _WEAK:

@@ -65,6 +65,7 @@ class RowKind:
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     builtin: Callable[[Mapping[str, int], int], dict[str, list[Row]]] | None = None
     split_rule: str | None = None
+    calls_tools: bool = False  # the fields of ``tool_rows`` are the tools of the conversation
     conversations: bool = False  # rows can have several turns of the assistant: --learn and --thinking apply
     several_answers: bool = False  # rows with the same prompt become one, whose "accepted" lists the answers of all
     kept: Callable[[Row], Row] = lambda row: row  # the fields that stay beside the messages

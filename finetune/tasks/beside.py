@@ -4,6 +4,7 @@ The rule: a passage stands before the question, an input after it, choices below
 of a choice becomes its letter. What the question already contains is not written twice.
 """
 
+import re
 import string
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,17 +28,28 @@ def one_of(row: Row, names: tuple[str, ...]) -> object:
     return values[0] if values else None
 
 
-def prompt(row: Row, question: str, *, below: str = "input") -> str:
-    """The question with the passage, the input (the field ``below``, unless it is the question itself) and the choices."""
+def prompt(row: Row, question: str, given: object, *, below: str = "input") -> str:
+    """The question with the passage, the input (the field ``below``, unless it is the question itself) and the choices.
+    ``given`` is the answer."""
     passages = [_passage(row[name], name) for name in PASSAGES if _is_passage(row.get(name))]
     parts = [passage for passage in passages if passage.strip() not in question]
     parts.append(question)
     if below and not is_empty(row.get(below)):
         parts = [*parts[:-1], parts[-1].strip(), text_of(row[below], below).strip()]
     choices = _choices(row)
-    if choices and not all(text in question for text in choices.values()):
+    if choices and not _are_in(question, choices, with_labels=answer(row, given) in list(choices)):
         parts.append("\n".join(f"{label}. {text}" for label, text in choices.items()))
     return "\n\n".join(part.strip() for part in parts) if len(parts) > 1 else question
+
+
+def _are_in(question: str, choices: Mapping[str, str], *, with_labels: bool) -> bool:
+    """Whether a question contains the choices; ``with_labels``: with those, because the answer is one of them."""
+    between = r"\W{1,3}"
+    found = (
+        rf"(?<!\w){re.escape(label)}{between}{re.escape(text)}" if with_labels else rf"(?<!\w){re.escape(text)}"
+        for label, text in choices.items()
+    )
+    return all(re.search(rf"{one}(?!\w)", question) for one in found)
 
 
 def answer(row: Row, given: object) -> object:
@@ -56,7 +68,7 @@ def answer(row: Row, given: object) -> object:
 def used(row: Row) -> Iterator[str]:
     """The fields that ``prompt`` reads."""
     yield from (name for name in PASSAGES if _is_passage(row.get(name)))
-    yield from (name for name in CHOICES if _labelled(row.get(name)))
+    yield from [name for name in CHOICES if _labelled(row.get(name))][:1]
 
 
 def told(row: Row, given: object) -> Iterator[str]:

@@ -65,6 +65,7 @@ CHAT = Task(
     name="chat",
     about="your own conversations, prompts with completions, instructions with outputs, or texts",
     to_messages=conversations.to_messages,
+    calls_tools=True,
     conversations=True,
     kept=conversations.without_source,
     unused=lambda row: (name for name in row_fields.unused(row) if name != "answer" or _wanted(row) is None),

@@ -10,7 +10,7 @@ from typing import Any
 from finetune.errors import shell_command, shortened
 from finetune.models.conversation import Message
 from finetune.records.files import Row
-from finetune.tasks import beside, media, thinking, tool_rows
+from finetune.tasks import beside, media, thinking, tool_links, tool_rows
 from finetune.tasks.base import BadRow
 from finetune.tasks.learning import demand_no_bad_answer, demand_whole, weight_of
 from finetune.tasks.text_marks import turns_in
@@ -35,7 +35,7 @@ def to_messages(row: Row) -> list[Message]:
         demand_whole(row)
         demand_no_bad_answer(row)
         media.demand_text(row)
-        messages = tool_rows.checked(FORMATS[shape](row), tool_rows.tools_of(row))
+        messages = tool_links.checked(FORMATS[shape](row), tool_rows.tools_of(row))
         media.demand_no_places(messages)
         return messages
     for fields in FORMATS:
@@ -111,7 +111,7 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
         name = turn.get(role_field, turn.get("role"))
         role = role_of(name)
         text, thought = turn.get(text_field, turn.get("content")), None
-        if role == "assistant":
+        if tool_rows.speaker(turn) == "assistant":
             thought = thinking.field_of(turn)
         if role == "assistant" and isinstance(text, list):
             text, in_parts = thinking.parts_of(text)
@@ -120,7 +120,7 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
             messages += [_weighted(thinking.before_calls(message, thought), turn) for message in of_tools]
             continue
         if role not in ROLES:
-            raise ValueError(f"a message has the role {shortened(str(role), 40)!r} (use {', '.join(ROLES)})")
+            raise ValueError(f"a message has the role {shortened(str(role), 40)!r} (use {', '.join(ROLES)}, tool)")
         text = joined(text) if is_parts(text) else text
         said = text_of(text, f"the content of a message of the {role}")
         message = thinking.answer(said, thought) if role == "assistant" else Message(role=role, content=said)
@@ -144,7 +144,7 @@ def turns_of(question: object, answer: object, row: Row, names: tuple[str, str])
         asked = _turns(question, "role", "content")
     else:
         below = "" if "input" in names or names[0] == "" else "input"
-        asked = [{"role": "user", "content": beside.prompt(row, _content(question, names[0]), below=below)}]
+        asked = [{"role": "user", "content": beside.prompt(row, _content(question, names[0]), answer, below=below)}]
         answer = beside.answer(row, answer)
     if is_listed(answer):
         answered = _turns(answer, "role", "content")
@@ -168,14 +168,14 @@ def _history(turns: object) -> list[Message]:
         return _turns(labelled, "role", "content")
     turns = listed(turns)
     if is_listed(turns):
-        return _turns(turns, "role", "content")
+        return tool_links.linked(_turns(turns, "role", "content"))
     messages: list[Message] = []
     for pair in turns:
         if isinstance(pair, Mapping) and len(pair) == 2 and [role_of(name) for name in pair] == ["user", "assistant"]:
             pair = list(pair.values())
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise ValueError("history is not a list of pairs of a question and its answer, or of messages")
-        if other := next((text for text in pair if isinstance(text, (list, dict, bool))), None):
+        for other in (text for text in pair if isinstance(text, (list, dict, bool))):
             raise ValueError(f"a text in history is {json_type(other)}, not text")
         asked, answered = (text_of(text, "a text in history") for text in pair)
         messages += [{"role": "user", "content": asked}, thinking.answer(answered)]
@@ -205,7 +205,7 @@ def _text(row: Row) -> list[Message]:
 
 
 FORMATS: dict[tuple[str, ...], Callable[[Row], list[Message]]] = {
-    ("query", "tools", "answers"): tool_rows.query,
+    ("query", "tools", "answers"): lambda row: in_context(tool_rows.query(row), row),
     ("messages",): _messages,
     ("conversations",): _conversations,
     ("instruction", "output"): instruction,

@@ -20,6 +20,20 @@ FIELDS = frozenset(
         "videos",
     )
 )
+PARTS = frozenset(  # types of parts of a message
+    (
+        "image",
+        "image_url",
+        "input_image",
+        "audio",
+        "audio_url",
+        "input_audio",
+        "video",
+        "video_url",
+        "file",
+        "input_file",
+    )
+)
 _PLACES = ("<image>", "<video>", "<audio>", "<|image|>", "<|image_pad|>", "<|vision_start|>", "<image_soft_token>")
 
 

@@ -5,12 +5,12 @@ beginning of both lists. A row keeps the conversation with the better answer, wh
 text of the worse one as ``rejected``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from finetune.models.call_text import spoken
-from finetune.models.conversation import Message
-from finetune.models.thinking import written
+from finetune.models.call_text import calls_of
+from finetune.models.conversation import Conversation, Message
+from finetune.models.other_answers import as_text, with_answer
 from finetune.records.files import Row
 from finetune.tasks import beside, thinking, tool_rows
 from finetune.tasks.base import BadRow, RowKind
@@ -39,7 +39,7 @@ def _conversation(row: Row, side: str) -> list[Message]:
         prompt = [{"role": "user", "content": prompt}]
     if not isinstance(prompt, list):
         raise ValueError(f"prompt is {json_type(prompt)}, not text or a list of messages")
-    if len(answer) == 1:
+    if len(answer) == 1 or not any(isinstance(turn, Mapping) and tool_rows.speaker(turn) == "user" for turn in answer):
         answer = [*prompt, *answer]
     tools = {name: row[name] for name in tool_rows.FIELDS if row.get(name)}
     messages = in_context(to_messages({"messages": answer, **tools}), row)
@@ -57,17 +57,24 @@ def _both(row: Row) -> tuple[list[Message], str]:
     if chosen[-1].get("weight") == 0:
         raise ValueError("the chosen answer has weight 0, so there is nothing to learn (--ignore weight)")
     if without_weights(chosen[:-1]) != without_weights(rejected[:-1]):
-        raise ValueError("chosen and rejected have different prompts")
-    answers = [_as_text(side[-1]) for side in (chosen, rejected)]
+        raise ValueError("chosen and rejected have different prompts (they may differ in their last turn alone)")
+    _demand_same_calls(Conversation(chosen, tool_rows.tools_of(row)), rejected[-1])
+    answers = [as_text(side[-1]) for side in (chosen, rejected)]
     if answers[0].strip() == answers[1].strip():
         raise ValueError("chosen and rejected are the same")
     return chosen, answers[1]
 
 
-def _as_text(message: Message) -> str:
-    """An answer with its thinking and its calls."""
-    thought = message.get("reasoning_content")
-    return spoken(message) if thought is None else written(thought, spoken(message))
+def _demand_same_calls(conversation: Conversation, rejected: Message) -> None:
+    """ValueError if training would read other calls from the text of the answer than it makes."""
+    made = calls_of(rejected)
+    if made == calls_of(with_answer(conversation, as_text(rejected)).messages[-1]):
+        return
+    if not made:
+        raise ValueError("rejected has a call in its text, which would be learned as a call (write it as tool_calls)")
+    if not conversation.uses_tools:
+        raise ValueError("rejected calls a tool, and nothing else says that there are tools (add the field tools)")
+    raise ValueError("a call of rejected holds the mark that ends a call, </tool_call> (remove the row)")
 
 
 def _unused(row: Row) -> Iterator[str]:
@@ -86,6 +93,7 @@ PREFERENCE = RowKind(
     name="preference",
     about="preference pairs: a better and a worse answer to a prompt, for --method dpo and orpo",
     to_messages=lambda row: _both(row)[0],
+    calls_tools=True,
     conversations=True,
     kept=lambda row: tool_rows.with_tools({"rejected": _both(row)[1]}, row),
     unused=_unused,

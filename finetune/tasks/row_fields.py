@@ -1,15 +1,16 @@
 """What becomes of each field of a row beside the conversation: used, told, left out by --ignore, or not used."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from finetune.models.thinking import FIELDS
 from finetune.records.files import Row
 from finetune.tasks import beside, media, thinking, tool_rows
+from finetune.tasks.base import RowKind
 from finetune.tasks.conversations import shape_of
 from finetune.tasks.learning import IGNORABLE, MARKS, RATINGS, is_feedback, says_nothing
 from finetune.tasks.text_marks import looks_marked, turns_in
-from finetune.tasks.values import is_empty, is_listed, listed, read_as, role_of
+from finetune.tasks.values import is_empty, is_listed, listed, read_as
 
 _IGNORABLE = frozenset[str]().union(FIELDS, tool_rows.FIELDS, IGNORABLE, media.FIELDS, beside.IGNORABLE)
 
@@ -31,13 +32,23 @@ def ignoring(row: Row, names: Collection[str]) -> tuple[Row, set[str]]:
     return found, had
 
 
+def without_other_tools(row: Row, kind: RowKind, ignored: Collection[str], note: Callable[[str], None]) -> Row:
+    """The row with fields for tools that are not those of its conversation under other names: under their own they would be
+    shown to the model. ``note`` is told."""
+    names = {name for name in tool_rows.FIELDS if row.get(name) and (name in ignored or not kind.calls_tools)}
+    for name in sorted(names):
+        note(f"the field {name} is kept as source_{name}, and not shown to the model")
+    return {f"source_{name}" if name in names else name: value for name, value in row.items()}
+
+
 def unused(row: Row) -> Iterator[str]:
     """What in a row that ``to_messages`` accepts is not learned and not used for scoring: its fields, and those of its messages
     as ``"weight in messages"``. What is null or empty says nothing."""
     shape = shape_of(row) or ()
     used = {*shape, *beside.SYSTEM, *tool_rows.FIELDS, *(name for name in row if is_feedback(name, row[name]))}
-    if len(shape) == 2:
+    if len(shape) > 1:
         used |= {*beside.HISTORY}
+    if len(shape) == 2:
         used |= {"input", *beside.used(row)} if not is_listed(row[shape[0]]) else set()
         used |= {name for name in FIELDS if thinking.is_thinking(name, row.get(name)) and not is_listed(row[shape[1]])}
     yield from (name for name in unused_fields(row, used) if not says_nothing(name, row[name]))
@@ -60,7 +71,7 @@ def unused_in_messages(row: Row, field: str) -> Iterator[str]:
 
 def _is_used(turn: Mapping[str, Any], name: str) -> bool:
     """Whether what a message has under this name is learned, decides what is learned, or says nothing."""
-    role = role_of(turn.get("role", turn.get("from")))
+    role = tool_rows.speaker(turn)
     is_read = role == "assistant" and (name in MARKS or thinking.is_thinking(name, turn.get(name)))
     is_read = is_read or tool_rows.uses(turn, name)
     return is_read or is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))

@@ -6,19 +6,33 @@ ShareGPT's turns ``function_call`` and ``observation``, Anthropic's parts ``tool
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from finetune.errors import shortened
+from finetune.models.call_text import ARGUMENTS
 from finetune.models.conversation import Message, Tool
 from finetune.records.files import Row
-from finetune.tasks.values import demand_shallow, json_type, parsed, role_of
+from finetune.tasks.media import PARTS
+from finetune.tasks.values import (
+    ITEMS,
+    demand_shallow,
+    is_empty,
+    is_listed,
+    is_parts,
+    joined,
+    json_type,
+    listed,
+    parsed,
+    role_of,
+    text_of,
+)
 
 FIELDS = ("tools", "functions")  # of a row
 _CALLS = ("function_call", "tool_call")  # roles
 _RESULTS = ("tool", "function", "observation", "ipython", "tool_response", "tool_result", "function_response")
-_ITEMS = ("function_call", "function_call_output")  # of OpenAI's Responses API, which have a type and no role
 _USED_OF_ITEMS = ("type", "call_id", "name", "arguments", "output", "id", "status")
+_OF_CALLS = ("name", "function", "id", "type", "index", "call_id", "status")  # known beside the arguments
 _USED = {"assistant": ("tool_calls", "function_call"), "tool": ("tool_call_id", "name", "tool_name")}
 _MARK = "<tool_call>"
 _AS_TEXT = "calls of tools in texts, learned as text (as tool_calls, the model's template writes them)"
@@ -27,9 +41,12 @@ _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean
 
 def tools_of(row: Row) -> list[Tool]:
     """The tools of a row."""
-    field = next((name for name in FIELDS if row.get(name)), None)
-    if field is None or (isinstance(row[field], str) and not row[field].strip()):
+    given = [name for name in FIELDS if not is_empty(row.get(name))]
+    if len(given) > 1 and row[given[0]] != row[given[1]]:
+        raise ValueError(f"the fields {' and '.join(given)} have different values (keep one of them)")
+    if not given:
         return []
+    field = given[0]
     tools = parsed(row[field], f"the field {field}", python=True)
     if tools is None:
         return []
@@ -45,7 +62,8 @@ def tools_of(row: Row) -> list[Tool]:
 def with_tools(kept: Row, row: Row) -> Row:
     """The fields that are kept of a row, its tools among them in the form that the messages need."""
     tools = tools_of(row)
-    return {**{name: value for name, value in kept.items() if name not in FIELDS}, "tools": tools} if tools else kept
+    others = {name: value for name, value in kept.items() if name not in FIELDS or not value}
+    return {**others, "tools": tools} if tools else others
 
 
 def _tool(tool: Any) -> Tool:
@@ -100,13 +118,13 @@ def _without_nulls(value: Any) -> Any:
 
 def turns_of(turn: Mapping[str, Any], role: object, content: Any) -> list[Message]:
     """The messages of a turn that calls tools or holds what they returned; none if it is a turn of another kind."""
-    if role is None and turn.get("type") == _ITEMS[0]:
+    if role is None and turn.get("type") == ITEMS[0]:
         return [_calling("", [{**turn, "id": turn.get("call_id")}])]
-    if role is None and turn.get("type") == _ITEMS[1]:
+    if role is None and turn.get("type") == ITEMS[1]:
         return [_result(turn.get("output"), {"tool_call_id": turn.get("call_id")})]
-    if role in _RESULTS:
+    if _plain(role) in _RESULTS:
         return [_result(content, turn)]
-    if role in _CALLS:
+    if _plain(role) in _CALLS:
         return [_calling("", _listed(parsed(content, "a function call")))]
     if isinstance(content, list) and any(_part(part) in ("tool_use", "tool_result") for part in content):
         return list(_of_parts(content, role_of(role)))
@@ -115,11 +133,31 @@ def turns_of(turn: Mapping[str, Any], role: object, content: Any) -> list[Messag
         return []
     if role_of(role) != "assistant":
         raise ValueError(f"a message of the {shortened(str(role))} calls a tool (only the assistant can)")
-    return [_calling(_text(content), _listed(parsed(calls, "tool_calls", python=True)))]
+    return [_calling(_said(content), _listed(parsed(calls, "tool_calls", python=True)))]
+
+
+def speaker(turn: Mapping[str, Any]) -> object:
+    """The role that the messages of a turn have: assistant if it calls tools, tool if it holds what one returned."""
+    name = turn.get("role", turn.get("from"))
+    if name is None and turn.get("type") in ITEMS:
+        return ("assistant", "tool")[ITEMS.index(turn["type"])]
+    return "tool" if _plain(name) in _RESULTS else "assistant" if _plain(name) in _CALLS else role_of(name)
+
+
+def _plain(role: object) -> object:
+    return role.strip().lower() if isinstance(role, str) else role
 
 
 def _part(part: object) -> object:
     return part.get("type") if isinstance(part, Mapping) else None
+
+
+def _is_texts(content: object) -> bool:
+    return isinstance(content, list) and all(_part(part) == "text" for part in content)
+
+
+def _texts(parts: Sequence[Any]) -> str:
+    return "\n".join(str(part.get("text") or "") for part in parts)
 
 
 def _of_parts(parts: Sequence[Any], role: object) -> Iterator[Message]:
@@ -127,7 +165,7 @@ def _of_parts(parts: Sequence[Any], role: object) -> Iterator[Message]:
     for part in parts:
         if _part(part) not in ("text", "tool_use", "tool_result"):
             raise ValueError(f"a message has a part that is not text ({shortened(str(_part(part)))})")
-    words = "\n".join(str(part.get("text") or "") for part in parts if part["type"] == "text")
+    words = _texts([part for part in parts if part["type"] == "text"])
     uses = [part for part in parts if part["type"] == "tool_use"]
     if uses:
         if role != "assistant" or any(part["type"] == "tool_result" for part in parts):
@@ -158,92 +196,58 @@ def _call(call: Any) -> dict[str, Any]:
     name = function.get("name", function.get("function"))
     if not isinstance(name, str) or not name.strip():
         raise ValueError("a call has no name of a function")
-    given = function.get("arguments", function.get("parameters"))
+    given = next((function[field] for field in ARGUMENTS if function.get(field) is not None), None)
+    others = [field for field in function if field not in _OF_CALLS and not is_empty(function[field])]
+    if given is None and others:
+        raise ValueError(f"a call of {shortened(name)} has no arguments, but {shortened(', '.join(others))}")
     arguments = parsed(given if given not in (None, "") else {}, f"the arguments of the call of {shortened(name)}")
     if not isinstance(arguments, Mapping):
         raise ValueError(f"the arguments of the call of {shortened(name)} are {json_type(arguments)}, not an object")
     demand_shallow(arguments, f"the arguments of the call of {shortened(name)}")
-    identity = call.get("id")
     return {
-        "id": identity if isinstance(identity, str) else "",
+        "id": _identity(call.get("id")),
         "type": "function",
         "function": {"name": name, "arguments": dict(arguments)},
     }
 
 
+def _identity(value: object) -> str:
+    """The id of a call, which some write as a number; "" if it has none."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_number or isinstance(value, str) else ""
+
+
 def _result(content: Any, turn: Mapping[str, Any]) -> Message:
-    message: Message = {"role": "tool", "content": _text(content)}
+    message: Message = {"role": "tool", "content": _returned(content)}
     name = turn.get("name") or turn.get("tool_name")
     if isinstance(name, str):
         message["name"] = name
-    if isinstance(turn.get("tool_call_id"), str):
-        message["tool_call_id"] = turn["tool_call_id"]
+    if identity := _identity(turn.get("tool_call_id")):
+        message["tool_call_id"] = identity
     return message
 
 
-def _text(content: Any) -> str:
-    """The text of a call's turn or of a result: none, text, parts of text, or another value as JSON."""
+def _said(content: Any) -> str:
+    """The text of a turn that calls: none, text, or parts of text."""
+    if _is_texts(content):
+        return _texts(content)
+    if is_empty(content):
+        return content if isinstance(content, str) else ""
+    return text_of(joined(content) if is_parts(content) else content, "the content of a message of the assistant")
+
+
+def _returned(content: Any) -> str:
+    """The text of a result: none, text, parts of text, or another value as JSON."""
     if content is None:
         return ""
     if isinstance(content, str):
         return content
-    if isinstance(content, list) and content and all(_part(part) == "text" for part in content):
-        return "\n".join(str(part.get("text") or "") for part in content)
+    if content and _is_texts(content):
+        return _texts(content)
+    if isinstance(content, list) and (kind := next((_part(p) for p in content if _part(p) in PARTS), None)):
+        raise ValueError(f"the result of a tool has a part that is not text ({kind}), and only text can be learned")
     demand_shallow(content, "the result of a tool")
     return json.dumps(content, ensure_ascii=False)
-
-
-def linked(messages: Sequence[Message]) -> list[Message]:
-    """The messages with an id in each call, and the id and the name of its call in each result."""
-    found: list[Message] = []
-    open_calls: list[tuple[str, str, bool]] = []  # id, name and whether the id was given, of the calls without a result
-    count = 0
-    for message in messages:
-        if message["role"] == "tool":
-            found.append(_answering(message, open_calls))
-            continue
-        if not found or found[-1]["role"] != "assistant":
-            open_calls = []
-        for call in message.get("tool_calls", ()):
-            given = call["id"]
-            call["id"] = given or f"call{count:05}"  # nine characters, which every template takes
-            open_calls.append((call["id"], call["function"]["name"], bool(given)))
-            count += 1
-        found.append(message)
-    return found
-
-
-def _answering(result: Message, open_calls: list[tuple[str, str, bool]]) -> Message:
-    """The result with the id and name of the call that it answers, which is then no longer open."""
-    wanted, name = result.get("tool_call_id"), result.get("name")
-    if not open_calls:
-        raise ValueError("a result of a tool without a call before it")
-    by_id = [call for call in open_calls if call[0] == wanted]
-    if wanted and not by_id and all(given for _, _, given in open_calls):
-        raise ValueError(f"a result of a tool answers the call {shortened(wanted, 40)!r}, which is not open")
-    by_name = [call for call in open_calls if call[1] == name]
-    answered = (by_id or by_name or open_calls)[0]
-    if name and not by_id and not by_name:
-        raise ValueError(f"a result of the tool {shortened(name)}, which was not called")
-    open_calls.remove(answered)
-    return {"role": "tool", "content": result["content"], "tool_call_id": answered[0], "name": answered[1]}
-
-
-def checked(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
-    """The messages linked, and each call one of a function that is among the tools, if there are any."""
-    functions = {tool["function"]["name"]: tool["function"] for tool in tools}
-    found = linked(messages)
-    for message in found:
-        for call in message.get("tool_calls", ()):
-            name, arguments = call["function"]["name"], call["function"]["arguments"]
-            if functions and name not in functions:
-                raise ValueError(f"a call of {shortened(name)}, which is not among the tools")
-            properties = functions.get(name, {}).get("parameters", {}).get("properties")
-            if isinstance(properties, Mapping):  # Arrow fills what other calls have with null
-                call["function"]["arguments"] = {
-                    key: value for key, value in arguments.items() if value is not None or key in properties
-                }
-    return found
 
 
 def query(row: Row) -> list[Message]:
@@ -256,26 +260,23 @@ def query(row: Row) -> list[Message]:
 
 def uses(turn: Mapping[str, Any], name: str) -> bool:
     """Whether the field ``name`` of a turn belongs to a call or to what it returned."""
-    role = turn.get("role", turn.get("from"))
-    if role is None and turn.get("type") in _ITEMS:
+    if turn.get("role", turn.get("from")) is None and turn.get("type") in ITEMS:
         return name in _USED_OF_ITEMS
-    return name in _USED["tool" if role in _RESULTS else "assistant"]
+    return name in _USED["tool" if speaker(turn) == "tool" else "assistant"]
 
 
-def told(row: Row, fields: Iterable[str]) -> Iterator[str]:
-    """Whether an answer holds calls in its text, where they are learned as text."""
-    for value in (row.get(field) for field in fields):
-        turns = value if isinstance(value, list) else []
-        texts = (
-            turn.get("content", turn.get("value")) for turn in turns if isinstance(turn, Mapping) and _speaks(turn)
-        )
-        if any(isinstance(text, str) and _MARK in text for text in ([value] if isinstance(value, str) else texts)):
+def told(row: Row, fields: Sequence[str]) -> Iterator[str]:
+    """Whether an answer holds calls in its text, where they are learned as text. Of ``fields`` the last one is the answer, or
+    all are lists of messages."""
+    for field in fields:
+        value = row.get(field)
+        if is_listed(value):
+            texts = [turn.get("content", turn.get("value")) for turn in listed(value) if speaker(turn) == "assistant"]
+        else:
+            texts = [value] if field == fields[-1] else []
+        if any(isinstance(text, str) and _MARK in text for text in texts):
             yield _AS_TEXT
             return
-
-
-def _speaks(turn: Mapping[str, Any]) -> bool:
-    return role_of(turn.get("role", turn.get("from"))) == "assistant"
 
 
 def _listed(value: Any) -> list[Any]:

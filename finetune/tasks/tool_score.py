@@ -1,7 +1,7 @@
 """The score of an answer to a row with tools: whether it calls the right functions with the right arguments, or none.
 
 The order of calls and of arguments does not matter, nor whether a number is written as 3 or 3.0. An argument that is left out
-counts as its default, if the schema gives one.
+counts as its default, if the schema gives one; null leaves out what cannot be null.
 """
 
 import json
@@ -14,6 +14,7 @@ from finetune.models.call_text import Call, calls_of, read_calls
 from finetune.models.conversation import Tool
 from finetune.records.files import Row
 from finetune.tasks.base import Score
+from finetune.tasks.tool_links import can_be_null
 
 VALID, FUNCTION, ARGUMENTS, NONE = "valid call", "right function", "right arguments", "no unwanted call"
 PARTIAL = {"wrong_function": 0.1, "missing_call": 0.3, "extra_call": 0.3, "wrong_arguments": 0.3}  # kind -> reward
@@ -22,7 +23,8 @@ PARTIAL = {"wrong_function": 0.1, "missing_call": 0.3, "extra_call": 0.3, "wrong
 def score(row: Row, answer: str) -> Score | None:
     """The score of the calls in an answer; None if none is wanted and none is made, so that the text is what counts."""
     tools = row.get("tools") or ()
-    wanted = calls_of(row["messages"][-1])
+    reference = row["messages"][-1]
+    wanted = calls_of(reference) or read_calls(reference["content"], tools).calls  # some rows have them in the text
     found = read_calls(answer, tools)
     if not wanted:
         made = ", ".join(map(str, found.calls)) or found.problem
@@ -50,28 +52,30 @@ def _compared(wanted: Sequence[Call], found: Sequence[Call], tools: Sequence[Too
     wrong: list[str] = []
     for call in wanted:
         same = [other for other in left if other.name == call.name]
-        problems = {id(other): list(_wrong(call, other, _properties(call.name, tools))) for other in same}
+        problems = {id(other): list(_wrong(call, other, _parameters(call.name, tools))) for other in same}
         closest = min(same, key=lambda other: len(problems[id(other)]))
         left = [other for other in left if other is not closest]
         wrong += problems[id(closest)]
     return ("wrong_arguments", wrong) if wrong else ("ok", [])
 
 
-def _properties(name: str, tools: Sequence[Tool]) -> Mapping[str, Any]:
+def _parameters(name: str, tools: Sequence[Tool]) -> Mapping[str, Any]:
+    """The schema of the arguments of a function; empty if there is none."""
     for tool in tools:
         function = tool.get("function", tool)
-        properties = (function.get("parameters") or {}).get("properties")
-        if function.get("name") == name and isinstance(properties, Mapping):
-            return properties
+        parameters = function.get("parameters")
+        if function.get("name") == name and isinstance(parameters, Mapping):
+            return parameters if isinstance(parameters.get("properties"), Mapping) else {}
     return {}
 
 
-def _wrong(wanted: Call, found: Call, properties: Mapping[str, Any]) -> Iterator[str]:
+def _wrong(wanted: Call, found: Call, parameters: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the arguments of a call."""
+    properties = parameters.get("properties") or {}
     defaults = {
         n: schema["default"] for n, schema in properties.items() if isinstance(schema, Mapping) and "default" in schema
     }
-    expected, given = {**defaults, **wanted.arguments}, {**defaults, **found.arguments}
+    expected, given = ({**defaults, **_without_nulls(one, parameters)} for one in (wanted, found))
     for name in dict.fromkeys([*expected, *given]):
         if name not in given:
             yield f"{name} is missing: {_shown(expected[name])}"
@@ -79,6 +83,15 @@ def _wrong(wanted: Call, found: Call, properties: Mapping[str, Any]) -> Iterator
             yield f"{name} is not wanted: {_shown(given[name])}"
         elif not _equal(expected[name], given[name]):
             yield f"{name} is {_shown(given[name])}, not {_shown(expected[name])}"
+
+
+def _without_nulls(call: Call, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = parameters.get("properties") or {}
+    return {
+        name: value
+        for name, value in call.arguments.items()
+        if value is not None or name not in known or can_be_null(name, parameters)
+    }
 
 
 def _shown(value: Any) -> str:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
@@ -10,6 +11,7 @@ from finetune.errors import shortened
 
 _DEEPEST = 64  # lists and objects in a tool or in arguments
 ROLES = ("system", "user", "assistant")
+ITEMS = ("function_call", "function_call_output")  # types of items of OpenAI's Responses API, which have no role
 # names of other programs for the three roles
 OTHER_NAMES = {
     **dict.fromkeys(("human", "prompter", "customer", "question"), "user"),
@@ -31,14 +33,13 @@ def listed(turns: Any) -> list[Any]:
     """A list of messages: as it is, or as text, because a CSV file has no lists. pandas writes them as Python shows them."""
     if isinstance(turns, str):
         try:
-            turns = json.loads(turns)
-        except (ValueError, RecursionError):
-            try:
-                turns = ast.literal_eval(turns.strip())
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                raise ValueError(
-                    f"{shortened(turns, 40)!r} is not a list of messages in JSON (write them with json.dumps)"
-                ) from None
+            turns = _loaded(turns, python=True)
+        except (json.JSONDecodeError, RecursionError):
+            raise ValueError(
+                f"{shortened(turns, 40)!r} is not a list of messages in JSON (write them with json.dumps)"
+            ) from None
+        except ValueError as error:
+            raise ValueError(f"the list of messages cannot be read: {error}") from None
     if _is_message(turns):
         return [turns]
     if not isinstance(turns, list):
@@ -51,14 +52,21 @@ def is_listed(value: object) -> bool:
     if _is_message(value):
         return True
     if isinstance(value, list):
-        return bool(value) and all(isinstance(turn, Mapping) and {"role", "from"} & turn.keys() for turn in value)
+        return all(map(_is_turn, value)) and any({"role", "from"} & turn.keys() for turn in value)
     if not isinstance(value, str) or not (begin := _LISTED.match(value)):
         return False
     try:
         turns = listed(value)
     except ValueError:
         return begin["role"] is not None
-    return is_listed(turns) and all({"content", "value"} & turn.keys() for turn in turns)
+    return is_listed(turns) and all(_SAYS & turn.keys() or turn.get("type") in ITEMS for turn in turns)
+
+
+_SAYS = {"content", "value", "tool_calls", "function_call"}
+
+
+def _is_turn(value: object) -> bool:
+    return isinstance(value, Mapping) and bool({"role", "from"} & value.keys() or value.get("type") in ITEMS)
 
 
 def _is_message(value: object) -> bool:
@@ -132,16 +140,44 @@ def parsed(value: Any, what: str, *, python: bool = False) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value, strict=False, parse_constant=_no_number, object_pairs_hook=_distinct)
+        return _loaded(value, python=python)
     except RecursionError:
         raise ValueError(f"{what} is nested too deeply") from None
     except ValueError as error:
-        if python:
-            try:
-                return ast.literal_eval(value.strip())
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                pass
         raise ValueError(f"{what} is not valid JSON: {shortened(value, 40)!r}: {error}") from None
+
+
+def _loaded(text: str, *, python: bool) -> Any:
+    """What a text says in JSON; with ``python`` also as Python shows it. JSONDecodeError if it is neither; another ValueError
+    if it says what no row can hold: a number that is none, half of a character, a name twice, bytes."""
+    try:
+        found = json.loads(text, strict=False, parse_constant=_no_number, object_pairs_hook=_distinct)
+    except json.JSONDecodeError:
+        if not python:
+            raise
+        try:
+            with warnings.catch_warnings():  # a backslash that Python would write twice
+                warnings.simplefilter("ignore")
+                shown = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            shown = ...
+        if shown is ...:
+            raise
+        return json.loads(_written(shown))
+    _written(found)
+    return found
+
+
+def _written(value: Any) -> str:
+    """The value in JSON. ValueError if a row cannot hold it."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair (\\ud800 to \\udfff without its other half)") from None
+    return text
 
 
 def _no_number(name: str) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import json
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ mlx = load_backend("mlx")
 
 import mlx.nn as nn  # noqa: E402  # isort: skip
 from mlx.utils import tree_flatten, tree_map  # noqa: E402  # isort: skip
-from mlx_lm.models import llama as llama_model  # noqa: E402  # isort: skip
+from mlx_lm.models import gemma3_text, gpt_oss, llama as llama_model  # noqa: E402  # isort: skip
 from finetune.backends.mlx import (  # noqa: E402
     adapters,
     cpu_math,
@@ -25,11 +26,15 @@ from finetune.backends.mlx import (  # noqa: E402
     lora_gradients,
     memory_estimate,
     model,
+    runtime,
     shared_prompts,
 )
 from finetune.backends.mlx.fast_paths import FastPaths  # noqa: E402
 from finetune.backends.mlx.layout import layout_of, text_network  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
+from finetune.methods import METHODS, RowSource  # noqa: E402
+from finetune.models.encoder import ChatEncoder  # noqa: E402
+from finetune.models.examples import as_rows  # noqa: E402
 from finetune.models.loss_mask import Example  # noqa: E402
 
 _SIZES: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 2}
@@ -112,13 +117,28 @@ ROWS = [
 
 
 def config_of(kind: str) -> dict[str, Any]:
-    return {**({} if "text_config" in CONFIGS[kind] else _SIZES), **CONFIGS[kind], "model_type": kind}
+    """What such a model's config.json says: of the sizes, those that the type reads."""
+    text = CONFIGS[kind].get("text_config")
+    if text:
+        return {"model_type": kind, "text_config": _read_by(kind, text)}
+    return {**_read_by(kind, {**_SIZES, **CONFIGS[kind]}), "model_type": kind}
+
+
+def _read_by(kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    modules = [module_of(kind), *([gemma3_text] if kind == "gemma3" else [])]
+    kinds = [found for module in modules for found in vars(module).values() if is_dataclass(found)]
+    read = {field.name for found in kinds for field in fields(found)}
+    return {name: value for name, value in config.items() if name in read}
+
+
+def module_of(kind: str) -> Any:
+    return importlib.import_module(f"mlx_lm.models.{kind}")
 
 
 def made(kind: str) -> Any:
     """A random network with adapters that do something."""
     cpu_math.install()
-    module = importlib.import_module(f"mlx_lm.models.{kind}")
+    module = module_of(kind)
     mx.random.seed(3)
     network = module.Model(module.ModelArgs.from_dict(json.loads(json.dumps(config_of(kind)))))
     network.update(tree_map(_noisy, network.parameters()))
@@ -165,8 +185,10 @@ def one(network: Any, paths: FastPaths, row: Example) -> Any:
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_models_of_every_shape(kind: str) -> None:
+def test_models_of_every_shape(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With dropout, recomputed, through the head alone: the gradients are those of the plain model."""
+    monkeypatch.setattr(runtime, "cores", lambda: 1)  # so small products are slower on two
+    runtime.streams(1)
     network = made(kind)
     layout = layout_of(network)
     known, cap = FOUND[kind]
@@ -191,6 +213,12 @@ def test_models_of_every_shape(kind: str) -> None:
     largest = max(mx.abs(array).max().item() for array in without.values())
     for name, array in without.items():
         assert mx.abs(array - fast[name]).max().item() <= 2e-3 * largest, name
+
+
+def test_a_soft_cap_is_seen_where_logits_are_small() -> None:
+    network = made("nanochat")
+    network.lm_head.weight = network.lm_head.weight * 1e-3
+    assert layout_of(network).cap == pytest.approx(15.0)
 
 
 def _wrong_head(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +328,8 @@ def folder_of(kind: str, path: Path, **changes: Any) -> Path:
 def test_the_first_layers_in_which_every_kind_occurs(kind: str, period: int, tmp_path: Path) -> None:
     sizes = memory_estimate.Probe().sizes(folder_of(kind, tmp_path), TrainingConfig(lora_rank=2))
     assert sizes.period == period
-    assert memory_estimate.Probe().weights(tmp_path, sizes.layers) == sizes.weights
+    weights = memory_estimate.Probe().weights
+    assert weights(tmp_path, sizes.layers) == sizes.weights > weights(tmp_path, 1)
 
 
 def test_what_mlx_cannot_train_is_refused_by_its_reason(tmp_path: Path) -> None:
@@ -308,8 +337,20 @@ def test_what_mlx_cannot_train_is_refused_by_its_reason(tmp_path: Path) -> None:
     keys = adapters.settings(memory_estimate._network(folder), TrainingConfig())["lora_parameters"]["keys"]
     assert "altup.prediction_coefs" not in keys and "self_attn.q_proj" in keys
     experts = {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 4, "layer_types": _LAYERS}
-    experts |= {**_SIZES, "model_type": "gpt_oss", "quantization": {"group_size": 32, "bits": 4, "mode": "mxfp4"}}
-    (tmp_path / "config.json").write_text(json.dumps(experts))
+    network = gpt_oss.Model(gpt_oss.ModelArgs.from_dict({**_SIZES, **experts, "model_type": "gpt_oss"}))
+    nn.quantize(network, 32, 4, mode="mxfp4", class_predicate=lambda name, module: name.endswith("experts.up_proj"))
     with pytest.raises(UserError, match=r"^--fine-tune-type full: a quantised model can only be adapted \(use lora\)$"):
-        memory_estimate.Probe().sizes(tmp_path, TrainingConfig(fine_tune_type="full"))
-    memory_estimate.Probe().sizes(tmp_path, TrainingConfig(fine_tune_type="lora"))  # the remedy
+        adapters.attach(network, {"fine_tune_type": "full", "num_layers": 2})
+    adapters.attach(network, adapters.settings(network, TrainingConfig(fine_tune_type="lora")))  # the remedy
+
+
+def test_a_run_says_what_it_does_not_use(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _wrong_update(monkeypatch)
+    loaded = mlx.load(tiny_model, ChatEncoder(tiny_model))
+    config = TrainingConfig(lora_rank=2, batch_size=2, grad_checkpoint=True)
+    source = RowSource(METHODS["sft"], as_rows(ROWS), config)
+    trainer = mlx.Trainer(loaded, METHODS["sft"], source, config, 1, "base")
+    assert [note.split(",")[0] for note in trainer.notes] == ["early gradients of LoRA are not used"]
+    assert all(hasattr(layer, "recomputes") for layer in trainer.network.layers)  # what is right is used
+    trainer.train(lambda: False, lambda step: True)
+    assert trainer.position.step == 1

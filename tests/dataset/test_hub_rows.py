@@ -26,7 +26,8 @@ for asked in json.loads(sys.argv[1]):
     try:
         dataset = prepare(DatasetConfig(**settings), TASKS[settings["type_"]], lambda line: print(line, file=sys.stderr))
         rows = {split: sorted(row["messages"][0]["content"] for row in rows) for split, rows in dataset.splits.items()}
-        print(json.dumps([rows, dataset.source.only or dataset.source.subset]))
+        left = [dataset.source.not_read] if dataset.source.not_read else []
+        print(json.dumps([rows, dataset.source.only or dataset.source.subset, *left]))
     except UserError as error:
         print(json.dumps("\\n".join([str(error), *error.details])))
 """
@@ -83,9 +84,10 @@ def prepared(tmp_path: Path, name: str | None, endpoint: str, offline: str = "0"
 
 
 def prepared_each(
-    tmp_path: Path, name: str | None, endpoint: str, *settings: dict[str, object], offline: str = "0"
+    tmp_path: Path, name: str | None, endpoint: str, *settings: dict[str, object], offline: str = "0", notes: int = 0
 ) -> list[Any]:
-    """What becomes of the rows with each of the settings, in one process: it takes a second to start."""
+    """What becomes of the rows with each of the settings, in one process: it takes a second to start. At the end so many
+    ``notes``."""
     environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": offline}
     done = subprocess.run(
         [sys.executable, "-c", PREPARE, json.dumps([{"dataset_name": name, **one} for one in settings])],
@@ -95,7 +97,8 @@ def prepared_each(
         env={**environment, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"},
     )
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    said = [line for line in done.stderr.splitlines() if line.startswith("Note: ")]
+    return [*map(json.loads, done.stdout.splitlines()), *said[:notes]]
 
 
 def fetched(tmp_path: Path) -> set[str]:
@@ -224,6 +227,28 @@ def test_splits_of_any_name_are_read_and_their_names_are_told_whole(repositories
     assert "no split 'train_stf' (did you mean train_sft? choose from" in typo
     assert none.startswith("owner/ultra: no train split (--split: choose from ")
     assert {"train_sft", "test_sft", "train_gen"} <= set(none.rstrip(")").replace(",", "").split())
+
+
+def test_what_is_not_read_of_a_dataset_is_told(repositories: Path, tmp_path: Path) -> None:
+    folder = repositories / "datasets" / "owner" / "kinds"
+    for name in ("train-0.jsonl", "train-1.jsonl", "test-0.jsonl", "validation_matched-0.jsonl"):
+        write(folder / "data" / name, name)
+    (folder / "data" / "train-2.csv").write_text("prompt,completion\nq,a\n")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: all\n  data_files:\n"
+        + "".join(f"  - {{split: {name}, path: data/{name}-*}}\n" for name in ("train", "test", "validation_matched"))
+        + "---\n"
+    )
+    with LoopbackHub(repositories) as hub:
+        kept, strict, *notes = prepared_each(
+            tmp_path, "owner/kinds", hub.url, {"keep_splits": True}, {"strict": True}, notes=2
+        )
+    assert kept[2] == ["data/train-2.csv"] and len(kept[0]["test"]) == 6
+    assert notes == [
+        "Note: owner/kinds: 1 file not read: data/train-2.csv",
+        "Note: owner/kinds: splits not read: validation_matched (--split)",
+    ]
+    assert strict.endswith("1 file not read: data/train-2.csv (download the dataset, and name its files)")
 
 
 @pytest.mark.faults

@@ -113,6 +113,19 @@ def test_a_schema_that_cannot_be_used(tmp_path: Path, name: str, content: bytes 
     )
 
 
+def test_a_schema_without_end_is_not_read(tmp_path: Path) -> None:
+    row = {"sql_prompt": "What?", "sql": "SELECT 1"}
+    with pytest.raises(UserError, match=r"--schema /dev/zero: not a regular file \(give a \.sql file"):
+        prepared(rows_file(tmp_path, row), schema=Path("/dev/zero"))
+    path = tmp_path / "large.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE t (a BLOB)")
+        database.execute("INSERT INTO t VALUES (zeroblob(300000))")
+        database.commit()
+    with pytest.raises(UserError, match=r"a value in its first rows is larger than 200 kB \(give a \.sql file"):
+        prepared(rows_file(tmp_path, row), schema=path)
+
+
 def test_rows_that_name_a_file(tmp_path: Path) -> None:
     (tmp_path / "t.sql").write_text(ROW["sql_context"])
     source = rows_file(tmp_path, {**ROW, "sql_context": "t.sql"})

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -13,7 +14,7 @@ from finetune.backends.interface import Answer
 from finetune.errors import UserError
 from finetune.evaluation import scorecard
 from finetune.evaluation.answer_log import AnswerLog
-from finetune.evaluation.compare import _fitting, compare
+from finetune.evaluation.compare import _fitting, _key, compare
 from finetune.evaluation.evaluate import (
     Losses,
     Scored,
@@ -262,6 +263,15 @@ def test_parts_are_compared_on_the_same_rows() -> None:
 
 
 KEY: dict[str, object] = {"rows": "r", "max_tokens": 8}
+
+
+def test_rows_that_are_scored_otherwise_are_other_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer is kept with its score, which depends on what a prompt does not show."""
+    monkeypatch.setattr("finetune.evaluation.compare._adapter_hashes", lambda run: [])
+    asked: Any = SimpleNamespace(run=SimpleNamespace(record=MagicMock()), other=None, split="test")
+    row = {"messages": [], "sql": "SELECT a FROM t", "sql_context": "CREATE TABLE t (a INT); INSERT INTO t VALUES (1);"}
+    keys = [_key(asked, [one], 8)["rows"] for one in (row, {**row}, {**row, "sql_context": "CREATE TABLE t (a INT);"})]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_an_interrupted_evaluation_is_resumed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from finetune.evaluation.chat.session import Session
 from finetune.methods import pairs
 from finetune.models.encoder import ChatEncoder
 from scripts import run
@@ -62,3 +63,28 @@ def test_pairs_of_calls_are_learned_as_calls(builtin_model: Path) -> None:
         for one in made
     ]
     assert learned[1] == worse + "<|im_end|>" and learned[0] == learned[1].replace("Rome", "Oslo")
+
+
+def test_a_worse_answer_that_only_looks_like_a_call_is_learned_as_the_text_it_is(builtin_model: Path) -> None:
+    encoder = ChatEncoder(builtin_model)
+    good = {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": {"city": "Oslo"}}}
+    turn = {"role": "assistant", "content": "", "tool_calls": [good]}
+    for worse in (
+        '{"name": "get_weather", "arguments": {"city": "Oslo"}}',
+        'So:\n```json\n{"name": "get_weather", "arguments": {}}\n```',
+        '[get_weather(city="Oslo")]',
+    ):
+        row = {"messages": [{"role": "user", "content": "Oslo?"}, turn], "tools": TOOLS, "rejected": worse}
+        (made,) = pairs.encode(encoder, [row])
+        assert not isinstance(made, ValueError)
+        learned = [token for token, is_learned in zip(made[1].tokens, made[1].loss_mask, strict=True) if is_learned]
+        assert encoder.decode_all(learned) == worse + "<|im_end|>"
+
+
+def test_a_result_that_two_models_get_is_told_as_the_result_of_both_functions() -> None:
+    session = Session(["base", "tuned"], None)  # type: ignore[arg-type]  # no tables are asked for
+    session.tools = [*TOOLS, {"type": "function", "function": {"name": "get_news"}}]
+    for name, function in (("base", "get_news"), ("tuned", "get_weather")):
+        session.keep(name, {"role": "user", "content": "Oslo?"}, json.dumps({"name": function, "arguments": {}}))
+    assert session.command("/result sun") == ["(taken as the result of get_news for base and get_weather for tuned)"]
+    assert session.waiting == ["base", "tuned"]

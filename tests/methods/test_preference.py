@@ -1,18 +1,20 @@
 """Pairs of a better and a worse answer: in the shapes that people keep them in, and made by a model itself."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finetune.dataset.own_pairs import pairs
+from finetune.dataset.own_pairs import no_pairs_remedy, pairs
 from finetune.dataset.prepare import prepare
 from finetune.errors import UserError
 from finetune.methods.base import Sample
 from finetune.models.examples import TrainingRow
 from finetune.models.loss_mask import Example
 from finetune.rollouts.groups import Group, rollout_metrics
+from finetune.rollouts.probe import RewardProbe
 from finetune.rollouts.rewards import Reward
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS
@@ -28,9 +30,9 @@ SHAPES: list[dict[str, Any]] = [
 ]
 
 
-def read(path: Path, rows: list[dict[str, Any]]) -> Any:
+def read(path: Path, rows: list[dict[str, Any]], **settings: Any) -> Any:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = DatasetConfig(type_="preference", dataset_name=str(path), valid_fraction=0, test_fraction=0)
+    config = DatasetConfig(type_="preference", dataset_name=str(path), valid_fraction=0, test_fraction=0, **settings)
     return prepare(config, ROW_KINDS["preference"], print)
 
 
@@ -109,6 +111,55 @@ def test_rows_without_a_pair_are_counted_by_reason() -> None:
     )
     made = pairs(ROW, group(wrong, wrong), reference_chosen=True)
     assert made == [{**ROW, "rejected": "wrong"}]
+
+
+def test_pairs_of_a_model_that_thinks_keep_the_thinking_of_the_reference() -> None:
+    answer = {"role": "assistant", "content": "5", "reasoning_content": "2 + 3"}
+    row = {"messages": [USER, answer]}
+    wrong, endless = ("<think>\nno\n</think>\n\n6", 0.0, True, -1.0), ("<think>\nhm", 0.0, True, -1.0)
+    made = pairs(row, group(endless, wrong), reference_chosen=True)
+    assert made == [{"messages": [USER, answer], "rejected": wrong[0]}]
+    nothing = "every answer that ends is empty, or thinking alone"
+    assert pairs(row, group(endless), reference_chosen=True) == nothing
+
+
+def test_a_call_that_the_model_wrote_is_the_worse_call_in_whatever_form() -> None:
+    tools = [{"type": "function", "function": {"name": "w", "parameters": {}}}]
+    wanted = {"id": "1", "type": "function", "function": {"name": "w", "arguments": {"a": 1}}}
+    row = {"tools": tools, "messages": [USER, {"role": "assistant", "content": "", "tool_calls": [wanted]}]}
+    made = pairs(row, group(('{"name": "w", "parameters": {"a": 2}}', 0.3, True, -1.0)), reference_chosen=True)
+    assert isinstance(made, list) and made[0]["messages"][-1]["tool_calls"][0]["function"] == wanted["function"]
+    assert made[0]["rejected"] == '<tool_call>\n{"name": "w", "arguments": {"a": 2}}\n</tool_call>'
+
+
+def test_what_a_refusal_says_to_ignore_is_ignored(tmp_path: Path) -> None:
+    row = {"prompt": "Say hi.", "chosen": [{**ANSWERS[0], "weight": 0}], "rejected": "Go away."}
+    with pytest.raises(UserError, match="--ignore weight"):
+        read(tmp_path / "pairs.jsonl", [row])
+    (made,) = read(tmp_path / "pairs.jsonl", [row], ignore="weight").splits["train"]
+    assert made == {"messages": [USER, ANSWERS[0]], "rejected": "Go away."}
+
+
+@pytest.mark.parametrize(
+    ("answers", "remedy"),
+    [
+        ([("cut", 0.0, False, -1.0)], "raise --max-tokens"),
+        ([("wrong", 0.0, True, -1.0)], "give --reference-chosen; or ask for more --answers, or raise --temperature"),
+        ([("right", 1.0, True, -1.0)], "ask for more --answers, or raise --temperature"),
+        ([("unjudged", None, True, -1.0)], "use rows whose answers can be scored"),
+    ],
+)
+def test_where_there_are_no_pairs_the_remedy_is_one_for_the_reason(answers: list[Any], remedy: str) -> None:
+    why = pairs(ROW, group(*answers), reference_chosen=False)
+    assert isinstance(why, str) and no_pairs_remedy(Counter([why])) == remedy
+
+
+def test_rows_that_cannot_be_judged_are_told_before_training() -> None:
+    groups = [group(("a", None, True, -1.0)), group(("aa", 0.0, True, -1), ("aa", 1.0, True, -1))]
+    assert RewardProbe(groups, 2, 1.0).lines()[1:] == [
+        "1 of 2 prompts cannot be judged: nothing is learned from rows like these"
+    ]
+    assert len(RewardProbe(groups[1:], 2, 1.0).lines()) == 1
 
 
 def test_adapters_inside_the_new_folder_are_no_start() -> None:

@@ -77,7 +77,6 @@ def fail(error: BaseException) -> Callable[[], None]:
         (fail(FileNotFoundError(2, "No such file")), "No such file"),
         (panic, "chunk size must be non-zero"),
     ],
-    ids=str,
 )
 def test_whatever_a_library_raises_is_one_line(
     call: Callable[[], None], reason: str, capfd: pytest.CaptureFixture[str]

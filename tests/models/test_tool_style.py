@@ -166,3 +166,34 @@ def test_tokens_that_mark_a_call_are_decoded_and_others_not(builtin_model: Path)
     encoder.prompt(Conversation([ASK], TOOLS))  # type: ignore[list-item]
     assert calls_of(message_of(encoder.decode(answer), TOOLS)) == (Call("get_weather", {"city": "Oslo"}),)
     assert encoder.decode(encoder.tokenizer.encode("Hello<jupyter_text>.")) == "Hello."
+
+
+def test_ids_can_be_used_again_in_later_turns(builtin_model: Path) -> None:
+    """A template that writes them as functions.NAME:NUMBER shows no other name."""
+    encoder = ChatEncoder(builtin_model, TEMPLATES["named ids"])
+    mail = calling(("send_mail", {"to": "Ann"}))
+    learned = learned_text(encoder, ASK, ONE, RESULT, DONE, ASK, mail, {**RESULT, "name": "send_mail"}, DONE)
+    assert learned.count("functions.get_weather:0") == learned.count("functions.send_mail:1") == 1
+
+
+def test_no_result_is_learned_where_a_template_writes_a_call_otherwise_before_it(builtin_model: Path) -> None:
+    """It thinks before the last turn alone, and ends a turn only if it is the last."""
+    ends = "{{ '<|im_end|>\\n' }}{% elif"
+    template = TEMPLATES["a thought before the last turn alone"]
+    assert template.count(ends) == 1
+    encoder = ChatEncoder(builtin_model, template.replace(ends, "{{ '<|im_end|>\\n' if loop.last }}{% elif"))
+    example = encoder.example(Conversation([ASK, ONE, RESULT, DONE], TOOLS))  # type: ignore[list-item]
+    learned = learned_text(encoder, ASK, ONE, RESULT, DONE)
+    assert "degrees" not in learned and learned.endswith("It is mild.<|im_end|>") and example.rewritten == 1
+
+
+def test_thinking_that_is_kept_before_a_call_is_not_learned_where_no_text_is_shown(builtin_model: Path) -> None:
+    shows = "{{ '<think>' ~ m.reasoning_content ~ '</think>' if m.reasoning_content }}"
+    template = TEMPLATES["one call, no text"].replace("{% for c in", shows + "{% for c in", 1)
+    plain = "{{ '<|im_start|>' + m.role + '\\n' + m.content"
+    assert template.count(plain) == 2
+    said = "{{ '<|im_start|>' + m.role + '\\n' }}" + shows + "{{ m.content"
+    template = said.join(template.rsplit(plain, 1))
+    encoder = ChatEncoder(builtin_model, template)
+    thinks = {**ONE, "reasoning_content": "Hm.", "reasoning_weight": 0}
+    assert learned_text(encoder, ASK, thinks).startswith('{"name": "get_weather"')

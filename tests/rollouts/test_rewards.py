@@ -11,6 +11,7 @@ import pytest
 
 from finetune.errors import UserError
 from finetune.methods.base import Sample
+from finetune.models.answers import Reading
 from finetune.models.examples import TrainingRow
 from finetune.models.loss_mask import Example
 from finetune.rollouts.groups import sample_groups
@@ -157,7 +158,7 @@ def test_a_group_whose_judge_is_interrupted_is_dropped() -> None:
         return [Sample([token], [0.0], True) for token in range(len(prompts))]
 
     row = TrainingRow(1, {}, (Example([1], [False]),))
-    encoder: Any = SimpleNamespace(decode=str)
+    encoder: Any = SimpleNamespace(read=lambda tokens, stopped: Reading(str(tokens)))
     assert sample_groups(sample, encoder, judge, [row], 3, "seed", lambda: bool(judged)) is None
     assert judged == ["[0]"]
 

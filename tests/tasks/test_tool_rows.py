@@ -8,6 +8,7 @@ import pytest
 
 from finetune.dataset.prepare import Dataset, prepare
 from finetune.errors import UserError
+from finetune.models.conversation import Conversation
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS
 from finetune.tasks.chat import CHAT
@@ -93,6 +94,20 @@ def of(row: dict[str, Any]) -> tuple[list[Any], Any]:
                 DONE,
             ],
         },
+        {
+            "tools": TOOLS,
+            "messages": [
+                ASK,
+                {"role": "assistant", "content": [], "tool_calls": [{"name": "weather", "args": {"city": "Oslo"}}]},
+                {"role": "TOOL", "content": "sun"},
+                DONE,
+            ],
+        },
+        {
+            "tools": TOOLS,
+            "prompt": [ASK],
+            "completion": json.dumps([{"role": "assistant", "tool_calls": [OPENAI]}, *WANTED[2:]]),
+        },
         {  # Arrow fills in what other tools and calls have
             "tools": [{**TOOLS[0], "function": {**FUNCTION, "strict": None, "parameters": {**SCHEMA, "items": None}}}],
             "messages": [
@@ -143,6 +158,25 @@ def test_text_beside_calls_and_results_is_kept() -> None:
     assert of(row)[0] == [ASK, said, result(), and_, DONE]
     returned = {"role": "tool", "content": {"degrees": 21}}
     assert of({"messages": [ASK, calling(), returned, DONE]})[0][2]["content"] == '{"degrees": 21}'
+
+
+def test_null_leaves_out_an_argument_that_cannot_be_null() -> None:
+    """Arrow and pandas give every call the arguments of all others, with null."""
+    properties = {
+        "city": {"type": "string"},
+        "unit": {"type": "string"},
+        "note": {"type": ["string", "null"]},
+        "any": {},
+    }
+    schema = {"type": "object", "properties": properties, "required": ["city"]}
+    arguments = dict.fromkeys([*properties, "of_another"])
+    messages, _ = of(
+        {
+            "tools": [{"name": "weather", "parameters": schema}],
+            "messages": [ASK, calling({"function": {"name": "weather", "arguments": arguments}})],
+        }
+    )
+    assert messages[1]["tool_calls"][0]["function"]["arguments"] == {"city": None, "note": None, "any": None}
 
 
 def test_results_find_their_calls() -> None:
@@ -207,6 +241,51 @@ REFUSED: list[tuple[dict[str, Any], str, dict[str, Any]]] = [  # a row, why it i
         {"messages": [ASK, calling({**call(), "id": ""}), {"role": "tool", "name": "news", "content": "x"}, DONE]},
         "a result of the tool news, which was not called",
         {"messages": [ASK, calling({**call(), "id": ""}), {"role": "tool", "name": "weather", "content": "x"}, DONE]},
+    ),
+    (
+        {"messages": [ASK, calling({"name": "weather", "kwargs": {"city": "Oslo"}})]},
+        "a call of weather has no arguments, but kwargs",
+        {"messages": [ASK, calling({"name": "weather", "arguments": {"city": "Oslo"}})]},
+    ),
+    (
+        {"messages": [ASK, calling(), {**result(), "content": [{"type": "image_url"}]}, DONE]},
+        "the result of a tool has a part that is not text (image_url), and only text can be learned",
+        {"messages": [ASK, calling(), {**result(), "content": [{"type": "flight"}]}, DONE]},
+    ),
+    (
+        {"messages": [ASK, calling(content=[{"type": "image_url"}])]},
+        "a message has a part that is not text (image_url), and only text can be learned",
+        {"messages": [ASK, calling(content=[{"type": "text", "text": "I look."}])]},
+    ),
+    (
+        {"tools": TOOLS, "functions": [{"name": "news"}], "messages": WANTED},
+        "the fields tools and functions have different values (keep one of them)",
+        {"tools": TOOLS, "messages": WANTED},
+    ),
+    (
+        {"messages": [ASK, calling({"name": "weather", "arguments": '{"city": "\\ud83d"}'})]},
+        'the arguments of the call of weather is not valid JSON: \'{"city": "\\\\ud83d"}\': half of a surrogate pair',
+        {"messages": [ASK, calling({"name": "weather", "arguments": '{"city": "\\ud83d\\ude00"}'})]},
+    ),
+    (
+        {"messages": [ASK, calling({"name": "weather", "arguments": '{"days": 1e999}'})]},
+        "the arguments of the call of weather is not valid JSON: '{\"days\": 1e999}': Out of range float values",
+        {"messages": [ASK, calling({"name": "weather", "arguments": '{"days": 1e9}'})]},
+    ),
+    (
+        {"query": "Oslo?", "tools": TOOLS, "answers": "[{'name': 'weather', 'arguments': {'city': b'Oslo'}}]"},
+        "answers is not valid JSON: \"[{'name': 'weather', 'arguments': {'c...\": Object of type bytes",
+        {"query": "Oslo?", "tools": TOOLS, "answers": "[{'name': 'weather', 'arguments': {'city': 'Oslo'}}]"},
+    ),
+    (
+        {"tools": '[{"name": "weather", "name": "news"}]', "messages": WANTED[:1] + WANTED[3:]},
+        'the field tools is not valid JSON: \'[{"name": "weather", "name": "news"}]\': it has a name twice',
+        {"tools": '[{"name": "news"}]', "messages": WANTED[:1] + WANTED[3:]},
+    ),
+    (
+        {"messages": [ASK, calling(), DONE]},
+        "a text of the assistant follows its call (remove one of them, or add the result between)",
+        {"messages": WANTED},
     ),
     (
         {"tools": {"weather": FUNCTION}, "messages": WANTED},
@@ -278,8 +357,8 @@ def test_a_schema_without_end_is_refused(tmp_path: Path) -> None:
 def prepared(folder: Path, *rows: dict[str, Any], **settings: Any) -> Dataset:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = DatasetConfig(type_="chat", dataset_name=str(path), valid_fraction=0, test_fraction=0, **settings)
-    return prepare(config, ROW_KINDS["chat"], print)
+    settings = {"type_": "chat", "dataset_name": str(path), "valid_fraction": 0, "test_fraction": 0, **settings}
+    return prepare(DatasetConfig(**settings), ROW_KINDS[settings["type_"]], print)
 
 
 def test_what_is_dropped_or_repaired_is_counted(tmp_path: Path) -> None:
@@ -315,3 +394,68 @@ def test_rows_that_differ_in_calls_or_tools_alone_are_not_duplicates(tmp_path: P
     ]
     record = prepared(tmp_path, *rows).record(DatasetConfig())
     assert record.kept == 3 and record.dropped == {"duplicate row": 1}
+
+
+@pytest.mark.parametrize("nothing", ["[]", "null", " ", [], None])
+def test_a_row_that_says_that_it_has_no_tools_has_none(tmp_path: Path, nothing: object) -> None:
+    (row,) = prepared(tmp_path, {"tools": nothing, "messages": [ASK, DONE]}).splits["train"]
+    assert not Conversation.of(row).uses_tools
+
+
+@pytest.mark.parametrize("tools", [TOOLS, "weather, news", ["hammer"]])
+def test_a_field_that_is_not_the_tools_of_the_conversation_is_not_shown_to_the_model(
+    tmp_path: Path, tools: object
+) -> None:
+    alpaca = {"instruction": "Oslo?", "output": "Sun.", "tools": tools}
+    for row, settings in (
+        ({"tools": tools, "messages": [ASK, DONE]}, {"ignore": "tools"}),
+        (alpaca, {"type_": "alpaca"}),
+    ):
+        dataset = prepared(tmp_path, row, **settings)
+        (kept,) = dataset.splits["train"]
+        assert kept["source_tools"] == tools and not Conversation.of(kept).uses_tools
+        noted = dataset.record(DatasetConfig()).noted
+        assert noted == {"the field tools is kept as source_tools, and not shown to the model": 1}
+
+
+def test_numbers_as_ids_find_their_calls() -> None:
+    two = calling({**call("Oslo"), "id": 1}, {**call("Rome"), "id": 2})
+    back = [{"role": "tool", "tool_call_id": number, "content": word} for number, word in ((2, "rain"), (1, "sun"))]
+    found = of({"messages": [ASK, two, *back, DONE]})[0]
+    assert [call["id"] for call in found[1]["tool_calls"]] == ["1", "2"]
+    assert [(m["tool_call_id"], m["content"]) for m in found[2:4]] == [("2", "rain"), ("1", "sun")]
+
+
+def test_what_stands_beside_a_query_is_in_the_conversation(tmp_path: Path) -> None:
+    answers = [{"name": "weather", "arguments": {"city": "Oslo"}}]
+    row = {"query": "Oslo?", "tools": TOOLS, "answers": answers, "system": "Brief.", "history": [["Hi", "Hello"]]}
+    dataset = prepared(tmp_path, row, strict=True)
+    roles = [message["role"] for message in dataset.splits["train"][0]["messages"]]
+    assert roles == ["system", "user", "assistant", "user", "assistant"]
+
+
+def test_earlier_turns_can_call_tools(tmp_path: Path) -> None:
+    history = [ASK, calling({**call(), "id": ""}), {"role": "tool", "content": "sun"}, DONE]
+    for row, kind in (
+        ({"instruction": "Sure?", "output": "Yes."}, "alpaca"),
+        ({"prompt": "Sure?", "chosen": "Yes.", "rejected": "No."}, "preference"),
+    ):
+        (made,) = prepared(tmp_path, {**row, "history": history}, type_=kind).splits["train"]
+        assert made["messages"][:4] == WANTED
+
+
+def test_marks_and_other_fields_of_turns_of_tools_are_used_or_told(tmp_path: Path) -> None:
+    shared = [SHARED[0], {**SHARED[1], "weight": 1}, *SHARED[2:]]
+    dataset = prepared(tmp_path, {"conversations": shared}, learn="marked")
+    assert dataset.record(DatasetConfig()).unused == {}
+    assert dataset.splits["train"][0]["messages"] == [ASK, calling()]
+    item = {"type": "function_call", "call_id": "a", "name": "weather", "arguments": TEXT}
+    back = {"type": "function_call_output", "call_id": "a", "output": "sun"}
+    messages = [{**ASK, "stamp": 1}, item, back, {**DONE, "weight": 0.5}]
+    dataset = prepared(tmp_path, {"messages": messages}, ignore="weight")
+    assert dataset.record(DatasetConfig()).unused == {"stamp in messages": 1}
+
+
+def test_a_question_about_calls_is_no_call_as_text(tmp_path: Path) -> None:
+    dataset = prepared(tmp_path, {"prompt": "What does <tool_call> mean?", "completion": "A mark."})
+    assert dataset.notes == []

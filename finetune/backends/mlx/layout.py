@@ -123,11 +123,9 @@ def _found(network: Any, layers: list[Any], outside: Sequence[Any], key: tuple[o
             trunk, cap = proven
             why = f"its logits are capped at {cap:g}" if cap else "its output head has a bias" if "bias" in head else ""
             return Layout(layers, trunk, None if why else head, why, head, cap, key)
-    why = (
-        "its logits are not the product of hidden states and one matrix"
-        if heads
-        else "it has no matrix that makes logits"
-    )
+    why = "its logits are not the product of hidden states and one matrix" if heads else "no matrix makes its logits"
+    if any("lora_a" in module for module in outside):
+        why = "its output head is trained"
     return Layout(layers, None, None, why, _key=key)
 
 

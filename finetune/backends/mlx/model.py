@@ -11,7 +11,7 @@ from finetune.backends.mlx.batch_proof import described
 from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.logprobs import collate, logprob_function
 from finetune.backends.mlx.proofs import largest
-from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx, streams
+from finetune.backends.mlx.runtime import DTYPE, ON_CPU, is_leader, mx, streams
 from finetune.models.conversation import AnyConversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.foreign import foreign
@@ -53,7 +53,8 @@ def prove_functions(network: Any) -> None:
         cpu_math.put_back()
     else:
         why = f"with this model logits differ by {apart:.2g}"
-        say(f"Note: FineTune's functions for the CPU are not used, because {why}; MLX's own take longer.")
+        if is_leader():
+            say(f"Note: FineTune's functions for the CPU are not used, because {why}; MLX's own take longer.")
 
 
 def load_network(folder: Path, dtype: Any = DTYPE) -> Any:

@@ -85,6 +85,7 @@ def computed(network: Any, logprobs: Logprobs, parts: Any) -> Computed:
         {name: _in_short(name, array) for name, array in arrays.items()},
         {name: mx.sqrt((array * array).sum()) for name, array in arrays.items()},
     )
+    del gradients, arrays  # of a model that is trained whole they are as large as it is
     mx.eval(result.logprobs, result.gradients, result.norms)
     return result
 

@@ -91,7 +91,9 @@ def _converter(kind: Any) -> _Convert | None:
         return _parsed
     if any(getattr(types, f"is_{name}")(kind) for name in _PLAIN):
         return None
-    return _number if types.is_floating(kind) else _any
+    if types.is_floating(kind):
+        return _number if types.is_float64(kind) else _short_number(kind)
+    return _any
 
 
 _PLAIN = ("string", "large_string", "string_view", "boolean", "integer", "null")
@@ -152,6 +154,12 @@ def _number(value: float, name: str, told: _Told) -> Any:
         told.has_nan = True
         return None
     return value
+
+
+def _short_number(kind: Any) -> _Convert:
+    """Numbers of 32 or 16 bits: 0.1 stays 0.1, which in 64 bits would be 0.10000000149011612."""
+    of_its_bits = kind.to_pandas_dtype()
+    return lambda value, name, told: _number(float(str(of_its_bits(value))), name, told)
 
 
 def _parsed(value: Any, name: str, told: _Told) -> Any:

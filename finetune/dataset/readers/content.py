@@ -1,6 +1,7 @@
 """What a file is by its first bytes, whatever its name says; and what to do with files that hold no rows that can be read."""
 
 import codecs
+import re
 from pathlib import Path
 
 from finetune.dataset.readers.parts import Part, members
@@ -18,7 +19,7 @@ _REFUSED: dict[bytes, tuple[str, str]] = {
     b"\x89HDF": ("an HDF5 file", "write it with pandas: to_parquet"),
     b"\x93NUMPY": ("an array of NumPy", "write rows, for example with pandas: to_parquet"),
     b"7z\xbc\xaf\x27\x1c": ("a 7z archive", _UNPACK),
-    b"Rar!": ("a RAR archive", _UNPACK),
+    b"Rar!\x1a": ("a RAR archive", _UNPACK),
     b"ORC": ("an ORC file", "write it as Parquet"),
     b"Obj\x01": ("an Avro file", "write it as Parquet"),
     b"\x89PNG": ("a picture", "name the files with rows"),
@@ -45,7 +46,7 @@ def kind_of(part: Part) -> str:
         _refuse_office(part.path)
         return ".zip"
     for magic, (what, remedy) in _REFUSED.items():
-        if begin.startswith(magic):
+        if begin.startswith(magic) and not (magic.isalnum() and _is_text(begin)):  # "ORCID" begins a table, too
             raise UserError(f"{place}: {what} ({remedy.replace('FILE', shell_command(part.path))})")
     if begin[257:262] == b"ustar":
         raise UserError(
@@ -59,6 +60,10 @@ def kind_of(part: Part) -> str:
         command = shell_command("iconv", "-f", encoding, "-t", "UTF-8", part.path)
         raise UserError(f"{place}: {encoding} text ({_UTF8}, for example: {command} > rows{part.suffix or '.jsonl'})")
     return ""
+
+
+def _is_text(begin: bytes) -> bool:
+    return not re.search(rb"[\x00-\x08\x0e-\x1f]", begin)
 
 
 def _wide(begin: bytes) -> str:

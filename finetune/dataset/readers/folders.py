@@ -2,16 +2,34 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from finetune.errors import UserError
 from finetune.records.files import DATASET_RECORD, REJECTED
 
-_ABOUT = ("readme", "license", "licence", "copying", "notice", "citation", "changelog", "thumbs.db", "desktop.ini")
-_OURS = (DATASET_RECORD, REJECTED)
-_OF_DATASETS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # written by datasets
+# what is about the rows, such as README.md, readme_de.md and LICENSE-MIT.txt; notices.txt and license.jsonl are not
+_ABOUT = re.compile(
+    r"(readme([-_.][a-z]{2}([-_][a-z]{2,4})?)?|licen[sc]e(-[\w+-]+(\.\d+)*)?|copying|notice|citation|changelog)"
+    r"(\.(txt|md|rst|cff|bib|html?))?|thumbs\.db|desktop\.ini|_success",
+    re.IGNORECASE,
+)
+_TEXTS = (".txt", ".md")
+# files that are written beside rows, and keys that they have; of that name others can have rows
+_WRITTEN = {
+    DATASET_RECORD: {"format", "type", "files"},
+    REJECTED: {"place", "reason", "row"},
+    "state.json": {"_data_files", "_fingerprint"},  # these by datasets
+    "dataset_dict.json": {"splits"},
+    "dataset_info.json": {"features"},
+    "dataset_infos.json": set[str](),
+}
+_MOST_WRITTEN = 1 << 24  # bytes
 # files that hold no rows, whatever else is in the folder; any other may
 _NO_ROWS = frozenset(
     ".png .jpg .jpeg .gif .webp .svg .bmp .ico .wav .mp3 .flac .ogg .mp4 .avi .mov .mkv .py .ipynb .sh .js .css .c .h .md .rst"
@@ -34,10 +52,45 @@ class Found:
 
 def is_quiet(name: str) -> bool:
     """Whether a file, by its path, is hidden, about the rows, or made by an operating system: it is not told of."""
-    parts = PurePosixPath(name).parts
-    return any(part.startswith(".") or part in ("__MACOSX", "__pycache__") for part in parts) or (
-        parts[-1].lower().startswith(_ABOUT) or parts[-1] == "_SUCCESS"
-    )
+    return _is_hidden(name) or _ABOUT.fullmatch(PurePosixPath(name).name) is not None
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part in ("__MACOSX", "__pycache__") for part in PurePosixPath(name).parts)
+
+
+def _is_for(
+    name: str, opened: Callable[[], AbstractContextManager[BinaryIO]], *, is_read: bool, documents: bool
+) -> str:
+    """What becomes of a file by its path: "rows" to read, "told" of, or "" for neither. ``is_read``: its suffix is of rows.
+
+    With ``documents``, what a project says about itself in README and CHANGELOG is text to learn from; a licence is not.
+    """
+    path = PurePosixPath(name)
+    if _is_hidden(name):
+        return ""
+    if _ABOUT.fullmatch(path.name):
+        is_table = path.suffix.lower() not in _TEXTS
+        is_text = documents and path.name.lower().startswith(("readme", "changelog"))
+        return "rows" if is_read and (is_table or is_text) else ""
+    if is_read and path.name in _WRITTEN:
+        return _written(path.name, opened)
+    return "rows" if is_read else "told"
+
+
+def _written(name: str, opened: Callable[[], AbstractContextManager[BinaryIO]]) -> str:
+    """What becomes of a file with the name of one that we or datasets write: it may have rows of somebody else."""
+    with opened() as file:
+        begin = file.readline(_MOST_WRITTEN) if name == REJECTED else file.read(_MOST_WRITTEN)
+    try:
+        value = json.loads(begin)
+    except (ValueError, RecursionError):
+        return "rows"
+    if not isinstance(value, dict):
+        return "rows"
+    if value.keys() >= _WRITTEN[name]:
+        return ""
+    return "rows" if name in (DATASET_RECORD, REJECTED) else "told"
 
 
 def searched(folder: Path, is_read: Callable[[str], bool], *, documents: bool) -> Found:
@@ -46,24 +99,26 @@ def searched(folder: Path, is_read: Callable[[str], bool], *, documents: bool) -
     for path in sorted(_files(folder)):
         name = path.relative_to(folder).as_posix()
         saved = _saved_by_datasets(path.parent)
-        if saved is not None:  # what else is there, such as an index or a cache, are the same rows
+        if saved is not None and path.suffix == ".arrow":  # another one, such as an index or a cache, has the same rows
             if path.name in saved:
                 found.paths.append(path)
+            elif not _is_cache(path):
+                found.left.append(name)
             continue
-        is_about = documents and PurePosixPath(name).suffix.lower() in (".md", ".txt") and _is_readme(name)
-        if path.name in (*_OURS, *_OF_DATASETS) or (is_quiet(name) and not is_about):
-            continue
-        if path.is_file() and is_read(path.name) and not _is_cache(path):
+        reads = path.is_file() and is_read(path.name) and not _is_cache(path)
+        kind = _is_for(name, partial(_opened, path), is_read=reads, documents=documents)
+        if kind == "rows":
             found.paths.append(path)
-        else:
+        elif kind:
             found.left.append(name)
     return found
 
 
-def _is_readme(name: str) -> bool:
-    return not any(part.startswith(".") for part in PurePosixPath(name).parts) and PurePosixPath(
-        name
-    ).name.lower().startswith(("readme", "changelog"))
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror} (make it readable for this user)") from None
 
 
 def _is_cache(path: Path) -> bool:
@@ -100,7 +155,13 @@ def _saved_by_datasets(folder: Path) -> frozenset[str] | None:
     return names
 
 
-def divided(names: Iterable[str], is_read: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+def divided(
+    names: Iterable[str],
+    opened: Callable[[str], AbstractContextManager[BinaryIO]],
+    is_read: Callable[[str], bool],
+    *,
+    documents: bool,
+) -> tuple[list[str], list[str]]:
     """The members of an archive that are read, and those that are not but may be told of."""
-    told = [name for name in names if not is_quiet(name)]
-    return [name for name in told if is_read(name)], [name for name in told if not is_read(name)]
+    kinds = {name: _is_for(name, partial(opened, name), is_read=is_read(name), documents=documents) for name in names}
+    return [name for name in kinds if kinds[name] == "rows"], [name for name in kinds if kinds[name] == "told"]

@@ -210,6 +210,8 @@ def _inside(value: Mapping[str, Any], names: frozenset[str] = frozenset()) -> _I
         return None
     lists = {name: part for name, part in value.items() if isinstance(part, list) and part}
     rows = {name: part for name, part in lists.items() if all(isinstance(row, dict) for row in part)}
+    if sum(isinstance(value.get(name), str) for name in names) > 1:
+        return None  # a row, one of whose fields is a list of objects
     if any("role" in turn or {"from", "value"} <= turn.keys() for part in rows.values() for turn in part[:1]):
         return None  # lists of messages, of one row
     if len(rows) == 1:

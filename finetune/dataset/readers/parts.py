@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -34,6 +34,7 @@ class Part:
     path: Path
     member: str = ""
     shown: str = ""  # the place for messages, if it is not the path
+    archive: zipfile.ZipFile | None = field(default=None, repr=False, compare=False)  # of the member, opened
 
     @property
     def place(self) -> str:
@@ -117,14 +118,14 @@ class Part:
             with file:
                 yield io.BufferedReader(_Guarded(file, self.place), 1 << 16)
             return
-        with opened_zip(self.path) as archive:
-            info = archive.getinfo(self.member)
-            if info.flag_bits & 1:
-                raise UserError(f"{self.place}: has a password (unpack it: {self.unpack})")
-            with _explained(self.place, "ZIP"):
-                member = archive.open(info)
-            with member:
-                yield io.BufferedReader(_Guarded(member, self.place, "ZIP", self._size, self.unpack), 1 << 20)
+        archive = self.archive or opened_zip(self.path)
+        info = archive.getinfo(self.member)
+        if info.flag_bits & 1:
+            raise UserError(f"{self.place}: has a password (unpack it: {self.unpack})")
+        with _explained(self.place, "ZIP"):
+            member = archive.open(info)
+        with member:
+            yield io.BufferedReader(_Guarded(member, self.place, "ZIP", self._size, self.unpack), 1 << 20)
 
 
 class _Guarded(io.RawIOBase):
@@ -180,20 +181,22 @@ _UNPACK: dict[str, Callable[[BinaryIO], Any]] = {
 }
 
 
-@contextmanager
-def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+def opened_zip(path: Path) -> zipfile.ZipFile:
+    """An archive, which closes when nothing has it any more: to open it reads the list of its files. UserError if damaged."""
     with plain_path(path) as readable, _explained(str(path), "ZIP"):
-        archive = zipfile.ZipFile(readable)
-    with archive:
-        yield archive
+        return zipfile.ZipFile(readable)
 
 
-def members(path: Path) -> list[str]:
-    """The names of the files in a ZIP archive. UserError if there are too many, or it is damaged."""
-    with opened_zip(path) as archive:
-        names = [info.filename for info in archive.infolist() if not info.is_dir()]
+def members(path: Path) -> dict[str, Part]:
+    """The files in a ZIP archive by their names. UserError if there are too many, if two have one name, or if it is damaged."""
+    archive = opened_zip(path)
+    names = [info.filename for info in archive.infolist() if not info.is_dir()]
     if len(names) > _MOST_MEMBERS:
         raise UserError(
             f"{path}: {len(names):,} files, more than {_MOST_MEMBERS:,} (unpack it: {shell_command('unzip', path)})"
         )
-    return names
+    found = {name: Part(path, name, archive=archive) for name in names}
+    if len(found) < len(names):
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise UserError(f"{path}: has two files named {twice!r} (make the archive again with each file once)")
+    return found

@@ -25,16 +25,18 @@ def read(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
         begin = file.read(_SAMPLE)
     skipped, delimiter = _delimiter(part, begin.decode("utf-8-sig", "replace"), is_whole=len(begin) < _SAMPLE)
     with part.open() as file:
-        reader = csv.reader(_text_lines(file, part.place, skipped), delimiter=delimiter, strict=True)
+        tabs: list[int] = []
+        reader = csv.reader(_text_lines(file, part.place, skipped, delimiter, tabs), delimiter=delimiter, strict=True)
         try:
             names = _header(part, next(filter(any, reader), []), delimiter, wanted)
-            yield from _rows(part, reader, names, skipped)
+            yield from _rows(part, reader, names, skipped, tabs)
         except csv.Error as error:  # where the next row begins cannot be told
             line = reader.line_num + skipped
             raise UserError(f"{part.place}:{line}: not CSV: {error} ({_UNPAIRED})") from None
 
 
-def _text_lines(file: BinaryIO, place: str, skipped: int) -> Iterator[str]:
+def _text_lines(file: BinaryIO, place: str, skipped: int, delimiter: str, tabs: list[int]) -> Iterator[str]:
+    """The lines; how many tabs each has is added to ``tabs``, -1 if they do not separate the columns."""
     # a byte that is not UTF-8 becomes half a surrogate pair, which is found with its row
     blank = BlankLines(place)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
@@ -43,6 +45,7 @@ def _text_lines(file: BinaryIO, place: str, skipped: int) -> Iterator[str]:
             raise UserError(f"{place}:{number}: a line of more than {_LONGEST >> 20} MB, which is no row")
         blank.see(number, is_blank=line.isspace())
         if number > skipped:
+            tabs.append(line.count("\t") if delimiter == "\t" else -1)
             yield line
 
 
@@ -114,14 +117,25 @@ def _is_row(names: Sequence[str]) -> bool:
     )
 
 
-def _rows(part: Part, reader: "Iterable[list[str]]", names: Sequence[str], skipped: int) -> Iterator[SourcedRow]:
+def _rows(
+    part: Part, reader: "Iterable[list[str]]", names: Sequence[str], skipped: int, tabs: list[int]
+) -> Iterator[SourcedRow]:
+    """``tabs``: how many separate columns in each line that the reader took; -1 if another character does."""
     split, width = part.split, len(names)
     begin = _line(reader, skipped) + 1
+    tabs.clear()
     for fields in reader:
         place, begin = f"{part.place}:{begin}", _line(reader, skipped) + 1
+        if len(tabs) > 1 < width and {*tabs} == {
+            width - 1
+        }:  # most programs that write tabs put no quotes around fields
+            raise UserError(
+                f"{place}: a quote makes one row of {len(tabs)} lines that are rows by themselves ({_UNPAIRED})"
+            )
+        tabs.clear()
         while len(fields) > width and not fields[-1]:
             fields.pop()
-        if not fields:
+        if not any(fields):  # a spreadsheet writes empty rows as separators alone
             yield SourcedRow(place, None)
         elif len(fields) > width:
             yield SourcedRow(place, None, "more fields than the first line names (put quotes around each)", split)

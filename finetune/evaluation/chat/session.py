@@ -133,7 +133,11 @@ class Session:
             self._turns[name].append({"role": "tool", "content": text, "tool_call_id": identity, "name": function})
         self.waiting = [name for name in asked if not self._open_calls(name)]
         left = [function for name in asked for _, function in self._open_calls(name)]
-        return [f"(a result of {left[0]} is still missing)"] if left else []
+        lines = [f"(a result of {left[0]} is still missing)"] if left else []
+        if len({function for _, function in asked.values()}) > 1:
+            given = " and ".join(f"{function} for {name}" for name, (_, function) in asked.items())
+            lines = [f"(taken as the result of {given})", *lines]
+        return lines
 
     def _save(self, argument: str) -> str:
         if not argument:

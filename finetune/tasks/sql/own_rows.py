@@ -86,6 +86,9 @@ def read_schema(path: Path, dialect: str | None) -> tuple[str, str | None]:
 
     UserError if the file cannot be read, has no tables, or is of another dialect than the given one.
     """
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "not a regular file"
+        raise UserError(f"--schema {path}: {what} (give a .sql file or a database of SQLite)")
     try:
         with path.open("rb") as file:
             begin = file.read(len(_SQLITE_FILE))
@@ -98,8 +101,6 @@ def read_schema(path: Path, dialect: str | None) -> tuple[str, str | None]:
                 f"--schema {path}: larger than 200 kB (leave out most INSERTs: the CREATE statements are what is shown)"
             )
         text = path.read_text(encoding="utf-8-sig")
-    except IsADirectoryError:
-        raise UserError(f"--schema {path}: a folder (give a .sql file or a database of SQLite)") from None
     except OSError as error:
         raise UserError(f"--schema {path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -130,6 +131,7 @@ def _of_database(path: Path) -> str:
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
         try:
             database.execute("PRAGMA trusted_schema = OFF")
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
             made = database.execute(
                 "SELECT type, name, sql FROM sqlite_master WHERE sql > '' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
                 " AND type IN ('table', 'view', 'index') ORDER BY type = 'view', type = 'index', rowid"
@@ -141,6 +143,10 @@ def _of_database(path: Path) -> str:
                 )
             tables = [name for kind, name, _ in made if kind == "table"]
             rows = [line for name in tables for line in _few_rows(database, name)]
+        except sqlite3.DataError:  # "string or blob too big"
+            raise UserError(
+                f"--schema {path}: a value in its first rows is larger than 200 kB (give a .sql file: sqlite3 FILE .schema)"
+            ) from None
         except sqlite3.Error as error:
             raise UserError(f"--schema {path}: not readable as a database of SQLite: {error}") from None
     if not tables:

@@ -4,6 +4,8 @@ What cannot be translated exactly is never run. If that is the reference, an ans
 statement, whatever its style, is right, and another one is ``other_text``. If it is the answer alone, it is not scored.
 """
 
+import re
+
 from finetune.signals import Stop, never
 from finetune.tasks.json_worker import Closing
 from finetune.tasks.sql.judging.answer import find_statements
@@ -23,6 +25,7 @@ _OWN_MESSAGES = (
         "does not exist",
         "values were supplied",
         "row value misused",
+        "division by zero",
     ),
 )
 
@@ -86,10 +89,7 @@ class ForeignJudge(Closing):
         """The answer's statement; or what is wrong with it, ``unscorable`` if SQLite cannot do the same."""
         if len(answer) > MAX_ANSWER:
             return Judgement("too_large", f"{len(answer)} characters")
-        statements = find_statements(answer)
-        bare = answer.strip().strip("`").removeprefix("sql").strip().rstrip(";")
-        if self.dialect == "duckdb" and bare[:5].upper() == "FROM ":  # which is how a query can begin there
-            statements = [bare]
+        statements = self._statements(answer)
         if not statements:
             return Judgement("no_sql", "no SQL in the answer")
         if len(statements) > 1:
@@ -101,13 +101,20 @@ class ForeignJudge(Closing):
             return Judgement("unscorable", f"the answer cannot be run in SQLite: {found.untranslated}")
         return found
 
+    def _statements(self, answer: str) -> list[str]:
+        bare = answer.strip().strip("`").removeprefix("sql").strip().rstrip(";")
+        begins = r"\(\s*SELECT\b|FROM\s" if self.dialect == "duckdb" else r"\(\s*SELECT\b"  # also how a query can begin
+        if re.match(begins, bare, re.IGNORECASE):
+            return [bare]
+        return find_statements(answer)
+
     def _compared_as_text(self, context: str, reference: Translation, why: str, answer: str) -> Judgement:
         """Right if the answer is the reference but for its style; ``why`` neither was run."""
         found = self._translated(context, answer)
         if isinstance(found, Judgement):
             if found.kind != "unscorable":
                 return found
-            found = self.translator.translate(self.dialect, context, find_statements(answer)[0])
+            found = self.translator.translate(self.dialect, context, self._statements(answer)[0])
         if found.normal and found.normal == reference.normal:
             return Judgement("ok", f"the same statement as the reference, compared as text: {why}")
         return Judgement("other_text", f"not the reference's statement, compared as text: {why}")

@@ -1,18 +1,21 @@
 """Asks the process that translates other dialects into SQLite, and ends it when it is late."""
 
 import sys
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from finetune.signals import Stop, never
 from finetune.tasks.json_worker import BadReply, Closing, Interrupted, JsonWorker, LateReply, WorkerDied
-from finetune.tasks.sql.judging.execution import WorkerKilled
+from finetune.tasks.sql.judging.execution import KILLED, WorkerKilled
+from finetune.tasks.sql.judging.translating.process import CONTEXTS
 
 _ROOT = Path(__file__).parents[4]
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from finetune.tasks.sql.judging.translating.process import main; main()"
 SECONDS = 3.0  # for a statement
 SCRIPT_SECONDS = 30.0  # for the first statement of a context, whose script may hold many rows
+_CRASH = 1  # exit code of a process that ends with a traceback
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Translator(Closing):
     def __init__(self, stop: Stop = never):
         command = [sys.executable, "-I", "-B", "-c", _START, str(_ROOT)]
         self._worker = JsonWorker(command, quiet=True, stop=stop, most=1 << 24)
-        self._contexts: dict[tuple[str, str], None] = {}
+        self._contexts: OrderedDict[tuple[str, str], str] = OrderedDict()  # that the process keeps -> script
         self.translate = lru_cache(maxsize=2_000)(self._translate)
 
     def close(self) -> None:
@@ -53,21 +56,20 @@ class Translator(Closing):
     def _translate(self, dialect: str, context: str, sql: str) -> Translation:
         """Raises WorkerKilled if the work was asked to stop."""
         request = {"dialect": dialect, "context": context, "sql": sql}
-        is_new = (dialect, context) not in self._contexts
         try:
-            self._worker.start()
-            reply = self._worker.ask(request, SCRIPT_SECONDS if is_new else SECONDS)
+            reply = self._worker.ask(request, self._seconds(dialect, context))
         except Interrupted:
             raise WorkerKilled("the work was asked to stop") from None
         except (LateReply, BadReply):
             return Translation(error="timeout", message="sqlglot did not read it in time")
         except WorkerDied as died:
-            if died.exit_code in (-1, -2, -9, -15):
+            if died.exit_code in KILLED:
                 raise WorkerKilled("the translating process was killed from outside") from None
+            if died.exit_code == _CRASH:  # which proves nothing about the statement
+                return Translation(untranslated="the translation fails")
             return Translation(error="too_large", message="sqlglot died of it: out of memory or processor time")
-        self._contexts[dialect, context] = None
         return Translation(
-            script=reply.get("script", ""),
+            script=self._kept(dialect, context, reply.get("script", "")),
             sql=reply.get("sql", ""),
             normal=reply.get("normal", ""),
             error=reply.get("error", ""),
@@ -75,3 +77,20 @@ class Translator(Closing):
             untranslated=reply.get("untranslated", ""),
             of_context=reply.get("part") == "context",
         )
+
+    def _seconds(self, dialect: str, context: str) -> float:
+        """For a statement: more if the process has yet to translate its context."""
+        before = self._worker.pid
+        self._worker.start()
+        if self._worker.pid != before:  # a new process knows none
+            self._contexts.clear()
+        return SECONDS if (dialect, context) in self._contexts else SCRIPT_SECONDS
+
+    def _kept(self, dialect: str, context: str, script: str) -> str:
+        """The script of a context, one object for all its statements; the process forgets the context used longest ago."""
+        kept = self._contexts.get((dialect, context)) or script  # a statement that is refused can come without it
+        self._contexts[dialect, context] = kept
+        self._contexts.move_to_end((dialect, context))
+        if len(self._contexts) > CONTEXTS:
+            self._contexts.popitem(last=False)
+        return kept

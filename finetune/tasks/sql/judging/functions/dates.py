@@ -9,14 +9,25 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any
 
+_WRITTEN = re.compile(r"(\d{4})[-/.](\d\d?)[-/.](\d\d?)(?![\d-])")
+_OTHER_FORMS = re.compile(
+    r"\d\d?[-/. ]\d\d?[-/. ]\d{2,4}|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|now|today|tomorrow|yesterday|epoch|inf",
+    re.IGNORECASE,
+)
+
 
 def moment(value: object) -> datetime:
-    text = str(value).strip()
-    text = text[:-3] + text[-3:] + ":00" if re.search(r"\d[+-]\d\d$", text[10:]) else text  # 10:00:00+02
+    """Of text that begins with the year. ValueError if it is none, or is a form whose meaning depends on settings."""
+    text = _WRITTEN.sub(lambda at: f"{at[1]}-{at[2]:0>2}-{at[3]:0>2}", str(value).strip(), count=1)
+    text = re.sub(r"^(.{10}[ T])(?=\d:)", r"\g<1>0", text)  # 8:30
+    text = f"{text}:00" if re.search(r"\d[+-]\d\d$", text[10:]) else text  # 10:00:00+02
     try:
         return datetime.fromisoformat(text).replace(tzinfo=None)
     except ValueError:
-        raise ValueError(f"not a date or time: {text[:40]!r}") from None
+        known = not _OTHER_FORMS.match(text)
+        raise ValueError(
+            f"{'not a date or time' if known else 'this form of a date is not read'}: {text[:40]!r}"
+        ) from None
 
 
 def text_of(when: datetime) -> str:

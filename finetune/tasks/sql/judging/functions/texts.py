@@ -185,8 +185,15 @@ def divided_whole(one: float, other: float) -> int | None:
     return int(one / other)
 
 
+def divisor(value: Any) -> Any:
+    """Itself; ValueError if it is zero, which SQLite makes NULL of."""
+    if not value:
+        raise ValueError("division by zero")
+    return value
+
+
 STRICT: dict[str, Callable[..., Any]] = {
-    "regexp": regexp, "regexp_replace": regexp_replace,
+    "divisor": divisor, "regexp": regexp, "regexp_replace": regexp_replace,
     "regexp_substr": regexp_substr, "repeat": repeat, "left": left, "right": right, "split_part": split_part,
     "lpad": lambda *given: pad(*given, before=True), "rpad": lambda *given: pad(*given, before=False),
     "initcap": initcap, "translate": translate, "trim": trim, "reverse": lambda text: str(text)[::-1],

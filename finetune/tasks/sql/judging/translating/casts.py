@@ -9,8 +9,12 @@ from finetune.tasks.sql.judging.translating import times
 from finetune.tasks.sql.judging.translating.calls import Node, call, typed, whole_literal
 from finetune.tasks.sql.judging.translating.tables import Untranslated, kind_of
 
+ONLY_TYPE = "only_type"  # marks a cast that was not written
+
 
 def cast(node: exp.Cast | exp.TryCast, dialect: str) -> Node:
+    if node.meta.get(ONLY_TYPE):
+        return node.this
     if isinstance(node, exp.TryCast) and dialect != "postgres" and dialect != "mysql":
         raise Untranslated("TRY_CAST has no equivalent in SQLite")
     return as_type(node.this, node.to, dialect)

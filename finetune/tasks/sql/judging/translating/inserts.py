@@ -1,5 +1,7 @@
 """The rows of a script of another dialect, of INSERT and COPY, as INSERTs of SQLite."""
 
+import re
+
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -16,7 +18,7 @@ from finetune.tasks.sql.judging.translating.tables import (
     lowered,
     names,
     quoted,
-)  # fmt: skip
+)
 from finetune.tasks.sql.scripts import Statement
 
 
@@ -106,10 +108,12 @@ class Inserts:
         self._insert(table, columns, rows)
 
 
+_ESCAPED = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f", "v": "\v"}
+
+
 def _unescaped(cell: str) -> str:
-    for mark, character in (("\\t", "\t"), ("\\n", "\n"), ("\\r", "\r"), ("\\\\", "\\")):
-        cell = cell.replace(mark, character)
-    return cell
+    """The text of a cell of COPY; any other character behind a backslash stands for itself."""
+    return re.sub(r"\\(.)", lambda found: _ESCAPED.get(found[1], found[1]), cell, flags=re.DOTALL)
 
 
 def parsed_definition(text: str, dialect: str) -> exp.Expression:

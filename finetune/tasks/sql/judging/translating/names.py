@@ -38,13 +38,13 @@ def _words(*lists: str, but: str = "") -> frozenset[str]:
 
 MISSING = {
     "postgres": _words(_SQLITE, _MYSQL, _TSQL, _DUCKDB, _ORACLE, but="format trunc list truncate")
-    | {"substring_index", "truncate", "list"},
+    | {"substring_index", "truncate", "list", "date_sub"},
     "mysql": _words(_SQLITE, _TSQL, _POSTGRES, _DUCKDB, _ORACLE,
         but="group_concat ifnull instr datediff format convert isnull square"),
     "tsql": _words(
         _SQLITE, _MYSQL, _POSTGRES, _DUCKDB, _ORACLE,
         but="iif datediff year month day format string_agg rand generate_series date_trunc trunc",
-    ) | _words("trunc length substr lpad rpad now position ceil pow mod random greatest_all repeat"),
+    ) | _words("date_add date_sub trunc length substr lpad rpad now position ceil pow mod random greatest_all repeat"),
     "duckdb": _words(_MYSQL, _TSQL, "julianday unixepoch to_char nvl2 decode sysdate listagg",
         but="ifnull group_concat datediff year month day dayofweek dayofmonth dayofyear quarter hour minute last_day dayname"
         " monthname instr len datepart if rand weekday ucase lcase format list_contains datesub isnull try_cast"),
@@ -57,6 +57,15 @@ _MARKS = {  # operators and clauses
     "duckdb": {"TOP": "TOP"},
     "oracle": {"LIMIT": "LIMIT", "ILIKE": "ILIKE", "DCOLON": "::"},
 }  # fmt: skip
+_SEQUENCES = {  # of two words
+    "postgres": ("INSERT OR", "UPDATE OR"),
+    "mysql": ("NULLS FIRST", "NULLS LAST", "FILTER (", "DISTINCT ON", "FULL JOIN", "FULL OUTER", "ON CONFLICT", "FETCH FIRST",
+        "FETCH NEXT", "INSERT OR", "UPDATE OR"),
+    "tsql": ("NULLS FIRST", "NULLS LAST", "FILTER (", "DISTINCT ON", "ON CONFLICT", "WITH RECURSIVE", "NATURAL JOIN",
+        "INSERT OR", "UPDATE OR"),
+    "oracle": ("FILTER (", "DISTINCT ON", "ON CONFLICT", "WITH RECURSIVE", "INSERT OR", "UPDATE OR"),
+}  # fmt: skip
+_ONE_NUMBER = frozenset("postgres duckdb bigquery snowflake".split())  # of LIMIT
 
 
 @lru_cache(maxsize=1)
@@ -70,8 +79,9 @@ def _tokens(sql: str, dialect: str) -> list[Token]:
 def demand_own_words(sql: str, dialect: str) -> None:
     """Wrong if the statement calls a function, or has an operator, that only other dialects have."""
     tokens = _tokens(sql, dialect)
-    missing, marks = MISSING.get(dialect, frozenset()), _MARKS.get(dialect, {})
-    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+    missing, marks, sequences = MISSING.get(dialect, frozenset()), _MARKS.get(dialect, {}), _SEQUENCES.get(dialect, ())
+    for at, token in enumerate(tokens):
+        following = tokens[at + 1] if at + 1 < len(tokens) else None
         kind = token.token_type.name
         if kind == "EQ" and token.text == "==" and dialect not in ("duckdb", "spark"):
             raise Wrong("parse_error", "syntax error: operator does not exist: ==")
@@ -81,6 +91,20 @@ def demand_own_words(sql: str, dialect: str) -> None:
             and not (kind in ("TRUE", "FALSE") and following is not None and following.text == ".")
         ):
             raise Wrong("parse_error", f"syntax error: there is no {marks[kind]} in this dialect")
+        words = token.text.upper(), following.text.upper() if following is not None else ""
+        if " ".join(words) in sequences and kind not in ("STRING", "IDENTIFIER"):
+            raise Wrong(
+                "parse_error", f"syntax error: there is no {' '.join(words).removesuffix(' (')} in this dialect"
+            )
+        if kind == "LIMIT" and dialect in _ONE_NUMBER and _is_pair(tokens, token):
+            raise Wrong("parse_error", "syntax error: LIMIT takes one number (OFFSET the other)")
         is_call = following is not None and following.token_type.name == "L_PAREN" and following.start == token.end + 1
-        if is_call and kind not in ("STRING", "IDENTIFIER") and token.text.lower() in missing:
+        is_missing = token.text.lower() in missing or token.text.lower().startswith("ft_")  # ours, not the dialect's
+        if is_call and kind not in ("STRING", "IDENTIFIER") and is_missing:
             raise Wrong("unknown_function", f"function {token.text.lower()}() does not exist")
+
+
+def _is_pair(tokens: list[Token], limit: Token) -> bool:
+    """Whether two numbers with a comma follow."""
+    at = tokens.index(limit)
+    return [token.token_type.name for token in tokens[at + 1 : at + 3]] == ["NUMBER", "COMMA"]

@@ -16,7 +16,7 @@ except ImportError:  # not a POSIX system: the parent's clock remains
     resource = None  # type: ignore[assignment]
 
 ADDRESS_SPACE_BYTES = 1024 * 2**20
-CPU_SECONDS = 30  # for one request
+CONTEXTS = 16  # that are kept translated: those used last
 
 
 def reply(request: Mapping[str, str]) -> dict[str, str]:
@@ -50,7 +50,7 @@ def reply(request: Mapping[str, str]) -> dict[str, str]:
         return {"error": "too_large", "message": "too deeply nested", "part": "sql"}
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=CONTEXTS)
 def _context(context: str, dialect: str):  # type: ignore[no-untyped-def]
     from finetune.tasks.sql.judging.translating.script import translated_script
     from finetune.tasks.sql.judging.translating.tables import Untranslated, Wrong

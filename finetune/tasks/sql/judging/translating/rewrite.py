@@ -4,15 +4,15 @@ What SQLite does otherwise becomes a function ft_... of ``judging/functions``; w
 in both is refused with ``Untranslated``: nothing changes its meaning on the way.
 """
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from sqlglot import exp
 
-from finetune.tasks.sql.judging.translating import aggregates, casts, times, values
+from finetune.tasks.sql.judging.translating import aggregates, casts, clauses, times, values
 from finetune.tasks.sql.judging.translating.calls import Node, call, text_literal, typed
+from finetune.tasks.sql.judging.translating.distinct import distinct_on
 from finetune.tasks.sql.judging.translating.tables import INSENSITIVE, Tables, Untranslated, Wrong, kind_of
 
 BACKSLASH = frozenset({"postgres", "mysql", "spark", "bigquery"})  # LIKE takes a backslash as escape without being told
@@ -27,6 +27,13 @@ _REFUSED = (
     exp.All, exp.AtTimeZone, exp.Command, exp.Parameter, exp.Placeholder, exp.Glob, exp.IgnoreNulls, exp.Struct,
     exp.Slice, exp.Overlaps, exp.SimilarTo, exp.Pseudocolumn, exp.Xor, exp.SessionParameter,
 )  # fmt: skip
+_UNREAD = {  # of sqlglot's nodes: what no handler reads, and what would be lost with it
+    "cast": ("format", "action", "default"), "trycast": ("format", "action", "default"), "date": ("zone", "expressions"),
+    "timestamp": ("zone", "with_tz"), "regexplike": ("flag", "full_match"), "regexpilike": ("flag",),
+    "regexpreplace": ("position", "occurrence", "single_replace"), "timetostr": ("culture", "zone"), "lastday": ("unit",),
+    "ceil": ("decimals", "to"), "floor": ("decimals", "to"), "groupconcat": ("on_overflow",), "trim": ("collation",),
+    "week": ("mode",), "datediff": ("zone",), "tsordstodate": ("format",), "rand": ("lower", "upper"),
+}  # fmt: skip
 _PSEUDO_COLUMNS = frozenset("rownum rowid level sysdate systimestamp user".split())
 _COMPARED = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
 
@@ -39,12 +46,11 @@ class Rewriter:
         self.sensitive = self.dialect not in INSENSITIVE
         self.handlers: dict[str, Callable[[Any], Node]] = {
             "anonymous": self.anonymous, "add": self.add, "sub": self.add, "between": self.between, "in": self.listed,
-            "like": self.like, "ilike": self.ilike, "collate": lambda node: node.this, "div": self.divide, "dpipe": self.pipe,
+            "like": self.like, "ilike": self.ilike, "collate": self.collate, "div": self.divide, "dpipe": self.pipe,
             "max": self.one_argument, "min": self.one_argument, "ordered": self.ordered, "group": self.group,
-            "limit": self.limit, "fetch": self.limit, "delete": self.delete, "update": self.update,
-            "windowspec": self.window_spec, "onconflict": self.on_conflict,
+            "insert": self.insert, "select": self.select, "coalesce": self.coalesce,
         }  # fmt: skip
-        for room in (times, casts, values, aggregates):
+        for room in (times, casts, values, aggregates, clauses):
             self.handlers |= {name: partial(handler, dialect=self.dialect) for name, handler in room.HANDLERS.items()}
         self.handlers |= {one.key: self.compared for one in _COMPARED}
 
@@ -59,6 +65,10 @@ class Rewriter:
                 node.set(name, self.rewrite(value))
             elif isinstance(value, list):
                 node.set(name, [self.rewrite(one) if isinstance(one, exp.Expression) else one for one in value])
+        if unread := [name for name in _UNREAD.get(node.key, ()) if node.args.get(name)]:
+            if node.key == "date" and self.dialect in ("postgres", "mysql"):  # as SQLite has it
+                raise Wrong("unknown_function", "function date(text, text) does not exist")
+            raise Untranslated(f"{node.sql_name()} with {unread[0]} has no equivalent in SQLite")
         handler = self.handlers.get(node.key)
         made = handler(node) if handler else node
         if made is node:
@@ -90,16 +100,10 @@ class Rewriter:
             return node
         if name in ("every", "bool_and"):
             return exp.LogicalAnd(this=given[0])
-        simple = {
-            "reverse": "reverse",
-            "initcap": "initcap",
-            "cbrt": "cbrt",
-            "translate": "translate",
-            "repeat": "repeat",
-            "trunc": "truncate",
-        }
-        if name in simple:
-            return call(simple[name], *given, kind="real" if name in ("cbrt", "trunc") else "text")
+        if name in ("reverse", "initcap", "translate", "repeat"):
+            return call(name, *given, kind="text")
+        if name in ("cbrt", "trunc"):
+            return call({"trunc": "truncate"}.get(name, name), *given, kind="real")
         if name == "date_part" and len(given) == 2 and isinstance(given[0], exp.Literal):
             return times.part_of(given[0].name, given[1], self.dialect)
         if name == "space":
@@ -122,6 +126,7 @@ class Rewriter:
         """A number that is no integer in the dialect can be a whole one here, and SQLite would drop the fraction."""
         if node.args.get("typed") and "real" in (kind_of(node.this), kind_of(node.expression)):
             node.set("this", call("real", node.this, kind="real"))
+        node.set("expression", values.divisor(node.expression, self.dialect))
         if {kind_of(node.this), kind_of(node.expression)} & {"date", "moment", "text"}:
             raise Untranslated("a division of something else than numbers")
         return node
@@ -133,6 +138,9 @@ class Rewriter:
         return typed(exp.DPipe(this=node.this, expression=node.expression), "text")
 
     def compared(self, node: exp.Binary) -> Node:
+        if isinstance(node.parent, exp.Update) and node.arg_key == "expressions":  # SET column = value
+            node.set("expression", self._assigned(node.expression, node.this.type))
+            return node
         self._demand_no_rank(node, order=isinstance(node, exp.GT | exp.GTE | exp.LT | exp.LTE))
         left, right = self.matched(node.this, node.expression)
         node.set("this", left)
@@ -142,11 +150,30 @@ class Rewriter:
     def matched(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Two sides of a comparison, as SQLite has to have them to compare them as the dialect does."""
         kinds = kind_of(left), kind_of(right)
-        if not self.sensitive and "text" in kinds and not isinstance(left, exp.Column):
-            left = typed(exp.Collate(this=exp.paren(left), expression=exp.var("NOCASE")), kinds[0])
+        if "text" in kinds:
+            left = self._without_case(left)
         if kinds == ("text", "text") and not isinstance(left, exp.Literal) and not isinstance(right, exp.Literal):
             return left, right
         return self._as_kind(left, kinds[1], right), self._as_kind(right, kinds[0], left)
+
+    def _without_case(self, node: Node) -> Node:
+        """A value that is compared with others; columns know by themselves whether capitals count."""
+        if self.sensitive or isinstance(node, exp.Column | exp.Collate):
+            return node
+        return typed(exp.Collate(this=exp.paren(node), expression=exp.var("NOCASE")), kind_of(node))
+
+    def collate(self, node: exp.Collate) -> Node:
+        name = node.expression.name.lower()
+        if self.sensitive == ("_ci" in name or "-ci" in name):
+            raise Untranslated(f"COLLATE {name}")
+        return node.this
+
+    def select(self, node: exp.Select) -> Node:
+        for one in node.expressions:
+            if kind_of(one.unalias()) == "text":  # DISTINCT, UNION and the queries around this one compare it
+                made = self._without_case(one.unalias().copy())
+                one.unalias().replace(made)
+        return distinct_on(node)
 
     def _as_kind(self, node: Node, kind: str, other: Node) -> Node:
         """``node`` beside ``other``, which is a ``kind``."""
@@ -171,10 +198,44 @@ class Rewriter:
             raise Untranslated("a comparison of a text with a number")
         return node
 
+    def _assigned(self, value: Node, to: exp.DataType | None) -> Node:
+        """A value for a column, as the column holds it."""
+        kind, own = kind_of(to), kind_of(value)
+        if not own and isinstance(value, exp.Add | exp.Sub | exp.Mul | exp.Div):  # sqlglot has types for queries alone
+            own = "real" if any(kind_of(one) == "real" for one in value.find_all(exp.Column, exp.Literal)) else ""
+        if kind == "text" and isinstance(value, exp.Literal):
+            return text_literal(value.name)
+        if to is not None and ((kind in ("int", "real") and own == "real") or (kind, own) == ("date", "moment")):
+            return casts.as_type(value, to, self.dialect)
+        return self._as_kind(value, kind, exp.null())
+
+    def insert(self, node: exp.Insert) -> Node:
+        schema, given = node.this, node.expression
+        target = schema.this if isinstance(schema, exp.Schema) else schema
+        table = next((one for one in self.tables.tables.values() if one.name.lower() == target.name), None)
+        if table is None or not isinstance(given, exp.Values):
+            return node
+        kinds = {name.lower(): kind for name, kind in table.columns.items()}
+        columns = [one.name for one in schema.expressions] if isinstance(schema, exp.Schema) else [*kinds]
+        for row in given.expressions:
+            if len(row.expressions) == len(columns):
+                pairs = zip(row.expressions, columns, strict=True)
+                row.set("expressions", [self._assigned(value, kinds.get(name)) for value, name in pairs])
+        return node
+
+    def coalesce(self, node: exp.Coalesce) -> Node:
+        if self.dialect in ("postgres", "duckdb") and isinstance(
+            node.this, exp.Column
+        ):  # of whose type a constant becomes
+            node.set("expressions", [self._as_kind(one, kind_of(node.this), exp.null()) for one in node.expressions])
+        return node
+
     def between(self, node: exp.Between) -> Node:
         self._demand_no_rank(node, order=True)
         if node.args.get("symmetric"):
             raise Untranslated("BETWEEN SYMMETRIC has no equivalent in SQLite")
+        if kind_of(node.this) == "date" and "moment" in (kind_of(node.args["low"]), kind_of(node.args["high"])):
+            node.set("this", times.moment(node.this))
         for name in ("low", "high"):
             node.set(name, self._as_kind(node.args[name], kind_of(node.this), node.this))
         return node
@@ -182,8 +243,8 @@ class Rewriter:
     def listed(self, node: exp.In) -> Node:
         if node.args.get("unnest") is not None or node.args.get("field") is not None:
             raise Untranslated("IN an array has no equivalent in SQLite")
-        if not self.sensitive and kind_of(node.this) == "text" and not isinstance(node.this, exp.Column):
-            node.set("this", typed(exp.Collate(this=exp.paren(node.this), expression=exp.var("NOCASE")), "text"))
+        if kind_of(node.this) == "text":
+            node.set("this", self._without_case(node.this))
         node.set("expressions", [self._as_kind(one, kind_of(node.this), node.this) for one in node.expressions])
         return node
 
@@ -227,56 +288,7 @@ class Rewriter:
     def group(self, node: exp.Group) -> Node:
         if node.args.get("all") or node.args.get("totals") or node.find(exp.Rollup, exp.Cube, exp.GroupingSets):
             raise Untranslated("GROUP BY ROLLUP, CUBE or ALL has no equivalent in SQLite")
+        node.set(
+            "expressions", [self._without_case(one) if kind_of(one) == "text" else one for one in node.expressions]
+        )
         return node
-
-    def limit(self, node: exp.Limit | exp.Fetch) -> Node:
-        options = node.args.get("limit_options")
-        if options is not None and any(options.args.values()):
-            text = options.sql().upper()
-            if "TIES" in text or "PERCENT" in text:
-                raise Untranslated(f"{text.strip()} has no equivalent in SQLite")
-        return node
-
-    def window_spec(self, node: exp.WindowSpec) -> Node:
-        if any(isinstance(node.args.get(name), exp.Interval) for name in ("start", "end")):
-            raise Untranslated("a window of days or times")
-        return node
-
-    def delete(self, node: exp.Delete) -> Node:
-        if node.args.get("using") or node.args.get("tables"):
-            raise Untranslated("DELETE of joined tables")
-        return node
-
-    def update(self, node: exp.Update) -> Node:
-        if isinstance(node.this, exp.Table) and node.this.args.get("joins"):
-            raise Untranslated("UPDATE of joined tables")
-        return node
-
-    def on_conflict(self, node: exp.OnConflict) -> Node:
-        if node.args.get("duplicate") or node.args.get("constraint"):
-            raise Untranslated("ON DUPLICATE KEY and ON CONSTRAINT have no equivalent in SQLite")
-        keys = node.args.get("conflict_keys") or []
-        node.set("conflict_keys", [key.this if isinstance(key, exp.Ordered) else key for key in keys])
-        return node
-
-
-def simple_any(node: exp.Binary) -> Node:
-    """x = ANY(ARRAY[...]), = ANY('{...}') and = ANY(SELECT ...) as IN, <> ALL(...) as NOT IN; other trees as they are."""
-    right = node.expression
-    if not (isinstance(node, exp.EQ) and isinstance(right, exp.Any)) and not (
-        isinstance(node, exp.NEQ) and isinstance(right, exp.All)
-    ):
-        return node
-    inner = right.this.unnest() if isinstance(right.this, exp.Paren) else right.this
-    while isinstance(inner, exp.Cast | exp.Paren):
-        inner = inner.this
-    made = None
-    if isinstance(inner, exp.Array):
-        made = exp.In(this=node.this, expressions=inner.expressions)
-    elif isinstance(inner, exp.Subquery | exp.Select):
-        made = exp.In(this=node.this, query=inner if isinstance(inner, exp.Subquery) else inner.subquery())
-    elif isinstance(inner, exp.Literal) and re.fullmatch(r"\{[^{}\"\\]*\}", inner.name):
-        made = exp.In(this=node.this, expressions=[text_literal(one.strip()) for one in inner.name[1:-1].split(",")])
-    if made is None:
-        return node
-    return exp.Not(this=made) if isinstance(node, exp.NEQ) else made

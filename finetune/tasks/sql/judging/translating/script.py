@@ -16,7 +16,7 @@ from finetune.tasks.sql.judging.translating.tables import (
     lowered,
     names,
     quoted,
-)  # fmt: skip
+)
 from finetune.tasks.sql.scripts import ROWS, SCHEMA, read_script
 
 MOST_ROWS_TEXT = 200_000  # characters of INSERT and COPY that are taken; the databases that judge are small anyway

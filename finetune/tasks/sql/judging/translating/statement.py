@@ -1,7 +1,6 @@
 """One statement of another dialect: is it valid there, what is it in SQLite, and what does it look like without its style?"""
 
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 
 import sqlglot
@@ -11,12 +10,15 @@ from sqlglot.errors import ErrorLevel, ParseError, SqlglotError, UnsupportedErro
 from sqlglot.optimizer.annotate_types import annotate_types
 from sqlglot.optimizer.qualify import qualify
 
-from finetune.tasks.sql.judging.translating.rewrite import Rewriter, simple_any
+from finetune.tasks.sql.judging.translating import refused, value_types
+from finetune.tasks.sql.judging.translating.calls import text_literal
+from finetune.tasks.sql.judging.translating.casts import ONLY_TYPE
+from finetune.tasks.sql.judging.translating.refused import sources_of
+from finetune.tasks.sql.judging.translating.rewrite import Rewriter
 from finetune.tasks.sql.judging.translating.tables import Tables, Untranslated, Wrong, kind_of, lowered
 
+_UNRESOLVED = (SqlglotError, ValueError, KeyError, AttributeError, TypeError)  # of a tree that sqlglot does not know
 MAX_LENGTH, MAX_PARENTHESES = 20_000, 200
-_STRICT_GROUPS = frozenset("postgres tsql duckdb oracle snowflake bigquery".split())  # MySQL only in its default mode
-_CONDITIONS = (exp.Where, exp.Having, exp.Join)
 
 
 class Target(SQLite):
@@ -50,10 +52,10 @@ def translated(sql: str, tables: Tables) -> str:
         raise Untranslated(f"{type(tree).__name__.upper()} is not run")
     tables.check_case(tree)
     tree = lowered(tree)
-    _demand_known_names(tree, tables)
+    refused.demand_places(tree, tables)
     tree = with_types(tree, tables)
-    if tables.dialect in _STRICT_GROUPS:
-        _demand_grouped(tree, tables)
+    refused.demand_groups_and_orders(tree, tables)
+    value_types.demand(tree, tables)
     return generated(Rewriter(tables).rewrite(tree))
 
 
@@ -65,13 +67,12 @@ def generated(tree: exp.Expression) -> str:
 
 
 def normal_form(sql: str, tables: Tables) -> str:
-    """The statement with full names of its columns, in one style: equal for two that are the same but for that."""
-    tree = lowered(parsed(sql, tables.dialect))
+    """The statement with full names of its columns, in one style: equal for two that are the same but for that; "" if
+    sqlglot cannot write it."""
+    tree = lowered(parsed(sql, tables.dialect), of_any_schema=bool(tables.tables))
     if not tables.tables:
         _name_only_table(tree)
-    with suppress(
-        SqlglotError, ValueError, KeyError, AttributeError, TypeError
-    ):  # of a tree that sqlglot does not know
+    with suppress(*_UNRESOLVED):
         tree = qualify(
             tree, schema=tables.schema() or None, dialect=tables.dialect, validate_qualify_columns=False,
             quote_identifiers=False, canonicalize_table_aliases=True,
@@ -82,31 +83,38 @@ def normal_form(sql: str, tables: Tables) -> str:
     for alias in list(tree.find_all(exp.Alias)):
         if isinstance(alias.parent, exp.Select) and alias.find_ancestor(exp.Subquery, exp.CTE) is None:
             alias.replace(alias.this)
-    return tree.sql(dialect=tables.dialect, identify=True, comments=False, normalize_functions="upper")
+    with suppress(*_UNRESOLVED):
+        return tree.sql(dialect=tables.dialect, identify=True, comments=False, normalize_functions="upper")
+    return ""
 
 
 def _name_only_table(tree: exp.Expression) -> None:
     """Without a schema nothing says whose a column is, unless its SELECT has one table alone."""
     for column in tree.find_all(exp.Column):
         select = column.find_ancestor(exp.Select)
-        sources = list(_sources(select)) if isinstance(select, exp.Select) else []
+        sources = list(sources_of(select)) if isinstance(select, exp.Select) else []
         if not column.table and len(sources) == 1 and sources[0].alias_or_name:
             column.set("table", exp.to_identifier(sources[0].alias_or_name))
 
 
 def with_types(tree: exp.Expression, tables: Tables) -> exp.Expression:
     """The tree with qualified columns, and a type at each value whose type is known."""
+    try:
+        return _with_types(tree, tables)
+    except _UNRESOLVED as error:
+        said = " ".join(str(error).split())
+        if "mbiguous" in said:
+            raise Wrong("other_sql_error", said) from None
+        raise Untranslated(f"sqlglot cannot resolve its names and types: {said}") from None
+
+
+def _with_types(tree: exp.Expression, tables: Tables) -> exp.Expression:
     tree = tree.transform(_prepared, copy=False)
     schema = tables.schema()
     if isinstance(tree, exp.Query):
-        try:
-            tree = qualify(
-                tree, schema=schema, dialect=tables.dialect, validate_qualify_columns=False, quote_identifiers=False
-            )
-        except SqlglotError as error:
-            if "mbiguous" in str(error):
-                raise Wrong("other_sql_error", " ".join(str(error).split())) from None
-            raise Untranslated(f"sqlglot cannot resolve its names: {' '.join(str(error).split())}") from None
+        tree = qualify(
+            tree, schema=schema, dialect=tables.dialect, validate_qualify_columns=False, quote_identifiers=False
+        )
     for _ in range(2):
         tree = annotate_types(tree, schema=schema, dialect=tables.dialect)
         by_name = tables.types()
@@ -131,10 +139,34 @@ def plain_text(node: exp.Expression) -> exp.Expression:
 def _prepared(node: exp.Expression) -> exp.Expression:
     """What sqlglot has no type for, within a cast to its type; ANY as IN."""
     if isinstance(node, exp.TimestampTrunc | exp.DateTrunc) and not isinstance(node.parent, exp.Cast):
-        return exp.Cast(this=node, to=exp.DataType(this=exp.DType.TIMESTAMP))
+        made = exp.Cast(this=node, to=exp.DataType(this=exp.DType.TIMESTAMP))
+        made.meta[ONLY_TYPE] = True
+        return made
     if isinstance(node, PREFIXED):
         return plain_text(node)
-    return simple_any(node) if isinstance(node, exp.EQ | exp.NEQ) else node
+    return _simple_any(node) if isinstance(node, exp.EQ | exp.NEQ) else node
+
+
+def _simple_any(node: exp.Binary) -> exp.Expression:
+    """x = ANY(ARRAY[...]), = ANY('{...}') and = ANY(SELECT ...) as IN, <> ALL(...) as NOT IN; other trees as they are."""
+    right = node.expression
+    if not (isinstance(node, exp.EQ) and isinstance(right, exp.Any)) and not (
+        isinstance(node, exp.NEQ) and isinstance(right, exp.All)
+    ):
+        return node
+    inner = right.this.unnest() if isinstance(right.this, exp.Paren) else right.this
+    while isinstance(inner, exp.Cast | exp.Paren):
+        inner = inner.this
+    made = None
+    if isinstance(inner, exp.Array):
+        made = exp.In(this=node.this, expressions=inner.expressions)
+    elif isinstance(inner, exp.Subquery | exp.Select):
+        made = exp.In(this=node.this, query=inner if isinstance(inner, exp.Subquery) else inner.subquery())
+    elif isinstance(inner, exp.Literal) and re.fullmatch(r"\{[^{}\"\\]*\}", inner.name):
+        made = exp.In(this=node.this, expressions=[text_literal(one.strip()) for one in inner.name[1:-1].split(",")])
+    if made is None:
+        return node
+    return exp.Not(this=made) if isinstance(node, exp.NEQ) else made
 
 
 def _give_sum_its_type(node: exp.Sub | exp.Add, dialect: str) -> None:
@@ -154,93 +186,3 @@ def _give_sum_its_type(node: exp.Sub | exp.Add, dialect: str) -> None:
         inner.type = node.type
         inner.meta["summed"] = True
         node.replace(exp.Cast(this=inner, to=exp.DataType(this=to)))
-
-
-def _demand_known_names(tree: exp.Expression, tables: Tables) -> None:
-    """Wrong if a condition names an alias of its SELECT: SQLite alone allows that, and MySQL in HAVING."""
-    columns = {name.lower() for table in tables.tables.values() for name in table.columns}
-    for alias in tree.find_all(exp.Alias, exp.TableAlias):
-        if not isinstance(alias.parent, exp.Select):
-            columns |= {name.lower() for name in getattr(alias, "alias_column_names", [])}
-    for select in tree.find_all(exp.Select):
-        aliases = {one.alias for one in select.expressions if isinstance(one, exp.Alias)} - columns
-        inner = {
-            name
-            for sub in select.find_all(exp.Subquery, exp.CTE)
-            for name in getattr(sub, "named_selects", []) or sub.this.named_selects
-        }
-        for ctes in (tree.args.get("with_"),):
-            inner |= {name for cte in (ctes.expressions if ctes else []) for name in cte.this.named_selects}
-        for condition in _conditions(select):
-            if tables.dialect in ("mysql", "duckdb", "snowflake", "bigquery", "spark") and (
-                isinstance(condition, exp.Having) or tables.dialect != "mysql"
-            ):
-                continue
-            for column in condition.find_all(exp.Column):
-                if not column.table and column.name in aliases - inner and column.find_ancestor(exp.Select) is select:
-                    raise Wrong(
-                        "unknown_column", f'column "{column.name}" does not exist (an alias cannot stand there)'
-                    )
-
-
-def _conditions(select: exp.Select) -> Iterator[exp.Expression]:
-    for name in ("where", "having"):
-        if clause := select.args.get(name):
-            yield clause
-
-
-def _demand_grouped(tree: exp.Expression, tables: Tables) -> None:
-    """Wrong if a column is neither grouped nor in an aggregate."""
-    for select in tree.find_all(exp.Select):
-        group = select.args.get("group")
-        shown = [one.unalias() for one in select.expressions]
-        if group is None and not any(_aggregates(one) for one in shown):
-            continue
-        if group is not None and (group.args.get("all") or group.find(exp.Rollup, exp.Cube, exp.GroupingSets)):
-            continue
-        keys = [key.unalias() if isinstance(key, exp.Alias) else key for key in (group.expressions if group else [])]
-        for at, key in enumerate(keys):
-            if isinstance(key, exp.Literal) and not key.is_string and 0 < int(key.name) <= len(shown):
-                keys[at] = shown[int(key.name) - 1]
-        sources = {source.alias_or_name: source.name for source in _sources(select)}
-        allowed = {key.sql() for key in keys}
-        whole = set()
-        if tables.dialect == "postgres":
-            for alias, name in sources.items():
-                table = tables.tables.get(name)
-                if table and table.key and all(f"{alias}.{column.lower()}" in allowed for column in table.key):
-                    whole.add(alias)
-        having = select.args.get("having")
-        for one in [*shown, *([having.this] if having else [])]:
-            _demand_grouped_value(one, allowed, whole, set(sources))
-
-
-def _sources(select: exp.Select) -> Iterator[exp.Expression]:
-    clauses = [select.args.get("from_") or select.args.get("from"), *(select.args.get("joins") or [])]
-    for clause in clauses:
-        if clause is not None and isinstance(clause.this, exp.Table | exp.Subquery):
-            yield clause.this
-
-
-def _aggregates(node: exp.Expression) -> bool:
-    return any(
-        not isinstance(found.parent, exp.Window)
-        and found.find_ancestor(exp.Subquery, exp.Select) is node.find_ancestor(exp.Subquery, exp.Select)
-        for found in node.find_all(exp.AggFunc)
-    )
-
-
-def _demand_grouped_value(node: exp.Expression, allowed: set[str], whole: set[str], sources: set[str]) -> None:
-    if node.sql() in allowed or isinstance(
-        node, exp.AggFunc | exp.Query | exp.Subquery | exp.Filter | exp.WithinGroup | exp.Window
-    ):
-        return
-    if isinstance(node, exp.Anonymous) and re.fullmatch("every|bool_and|bool_or", str(node.this).lower()):
-        return
-    if isinstance(node, exp.Column):
-        if node.table in sources - whole:
-            message = f'column "{node.sql()}" must appear in the GROUP BY clause or be used in an aggregate function'
-            raise Wrong("other_sql_error", message)
-        return
-    for child in node.iter_expressions():
-        _demand_grouped_value(child, allowed, whole, sources)

@@ -114,7 +114,7 @@ class Tables:
             name = self.fold(node)
             if among is None or name in among or name in own:
                 continue
-            if near := [other for other in among if other.lower() == name.lower()]:
+            if near := [other for other in (*among, *own) if other.lower() == name.lower()]:
                 what = "column" if among is columns else "relation"
                 raise Wrong(
                     f"unknown_{'column' if among is columns else 'table'}",
@@ -144,13 +144,18 @@ class Tables:
         return {name: kind for name, kind in found.items() if name not in differ}
 
 
-def lowered(tree: exp.Expression) -> exp.Expression:
-    """Names in small letters, as SQLite does not tell them apart, and tables without the schema that they are in."""
+_DEFAULT_SCHEMAS = ("", "public", "dbo", "main")
+
+
+def lowered(tree: exp.Expression, *, of_any_schema: bool = True) -> exp.Expression:
+    """Names in small letters, as SQLite does not tell them apart, and tables without the schema that they are in; without
+    ``of_any_schema`` only if it is the one that an engine begins with."""
     for node in tree.find_all(exp.Identifier):
         node.set("this", str(node.this).lower())
     for table in tree.find_all(exp.Table):
-        table.set("db", None)
-        table.set("catalog", None)
+        if of_any_schema or (table.db in _DEFAULT_SCHEMAS and not table.catalog):
+            table.set("db", None)
+            table.set("catalog", None)
     for column in tree.find_all(exp.Column):
         column.set("db", None)
         column.set("catalog", None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlglot import exp
 
+from finetune.tasks.sql.judging.functions import dates
 from finetune.tasks.sql.judging.translating.calls import Node, call, text_literal, typed, whole_literal
 from finetune.tasks.sql.judging.translating.tables import Untranslated, kind_of
 
@@ -34,6 +35,7 @@ _UNITS |= {
     "isoweek": "week",
 }
 _PARTS = frozenset("year month day hour minute second quarter dow isodow doy week isoyear epoch decade century".split())
+_SUNDAY = ("tsql", "bigquery")  # dialects whose weeks begin with it
 _NUMBER_UNIT = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
 
 
@@ -103,7 +105,7 @@ def day(node: Node) -> Node:
 
 def _parsed(text: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(text.strip()).replace(tzinfo=None)
+        return dates.moment(text)
     except ValueError:
         return None
 
@@ -163,6 +165,7 @@ def of_age(node: exp.Extract) -> list[Node] | None:
     if (
         isinstance(inner, exp.Anonymous)
         and str(inner.this).upper() == "AGE"
+        and inner.expressions
         and unit_of(node.this) in ("year", "month", "day")
     ):
         late = inner.expressions[0] if len(inner.expressions) == 2 else exp.CurrentDate()
@@ -176,7 +179,7 @@ def extract(node: exp.Extract, dialect: str) -> Node:
 
 def part_of(unit: str, value: Node, dialect: str) -> Node:
     unit = unit_of(unit)
-    if unit not in _PARTS or (unit == "week" and dialect in ("mysql", "tsql")):
+    if unit not in _PARTS or (unit == "week" and dialect in ("mysql", *_SUNDAY)):
         raise Untranslated(f"EXTRACT({unit.upper()})")
     if kind_of(value) == "interval":
         return call("interval_part", text_literal(unit), value, kind="real")
@@ -197,7 +200,8 @@ def named_part(unit: str) -> Callable[[Any, str], Node]:
 
 def truncated(node: exp.TimestampTrunc, dialect: str) -> Node:
     unit = unit_of(node.args.get("unit"))
-    if unit not in {*_SECONDS, "month", "quarter", "year"} or node.args.get("zone"):
+    of_week = unit == "week" and dialect in _SUNDAY
+    if unit not in {*_SECONDS, "month", "quarter", "year"} or of_week or node.args.get("zone"):
         raise Untranslated(f"DATE_TRUNC({unit})")
     found = call("trunc", text_literal(unit), node.this, kind="moment")
     to_date = dialect == "bigquery" or (dialect == "duckdb" and kind_of(node.this) == "date")
@@ -229,9 +233,10 @@ def shifted(node: Any, dialect: str) -> Node:
 
 def difference(node: exp.DateDiff, dialect: str) -> Node:
     unit = unit_of(node.args.get("unit"))
-    if dialect in ("mysql", "spark") or unit == "day":
+    if unit == "day":
         return call("days", node.this, node.expression, kind="int")
-    if unit not in {*_SECONDS, "month", "quarter", "year"} or (unit == "week" and dialect == "tsql"):
+    of_week = unit == "week" and dialect in _SUNDAY
+    if unit not in {*_SECONDS, "month", "quarter", "year"} or of_week or dialect == "spark":  # which counts full units
         raise Untranslated(f"DATEDIFF in {unit}")
     return call("boundaries", text_literal(unit), node.this, node.expression, kind="int")
 

@@ -6,17 +6,45 @@ from typing import Any
 from sqlglot import exp
 
 from finetune.tasks.sql.judging.translating.calls import Node, call, text_literal, typed, whole_literal
-from finetune.tasks.sql.judging.translating.tables import INSENSITIVE, Untranslated, kind_of
+from finetune.tasks.sql.judging.translating.tables import INSENSITIVE, Untranslated, Wrong, kind_of
+
+_ZERO_FAILS = frozenset("postgres tsql oracle snowflake bigquery".split())  # dialects that do not divide by zero
 
 
 def concat(node: exp.Concat, dialect: str) -> Node:
-    given = [call("bool_text", one, kind="text") if kind_of(one) == "bool" else one for one in node.expressions]
+    given = [_shown(one, dialect) for one in node.expressions]
     if node.args.get("coalesce"):
         return call("concat", *given, kind="text")
     made = given[0]
     for one in given[1:]:
         made = exp.DPipe(this=made, expression=one)
     return typed(made, "text")
+
+
+def _shown(node: Node, dialect: str) -> Node:
+    """A value within CONCAT: PostgreSQL writes t and f there."""
+    if kind_of(node) != "bool":
+        return node
+    word = call("bool_text", node, kind="text")
+    return call("left", word, whole_literal(1), kind="text") if dialect == "postgres" else word
+
+
+def divisor(node: Node, dialect: str) -> Node:
+    """What is divided by: a statement that divides by zero fails, where SQLite goes on with NULL."""
+    inner = node.unnest()
+    is_safe = isinstance(inner, exp.Nullif) or (isinstance(inner, exp.Literal) and inner.name.strip("0.") != "")
+    return node if is_safe or dialect not in _ZERO_FAILS else call("divisor", node, kind=kind_of(node))
+
+
+def substring(node: exp.Substring, dialect: str) -> Node:
+    start = node.args.get("start")
+    if isinstance(start, exp.Literal) and start.is_string:
+        if dialect != "postgres" or node.args.get("length"):
+            raise Untranslated("SUBSTRING by a pattern")
+        return call("regexp_substr", node.this, start, kind="text")
+    if dialect in ("postgres", "tsql") and (isinstance(start, exp.Neg) or (start is not None and start.name == "0")):
+        raise Untranslated("SUBSTRING from before the beginning")
+    return node
 
 
 def extreme(node: exp.Greatest | exp.Least, dialect: str) -> Node:
@@ -80,7 +108,13 @@ def json_text(node: exp.JSONExtractScalar, dialect: str) -> Node:
 
 def _of_this(name: str, *more: str, kind: str = "text") -> Callable[[Any, str], Node]:
     """A function of the same arguments: ``more`` are the keys of those behind the first."""
-    return lambda node, dialect: call(name, node.this, *(node.args[key] for key in more), kind=kind)
+
+    def made(node: Any, dialect: str) -> Node:
+        if missing := [key for key in more if node.args.get(key) is None]:
+            raise Wrong("other_sql_error", f"wrong number of arguments of {node.sql_name()}: no {missing[0]}")
+        return call(name, node.this, *(node.args[key] for key in more), kind=kind)
+
+    return made
 
 
 def _found(node: Any, comparison: type[exp.Binary], number: int) -> Node:
@@ -95,9 +129,10 @@ def _matches(node: Any, *, ignore_case: bool) -> Node:
 HANDLERS: dict[str, Callable[[Any, str], Node]] = {
     "concat": concat, "greatest": extreme, "least": extreme, "round": rounded, "trunc": truncate, "pad": pad, "trim": trim,
     "length": length, "strposition": position, "regexpreplace": regexp_replace, "jsonextractscalar": json_text,
-    "concatws": lambda node, dialect: call("concat_ws", *node.expressions, kind="text"),
-    "intdiv": _of_this("div", "expression", kind="int"),
-    "mod": lambda node, dialect: call("mod", node.this, node.expression, kind=kind_of(node.this)),
+    "concatws": lambda node, dialect: call("concat_ws", *(_shown(one, dialect) for one in node.expressions), kind="text"),
+    "intdiv": lambda node, dialect: call("div", node.this, divisor(node.expression, dialect), kind="int"),
+    "mod": lambda node, dialect: call("mod", node.this, divisor(node.expression, dialect), kind=kind_of(node.this)),
+    "substring": substring,
     "left": _of_this("left", "expression"), "right": _of_this("right", "expression"), "upper": _of_this("upper"),
     "lower": _of_this("lower"), "initcap": _of_this("initcap"), "reverse": _of_this("reverse"),
     "substringindex": _of_this("substring_index", "delimiter", "count"),

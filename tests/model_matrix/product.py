@@ -1,0 +1,392 @@
+"""The cells of the matrix that the product itself fills: its scripts are called as they call themselves.
+
+Whatever is compared with the plain reference is left in the kind's folder for ``reference.py``, which runs in another process
+and uses no code of ours.
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from finetune.backends import load_backend
+
+mlx = load_backend("mlx")
+
+import dataset  # noqa: E402
+import test_finetuned as evaluate_script  # noqa: E402
+import train as train_script  # noqa: E402
+from finetune import scripts  # noqa: E402
+from finetune.backends.mlx import adapters  # noqa: E402
+from finetune.backends.mlx.model import load_network  # noqa: E402
+from finetune.backends.mlx.runtime import mx  # noqa: E402
+from finetune.errors import Stopped  # noqa: E402
+from finetune.methods import METHODS  # noqa: E402
+from finetune.methods.batches import StepBatches  # noqa: E402
+from finetune.models.encoder import ChatEncoder  # noqa: E402
+from finetune.models.examples import TrainingRow, as_rows  # noqa: E402
+from finetune.models.loss_mask import Example  # noqa: E402
+from finetune.records import files  # noqa: E402
+from finetune.settings.config import DatasetConfig, EvaluationConfig, TrainingConfig  # noqa: E402
+from finetune.settings.fields import build as build_config  # noqa: E402
+from finetune.signals import StopRequest, never  # noqa: E402
+from finetune.training import run as training_run  # noqa: E402
+from model_matrix import builders  # noqa: E402
+from model_matrix.cells import Cell, differ, wrong  # noqa: E402
+
+PROBE = [[5, 17, 200, 42, 7, 7, 199, 23, 11, 4, 90, 31, 250, 66, 8, 9, 10, 301, 77, 3]]  # longer than the windows
+MAX_TOKENS = 8
+STEPS, STOPPED_AFTER = 3, 2
+_ASKED = [
+    ("Hi", "Yes."),
+    ("Is two more than one?", "Yes, two is more."),
+    ("What is the capital of France?", "Paris."),
+    ("Count from one to nine, then say what the capital of a country is.", "1 2 3 4 5 6 7 8 9. It is a city."),
+    ("No?", "No."),
+    ("SELECT name FROM t; what does it do? Say it in a few words, please.", "It reads all names."),
+    ("Add two and two.", "4"),
+    ("Name a city.", "Rome is a city, and it is old."),
+]
+
+
+def configured(config_class: type, **flags: object) -> Any:
+    """The configuration of a script with these flags, made as the script itself makes it."""
+    explicit = {name: value for name, value in flags.items() if value is not None}
+    layers = [("flag", explicit), *scripts.layers_of(config_class)(explicit)]
+    config = build_config(config_class, layers, scripts.CHOICES)
+    scripts.prepare(config)
+    return config
+
+
+def write_rows(folder: Path) -> Path:
+    """The rows of all kinds: short and long conversations, prepared by dataset.py."""
+    source = folder / "rows.jsonl"
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"{question}{' Now!' * time}"},
+                {"role": "assistant", "content": answer},
+            ]
+        }
+        for time in range(3)
+        for question, answer in _ASKED
+    ]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = folder / "data"
+    with quiet():
+        dataset.main(
+            configured(
+                DatasetConfig,
+                type_="chat",
+                dataset_name=str(source),
+                output_dir=data,
+                valid_fraction=0.2,
+                test_fraction=0.2,
+            )
+        )
+    return data
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[io.StringIO]:
+    """Nothing on the terminal; what was said is kept."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        yield said
+
+
+class FixedSource:
+    """One batch for every step."""
+
+    def __init__(self, rows: list[TrainingRow]):
+        self.rows = rows
+
+    def epoch(self, number: int) -> list[list[int]]:
+        return [list(range(len(self.rows)))]
+
+    def next_step(self, step: int, policy: Any, stop: Any) -> StepBatches:
+        return StepBatches(self.epoch(0)[0], [self.rows])
+
+    def state(self) -> dict[str, object]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+class _StopAfter(StopRequest):
+    """Stops a run after a few of its steps: it is asked once before each."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self) -> bool:
+        self.asked += 1
+        return self.asked > STOPPED_AFTER
+
+
+class Case:
+    """A kind of model under test. ``folder`` is its own; ``data`` the rows of all."""
+
+    def __init__(self, kind: str, folder: Path, data: Path):
+        self.kind, self.folder, self.data = kind, folder, data
+
+    @cached_property
+    def model(self) -> Path:
+        folder = self.folder / "model"
+        return folder if folder.exists() else builders.build(self.kind, folder)
+
+    @cached_property
+    def encoder(self) -> ChatEncoder:
+        return ChatEncoder(self.model)
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        """Conversations of several lengths; the first three share a long prompt."""
+        chosen = [(_ASKED[3][0], "Nine."), _ASKED[3], (_ASKED[3][0], "No, I count to ten."), _ASKED[0], _ASKED[5]]
+        return [
+            self.encoder.example([{"role": "user", "content": asked}, {"role": "assistant", "content": answer}])
+            for asked, answer in chosen
+        ]
+
+    def flags(self, name: str, **more: object) -> dict[str, object]:
+        """Of train.py: three steps and a validation with its sample answers, into the folder ``name``."""
+        return {
+            "model": str(self.model),
+            "data_dir": self.data,
+            "adapter_path": self.folder / name,
+            "backend": "mlx",
+            "iters": STEPS,
+            "batch_size": 2,
+            "steps_per_eval": STEPS,
+            "steps_per_report": 1,
+            "warmup": 1,
+            "learning_rate": 1e-2,
+            "lora_rank": 4,
+            "lora_dropout": 0.1,
+            "show_samples": 1,
+            "eval_samples": 0,
+            **more,
+        }
+
+    # the columns, in the order in which they are run
+
+    def trains(self) -> Cell:
+        with quiet() as said:
+            train_script.main(configured(TrainingConfig, **self.flags("run")))
+        losses = [json.loads(line).get("loss") for line in (self.folder / "run" / files.METRICS).open()]
+        if not all(loss is None or 0 < loss < 100 for loss in losses):
+            return wrong(f"losses {losses}")
+        (self.folder / "said.txt").write_text(said.getvalue())
+        return Cell("ok")
+
+    def plan(self) -> Cell:
+        with quiet() as said:
+            train_script.main(configured(TrainingConfig, **self.flags("planned"), dry_run=True))
+        return Cell("ok") if "memory" in said.getvalue().lower() else wrong("no estimate")
+
+    def judged(self) -> Cell:
+        if not self._trained:
+            return Cell("none", "it does not train")
+        with quiet():
+            evaluate_script.main(
+                configured(
+                    EvaluationConfig,
+                    adapter_path=self.folder / "run",
+                    results_dir=self.folder / "results",
+                    max_tokens=MAX_TOKENS,
+                    general=False,
+                )
+            )
+        found = files.read_json(self.folder / "results" / files.EVALUATION, "")
+        return Cell("ok") if found["n"] and found["verdict"] else wrong("no verdict")
+
+    def resume(self) -> Cell:
+        if not self._trained:
+            return Cell("none", "it does not train")
+        whole = (self.folder / "run" / files.ADAPTERS).read_bytes()
+        flags = self.flags("resumed", show_samples=0)
+        with quiet():
+            request, training_run.StopRequest = training_run.StopRequest, _StopAfter
+            try:
+                train_script.main(configured(TrainingConfig, **flags))
+                return wrong("the run was not stopped")
+            except Stopped:
+                pass
+            finally:
+                training_run.StopRequest = request
+            train_script.main(configured(TrainingConfig, adapter_path=flags["adapter_path"], resume=True))
+        again = (self.folder / "resumed" / files.ADAPTERS).read_bytes()
+        return Cell("ok") if again == whole else wrong("the adapters are others than those of one run")
+
+    def head(self) -> Cell:
+        if not self._trainer(self._settings()).full_logits:
+            return Cell("fast")
+        said = (self.folder / "said.txt").read_text() if (self.folder / "said.txt").exists() else ""
+        note = next((line for line in said.splitlines() if "logits" in line), "the trainer says no more")
+        return Cell("full", note)
+
+    def gradients(self) -> Cell:
+        return self._step("lora")
+
+    def checkpointing(self) -> Cell:
+        return self._step("checkpointing", grad_checkpoint=True)
+
+    def dora(self) -> Cell:
+        return self._step("dora", fine_tune_type="dora")
+
+    def full(self) -> Cell:
+        return self._step("full", fine_tune_type="full")
+
+    def shared(self) -> Cell:
+        """Rows with the same prompt side by side, as pairs have them; computed once, they are fewer tokens."""
+        settings = self._settings()
+        method = replace(METHODS["sft"], pairs=True)
+        cell, plain = self._step("shared", method=method), self._trainer(settings)
+        steps: list[Any] = []
+        plain.train(never, lambda step: bool(steps.append(step)))
+        own = json.loads((self.folder / "shared.json").read_text())
+        return Cell("on") if own["tokens"] < steps[0].tokens else Cell("off", cell.why)
+
+    def padding(self) -> Cell:
+        """Log-probabilities of each row beside longer ones, and alone."""
+        model = mlx.load(self.model, self.encoder)
+        together = model.losses(self.examples)
+        alone = [model.losses([example])[0] for example in self.examples]
+        return differ("losses beside longer rows and alone", together, alone, 1e-4) or Cell("ok")
+
+    def answers(self) -> Cell:
+        """Many conversations at once; the reference decodes each alone."""
+        model = mlx.load(self.model, self.encoder)
+        conversations = [[{"role": "user", "content": asked}] for asked, _ in _ASKED]
+        decoded: list[list[int]] = []
+        decode, tokens = self.encoder.decode, {}
+
+        def remembering(found: list[int]) -> str:
+            decoded.append(list(found))
+            return decode(found)
+
+        self.encoder.decode = remembering  # type: ignore[method-assign, assignment]
+        try:
+            with quiet() as said:
+                model.answers(
+                    conversations,
+                    lambda index, answer: tokens.update({index: decoded[-1]}),
+                    max_tokens=MAX_TOKENS,
+                    stops=False,
+                )
+        finally:
+            self.encoder.decode = decode  # type: ignore[method-assign]
+        found = [tokens[index] for index in range(len(conversations))]
+        prompts = [self.encoder.prompt(conversation) for conversation in conversations]
+        self._leave("answers", {"prompts": prompts, "answers": found})
+        note = next(
+            (line for line in said.getvalue().splitlines() if "one by one" in line or "one at a time" in line), ""
+        )
+        return Cell("one by one", note) if note else Cell("batches")
+
+    def in_mlx_lm(self) -> Cell:
+        """Logits with the adapter attached; mlx_lm loads the same folder."""
+        self._step("lora")
+        model = mlx.load(self.model, self.encoder, self.folder / "lora")
+        self._leave("probe", PROBE)
+        mx.save_safetensors(str(self.folder / "attached.safetensors"), {"logits": model.network(mx.array(PROBE))})
+        return Cell("ok")
+
+    def fused(self) -> Cell:
+        self._step("lora")
+        model = mlx.load(self.model, self.encoder, self.folder / "lora")
+        base = model.without_adapter().network(mx.array(PROBE))
+        attached = model.network(mx.array(PROBE))
+        fused = model.fused().network(mx.array(PROBE))
+        if "bits" in json.dumps(json.loads((self.model / "config.json").read_text()).get("quantization", {})):
+            off = float(mx.abs(fused - attached).max() / attached.std())
+            return Cell("ok") if off < 6 else wrong(f"off by {off:.1f} standard deviations, requantised")
+        if float(mx.abs(base - attached).max()) < 1e-4:
+            return wrong("the adapter changes nothing")
+        return differ("logits", fused, attached, 1e-3) or Cell("ok")
+
+    def transformers_5(self) -> Cell:
+        """Logits of the same weights with config.json as transformers 5 writes it."""
+        folder = self.folder / "new"
+        if not folder.exists():
+            builders.build(self.kind, folder, form="new")
+        old, new = ((self.folder / name / "config.json").read_text() for name in ("model", "new"))
+        if json.loads(old) == json.loads(new):
+            return Cell("none", "the same file in both forms: no RoPE, or rope_parameters from the beginning")
+        from finetune.models.find import find_model
+
+        found = find_model(str(folder), lambda line: None).path
+        wanted, have = (load_network(path)(mx.array(PROBE)) for path in (self.model, found))
+        return differ("logits", have, wanted, 1e-5) or Cell("ok")
+
+    @property
+    def _trained(self) -> bool:
+        return (self.folder / "run" / files.ADAPTERS).exists()
+
+    def _settings(self, **more: object) -> TrainingConfig:
+        settings = {"optimizer": "sgd", "schedule": "constant", "learning_rate": 1.0, "warmup": 0, "weight_decay": 0.0}
+        settings |= {"max_grad_norm": 1e6, "lora_dropout": 0.0, "batch_size": len(self.examples), **more}
+        return replace(TrainingConfig(lora_rank=4), **settings)  # type: ignore[arg-type]
+
+    def _trainer(self, config: TrainingConfig, method: Any = METHODS["sft"], start: Path | None = None) -> Any:
+        rows = as_rows(self.examples)
+        return mlx.Trainer(mlx.load(self.model, self.encoder), method, FixedSource(rows), config, 1, "base", start)
+
+    def _step(self, name: str, method: Any = METHODS["sft"], **changed: object) -> Cell:
+        """One step of SGD at a learning rate of 1: what it changes is the gradient. Left for the reference with its loss."""
+        kind = str(changed.get("fine_tune_type", "lora"))
+        folder = self.folder / kind
+        if (self.folder / f"{name}.json").exists():
+            return Cell("ok")
+        config = self._settings(**changed)
+        if not folder.exists():
+            self._adapter(folder, kind)
+        trainer = self._trainer(config, method, folder / files.ADAPTERS)
+        before = adapters.trainable(trainer.network)
+        steps: list[Any] = []
+        trainer.train(never, lambda step: bool(steps.append(step)))
+        after = adapters.trainable(trainer.network)
+        found = {key: before[key] - after[key] for key in before}
+        mx.save_safetensors(str(self.folder / f"{name}.safetensors"), found)
+        about = {"kind": kind, "loss": steps[0].loss, "tokens": steps[0].tokens}
+        self._leave(name, {**about, "examples": [[example.tokens, example.loss_mask] for example in self.examples]})
+        return Cell("ok")
+
+    def _adapter(self, folder: Path, kind: str) -> None:
+        """An adapter folder of ours whose every array matters."""
+        trainer = self._trainer(self._settings(fine_tune_type=kind))
+        mx.random.seed(7)
+        arrays = {
+            key: array + 0.1 * mx.random.normal(array.shape).astype(array.dtype) if key.endswith("lora_b") else array
+            for key, array in adapters.trainable(trainer.network).items()
+        }
+        folder.mkdir()
+        (folder / files.ADAPTER_CONFIG).write_text(json.dumps(dict(trainer.adapter_config)))
+        adapters.save(arrays, folder / files.ADAPTERS, {"base": "base"})
+
+    def _leave(self, name: str, content: object) -> None:
+        (self.folder / f"{name}.json").write_text(json.dumps(content))
+
+
+COLUMNS: dict[str, Callable[[Case], Cell]] = {
+    "trains": Case.trains,
+    "plan": Case.plan,
+    "gradients": Case.gradients,
+    "padding": Case.padding,
+    "answers": Case.answers,
+    "judged": Case.judged,
+    "head": Case.head,
+    "checkpointing": Case.checkpointing,
+    "shared prompts": Case.shared,
+    "DoRA": Case.dora,
+    "full": Case.full,
+    "resume": Case.resume,
+    "in mlx-lm": Case.in_mlx_lm,
+    "fused": Case.fused,
+    "transformers 5": Case.transformers_5,
+}

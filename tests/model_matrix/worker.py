@@ -1,0 +1,72 @@
+"""One process that fills cells, started by matrix.py: python worker.py PHASE FOLDER RESULTS '{"KIND": ["COLUMN", ...]}'
+
+A line of RESULTS is written before each cell and after it, so that a cell in which the process dies is known.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def main(phase: str, folder: Path, results: Path, wanted: dict[str, list[str]]) -> None:
+    if phase == "reference":
+        _compare(folder, results, wanted)
+        return
+    from model_matrix import product
+    from model_matrix.cells import append, cell_of
+
+    columns, case_of = dict(product.COLUMNS), product.Case
+    if phase == "torch":
+        from model_matrix import torch_cells
+
+        columns, case_of = torch_cells.TORCH_COLUMNS, torch_cells.TorchCase
+    from finetune.signals import interrupting
+    from model_matrix.builders import CannotBuildError
+
+    for kind, names in wanted.items():
+        own = folder / kind
+        own.mkdir(exist_ok=True)
+        case = case_of(kind, own, folder / "data")
+        append(results, kind=kind, column="build")
+        try:
+            _ = case.model
+        except CannotBuildError as error:
+            append(results, kind=kind, column="build", word="none", why=str(error))
+            continue
+        append(results, kind=kind, column="build", word="ok", why="")
+        for name in names:
+            append(results, kind=kind, column=name)
+            with interrupting():
+                cell = cell_of(columns[name], case)
+            append(results, kind=kind, column=name, word=cell.word, why=cell.why)
+
+
+def _compare(folder: Path, results: Path, wanted: dict[str, list[str]]) -> None:
+    """No product here: the cells that another process left are compared with mlx_lm's own model."""
+    from model_matrix import reference
+
+    def append(**line: str) -> None:
+        with results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    for kind, names in wanted.items():
+        append(kind=kind, column="mlx-lm itself")
+        why = reference.itself(folder / kind)
+        append(kind=kind, column="mlx-lm itself", word="crash" if why else "ok", why=why)
+        for name in [] if why else names:
+            left, check = reference.CHECKS[name]
+            if not (folder / kind / left).exists():
+                continue
+            append(kind=kind, column=name)
+            try:
+                why, word = check(folder / kind), "wrong"
+            except Exception as error:
+                word, why = "unchecked", f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            append(kind=kind, column=name, word=word if why else "ok", why=why)
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4]))
