@@ -29,6 +29,7 @@ _CALL = {"id": "call00001", "type": "function", "function": {"name": "find_hall"
 CALLS: Any = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
 _RESULT: Any = {"role": "tool", "content": "tower", "tool_call_id": "call00001", "name": "find_hall"}
 _MARK = re.compile(
+    r'<\|"\|>|'
     r"<\|[\w:]+\|>|</?(?:think|seed:think)>|\[/?THINK\]|<\w+\|>|<\|\w+>|</?(?:start|end)_of_turn>|<｜[^｜]+｜>"
 )
 _NOT_SPECIAL = ("think", "THINK", "channel>", "<channel")  # as Qwen and others flag them

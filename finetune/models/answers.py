@@ -47,7 +47,9 @@ class AnswerFrame:
     thinks: bool  # the prompt ends with the opening
     always: bool  # the closing stands before every answer
     between: tuple[int, ...] = ()  # what the template writes after thinking, before the closing
-    letters: tuple[str, str] | None = None  # opening and closing, if they are no tokens of their own
+    letters: tuple[str, str, str] | None = (
+        None  # opening, closing and what is between, if they are no tokens of their own
+    )
 
     @classmethod
     def of(cls, style: TurnStyle, encode: Encode, added: Collection[int], stops: Collection[int]) -> "AnswerFrame":
@@ -67,7 +69,7 @@ class AnswerFrame:
             return cls(opening, closing if whole else (), frozenset(tail), style.thinks, always, between)
         end = style.closes.strip()
         shared = end[len(end) - common(style.before.strip()[::-1], end[::-1]) :].strip()
-        letters = (style.opens.strip(), shared or end)
+        letters = (style.opens.strip(), shared or end, end.removesuffix(shared).strip() if shared else "")
         return cls((), (), frozenset(tail), style.thinks, bool(shared), (), letters if letters[1] else None)
 
     def cut(self, tokens: Sequence[int], is_blank: Callable[[Sequence[int]], bool], *, stopped: bool) -> Cut:
@@ -110,7 +112,11 @@ class AnswerReader:
             cut = self.frame.cut(tokens, lambda some: not self.decode(some, special=True).strip(), stopped=stopped)
             answer, text = cut.answer, self.decode(cut.answer, special=False).strip()
             if cut.thought is None:
-                text, thought = without_marks(text, self.frame, stopped=stopped)
+                if mixed := self._lettered(answer):
+                    text, thought = without_marks(mixed, self.frame, stopped=stopped)
+                    text = self._without_special(answer, text)
+                else:
+                    text, thought = without_marks(text, self.frame, stopped=stopped)
             else:
                 thought = self.decode(cut.thought, special=False).strip()
         else:
@@ -124,16 +130,31 @@ class AnswerReader:
         raw = self.decode(tokens, special=True).strip()
         return Reading(text, thought, None if raw == text else raw)
 
+    def _lettered(self, tokens: Sequence[int]) -> str:
+        """The text with its special tokens, if the marks of the template are letters and special tokens mixed; else ""."""
+        letters = self.frame.letters if self.frame else None
+        text = self.decode(tokens, special=True)
+        return (
+            text.strip()
+            if letters and letters[1] in text and letters[1] not in self.decode(tokens, special=False)
+            else ""
+        )
+
+    def _without_special(self, tokens: Sequence[int], text: str) -> str:
+        for token in self.special.intersection(tokens):
+            text = text.replace(self.decode([token], special=True), "")
+        return text.strip()
+
 
 def without_marks(text: str, frame: AnswerFrame, *, stopped: bool) -> tuple[str, str | None]:
     """The answer and the thinking in a text whose marks are letters: those of the template, or any that are known."""
     thinks = frame.thinks and not frame.closing
     if frame.letters:
-        opening, closing = frame.letters
+        opening, closing, between = frame.letters
         begins = bool(opening) and text.lstrip().startswith(opening)
         before, found, after = text.partition(closing)
         if found and (begins or thinks or frame.always):
-            return after.strip(), before.strip().removeprefix(opening).strip()
+            return after.strip(), before.strip().removeprefix(opening).removesuffix(between).strip()
         if begins or (thinks and not stopped):
             return "", text
     try:

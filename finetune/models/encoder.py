@@ -94,7 +94,7 @@ class ChatEncoder:
         eos, added = self.tokenizer.eos_token_id, self.tokenizer.added_tokens_decoder
         ends, following = config_files.end_tokens(self._folder), turns.following(self._renderer.text)
         self.end = find_end(self._style.after, following, self._tokens.one, added, ends, eos)
-        self._stops |= {self.end.token} - {None}
+        self._stops |= {self.end.token, *self.end.marks} - {None}
         self.__dict__.pop("_reader", None)
 
     @property
