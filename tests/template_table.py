@@ -174,7 +174,7 @@ def _read(encoder: ChatEncoder, answer: Any) -> str:
         return f"WRONG: read as {read.text!r}"
     if (read.thought or "").strip() != answer.get("reasoning_content", ""):
         return f"WRONG: thinking read as {read.thought!r}"
-    half = encoder.read(example.tokens[len(prompt) : len(prompt) + 3], stopped=False)
+    half = encoder.read(example.tokens[len(prompt) : len(prompt) + 7], stopped=False)
     if "reasoning_content" in answer and half.text:
         return f"WRONG: unfinished thinking read as {half.text!r}"
     return ", ".join(encoder.switches)

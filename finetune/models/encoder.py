@@ -260,7 +260,8 @@ class ChatEncoder:
 
     @cached_property
     def _reader(self) -> AnswerReader:
-        added = {token for token, one in self.tokenizer.added_tokens_decoder.items() if one.content.strip()}
+        known = self.tokenizer.added_tokens_decoder.items()
+        added = {token: one.content for token, one in known if one.content.strip()}
         frame = AnswerFrame.of(self._style, self._tokens.one, added, self._stops)
         return AnswerReader(self._tokens.text, frame if self.template else None, self.special_tokens)
 
