@@ -138,13 +138,9 @@ class AnswerReader:
 
     def _lettered(self, tokens: Sequence[int]) -> str:
         """The text with its special tokens, if the marks of the template are letters and special tokens mixed; else ""."""
-        letters = self.frame.letters if self.frame else None
-        text = self.decode(tokens, special=True)
-        return (
-            text.strip()
-            if letters and letters[1] in text and letters[1] not in self.decode(tokens, special=False)
-            else ""
-        )
+        letters = self.frame.letters[:2] if self.frame and self.frame.letters else ()
+        text, plain = (self.decode(tokens, special=special) for special in (True, False))
+        return text.strip() if any(mark and mark in text and mark not in plain for mark in letters) else ""
 
     def _without_special(self, tokens: Sequence[int], text: str) -> str:
         for token in self.special.intersection(tokens):

@@ -77,7 +77,8 @@ class ChatEncoder:
             if self.template:
                 self._find_style()
         except ValueError as error:
-            raise UserError(f"{place}: {error}") from None
+            remedy = "" if "--template" in str(error) else " (choose another with --template, such as chatml)"
+            raise UserError(f"{place}: {error}{remedy}") from None
 
     def _check_template(self, place: str) -> None:
         """UserError if the template is none that can be used, or ValueError."""
