@@ -17,8 +17,8 @@ SLOWER = {"full", "one by one", "off"}
 
 @dataclass(frozen=True)
 class Cell:
-    """``word``: one of GOOD or SLOWER, refused (one line, exit code 2 or 3), crash (anything else), wrong (it computes something
-    else), none (there is nothing of it here)."""
+    """``word``: one of GOOD or SLOWER; refused (one line, exit code 2 or 3), crash (anything else), wrong (something else is
+    computed), none (there is nothing of it here)."""
 
     word: str
     why: str = ""
@@ -36,7 +36,7 @@ def cell_of(measure: Callable[..., Cell], *arguments: Any) -> Cell:
         return Cell("refused", cleaned(str(error)))
     except (Stopped, KeyboardInterrupt, SystemExit) as error:
         return Cell("crash", f"{type(error).__name__}: {cleaned(str(error))}")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever happens is a cell
         return Cell("crash", f"{type(error).__name__}: {cleaned(str(error))}")
 
 

@@ -41,7 +41,7 @@ def itself(kind: Path) -> str:
         mx.eval(logits)
         finite = bool(mx.isfinite(logits).all())
         return "" if finite else "its logits are not finite"
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever happens is a cell
         return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
