@@ -21,6 +21,7 @@ from finetune.backends.mlx.runtime import mx  # isort: skip  before any other im
 import mlx_lm.models
 from mlx.utils import tree_flatten, tree_map_with_path
 
+from model_matrix.cells import CannotBuildError
 from model_matrix.kinds import BORROWED, INNER, KEPT, OWN, SIZES, UNKNOWN, VARIANTS, WITHIN
 
 VOCABULARY = 320
@@ -35,10 +36,6 @@ _WORDS = (
 # of a module of mlx_lm: the class that holds a wrapper's settings for its text model
 _TEXT_CLASSES = ("TextArgs", "TextConfig", "TextModelArgs")
 _MODULES = Path(mlx_lm.models.__file__).parent
-
-
-class CannotBuildError(Exception):
-    """mlx-lm has this type, but there is no model of it; the text is the reason."""
 
 
 def _types() -> Iterator[str]:

@@ -24,6 +24,10 @@ class Cell:
     why: str = ""
 
 
+class CannotBuildError(Exception):
+    """There is no model of this kind; the text is the reason."""
+
+
 def wrong(why: str) -> Cell:
     return Cell("wrong", why)
 

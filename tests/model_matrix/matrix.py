@@ -38,12 +38,12 @@ Table = dict[str, dict[str, list[str]]]  # kind -> column -> word, reason
 def run(kinds: Sequence[str], folder: Path, *, torch: bool | None = None) -> Table:
     """The table of these kinds. ``folder`` is emptied of nothing and gets their models. ``torch``: with the columns that need
     PyTorch (default: if it is installed)."""
-    from model_matrix import product, reference
+    from model_matrix import product, reference, runs
 
-    product.write_rows(folder)
+    runs.write_rows(folder)
     phases = {"product": list(product.COLUMNS), "reference": list(reference.CHECKS)}
     if find_spec("torch") is not None if torch is None else torch:
-        phases["torch"] = ["like transformers", "PEFT", "torch"]
+        phases |= {"transformers": ["like transformers", "PEFT"], "torch": ["torch"]}
     groups = [kinds[at :: max(1, len(kinds) // KINDS_A_PROCESS)] for at in range(max(1, len(kinds) // KINDS_A_PROCESS))]
 
     def fill(group: Sequence[str]) -> Table:
@@ -69,7 +69,9 @@ def _merge(table: Table, phase: str, found: Table) -> None:
             if phase == "product":
                 table[kind]["build"] = built
             else:
-                table[kind] |= {name: ["none", built[1]] for name in ("like transformers", "PEFT", "torch")}
+                table[kind] |= {
+                    name: ["none", built[1]] for name in ("like transformers", "PEFT", "torch") if phase != "torch"
+                }
             continue
         for column, (word, why) in cells.items():
             if phase != "reference" or column not in table[kind] or word in ("wrong", "crash"):

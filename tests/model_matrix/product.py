@@ -4,10 +4,8 @@ Whatever is compared with the plain reference is left in the kind's folder for `
 and uses no code of ours.
 """
 
-import contextlib
-import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +15,7 @@ from finetune.backends import load_backend
 
 mlx = load_backend("mlx")
 
-import dataset  # noqa: E402
-import test_finetuned as evaluate_script  # noqa: E402
 import train as train_script  # noqa: E402
-from finetune import scripts  # noqa: E402
 from finetune.backends.mlx import adapters  # noqa: E402
 from finetune.backends.mlx.model import load_network  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
@@ -31,72 +26,15 @@ from finetune.models.encoder import ChatEncoder  # noqa: E402
 from finetune.models.examples import TrainingRow, as_rows  # noqa: E402
 from finetune.models.loss_mask import Example  # noqa: E402
 from finetune.records import files  # noqa: E402
-from finetune.settings.config import DatasetConfig, EvaluationConfig, TrainingConfig  # noqa: E402
-from finetune.settings.fields import build as build_config  # noqa: E402
+from finetune.settings.config import TrainingConfig  # noqa: E402
 from finetune.signals import StopRequest, never  # noqa: E402
 from finetune.training import run as training_run  # noqa: E402
 from model_matrix import builders  # noqa: E402
 from model_matrix.cells import Cell, differ, wrong  # noqa: E402
+from model_matrix.runs import ASKED, MAX_TOKENS, configured, flags_of, judge, quiet  # noqa: E402
 
 PROBE = [[5, 17, 200, 42, 7, 7, 199, 23, 11, 4, 90, 31, 250, 66, 8, 9, 10, 301, 77, 3]]  # longer than the windows
-MAX_TOKENS = 8
-STEPS, STOPPED_AFTER = 3, 2
-_ASKED = [
-    ("Hi", "Yes."),
-    ("Is two more than one?", "Yes, two is more."),
-    ("What is the capital of France?", "Paris."),
-    ("Count from one to nine, then say what the capital of a country is.", "1 2 3 4 5 6 7 8 9. It is a city."),
-    ("No?", "No."),
-    ("SELECT name FROM t; what does it do? Say it in a few words, please.", "It reads all names."),
-    ("Add two and two.", "4"),
-    ("Name a city.", "Rome is a city, and it is old."),
-]
-
-
-def configured(config_class: type, **flags: object) -> Any:
-    """The configuration of a script with these flags, made as the script itself makes it."""
-    explicit = {name: value for name, value in flags.items() if value is not None}
-    layers = [("flag", explicit), *scripts.layers_of(config_class)(explicit)]
-    config = build_config(config_class, layers, scripts.CHOICES)
-    scripts.prepare(config)
-    return config
-
-
-def write_rows(folder: Path) -> Path:
-    """The rows of all kinds: short and long conversations, prepared by dataset.py."""
-    source = folder / "rows.jsonl"
-    rows = [
-        {
-            "messages": [
-                {"role": "user", "content": f"{question}{' Now!' * time}"},
-                {"role": "assistant", "content": answer},
-            ]
-        }
-        for time in range(3)
-        for question, answer in _ASKED
-    ]
-    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    data = folder / "data"
-    with quiet():
-        dataset.main(
-            configured(
-                DatasetConfig,
-                type_="chat",
-                dataset_name=str(source),
-                output_dir=data,
-                valid_fraction=0.2,
-                test_fraction=0.2,
-            )
-        )
-    return data
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[io.StringIO]:
-    """Nothing on the terminal; what was said is kept."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        yield said
+STOPPED_AFTER = 2  # of the steps of a run
 
 
 class FixedSource:
@@ -147,37 +85,17 @@ class Case:
     @cached_property
     def examples(self) -> list[Example]:
         """Conversations of several lengths; the first three share a long prompt."""
-        chosen = [(_ASKED[3][0], "Nine."), _ASKED[3], (_ASKED[3][0], "No, I count to ten."), _ASKED[0], _ASKED[5]]
+        chosen = [(ASKED[3][0], "Nine."), ASKED[3], (ASKED[3][0], "No, I count to ten."), ASKED[0], ASKED[5]]
         return [
             self.encoder.example([{"role": "user", "content": asked}, {"role": "assistant", "content": answer}])
             for asked, answer in chosen
         ]
 
-    def flags(self, name: str, **more: object) -> dict[str, object]:
-        """Of train.py: three steps and a validation with its sample answers, into the folder ``name``."""
-        return {
-            "model": str(self.model),
-            "data_dir": self.data,
-            "adapter_path": self.folder / name,
-            "backend": "mlx",
-            "iters": STEPS,
-            "batch_size": 2,
-            "steps_per_eval": STEPS,
-            "steps_per_report": 1,
-            "warmup": 1,
-            "learning_rate": 1e-2,
-            "lora_rank": 4,
-            "lora_dropout": 0.1,
-            "show_samples": 1,
-            "eval_samples": 0,
-            **more,
-        }
-
     # the columns, in the order in which they are run
 
     def trains(self) -> Cell:
         with quiet() as said:
-            train_script.main(configured(TrainingConfig, **self.flags("run")))
+            train_script.main(configured(TrainingConfig, **self._flags("run")))
         losses = [json.loads(line).get("loss") for line in (self.folder / "run" / files.METRICS).open()]
         if not all(loss is None or 0 < loss < 100 for loss in losses):
             return wrong(f"losses {losses}")
@@ -186,30 +104,19 @@ class Case:
 
     def plan(self) -> Cell:
         with quiet() as said:
-            train_script.main(configured(TrainingConfig, **self.flags("planned"), dry_run=True))
+            train_script.main(configured(TrainingConfig, **self._flags("planned"), dry_run=True))
         return Cell("ok") if "memory" in said.getvalue().lower() else wrong("no estimate")
 
     def judged(self) -> Cell:
         if not self._trained:
             return Cell("none", "it does not train")
-        with quiet():
-            evaluate_script.main(
-                configured(
-                    EvaluationConfig,
-                    adapter_path=self.folder / "run",
-                    results_dir=self.folder / "results",
-                    max_tokens=MAX_TOKENS,
-                    general=False,
-                )
-            )
-        found = files.read_json(self.folder / "results" / files.EVALUATION, "")
-        return Cell("ok") if found["n"] and found["verdict"] else wrong("no verdict")
+        return judge(self.folder / "run", self.folder / "results")
 
     def resume(self) -> Cell:
         if not self._trained:
             return Cell("none", "it does not train")
         whole = (self.folder / "run" / files.ADAPTERS).read_bytes()
-        flags = self.flags("resumed", show_samples=0)
+        flags = self._flags("resumed", show_samples=0)
         with quiet():
             request, training_run.StopRequest = training_run.StopRequest, _StopAfter
             try:
@@ -262,7 +169,7 @@ class Case:
     def answers(self) -> Cell:
         """Many conversations at once; the reference decodes each alone."""
         model = mlx.load(self.model, self.encoder)
-        conversations = [[{"role": "user", "content": asked}] for asked, _ in _ASKED]
+        conversations = [[{"role": "user", "content": asked}] for asked, _ in ASKED]
         decoded: list[list[int]] = []
         decode, tokens = self.encoder.decode, {}
 
@@ -323,6 +230,9 @@ class Case:
         found = find_model(str(folder), lambda line: None).path
         wanted, have = (load_network(path)(mx.array(PROBE)) for path in (self.model, found))
         return differ("logits", have, wanted, 1e-5) or Cell("ok")
+
+    def _flags(self, name: str, **more: object) -> dict[str, object]:
+        return flags_of(self.model, self.data, self.folder / name, **more)
 
     @property
     def _trained(self) -> bool:
