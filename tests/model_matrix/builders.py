@@ -135,7 +135,9 @@ def as_transformers_5(config: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in config.items() if name not in ("model_type", *kept)}
     if config["model_type"] in CONFIG_MAPPING:
         made = AutoConfig.for_model(config["model_type"], **json.loads(json.dumps(given)))
-        return {**json.loads(made.to_json_string(use_diff=True)), **kept}
+        written = json.loads(made.to_json_string(use_diff=True))
+        if ("text_config" in written) == ("text_config" in given):  # of some types it knows only the wrapper
+            return {**written, **kept}
     text = config.get("text_config")
     if text:
         return {**config, "text_config": _with_rope_parameters(text)}

@@ -28,7 +28,7 @@ from model_matrix.page import PAGE, renewed  # noqa: E402
 
 EXPECTED = Path(__file__).with_name("expected.json")
 AT_ONCE = 2
-KINDS_A_PROCESS = 6
+KINDS_A_PROCESS = 12
 MOST_SECONDS = 120  # for one cell
 MOST_DEATHS = 40  # of processes, for one group of kinds
 

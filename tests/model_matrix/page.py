@@ -12,6 +12,7 @@ MEANING = {
     "plan": "`--dry-run` estimates memory and time",
     "gradients": "loss and LoRA gradients equal to mlx-lm's own model on each row alone, unpadded, with full logits",
     "padding": "a row beside longer ones computes the same as alone",
+    "with a cache": "a row read as a whole, as in training, has the loss that it has token by token, as in an answer",
     "answers": "answers to many prompts at once are those of one at a time, or are decoded one by one",
     "judged": "test_finetuned.py compares base and tuned",
     "head": "the output head sees the learned tokens only (fast), or all tokens (full: more memory)",

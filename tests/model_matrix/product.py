@@ -94,12 +94,11 @@ class Case:
     # the columns, in the order in which they are run
 
     def trains(self) -> Cell:
-        with quiet() as said:
+        with quiet():
             train_script.main(configured(TrainingConfig, **self._flags("run")))
         losses = [json.loads(line).get("loss") for line in (self.folder / "run" / files.METRICS).open()]
         if not all(loss is None or 0 < loss < 100 for loss in losses):
             return wrong(f"losses {losses}")
-        (self.folder / "said.txt").write_text(said.getvalue())
         return Cell("ok")
 
     def plan(self) -> Cell:
@@ -133,9 +132,7 @@ class Case:
     def head(self) -> Cell:
         if not self._trainer(self._settings()).full_logits:
             return Cell("fast")
-        said = (self.folder / "said.txt").read_text() if (self.folder / "said.txt").exists() else ""
-        note = next((line for line in said.splitlines() if "logits" in line), "the trainer says no more")
-        return Cell("full", note)
+        return Cell("full", layout_of(self._trainer(self._settings()).network).why)
 
     def gradients(self) -> Cell:
         return self._step("lora")
@@ -153,11 +150,13 @@ class Case:
         """Rows with the same prompt side by side, as pairs have them; computed once, they are fewer tokens."""
         settings = self._settings()
         method = replace(METHODS["sft"], pairs=True)
-        cell, plain = self._step("shared", method=method), self._trainer(settings)
+        with quiet() as said:
+            self._step("shared", method=method)
+        plain = self._trainer(settings)
         steps: list[Any] = []
         plain.train(never, lambda step: bool(steps.append(step)))
         own = json.loads((self.folder / "shared.json").read_text())
-        return Cell("on") if own["tokens"] < steps[0].tokens else Cell("off", cell.why)
+        return Cell("on") if own["tokens"] < steps[0].tokens else Cell("off", self._said(said, "prompt"))
 
     def padding(self) -> Cell:
         """Log-probabilities of each row beside longer ones, and alone."""
@@ -165,6 +164,21 @@ class Case:
         together = model.losses(self.examples)
         alone = [model.losses([example])[0] for example in self.examples]
         return differ("losses beside longer rows and alone", together, alone, 1e-4) or Cell("ok")
+
+    def with_cache(self) -> Cell:
+        """Losses as they are trained, and of the same tokens read one after the other, as an answer is decoded."""
+        from mlx_lm.models.cache import make_prompt_cache
+
+        model = mlx.load(self.model, self.encoder)
+        wanted = []
+        for example in self.examples:
+            tokens, cache, total = mx.array([example.tokens]), make_prompt_cache(model.network), 0.0
+            for at in range(len(example.tokens) - 1):
+                logits = model.network(tokens[:, at : at + 1], cache=cache)[0, -1].astype(mx.float32)
+                if example.loss_mask[at + 1]:
+                    total -= float(logits[example.tokens[at + 1]] - mx.logsumexp(logits))
+            wanted.append(total)
+        return differ("losses whole and token by token", model.losses(self.examples), wanted, 1e-3) or Cell("ok")
 
     def answers(self) -> Cell:
         """Many conversations at once; the reference decodes each alone."""
@@ -234,6 +248,10 @@ class Case:
     def _flags(self, name: str, **more: object) -> dict[str, object]:
         return flags_of(self.model, self.data, self.folder / name, **more)
 
+    @staticmethod
+    def _said(said: Any, word: str) -> str:
+        return next((line for line in said.getvalue().splitlines() if word in line), "")
+
     @property
     def _trained(self) -> bool:
         return (self.folder / "run" / files.ADAPTERS).exists()
@@ -288,6 +306,7 @@ COLUMNS: dict[str, Callable[[Case], Cell]] = {
     "plan": Case.plan,
     "gradients": Case.gradients,
     "padding": Case.padding,
+    "with a cache": Case.with_cache,
     "answers": Case.answers,
     "judged": Case.judged,
     "head": Case.head,
