@@ -36,7 +36,7 @@ Table = Mapping[str, Mapping[str, list[str]]]
 
 def works(cells: Mapping[str, list[str]]) -> bool:
     """Whether a kind trains, is planned, answers and is judged."""
-    return all(cells.get(column, ["none"])[0] in ("ok", "batches", "one by one") for column in COUNTED)
+    return all(cells.get(column, ["none"])[0] in ("ok", "batches", "some", "one by one") for column in COUNTED)
 
 
 def generated(table: Table) -> str:
@@ -47,7 +47,7 @@ def generated(table: Table) -> str:
     def shown(cells: Mapping[str, list[str]], column: str) -> str:
         word, why = cells.get(column, ["none", ""])
         text = _SHORT.get(word, word)
-        if word in ("ok", "batches", "fast", "on") or not why:
+        if not why:
             return text
         return f"{text} <sup>{notes.setdefault(_plain(why), len(notes) + 1)}</sup>"
 

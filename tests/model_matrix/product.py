@@ -5,7 +5,7 @@ and uses no code of ours.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ mlx = load_backend("mlx")
 
 import train as train_script  # noqa: E402
 from finetune.backends.mlx import adapters  # noqa: E402
+from finetune.backends.mlx.batch_proof import described  # noqa: E402
 from finetune.backends.mlx.model import load_network  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 from finetune.errors import Stopped  # noqa: E402
@@ -65,6 +66,12 @@ class _StopAfter(StopRequest):
     def __call__(self) -> bool:
         self.asked += 1
         return self.asked > STOPPED_AFTER
+
+
+def _because(notes: Sequence[str], word: str) -> str:
+    """The reason in the note about a fast path."""
+    note = next((note for note in notes if word in note), "")
+    return note.partition("because ")[2].partition(";")[0] if "because " in note else note
 
 
 class Case:
@@ -130,33 +137,32 @@ class Case:
         return Cell("ok") if again == whole else wrong("the adapters are others than those of one run")
 
     def head(self) -> Cell:
-        if not self._trainer(self._settings()).full_logits:
-            return Cell("fast")
-        return Cell("full", layout_of(self._trainer(self._settings()).network).why)
+        trainer = self._trainer(self._settings())
+        if trainer.full_logits:
+            return Cell("full", _because(trainer.notes, "logits"))
+        slower = _because(trainer.notes, "for the CPU")
+        return Cell("slower", slower) if slower else Cell("fast")
 
     def gradients(self) -> Cell:
-        return self._step("lora")
+        self._step("lora")
+        return Cell("ok")
 
     def checkpointing(self) -> Cell:
-        return self._step("checkpointing", grad_checkpoint=True)
+        why = _because(self._step("checkpointing", grad_checkpoint=True), "--grad-checkpoint")
+        return Cell("off", why) if why else Cell("ok")
 
     def dora(self) -> Cell:
-        return self._step("dora", fine_tune_type="dora")
+        self._step("dora", fine_tune_type="dora")
+        return Cell("ok")
 
     def full(self) -> Cell:
-        return self._step("full", fine_tune_type="full")
+        self._step("full", fine_tune_type="full")
+        return Cell("ok")
 
     def shared(self) -> Cell:
-        """Rows with the same prompt side by side, as pairs have them; computed once, they are fewer tokens."""
-        settings = self._settings()
-        method = replace(METHODS["sft"], pairs=True)
-        with quiet() as said:
-            self._step("shared", method=method)
-        plain = self._trainer(settings)
-        steps: list[Any] = []
-        plain.train(never, lambda step: bool(steps.append(step)))
-        own = json.loads((self.folder / "shared.json").read_text())
-        return Cell("on") if own["tokens"] < steps[0].tokens else Cell("off", self._said(said, "prompt"))
+        """Rows with the same prompt side by side, as pairs have them."""
+        why = _because(self._step("shared", method=replace(METHODS["sft"], pairs=True)), "prompt of several")
+        return Cell("off", why) if why else Cell("on")
 
     def padding(self) -> Cell:
         """Log-probabilities of each row beside longer ones, and alone."""
@@ -205,10 +211,10 @@ class Case:
         found = [tokens[index] for index in range(len(conversations))]
         prompts = [self.encoder.prompt(conversation) for conversation in conversations]
         self._leave("answers", {"prompts": prompts, "answers": found})
-        note = next(
-            (line for line in said.getvalue().splitlines() if "one by one" in line or "one at a time" in line), ""
-        )
-        return Cell("one by one", note) if note else Cell("batches")
+        how = described(model.network)
+        slower = {"one by one": "one by one", "only prompts": "some"}
+        word = next((word for begin, word in slower.items() if how.startswith(begin)), "batches")
+        return Cell(word, how if word != "batches" or ":" in how else "")
 
     def in_mlx_lm(self) -> Cell:
         """Logits with the adapter attached; mlx_lm loads the same folder."""
@@ -248,10 +254,6 @@ class Case:
     def _flags(self, name: str, **more: object) -> dict[str, object]:
         return flags_of(self.model, self.data, self.folder / name, **more)
 
-    @staticmethod
-    def _said(said: Any, word: str) -> str:
-        return next((line for line in said.getvalue().splitlines() if word in line), "")
-
     @property
     def _trained(self) -> bool:
         return (self.folder / "run" / files.ADAPTERS).exists()
@@ -265,12 +267,13 @@ class Case:
         rows = as_rows(self.examples)
         return mlx.Trainer(mlx.load(self.model, self.encoder), method, FixedSource(rows), config, 1, "base", start)
 
-    def _step(self, name: str, method: Any = METHODS["sft"], **changed: object) -> Cell:
-        """One step of SGD at a learning rate of 1: what it changes is the gradient. Left for the reference with its loss."""
+    def _step(self, name: str, method: Any = METHODS["sft"], **changed: object) -> list[str]:
+        """One step of SGD at a learning rate of 1: what it changes is the gradient. Left for the reference with its loss.
+        Returns what the trainer says of its fast paths."""
         kind = str(changed.get("fine_tune_type", "lora"))
         folder = self.folder / kind
         if (self.folder / f"{name}.json").exists():
-            return Cell("ok")
+            return json.loads((self.folder / f"{name}.json").read_text())["notes"]
         config = self._settings(**changed)
         if not folder.exists():
             self._adapter(folder, kind)
@@ -281,9 +284,9 @@ class Case:
         after = adapters.trainable(trainer.network)
         found = {key: before[key] - after[key] for key in before}
         mx.save_safetensors(str(self.folder / f"{name}.safetensors"), found)
-        about = {"kind": kind, "loss": steps[0].loss, "tokens": steps[0].tokens}
+        about = {"kind": kind, "loss": steps[0].loss, "notes": list(trainer.notes)}
         self._leave(name, {**about, "examples": [[example.tokens, example.loss_mask] for example in self.examples]})
-        return Cell("ok")
+        return list(trainer.notes)
 
     def _adapter(self, folder: Path, kind: str) -> None:
         """An adapter folder of ours whose every array matters."""
