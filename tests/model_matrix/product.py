@@ -17,7 +17,6 @@ mlx = load_backend("mlx")
 
 import train as train_script  # noqa: E402
 from finetune.backends.mlx import adapters  # noqa: E402
-from finetune.backends.mlx.batch_proof import described  # noqa: E402
 from finetune.backends.mlx.model import load_network  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 from finetune.errors import Stopped  # noqa: E402
@@ -199,7 +198,7 @@ class Case:
 
         self.encoder.decode = remembering  # type: ignore[method-assign, assignment]
         try:
-            with quiet() as said:
+            with quiet():
                 model.answers(
                     conversations,
                     lambda index, answer: tokens.update({index: decoded[-1]}),
@@ -211,7 +210,7 @@ class Case:
         found = [tokens[index] for index in range(len(conversations))]
         prompts = [self.encoder.prompt(conversation) for conversation in conversations]
         self._leave("answers", {"prompts": prompts, "answers": found})
-        how = described(model.network)
+        how = model.answering
         slower = {"one by one": "one by one", "only prompts": "some"}
         word = next((word for begin, word in slower.items() if how.startswith(begin)), "batches")
         return Cell(word, how if word != "batches" or ":" in how else "")
