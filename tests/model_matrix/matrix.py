@@ -2,7 +2,8 @@
 
 python tests/model_matrix/matrix.py                    the whole table: minutes
 python tests/model_matrix/matrix.py qwen3 "llama 4-bit"  some kinds, printed
-python tests/model_matrix/matrix.py --write            renew expected.json and the page (make test-models-page)
+python tests/model_matrix/matrix.py --only=plan,full   some columns
+python tests/model_matrix/matrix.py --write            renew expected.json and the page
 
 The rows are ``builders.KINDS``. Two processes work at a time, each on a few kinds; a process that dies is a cell, and the next
 one continues after it. ``expected.json`` holds the table that the page shows; a test compares it with what a run finds.
@@ -35,20 +36,23 @@ MOST_DEATHS = 40  # of processes, for one group of kinds
 Table = dict[str, dict[str, list[str]]]  # kind -> column -> word, reason
 
 
-def run(kinds: Sequence[str], folder: Path, *, torch: bool | None = None) -> Table:
+def run(kinds: Sequence[str], folder: Path, *, torch: bool | None = None, only: Sequence[str] = ()) -> Table:
     """The table of these kinds. ``folder`` is emptied of nothing and gets their models. ``torch``: with the columns that need
-    PyTorch (default: if it is installed)."""
+    PyTorch (default: if it is installed). ``only``: some columns."""
     from model_matrix import product, reference, runs
 
     runs.write_rows(folder)
     phases = {"product": list(product.COLUMNS), "reference": list(reference.CHECKS)}
     if find_spec("torch") is not None if torch is None else torch:
         phases |= {"transformers": ["like transformers", "PEFT"], "torch": ["torch"]}
+    phases = {phase: [name for name in names if not only or name in only] for phase, names in phases.items()}
     groups = [kinds[at :: max(1, len(kinds) // KINDS_A_PROCESS)] for at in range(max(1, len(kinds) // KINDS_A_PROCESS))]
 
     def fill(group: Sequence[str]) -> Table:
         table: Table = {kind: {} for kind in group}
         for phase, columns in phases.items():
+            if not columns:
+                continue
             _merge(table, phase, _phase(phase, columns, group, folder))
         for kind in group:
             shutil.rmtree(folder / kind, ignore_errors=True)
@@ -170,7 +174,8 @@ def main(arguments: Sequence[str]) -> None:
     chosen = [argument for argument in arguments if not argument.startswith("--")]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        table = run(chosen or KINDS, folder)
+        only = [name for argument in arguments if argument.startswith("--only=") for name in argument[7:].split(",")]
+        table = run(chosen or KINDS, folder, only=only)
     print("\n".join(lines(table)))
     if "--write" in arguments:
         if chosen:
