@@ -25,6 +25,7 @@ from model_matrix.cells import CannotBuildError
 from model_matrix.kinds import BORROWED, INNER, KEPT, OWN, SIZES, UNKNOWN, VARIANTS, WITHIN
 
 VOCABULARY = 320
+_MOST_PARAMETERS = 20_000_000
 END = "<|im_end|>"
 _TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -243,8 +244,14 @@ def torch_build(kind: str, folder: Path) -> Path:
         made = AutoConfig.for_model(
             model_type, **{name: value for name, value in config.items() if name != "model_type"}
         )
+        with torch.device("meta"):
+            size = sum(parameter.numel() for parameter in AutoModelForCausalLM.from_config(made).parameters())
+        if size > _MOST_PARAMETERS:
+            raise ValueError(f"parts beside its text model have {size:,} parameters")
         network = AutoModelForCausalLM.from_config(made, dtype=torch.float32)
     except Exception as error:
+        if "Unrecognized model identifier" in str(error):
+            raise CannotBuildError("transformers has no such type") from error
         raise CannotBuildError(f"transformers has no model of it: {type(error).__name__}: {error}") from error
     with torch.no_grad():
         for parameter in network.parameters():
