@@ -118,7 +118,7 @@ def _settings(model_type: str, arguments: type) -> dict[str, Any]:
             found[name] = own[name]
         elif name in SIZES and (required or name not in KEPT):
             found[name] = SIZES[name]
-        elif name == "tie_word_embeddings":  # two libraries, two defaults
+        elif isinstance(field.default, (bool, int, float, str)):  # said, because other libraries have other defaults
             found[name] = field.default
         elif required and name not in ("model_type", "text_config"):
             unknown.append(name)

@@ -17,6 +17,7 @@ mlx = load_backend("mlx")
 
 import train as train_script  # noqa: E402
 from finetune.backends.mlx import adapters  # noqa: E402
+from finetune.backends.mlx import model as mlx_model  # noqa: E402
 from finetune.backends.mlx.model import load_network  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 from finetune.errors import Stopped  # noqa: E402
@@ -192,24 +193,21 @@ class Case:
         """Many conversations at once; the reference decodes each alone."""
         model = mlx.load(self.model, self.encoder)
         conversations = [[{"role": "user", "content": asked}] for asked, _ in ASKED]
-        decoded: list[list[int]] = []
-        decode, tokens = self.encoder.decode, {}
+        tokens: dict[int, list[int]] = {}
+        decoder = mlx_model.Decoder
 
-        def remembering(found: list[int]) -> str:
-            decoded.append(list(found))
-            return decode(found)
+        class Remembering(decoder):  # type: ignore[misc, valid-type]
+            def run(self, *arguments: Any) -> Any:
+                for finished in super().run(*arguments):
+                    tokens[finished.index] = list(finished.tokens)
+                    yield finished
 
-        self.encoder.decode = remembering  # type: ignore[method-assign, assignment]
+        mlx_model.Decoder = Remembering  # type: ignore[misc]
         try:
             with quiet():
-                model.answers(
-                    conversations,
-                    lambda index, answer: tokens.update({index: decoded[-1]}),
-                    max_tokens=MAX_TOKENS,
-                    stops=False,
-                )
+                model.answers(conversations, max_tokens=MAX_TOKENS, stops=False)
         finally:
-            self.encoder.decode = decode  # type: ignore[method-assign]
+            mlx_model.Decoder = decoder  # type: ignore[misc]
         found = [tokens[index] for index in range(len(conversations))]
         prompts = [self.encoder.prompt(conversation) for conversation in conversations]
         self._leave("answers", {"prompts": prompts, "answers": found, "how": model.answering})
