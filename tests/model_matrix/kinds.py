@@ -206,6 +206,7 @@ OWN: dict[str, dict[str, Any]] = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)},
     "llama4": {
         "interleave_moe_layer_step": 2,
+        "attn_temperature_tuning": True,
         "num_experts_per_tok": 1,
         "rope_scaling": None,
     },

@@ -78,7 +78,7 @@ def gradient(kind: Path, name: str) -> str:
     size = max(float(mx.abs(array).max()) for array in gradients.values()) / learned
     off = {key: float(mx.abs(found[key] - array / learned).max()) / size for key, array in gradients.items()}
     worst = max(off, key=off.__getitem__)
-    return "" if off[worst] <= _GRADIENT else f"gradients off by {off[worst]:.0%} ({worst})"
+    return "" if off[worst] <= _GRADIENT else f"gradients off by {off[worst]:.0e} of the largest ({worst})"
 
 
 def _unfreeze(network: Any, names: set[str]) -> None:
