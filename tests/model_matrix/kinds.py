@@ -204,6 +204,7 @@ OWN: dict[str, dict[str, Any]] = {
         "block_ffn_dim_multiplier": 1.0,
     },
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)},
+    "llama": {"sliding_window": None},
     "llama4": {
         "interleave_moe_layer_step": 2,
         "attn_temperature_tuning": True,

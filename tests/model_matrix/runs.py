@@ -60,8 +60,8 @@ def write_rows(folder: Path) -> Path:
                 type_="chat",
                 dataset_name=str(source),
                 output_dir=data,
-                valid_fraction=0.2,
-                test_fraction=0.2,
+                valid_fraction=0.1,
+                test_fraction=0.1,
             )
         )
     return data
