@@ -22,7 +22,7 @@ import mlx_lm.models
 from mlx.utils import tree_flatten, tree_map_with_path
 
 from model_matrix.cells import CannotBuildError
-from model_matrix.kinds import BORROWED, INNER, KEPT, OWN, SIZES, UNKNOWN, VARIANTS, WITHIN
+from model_matrix.kinds import BORROWED, HEADS, INNER, KEPT, OWN, SIZES, UNKNOWN, VARIANTS, WITHIN
 
 VOCABULARY = 320
 _MOST_PARAMETERS = 20_000_000
@@ -110,6 +110,8 @@ def _settings(model_type: str, arguments: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     unknown = []
     names = {field.name: field for field in fields(arguments)}
+    if "kv_lora_rank" in names:  # of latent attention, every head has keys of its own, and a part for positions
+        own = {"num_key_value_heads": HEADS, "partial_rotary_factor": 1.0, **own}
     if model_type in BORROWED:
         names |= {field.name: field for field in fields(_module(BORROWED[model_type]).ModelArgs)}
     for name, field in names.items():
@@ -124,7 +126,7 @@ def _settings(model_type: str, arguments: type) -> dict[str, Any]:
             unknown.append(name)
     if unknown:
         raise CannotBuildError(f"no size for {', '.join(unknown)}")
-    return {**found, **own}
+    return {**found, **{name: value for name, value in own.items() if name in names or name in OWN.get(model_type, {})}}
 
 
 def as_transformers_5(config: Mapping[str, Any]) -> dict[str, Any]:
