@@ -47,7 +47,8 @@ def cell_of(measure: Callable[..., Cell], *arguments: Any) -> Cell:
 def cleaned(text: str) -> str:
     """A message without what differs from run to run: paths, and all but the first line."""
     line = " ".join(text.strip().split("\n")[0].split())
-    return re.sub(r"(/[\w .,-]+)+/([\w.,-]+)", r"\2", line)[:240]
+    line = re.sub(r"/[^ :;,()]+/([\w.,-]+)", r"\1", line)
+    return re.sub(r"^(model|new|saved): ", "", line)[:240]
 
 
 def differ(name: str, found: Any, wanted: Any, tolerance: float) -> Cell | None:

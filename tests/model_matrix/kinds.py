@@ -157,7 +157,17 @@ OWN: dict[str, dict[str, Any]] = {
         "scoring_func": "sigmoid",
         "rope_parameters": {"rope_type": "default", "rope_theta": THETA},
     },
-    "gpt_oss": {"layer_types": MIXED, "head_dim": HEAD},
+    "gpt_oss": {
+        "layer_types": MIXED,
+        "rope_scaling": {
+            "rope_type": "yarn",
+            "factor": 8.0,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "truncate": False,
+            "original_max_position_embeddings": 64,
+        },
+    },
     "granite": {
         "logits_scaling": 2.0,
         "attention_multiplier": 0.25,

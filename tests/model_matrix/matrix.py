@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from model_matrix.cells import cleaned  # noqa: E402
 from model_matrix.page import PAGE, renewed  # noqa: E402
 
 EXPECTED = Path(__file__).with_name("expected.json")
@@ -77,7 +78,7 @@ def _merge(table: Table, phase: str, found: Table) -> None:
                     name: ["none", built[1]] for name in ("like transformers", "PEFT", "torch") if phase != "torch"
                 }
             continue
-        for column, (word, why) in cells.items():
+        for column, (word, why) in ((name, (word, cleaned(why))) for name, (word, why) in cells.items()):
             if phase != "reference" or column not in table[kind] or word in ("wrong", "crash"):
                 table[kind][column] = [word, why]
             elif word == "unchecked":

@@ -30,6 +30,7 @@ MEANING = {
 }
 # columns that a kind must have for being counted as one that works
 COUNTED = ("trains", "plan", "answers", "judged")
+NOT_TRAINED = "it does not train"
 _SHORT = {"none": "–", "refused": "no", "crash": "fails", "wrong": "wrong", "ok": "yes", "batches": "yes"}
 Table = Mapping[str, Mapping[str, list[str]]]
 
@@ -47,8 +48,8 @@ def generated(table: Table) -> str:
     def shown(cells: Mapping[str, list[str]], column: str) -> str:
         word, why = cells.get(column, ["none", ""])
         text = _SHORT.get(word, word)
-        if not why:
-            return text
+        if not why or (column != "trains" and why in (cells["trains"][1], NOT_TRAINED)):
+            return text if not why else "–"
         return f"{text} <sup>{notes.setdefault(_plain(why), len(notes) + 1)}</sup>"
 
     rows = []
