@@ -205,7 +205,7 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "kimi_linear": {"linear_attn_config": KDA, "num_experts_per_token": 2},
     "kimi_k3": {"linear_attn_config": KDA, "attn_res_block_size": 2},
-    "laguna": {"layer_types": MIXED, "rope_parameters": BOTH},
+    "laguna": {"layer_types": MIXED, "rope_parameters": BOTH, "partial_rotary_factor": None},
     "lfm2": {
         "layer_types": ["conv", "full_attention"] * (LAYERS // 2),
         "block_dim": HIDDEN,
@@ -249,7 +249,7 @@ OWN: dict[str, dict[str, Any]] = {
         "rope_scaling": {**LONG, "original_max_position_embeddings": 64},
     },
     "minimax_m3_vl": {"moe_layer_freq": [0, 1, 1, 1]},
-    "ministral3": {"layer_types": MIXED, "rope_parameters": LLAMA_4},
+    "ministral3": {"sliding_window": None, "rope_parameters": LLAMA_4},
     "mistral4": {"rope_parameters": LLAMA_4},
     "muse_glimmer": {"layer_types": MIXED, "layer_rope_theta": [THETA, 0, THETA, 0]},
     "muse_spark": {
