@@ -3,6 +3,7 @@
 python tests/model_matrix/matrix.py                    the whole table: minutes
 python tests/model_matrix/matrix.py qwen3 "llama 4-bit"  some kinds, printed
 python tests/model_matrix/matrix.py --only=plan,full   some columns
+python tests/model_matrix/matrix.py --templates        renew the table of chat templates, which needs TRL
 python tests/model_matrix/matrix.py --write            renew expected.json and the page
 
 The rows are ``builders.KINDS``. Two processes work at a time, each on a few kinds; a process that dies is a cell, and the next
@@ -29,6 +30,7 @@ from model_matrix.cells import cleaned  # noqa: E402
 from model_matrix.page import PAGE, renewed  # noqa: E402
 
 EXPECTED = Path(__file__).with_name("expected.json")
+TEMPLATES = Path(__file__).with_name("templates.md")
 AT_ONCE = 2
 KINDS_A_PROCESS = 12
 MOST_SECONDS = 120  # for one cell
@@ -152,6 +154,21 @@ def _read(results: Path) -> tuple[Table, tuple[tuple[str, str], str] | None]:
     return found, (begun, f"the process ended: {died}") if begun and died else None
 
 
+def templates() -> str | None:
+    """The table of the chat templates that TRL ships; None if it is not installed."""
+    found = find_spec("trl")
+    if found is None or found.origin is None:
+        return None
+    from finetune.models.find import find_model
+    from template_table import as_markdown, table
+
+    texts = {
+        path.stem: path.read_text(encoding="utf-8") for path in Path(found.origin).parent.glob("chat_templates/*.jinja")
+    }
+    chosen = {name: text for name, text in sorted(texts.items()) if not name.endswith("_training")}  # TRL's own
+    return as_markdown(table(find_model("builtin", print).path, chosen)).strip() + "\n"
+
+
 def lines(table: Table) -> Iterator[str]:
     for kind, cells in table.items():
         yield f"{kind}: " + ", ".join(f"{column} {word}" for column, (word, _) in cells.items())
@@ -166,12 +183,18 @@ def write(table: Table) -> None:
     }
     rows = ",\n".join(f"{json.dumps(kind)}: {json.dumps(cells)}" for kind, cells in merged.items())
     EXPECTED.write_text(f"{{\n{rows}\n}}\n", encoding="utf-8")
-    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), merged), encoding="utf-8")
+    PAGE.write_text(
+        renewed(PAGE.read_text(encoding="utf-8"), merged, TEMPLATES.read_text(encoding="utf-8")), encoding="utf-8"
+    )
 
 
 def main(arguments: Sequence[str]) -> None:
     from model_matrix.builders import KINDS
 
+    if "--templates" in arguments:
+        TEMPLATES.write_text(templates() or TEMPLATES.read_text(encoding="utf-8"), encoding="utf-8")
+        write(json.loads(EXPECTED.read_text(encoding="utf-8")))
+        return
     chosen = [argument for argument in arguments if not argument.startswith("--")]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
