@@ -97,7 +97,7 @@ OWN: dict[str, dict[str, Any]] = {
     "Klear": {"mlp_only_layers": [0]},
     "afm7": {"num_kv_reuse_layers": 1, "hidden_dim_scale_factor": 2.0},
     "afmoe": {"layer_types": MIXED, "num_dense_layers": 1},
-    "apertus": {"rope_scaling": None},
+    "apertus": {"rope_scaling": {"rope_type": "linear", "factor": 2.0}},
     "baichuan_m1": {"sliding_window_layers": [0, 2], "conv_window": 2},
     "bailing_hybrid": {"layer_group_size": 2, "group_norm_size": 2},
     "bailing_moe": {},
