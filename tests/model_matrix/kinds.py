@@ -276,6 +276,7 @@ OWN: dict[str, dict[str, Any]] = {
         "moe_shared_expert_intermediate_size": 32,
         "time_step_limit": [0.0, 100.0],
     },
+    "olmo3": {"rope_theta": 500_000.0},  # of its window layers transformers has it as a default
     "olmo_hybrid": {
         "layer_types": HYBRID,
         "linear_allow_neg_eigval": True,

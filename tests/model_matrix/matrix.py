@@ -34,6 +34,18 @@ TEMPLATES = Path(__file__).with_name("templates.md")
 AT_ONCE = 2
 KINDS_A_PROCESS = 12
 MOST_SECONDS = 120  # for one cell
+OF_TRAINING = {
+    "gradients",
+    "head",
+    "checkpointing",
+    "shared prompts",
+    "DoRA",
+    "full",
+    "resume",
+    "judged",
+    "in mlx-lm",
+    "fused",
+}
 MOST_DEATHS = 40  # of processes, for one group of kinds
 
 Table = dict[str, dict[str, list[str]]]  # kind -> column -> word, reason
@@ -59,6 +71,7 @@ def run(kinds: Sequence[str], folder: Path, *, torch: bool | None = None, only: 
             _merge(table, phase, _phase(phase, columns, group, folder))
         for kind in group:
             shutil.rmtree(folder / kind, ignore_errors=True)
+            _settle(table[kind])
         return table
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -85,6 +98,14 @@ def _merge(table: Table, phase: str, found: Table) -> None:
                 table[kind][column] = [word, why]
             elif word == "unchecked":
                 table[kind][column] = [table[kind][column][0], f"mlx_lm itself cannot compute it: {why}"]
+
+
+def _settle(cells: dict[str, list[str]]) -> None:
+    """What does not train has one reason: of columns that train in their own way, and are not reached otherwise, that one."""
+    word, why = cells.get("trains", ["ok", ""])
+    for column in OF_TRAINING & cells.keys() if word not in ("ok", "wrong") else ():
+        if cells[column][0] in ("crash", "refused", "none"):
+            cells[column] = ["none", why]
 
 
 def _phase(phase: str, columns: list[str], kinds: Sequence[str], folder: Path) -> Table:

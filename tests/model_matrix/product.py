@@ -32,6 +32,7 @@ from finetune.signals import StopRequest, never  # noqa: E402
 from finetune.training import run as training_run  # noqa: E402
 from model_matrix import builders  # noqa: E402
 from model_matrix.cells import Cell, differ, wrong  # noqa: E402
+from model_matrix.page import NOT_TRAINED  # noqa: E402
 from model_matrix.runs import ASKED, MAX_TOKENS, configured, flags_of, judge, quiet  # noqa: E402
 
 PROBE = [[5, 17, 200, 42, 7, 7, 199, 23, 11, 4, 90, 31, 250, 66, 8, 9, 10, 301, 77, 3]]  # longer than the windows
@@ -115,12 +116,12 @@ class Case:
 
     def judged(self) -> Cell:
         if not self._trained:
-            return Cell("none", "it does not train")
+            return Cell("none", NOT_TRAINED)
         return judge(self.folder / "run", self.folder / "results")
 
     def resume(self) -> Cell:
         if not self._trained:
-            return Cell("none", "it does not train")
+            return Cell("none", NOT_TRAINED)
         whole = (self.folder / "run" / files.ADAPTERS).read_bytes()
         flags = self._flags("resumed", show_samples=0)
         with quiet():
