@@ -44,14 +44,19 @@ def load(folder: Path) -> Any:
     """
     # a tokenizer needs no PyTorch; without this transformers tells the user that it is missing
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    from transformers import AutoTokenizer
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoTokenizer, PreTrainedConfig
 
     problem = f"{folder}: its tokenizer cannot be loaded"
     with foreign(problem, AGAIN):
         _check_tables(folder / "tokenizer.json")
         try:
             with plain_path(folder) as plain:
-                tokenizer = AutoTokenizer.from_pretrained(plain, local_files_only=True, trust_remote_code=False)
+                options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+                try:
+                    tokenizer = AutoTokenizer.from_pretrained(plain, **options)
+                except (AttributeError, StrictDataclassError):  # config.json is of a type that transformers has not, or not so
+                    tokenizer = AutoTokenizer.from_pretrained(plain, config=PreTrainedConfig(), **options)
         except ValueError as error:
             if "custom code" not in str(error):
                 raise

@@ -165,7 +165,8 @@ def _check_length(config: TrainingConfig, folder: ModelFolder, rows: Sequence[Tr
         return
     sampled = config.grpo_max_tokens if METHODS[config.method].rollouts else 0
     longest = max(row.tokens for row in rows) + sampled
-    given = config.origins.get("max_seq_length", "default") != "default"
+    # what a run to resume has recorded was checked when it began, or was nobody's choice
+    given = config.origins.get("max_seq_length", "default") != "default" and not config.resume
     if given and config.max_seq_length > max(known.count, longest):
         what = f"--max-seq-length {config.max_seq_length}"
     elif longest > known.count:

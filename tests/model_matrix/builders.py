@@ -21,9 +21,11 @@ from finetune.backends.mlx.runtime import mx  # isort: skip  before any other im
 import mlx_lm.models
 from mlx.utils import tree_flatten, tree_map_with_path
 
-from model_matrix.kinds import BORROWED, INNER, KEPT, OWN, SIZES, UNKNOWN, VARIANTS, WITHIN
+from model_matrix.cells import CannotBuildError
+from model_matrix.kinds import BORROWED, HEADS, INNER, KEPT, OWN, SIZES, UNKNOWN, VARIANTS, WITHIN
 
 VOCABULARY = 320
+_MOST_PARAMETERS = 20_000_000
 END = "<|im_end|>"
 _TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -35,10 +37,6 @@ _WORDS = (
 # of a module of mlx_lm: the class that holds a wrapper's settings for its text model
 _TEXT_CLASSES = ("TextArgs", "TextConfig", "TextModelArgs")
 _MODULES = Path(mlx_lm.models.__file__).parent
-
-
-class CannotBuildError(Exception):
-    """mlx-lm has this type, but there is no model of it; the text is the reason."""
 
 
 def _types() -> Iterator[str]:
@@ -112,6 +110,8 @@ def _settings(model_type: str, arguments: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     unknown = []
     names = {field.name: field for field in fields(arguments)}
+    if "kv_lora_rank" in names:  # of latent attention, every head has keys of its own, and a part for positions
+        own = {"num_key_value_heads": HEADS, "partial_rotary_factor": 1.0, **own}
     if model_type in BORROWED:
         names |= {field.name: field for field in fields(_module(BORROWED[model_type]).ModelArgs)}
     for name, field in names.items():
@@ -120,13 +120,13 @@ def _settings(model_type: str, arguments: type) -> dict[str, Any]:
             found[name] = own[name]
         elif name in SIZES and (required or name not in KEPT):
             found[name] = SIZES[name]
-        elif name == "tie_word_embeddings":  # two libraries, two defaults
+        elif isinstance(field.default, (bool, int, float, str)):  # said, because other libraries have other defaults
             found[name] = field.default
         elif required and name not in ("model_type", "text_config"):
             unknown.append(name)
     if unknown:
         raise CannotBuildError(f"no size for {', '.join(unknown)}")
-    return {**found, **own}
+    return {**found, **{name: value for name, value in own.items() if name in names or name in OWN.get(model_type, {})}}
 
 
 def as_transformers_5(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +138,9 @@ def as_transformers_5(config: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in config.items() if name not in ("model_type", *kept)}
     if config["model_type"] in CONFIG_MAPPING:
         made = AutoConfig.for_model(config["model_type"], **json.loads(json.dumps(given)))
-        return {**json.loads(made.to_json_string(use_diff=True)), **kept}
+        written = json.loads(made.to_json_string(use_diff=True))
+        if ("text_config" in written) == ("text_config" in given):  # of some types it knows only the wrapper
+            return {**written, **kept}
     text = config.get("text_config")
     if text:
         return {**config, "text_config": _with_rope_parameters(text)}
@@ -244,8 +246,14 @@ def torch_build(kind: str, folder: Path) -> Path:
         made = AutoConfig.for_model(
             model_type, **{name: value for name, value in config.items() if name != "model_type"}
         )
+        with torch.device("meta"):
+            size = sum(parameter.numel() for parameter in AutoModelForCausalLM.from_config(made).parameters())
+        if size > _MOST_PARAMETERS:
+            raise ValueError(f"parts beside its text model have {size:,} parameters")
         network = AutoModelForCausalLM.from_config(made, dtype=torch.float32)
     except Exception as error:
+        if "Unrecognized model identifier" in str(error):
+            raise CannotBuildError("transformers has no such type") from error
         raise CannotBuildError(f"transformers has no model of it: {type(error).__name__}: {error}") from error
     with torch.no_grad():
         for parameter in network.parameters():

@@ -12,16 +12,20 @@ from finetune.errors import Stopped, UserError
 # the words of a cell that are as good as they can be for a kind of model; any other word needs a reason
 GOOD = {"ok", "fast", "batches", "on"}
 # right, only slower or with more memory
-SLOWER = {"full", "one by one", "off"}
+SLOWER = {"full", "slower", "one by one", "some", "off", "told"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """``word``: one of GOOD or SLOWER, refused (one line, exit code 2 or 3), crash (anything else), wrong (it computes something
-    else), none (there is nothing of it here)."""
+    """``word``: one of GOOD or SLOWER; refused (one line, exit code 2 or 3), crash (anything else), wrong (something else is
+    computed), none (there is nothing of it here)."""
 
     word: str
     why: str = ""
+
+
+class CannotBuildError(Exception):
+    """There is no model of this kind; the text is the reason."""
 
 
 def wrong(why: str) -> Cell:
@@ -36,14 +40,15 @@ def cell_of(measure: Callable[..., Cell], *arguments: Any) -> Cell:
         return Cell("refused", cleaned(str(error)))
     except (Stopped, KeyboardInterrupt, SystemExit) as error:
         return Cell("crash", f"{type(error).__name__}: {cleaned(str(error))}")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever happens is a cell
         return Cell("crash", f"{type(error).__name__}: {cleaned(str(error))}")
 
 
 def cleaned(text: str) -> str:
     """A message without what differs from run to run: paths, and all but the first line."""
     line = " ".join(text.strip().split("\n")[0].split())
-    return re.sub(r"(/[\w .,-]+)+/([\w.,-]+)", r"\2", line)[:240]
+    line = re.sub(r"/[^ :;,()]+/([\w.,-]+)", r"\1", line)
+    return re.sub(r"^(model|new|saved): ", "", line)[:240]
 
 
 def differ(name: str, found: Any, wanted: Any, tolerance: float) -> Cell | None:

@@ -97,7 +97,7 @@ OWN: dict[str, dict[str, Any]] = {
     "Klear": {"mlp_only_layers": [0]},
     "afm7": {"num_kv_reuse_layers": 1, "hidden_dim_scale_factor": 2.0},
     "afmoe": {"layer_types": MIXED, "num_dense_layers": 1},
-    "apertus": {"rope_scaling": None},
+    "apertus": {"rope_scaling": {"rope_type": "linear", "factor": 2.0}},
     "baichuan_m1": {"sliding_window_layers": [0, 2], "conv_window": 2},
     "bailing_hybrid": {"layer_group_size": 2, "group_norm_size": 2},
     "bailing_moe": {},
@@ -157,7 +157,17 @@ OWN: dict[str, dict[str, Any]] = {
         "scoring_func": "sigmoid",
         "rope_parameters": {"rope_type": "default", "rope_theta": THETA},
     },
-    "gpt_oss": {"layer_types": MIXED, "head_dim": HEAD},
+    "gpt_oss": {
+        "layer_types": MIXED,
+        "rope_scaling": {
+            "rope_type": "yarn",
+            "factor": 8.0,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "truncate": False,
+            "original_max_position_embeddings": 64,
+        },
+    },
     "granite": {
         "logits_scaling": 2.0,
         "attention_multiplier": 0.25,
@@ -195,7 +205,7 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "kimi_linear": {"linear_attn_config": KDA, "num_experts_per_token": 2},
     "kimi_k3": {"linear_attn_config": KDA, "attn_res_block_size": 2},
-    "laguna": {"layer_types": MIXED, "rope_parameters": BOTH},
+    "laguna": {"layer_types": MIXED, "rope_parameters": BOTH, "partial_rotary_factor": None},
     "lfm2": {
         "layer_types": ["conv", "full_attention"] * (LAYERS // 2),
         "block_dim": HIDDEN,
@@ -204,8 +214,10 @@ OWN: dict[str, dict[str, Any]] = {
         "block_ffn_dim_multiplier": 1.0,
     },
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)},
+    "llama": {"sliding_window": None},
     "llama4": {
         "interleave_moe_layer_step": 2,
+        "attn_temperature_tuning": True,
         "num_experts_per_tok": 1,
         "rope_scaling": None,
     },
@@ -237,7 +249,7 @@ OWN: dict[str, dict[str, Any]] = {
         "rope_scaling": {**LONG, "original_max_position_embeddings": 64},
     },
     "minimax_m3_vl": {"moe_layer_freq": [0, 1, 1, 1]},
-    "ministral3": {"layer_types": MIXED, "rope_parameters": LLAMA_4},
+    "ministral3": {"sliding_window": None, "rope_parameters": LLAMA_4},
     "mistral4": {"rope_parameters": LLAMA_4},
     "muse_glimmer": {"layer_types": MIXED, "layer_rope_theta": [THETA, 0, THETA, 0]},
     "muse_spark": {
@@ -264,6 +276,7 @@ OWN: dict[str, dict[str, Any]] = {
         "moe_shared_expert_intermediate_size": 32,
         "time_step_limit": [0.0, 100.0],
     },
+    "olmo3": {"rope_theta": 500_000.0},  # of its window layers transformers has it as a default
     "olmo_hybrid": {
         "layer_types": HYBRID,
         "linear_allow_neg_eigval": True,

@@ -2,7 +2,9 @@
 
 python tests/model_matrix/matrix.py                    the whole table: minutes
 python tests/model_matrix/matrix.py qwen3 "llama 4-bit"  some kinds, printed
-python tests/model_matrix/matrix.py --write            renew expected.json and the page (make test-models-page)
+python tests/model_matrix/matrix.py --only=plan,full   some columns
+python tests/model_matrix/matrix.py --templates        renew the table of chat templates, which needs TRL
+python tests/model_matrix/matrix.py --write            renew expected.json and the page
 
 The rows are ``builders.KINDS``. Two processes work at a time, each on a few kinds; a process that dies is a cell, and the next
 one continues after it. ``expected.json`` holds the table that the page shows; a test compares it with what a run finds.
@@ -24,34 +26,52 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from model_matrix.cells import cleaned  # noqa: E402
 from model_matrix.page import PAGE, renewed  # noqa: E402
 
 EXPECTED = Path(__file__).with_name("expected.json")
+TEMPLATES = Path(__file__).with_name("templates.md")
 AT_ONCE = 2
-KINDS_A_PROCESS = 6
+KINDS_A_PROCESS = 12
 MOST_SECONDS = 120  # for one cell
+OF_TRAINING = {
+    "gradients",
+    "head",
+    "checkpointing",
+    "shared prompts",
+    "DoRA",
+    "full",
+    "resume",
+    "judged",
+    "in mlx-lm",
+    "fused",
+}
 MOST_DEATHS = 40  # of processes, for one group of kinds
 
 Table = dict[str, dict[str, list[str]]]  # kind -> column -> word, reason
 
 
-def run(kinds: Sequence[str], folder: Path, *, torch: bool | None = None) -> Table:
+def run(kinds: Sequence[str], folder: Path, *, torch: bool | None = None, only: Sequence[str] = ()) -> Table:
     """The table of these kinds. ``folder`` is emptied of nothing and gets their models. ``torch``: with the columns that need
-    PyTorch (default: if it is installed)."""
-    from model_matrix import product, reference
+    PyTorch (default: if it is installed). ``only``: some columns."""
+    from model_matrix import product, reference, runs
 
-    product.write_rows(folder)
+    runs.write_rows(folder)
     phases = {"product": list(product.COLUMNS), "reference": list(reference.CHECKS)}
     if find_spec("torch") is not None if torch is None else torch:
-        phases["torch"] = ["like transformers", "PEFT", "torch"]
+        phases |= {"transformers": ["like transformers", "PEFT"], "torch": ["torch"]}
+    phases = {phase: [name for name in names if not only or name in only] for phase, names in phases.items()}
     groups = [kinds[at :: max(1, len(kinds) // KINDS_A_PROCESS)] for at in range(max(1, len(kinds) // KINDS_A_PROCESS))]
 
     def fill(group: Sequence[str]) -> Table:
         table: Table = {kind: {} for kind in group}
         for phase, columns in phases.items():
+            if not columns:
+                continue
             _merge(table, phase, _phase(phase, columns, group, folder))
         for kind in group:
             shutil.rmtree(folder / kind, ignore_errors=True)
+            _settle(table[kind])
         return table
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -69,13 +89,23 @@ def _merge(table: Table, phase: str, found: Table) -> None:
             if phase == "product":
                 table[kind]["build"] = built
             else:
-                table[kind] |= {name: ["none", built[1]] for name in ("like transformers", "PEFT", "torch")}
+                table[kind] |= {
+                    name: ["none", built[1]] for name in ("like transformers", "PEFT", "torch") if phase != "torch"
+                }
             continue
-        for column, (word, why) in cells.items():
+        for column, (word, why) in ((name, (word, cleaned(why))) for name, (word, why) in cells.items()):
             if phase != "reference" or column not in table[kind] or word in ("wrong", "crash"):
                 table[kind][column] = [word, why]
             elif word == "unchecked":
                 table[kind][column] = [table[kind][column][0], f"mlx_lm itself cannot compute it: {why}"]
+
+
+def _settle(cells: dict[str, list[str]]) -> None:
+    """What does not train has one reason: of columns that train in their own way, and are not reached otherwise, that one."""
+    word, why = cells.get("trains", ["ok", ""])
+    for column in OF_TRAINING & cells.keys() if word not in ("ok", "wrong") else ():
+        if cells[column][0] in ("crash", "refused", "none"):
+            cells[column] = ["none", why]
 
 
 def _phase(phase: str, columns: list[str], kinds: Sequence[str], folder: Path) -> Table:
@@ -145,6 +175,21 @@ def _read(results: Path) -> tuple[Table, tuple[tuple[str, str], str] | None]:
     return found, (begun, f"the process ended: {died}") if begun and died else None
 
 
+def templates() -> str | None:
+    """The table of the chat templates that TRL ships; None if it is not installed."""
+    found = find_spec("trl")
+    if found is None or found.origin is None:
+        return None
+    from finetune.models.find import find_model
+    from template_table import as_markdown, table
+
+    texts = {
+        path.stem: path.read_text(encoding="utf-8") for path in Path(found.origin).parent.glob("chat_templates/*.jinja")
+    }
+    chosen = {name: text for name, text in sorted(texts.items()) if not name.endswith("_training")}  # TRL's own
+    return as_markdown(table(find_model("builtin", print).path, chosen)).strip() + "\n"
+
+
 def lines(table: Table) -> Iterator[str]:
     for kind, cells in table.items():
         yield f"{kind}: " + ", ".join(f"{column} {word}" for column, (word, _) in cells.items())
@@ -159,16 +204,23 @@ def write(table: Table) -> None:
     }
     rows = ",\n".join(f"{json.dumps(kind)}: {json.dumps(cells)}" for kind, cells in merged.items())
     EXPECTED.write_text(f"{{\n{rows}\n}}\n", encoding="utf-8")
-    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), merged), encoding="utf-8")
+    PAGE.write_text(
+        renewed(PAGE.read_text(encoding="utf-8"), merged, TEMPLATES.read_text(encoding="utf-8")), encoding="utf-8"
+    )
 
 
 def main(arguments: Sequence[str]) -> None:
     from model_matrix.builders import KINDS
 
+    if "--templates" in arguments:
+        TEMPLATES.write_text(templates() or TEMPLATES.read_text(encoding="utf-8"), encoding="utf-8")
+        write(json.loads(EXPECTED.read_text(encoding="utf-8")))
+        return
     chosen = [argument for argument in arguments if not argument.startswith("--")]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        table = run(chosen or KINDS, folder)
+        only = [name for argument in arguments if argument.startswith("--only=") for name in argument[7:].split(",")]
+        table = run(chosen or KINDS, folder, only=only)
     print("\n".join(lines(table)))
     if "--write" in arguments:
         if chosen:

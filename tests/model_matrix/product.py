@@ -4,10 +4,8 @@ Whatever is compared with the plain reference is left in the kind's folder for `
 and uses no code of ours.
 """
 
-import contextlib
-import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +15,9 @@ from finetune.backends import load_backend
 
 mlx = load_backend("mlx")
 
-import dataset  # noqa: E402
-import test_finetuned as evaluate_script  # noqa: E402
 import train as train_script  # noqa: E402
-from finetune import scripts  # noqa: E402
 from finetune.backends.mlx import adapters  # noqa: E402
+from finetune.backends.mlx import model as mlx_model  # noqa: E402
 from finetune.backends.mlx.model import load_network  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 from finetune.errors import Stopped  # noqa: E402
@@ -31,72 +27,16 @@ from finetune.models.encoder import ChatEncoder  # noqa: E402
 from finetune.models.examples import TrainingRow, as_rows  # noqa: E402
 from finetune.models.loss_mask import Example  # noqa: E402
 from finetune.records import files  # noqa: E402
-from finetune.settings.config import DatasetConfig, EvaluationConfig, TrainingConfig  # noqa: E402
-from finetune.settings.fields import build as build_config  # noqa: E402
+from finetune.settings.config import TrainingConfig  # noqa: E402
 from finetune.signals import StopRequest, never  # noqa: E402
 from finetune.training import run as training_run  # noqa: E402
 from model_matrix import builders  # noqa: E402
 from model_matrix.cells import Cell, differ, wrong  # noqa: E402
+from model_matrix.page import NOT_TRAINED  # noqa: E402
+from model_matrix.runs import ASKED, MAX_TOKENS, configured, flags_of, judge, quiet  # noqa: E402
 
 PROBE = [[5, 17, 200, 42, 7, 7, 199, 23, 11, 4, 90, 31, 250, 66, 8, 9, 10, 301, 77, 3]]  # longer than the windows
-MAX_TOKENS = 8
-STEPS, STOPPED_AFTER = 3, 2
-_ASKED = [
-    ("Hi", "Yes."),
-    ("Is two more than one?", "Yes, two is more."),
-    ("What is the capital of France?", "Paris."),
-    ("Count from one to nine, then say what the capital of a country is.", "1 2 3 4 5 6 7 8 9. It is a city."),
-    ("No?", "No."),
-    ("SELECT name FROM t; what does it do? Say it in a few words, please.", "It reads all names."),
-    ("Add two and two.", "4"),
-    ("Name a city.", "Rome is a city, and it is old."),
-]
-
-
-def configured(config_class: type, **flags: object) -> Any:
-    """The configuration of a script with these flags, made as the script itself makes it."""
-    explicit = {name: value for name, value in flags.items() if value is not None}
-    layers = [("flag", explicit), *scripts.layers_of(config_class)(explicit)]
-    config = build_config(config_class, layers, scripts.CHOICES)
-    scripts.prepare(config)
-    return config
-
-
-def write_rows(folder: Path) -> Path:
-    """The rows of all kinds: short and long conversations, prepared by dataset.py."""
-    source = folder / "rows.jsonl"
-    rows = [
-        {
-            "messages": [
-                {"role": "user", "content": f"{question}{' Now!' * time}"},
-                {"role": "assistant", "content": answer},
-            ]
-        }
-        for time in range(3)
-        for question, answer in _ASKED
-    ]
-    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    data = folder / "data"
-    with quiet():
-        dataset.main(
-            configured(
-                DatasetConfig,
-                type_="chat",
-                dataset_name=str(source),
-                output_dir=data,
-                valid_fraction=0.2,
-                test_fraction=0.2,
-            )
-        )
-    return data
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[io.StringIO]:
-    """Nothing on the terminal; what was said is kept."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        yield said
+STOPPED_AFTER = 2  # of the steps of a run
 
 
 class FixedSource:
@@ -129,6 +69,12 @@ class _StopAfter(StopRequest):
         return self.asked > STOPPED_AFTER
 
 
+def _because(notes: Sequence[str], word: str) -> str:
+    """The reason in the note about a fast path."""
+    note = next((note for note in notes if word in note), "")
+    return note.partition("because ")[2].partition(";")[0] if "because " in note else note
+
+
 class Case:
     """A kind of model under test. ``folder`` is its own; ``data`` the rows of all."""
 
@@ -147,69 +93,37 @@ class Case:
     @cached_property
     def examples(self) -> list[Example]:
         """Conversations of several lengths; the first three share a long prompt."""
-        chosen = [(_ASKED[3][0], "Nine."), _ASKED[3], (_ASKED[3][0], "No, I count to ten."), _ASKED[0], _ASKED[5]]
+        chosen = [(ASKED[3][0], "Nine."), ASKED[3], (ASKED[3][0], "No, I count to ten."), ASKED[0], ASKED[5]]
         return [
             self.encoder.example([{"role": "user", "content": asked}, {"role": "assistant", "content": answer}])
             for asked, answer in chosen
         ]
 
-    def flags(self, name: str, **more: object) -> dict[str, object]:
-        """Of train.py: three steps and a validation with its sample answers, into the folder ``name``."""
-        return {
-            "model": str(self.model),
-            "data_dir": self.data,
-            "adapter_path": self.folder / name,
-            "backend": "mlx",
-            "iters": STEPS,
-            "batch_size": 2,
-            "steps_per_eval": STEPS,
-            "steps_per_report": 1,
-            "warmup": 1,
-            "learning_rate": 1e-2,
-            "lora_rank": 4,
-            "lora_dropout": 0.1,
-            "show_samples": 1,
-            "eval_samples": 0,
-            **more,
-        }
-
     # the columns, in the order in which they are run
 
     def trains(self) -> Cell:
-        with quiet() as said:
-            train_script.main(configured(TrainingConfig, **self.flags("run")))
+        with quiet():
+            train_script.main(configured(TrainingConfig, **self._flags("run")))
         losses = [json.loads(line).get("loss") for line in (self.folder / "run" / files.METRICS).open()]
         if not all(loss is None or 0 < loss < 100 for loss in losses):
             return wrong(f"losses {losses}")
-        (self.folder / "said.txt").write_text(said.getvalue())
         return Cell("ok")
 
     def plan(self) -> Cell:
         with quiet() as said:
-            train_script.main(configured(TrainingConfig, **self.flags("planned"), dry_run=True))
+            train_script.main(configured(TrainingConfig, **self._flags("planned"), dry_run=True))
         return Cell("ok") if "memory" in said.getvalue().lower() else wrong("no estimate")
 
     def judged(self) -> Cell:
         if not self._trained:
-            return Cell("none", "it does not train")
-        with quiet():
-            evaluate_script.main(
-                configured(
-                    EvaluationConfig,
-                    adapter_path=self.folder / "run",
-                    results_dir=self.folder / "results",
-                    max_tokens=MAX_TOKENS,
-                    general=False,
-                )
-            )
-        found = files.read_json(self.folder / "results" / files.EVALUATION, "")
-        return Cell("ok") if found["n"] and found["verdict"] else wrong("no verdict")
+            return Cell("none", NOT_TRAINED)
+        return judge(self.folder / "run", self.folder / "results")
 
     def resume(self) -> Cell:
         if not self._trained:
-            return Cell("none", "it does not train")
+            return Cell("none", NOT_TRAINED)
         whole = (self.folder / "run" / files.ADAPTERS).read_bytes()
-        flags = self.flags("resumed", show_samples=0)
+        flags = self._flags("resumed", show_samples=0)
         with quiet():
             request, training_run.StopRequest = training_run.StopRequest, _StopAfter
             try:
@@ -224,33 +138,32 @@ class Case:
         return Cell("ok") if again == whole else wrong("the adapters are others than those of one run")
 
     def head(self) -> Cell:
-        if not self._trainer(self._settings()).full_logits:
-            return Cell("fast")
-        said = (self.folder / "said.txt").read_text() if (self.folder / "said.txt").exists() else ""
-        note = next((line for line in said.splitlines() if "logits" in line), "the trainer says no more")
-        return Cell("full", note)
+        trainer = self._trainer(self._settings())
+        if why := _because(trainer.notes, "logits of all"):
+            return Cell("full", why)
+        slower = _because(trainer.notes, "for the CPU")
+        return Cell("slower", slower) if slower else Cell("fast")
 
     def gradients(self) -> Cell:
-        return self._step("lora")
+        self._step("lora")
+        return Cell("ok")
 
     def checkpointing(self) -> Cell:
-        return self._step("checkpointing", grad_checkpoint=True)
+        why = _because(self._step("checkpointing", grad_checkpoint=True), "--grad-checkpoint")
+        return Cell("off", why) if why else Cell("ok")
 
     def dora(self) -> Cell:
-        return self._step("dora", fine_tune_type="dora")
+        self._step("dora", fine_tune_type="dora")
+        return Cell("ok")
 
     def full(self) -> Cell:
-        return self._step("full", fine_tune_type="full")
+        self._step("full", fine_tune_type="full")
+        return Cell("ok")
 
     def shared(self) -> Cell:
-        """Rows with the same prompt side by side, as pairs have them; computed once, they are fewer tokens."""
-        settings = self._settings()
-        method = replace(METHODS["sft"], pairs=True)
-        cell, plain = self._step("shared", method=method), self._trainer(settings)
-        steps: list[Any] = []
-        plain.train(never, lambda step: bool(steps.append(step)))
-        own = json.loads((self.folder / "shared.json").read_text())
-        return Cell("on") if own["tokens"] < steps[0].tokens else Cell("off", cell.why)
+        """Rows with the same prompt side by side, as pairs have them."""
+        why = _because(self._step("shared", method=replace(METHODS["sft"], pairs=True)), "prompt of several")
+        return Cell("off", why) if why else Cell("on")
 
     def padding(self) -> Cell:
         """Log-probabilities of each row beside longer ones, and alone."""
@@ -259,35 +172,50 @@ class Case:
         alone = [model.losses([example])[0] for example in self.examples]
         return differ("losses beside longer rows and alone", together, alone, 1e-4) or Cell("ok")
 
+    def with_cache(self) -> Cell:
+        """Losses as they are trained, and of the same tokens read one after the other, as an answer is decoded."""
+        from mlx_lm.models.cache import make_prompt_cache
+
+        model, example = mlx.load(self.model, self.encoder), self.examples[1]
+        tokens, cache, wanted = mx.array([example.tokens]), make_prompt_cache(model.network), 0.0
+        first = example.loss_mask.index(True)
+        for at in (0, *range(first, len(example.tokens) - 1)):
+            piece = tokens[:, at : first if at == 0 else at + 1]
+            logits = model.network(piece, cache=cache)[0, -1].astype(mx.float32)
+            label = example.tokens[at + piece.shape[1]]
+            wanted -= float(logits[label] - mx.logsumexp(logits))
+        cell = differ("losses whole and token by token", model.losses([example]), [wanted], 1e-3)
+        if cell and not (self.folder / "answers.json").exists():
+            self.answers()
+        told = cell and "otherwise than in training" in json.loads((self.folder / "answers.json").read_text())["how"]
+        return Cell("told", cell.why) if cell and told else cell or Cell("ok")
+
     def answers(self) -> Cell:
         """Many conversations at once; the reference decodes each alone."""
         model = mlx.load(self.model, self.encoder)
-        conversations = [[{"role": "user", "content": asked}] for asked, _ in _ASKED]
-        decoded: list[list[int]] = []
-        decode, tokens = self.encoder.decode, {}
+        conversations = [[{"role": "user", "content": asked}] for asked, _ in ASKED]
+        tokens: dict[int, list[int]] = {}
+        decoder = mlx_model.Decoder
 
-        def remembering(found: list[int]) -> str:
-            decoded.append(list(found))
-            return decode(found)
+        class Remembering(decoder):  # type: ignore[misc, valid-type]
+            def run(self, *arguments: Any) -> Any:
+                for finished in super().run(*arguments):
+                    tokens[finished.index] = list(finished.tokens)
+                    yield finished
 
-        self.encoder.decode = remembering  # type: ignore[method-assign, assignment]
+        mlx_model.Decoder = Remembering  # type: ignore[misc]
         try:
-            with quiet() as said:
-                model.answers(
-                    conversations,
-                    lambda index, answer: tokens.update({index: decoded[-1]}),
-                    max_tokens=MAX_TOKENS,
-                    stops=False,
-                )
+            with quiet():
+                model.answers(conversations, max_tokens=MAX_TOKENS, stops=False)
         finally:
-            self.encoder.decode = decode  # type: ignore[method-assign]
+            mlx_model.Decoder = decoder  # type: ignore[misc]
         found = [tokens[index] for index in range(len(conversations))]
         prompts = [self.encoder.prompt(conversation) for conversation in conversations]
-        self._leave("answers", {"prompts": prompts, "answers": found})
-        note = next(
-            (line for line in said.getvalue().splitlines() if "one by one" in line or "one at a time" in line), ""
-        )
-        return Cell("one by one", note) if note else Cell("batches")
+        self._leave("answers", {"prompts": prompts, "answers": found, "how": model.answering})
+        how = model.answering
+        slower = {"one by one": "one by one", "only prompts": "some"}
+        word = next((word for begin, word in slower.items() if how.startswith(begin)), "batches")
+        return Cell(word, how if word != "batches" or ":" in how else "")
 
     def in_mlx_lm(self) -> Cell:
         """Logits with the adapter attached; mlx_lm loads the same folder."""
@@ -324,6 +252,9 @@ class Case:
         wanted, have = (load_network(path)(mx.array(PROBE)) for path in (self.model, found))
         return differ("logits", have, wanted, 1e-5) or Cell("ok")
 
+    def _flags(self, name: str, **more: object) -> dict[str, object]:
+        return flags_of(self.model, self.data, self.folder / name, **more)
+
     @property
     def _trained(self) -> bool:
         return (self.folder / "run" / files.ADAPTERS).exists()
@@ -337,12 +268,13 @@ class Case:
         rows = as_rows(self.examples)
         return mlx.Trainer(mlx.load(self.model, self.encoder), method, FixedSource(rows), config, 1, "base", start)
 
-    def _step(self, name: str, method: Any = METHODS["sft"], **changed: object) -> Cell:
-        """One step of SGD at a learning rate of 1: what it changes is the gradient. Left for the reference with its loss."""
+    def _step(self, name: str, method: Any = METHODS["sft"], **changed: object) -> list[str]:
+        """One step of SGD at a learning rate of 1: what it changes is the gradient. Left for the reference with its loss.
+        Returns what the trainer says of its fast paths."""
         kind = str(changed.get("fine_tune_type", "lora"))
         folder = self.folder / kind
         if (self.folder / f"{name}.json").exists():
-            return Cell("ok")
+            return json.loads((self.folder / f"{name}.json").read_text())["notes"]
         config = self._settings(**changed)
         if not folder.exists():
             self._adapter(folder, kind)
@@ -353,9 +285,9 @@ class Case:
         after = adapters.trainable(trainer.network)
         found = {key: before[key] - after[key] for key in before}
         mx.save_safetensors(str(self.folder / f"{name}.safetensors"), found)
-        about = {"kind": kind, "loss": steps[0].loss, "tokens": steps[0].tokens}
+        about = {"kind": kind, "loss": steps[0].loss, "notes": list(trainer.notes)}
         self._leave(name, {**about, "examples": [[example.tokens, example.loss_mask] for example in self.examples]})
-        return Cell("ok")
+        return list(trainer.notes)
 
     def _adapter(self, folder: Path, kind: str) -> None:
         """An adapter folder of ours whose every array matters."""
@@ -379,6 +311,7 @@ COLUMNS: dict[str, Callable[[Case], Cell]] = {
     "gradients": Case.gradients,
     "padding": Case.padding,
     "answers": Case.answers,
+    "with a cache": Case.with_cache,
     "judged": Case.judged,
     "head": Case.head,
     "checkpointing": Case.checkpointing,

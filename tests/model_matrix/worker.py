@@ -5,30 +5,26 @@ A line of RESULTS is written before each cell and after it, so that a cell in wh
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+PHASES = {"product": "product", "transformers": "transformers_cells", "torch": "torch_cells"}
 
 
 def main(phase: str, folder: Path, results: Path, wanted: dict[str, list[str]]) -> None:
     if phase == "reference":
         _compare(folder, results, wanted)
         return
-    from model_matrix import product
-    from model_matrix.cells import append, cell_of
-
-    columns, case_of = dict(product.COLUMNS), product.Case
-    if phase == "torch":
-        from model_matrix import torch_cells
-
-        columns, case_of = torch_cells.TORCH_COLUMNS, torch_cells.TorchCase
     from finetune.signals import interrupting
-    from model_matrix.builders import CannotBuildError
+
+    cells = import_module(f"model_matrix.{PHASES[phase]}")  # MLX before anything else that may import it
+    from model_matrix.cells import CannotBuildError, append, cell_of
 
     for kind, names in wanted.items():
         own = folder / kind
         own.mkdir(exist_ok=True)
-        case = case_of(kind, own, folder / "data")
+        case = cells.Case(kind, own, folder / "data")
         append(results, kind=kind, column="build")
         try:
             _ = case.model
@@ -39,7 +35,7 @@ def main(phase: str, folder: Path, results: Path, wanted: dict[str, list[str]]) 
         for name in names:
             append(results, kind=kind, column=name)
             with interrupting():
-                cell = cell_of(columns[name], case)
+                cell = cell_of(cells.COLUMNS[name], case)
             append(results, kind=kind, column=name, word=cell.word, why=cell.why)
 
 
@@ -62,7 +58,7 @@ def _compare(folder: Path, results: Path, wanted: dict[str, list[str]]) -> None:
             append(kind=kind, column=name)
             try:
                 why, word = check(folder / kind), "wrong"
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  whatever happens is a cell
                 word, why = "unchecked", f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
             append(kind=kind, column=name, word=word if why else "ok", why=why)
 
