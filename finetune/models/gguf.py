@@ -148,8 +148,9 @@ def _config(metadata: Metadata, architecture: Architecture, sizes: Sizes) -> Con
         config["no_rope_layer_interval"] = 4
         config["no_rope_layers"] = [int((layer + 1) % 4 != 0) for layer in range(sizes.layers)]
     elif architecture.model_type == "phi3":
-        window = metadata.integer(".attention.sliding_window", 0, least=0)
-        config |= {"sliding_window": window or None, "pad_token_id": None}  # instead of the 32000 of transformers
+        config["sliding_window"] = metadata.integer(".attention.sliding_window", 0, least=0) or None
+    if architecture.model_type in ("smollm3", "phi3"):
+        config["pad_token_id"] = None  # instead of the one of the real model, which transformers puts in
     return config
 
 
