@@ -388,7 +388,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 # of the text model inside a wrapper, where it differs from that type alone
 WITHIN: dict[str, dict[str, Any]] = {
     "qwen3_5_moe": {"num_experts": 4},
-    "prism_hadamard_qwen35": {"hidden_size": 128, "num_attention_heads": 8},
+    "prism_hadamard_qwen35": {
+        "hidden_size": 128,
+        "num_attention_heads": 8,
+        "rope_parameters": {"rope_type": "default", "rope_theta": THETA, "partial_rotary_factor": 0.5},
+    },
 }
 # what mlx-lm cannot import: only config.json is written, for the refusal
 UNKNOWN: dict[str, dict[str, Any]] = {

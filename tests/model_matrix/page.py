@@ -40,7 +40,7 @@ MEANING = {
 # columns that a kind must have for being counted as one that works
 COUNTED = ("trains", "plan", "answers", "judged")
 NOT_TRAINED = "it does not train"
-_SHORT = {"none": "–", "refused": "no", "crash": "fails", "wrong": "wrong", "ok": "yes", "batches": "yes"}
+_SHORT = {"none": "–", "blank": "", "refused": "no", "crash": "fails", "wrong": "wrong", "ok": "yes", "batches": "yes"}
 Table = Mapping[str, Mapping[str, list[str]]]
 
 
@@ -49,13 +49,18 @@ def works(cells: Mapping[str, list[str]]) -> bool:
     return all(cells.get(column, ["none"])[0] in ("ok", "batches", "some", "one by one") for column in COUNTED)
 
 
+def runs(cells: Mapping[str, list[str]]) -> bool:
+    """Whether mlx-lm itself computes it on this machine."""
+    return cells.get("mlx-lm itself", ["ok"])[0] == "ok"
+
+
 def generated(table: Table) -> str:
     """The table as Markdown."""
     columns = [column for column in MEANING if any(column in cells for cells in table.values())]
     notes: dict[str, int] = {}
 
     def shown(cells: Mapping[str, list[str]], column: str) -> str:
-        word, why = cells.get(column, ["none", ""])
+        word, why = cells.get(column, ["blank", ""])
         text = _SHORT.get(word, word)
         if not why or (column != "trains" and why in (cells["trains"][1], NOT_TRAINED)):
             return text if not why else "–"
@@ -67,9 +72,12 @@ def generated(table: Table) -> str:
         if kind not in absent:
             rows.append(f"| {kind} | " + " | ".join(shown(cells, column) for column in columns) + " |")
     built = {kind: cells for kind, cells in table.items() if kind not in absent}
-    good = sum(works(cells) for cells in built.values())
+    can = [cells for cells in built.values() if runs(cells)]
+    good = sum(map(works, can))
     lines = [
-        f"{good} of {len(built)} kinds train, are planned, answer and are judged ({good / max(1, len(built)):.0%}).",
+        f"{good} of the {len(can)} kinds that mlx-lm itself can compute without Metal train, are planned, answer and"
+        f" are judged ({good / max(1, len(can)):.0%}); {len(built) - len(can)} more it cannot."
+        " A blank cell has not been measured yet.",
         "",
         *(f"- **{column}**: {MEANING[column]}." for column in columns),
         "",

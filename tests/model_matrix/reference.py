@@ -38,7 +38,7 @@ def itself(kind: Path) -> str:
         network = network_of(kind)
         logits = network(mx.array([[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]]))
         mx.eval(logits)
-        finite = bool(mx.isfinite(logits).all())
+        finite = not bool(mx.isnan(logits).any())  # tokens that never come have -inf
         return "" if finite else "its logits are not finite"
     except Exception as error:  # noqa: BLE001  whatever happens is a cell
         return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
