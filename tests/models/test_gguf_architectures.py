@@ -303,3 +303,11 @@ def test_what_is_not_read_is_said(tmp_path: Path) -> None:
         "is default",
     ):
         assert words in text
+
+
+def test_the_tensors_lie_in_the_order_that_runs_have_recorded_the_hash_of(tmp_path: Path) -> None:
+    convert(write_gguf(tmp_path / "tiny.gguf", "gemma3", F32), tmp_path)
+    _, found = converted(tmp_path)
+    parts = "attn_norm attn_q attn_k attn_v attn_output ffn_norm ffn_gate ffn_up ffn_down attn_q_norm attn_k_norm"
+    order = [f"blk.0.{part}.weight" for part in f"{parts} post_attention_norm post_ffw_norm".split()]
+    assert list(found)[2 : 2 + len(order)] == [named("gemma3", name) for name in order]
