@@ -17,19 +17,17 @@ OUTSIDE: Tensors = {
     "output_norm.weight": ("model.norm.weight", ("hidden",)),
     "output.weight": ("lm_head.weight", ("vocab", "hidden")),  # only if it is not the embedding
 }
-_NORMS_AND_OUTPUTS: Tensors = {
-    "attn_norm.weight": ("input_layernorm.weight", ("hidden",)),
-    "attn_output.weight": ("self_attn.o_proj.weight", ("hidden", "queries")),
-    "ffn_norm.weight": ("post_attention_layernorm.weight", ("hidden",)),
-    "ffn_down.weight": ("mlp.down_proj.weight", ("hidden", "inner")),
-}
+# The order is that of the tensors in model.safetensors: another order would be another file with another hash.
 _LLAMA: Tensors = {
-    **_NORMS_AND_OUTPUTS,
+    "attn_norm.weight": ("input_layernorm.weight", ("hidden",)),
     "attn_q.weight": ("self_attn.q_proj.weight", ("queries", "hidden")),
     "attn_k.weight": ("self_attn.k_proj.weight", ("keys", "hidden")),
     "attn_v.weight": ("self_attn.v_proj.weight", ("keys", "hidden")),
+    "attn_output.weight": ("self_attn.o_proj.weight", ("hidden", "queries")),
+    "ffn_norm.weight": ("post_attention_layernorm.weight", ("hidden",)),
     "ffn_gate.weight": ("mlp.gate_proj.weight", ("inner", "hidden")),
     "ffn_up.weight": ("mlp.up_proj.weight", ("inner", "hidden")),
+    "ffn_down.weight": ("mlp.down_proj.weight", ("hidden", "inner")),
 }
 _QKV_BIAS: Tensors = {
     "attn_q.bias": ("self_attn.q_proj.bias", ("queries",)),
@@ -48,9 +46,12 @@ _GEMMA3: Tensors = {
     "post_ffw_norm.weight": ("post_feedforward_layernorm.weight", ("hidden",)),
 }
 _PHI3: Tensors = {
-    **_NORMS_AND_OUTPUTS,
+    "attn_norm.weight": _LLAMA["attn_norm.weight"],
     "attn_qkv.weight": ("self_attn.qkv_proj.weight", ("qkv", "hidden")),
+    "attn_output.weight": _LLAMA["attn_output.weight"],
+    "ffn_norm.weight": _LLAMA["ffn_norm.weight"],
     "ffn_up.weight": ("mlp.gate_up_proj.weight", ("gate_up", "hidden")),
+    "ffn_down.weight": _LLAMA["ffn_down.weight"],
 }
 # All of a group or none; config.json says which under the group's name.
 _LLAMA_BIASES: Mapping[str, Tensors] = {

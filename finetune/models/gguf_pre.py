@@ -58,6 +58,7 @@ RULES = {
     "qwen2": Rule((_words(r"\p{N}"),), composes=True),
     "tekken": Rule((_cased_words(r"\p{N}"),), takes_whole=True, starts_with_bos=True),
     "dbrx": Rule((_words(r"\p{N}{1,3}"),)),  # Phi-4
+    "smaug-bpe": Rule((_words(r"\p{N}{1,3}"),)),  # what was made of Llama 3's tokenizer
     "gpt-4o": Rule((_cased_words(r"\p{N}{1,3}", f"{_ENDINGS}?"),)),  # Phi-4 mini
     "default": Rule(
         (

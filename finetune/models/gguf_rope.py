@@ -113,9 +113,11 @@ def _factors(tensors: Mapping[str, Tensor], name: str, rotated: int) -> list[flo
 
     tensor = tensors.get(name)
     if tensor is None:
-        raise UserError(f"the GGUF does not fit its architecture: {name} is missing")
+        raise UserError(f"the GGUF does not fit its architecture: {name} is missing (convert it again, or {ELSEWHERE})")
     if tensor.shape != (rotated // 2,) or tensor.kind != GGMLQuantizationType.F32:
-        raise UserError(f"{name} is {tensor.kind.name}{list(tensor.shape)} instead of F32[{rotated // 2}]")
+        raise UserError(
+            f"{name} is {tensor.kind.name}{list(tensor.shape)} instead of F32[{rotated // 2}] ({ELSEWHERE})"
+        )
     values = [float(f"{value:.7g}") for value in dequantize(tensor.data, tensor.kind).ravel().tolist()]
     if not all(0 < value < math.inf for value in values):
         raise UserError(f"{name} holds values that are not positive numbers (the file is damaged)")

@@ -95,6 +95,7 @@ def test_a_rule_splits_as_the_one_it_is_named_after(tmp_path: Path, pre: str) ->
 PIECES = {
     "llama-bpe": ["It", "'S", " XMLHttp", " ", "123", "4", " a", "/b", "/\n"],
     "dbrx": ["It", "'S", " XMLHttp", " ", "123", "4", " a", "/b", "/\n"],
+    "smaug-bpe": ["It", "'S", " XMLHttp", " ", "123", "4", " a", "/b", "/\n"],
     "qwen2": ["It", "'S", " XMLHttp", " ", "1", "2", "3", "4", " a", "/b", "/\n"],
     "tekken": ["It", "'S", " XMLHttp", " ", "1", "2", "3", "4", " a", "/b", "/\n"],
     "gpt-4o": ["It'S", " XMLHttp", " ", "123", "4", " a", "/b", "/\n"],
