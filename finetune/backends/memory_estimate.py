@@ -37,8 +37,8 @@ class Sizes:
     adapters: int
     optimizer: int
     period: int  # layers, from the first, in which every kind of layer occurs
-    trained: int  # layers, from the last, down to the first of which something is trained
-    modules: int  # with an adapter; 0 if layers are trained whole
+    trained: int | None = None  # layers, from the last, down to the first of which something is trained; None for all
+    modules: int = 0  # with an adapter; 0 if layers are trained whole
     experts: int = 0  # of these modules, those with an adapter for each expert
     notes: tuple[str, ...] = ()  # what is not adapted although it was meant, a clause each
 
@@ -95,7 +95,7 @@ def estimate_memory(
     model, if it has no such layers to adapt, or if not even a few layers fit.
     """
     sizes = probe.sizes(folder, config)
-    trained = sizes.trained
+    trained = sizes.layers if sizes.trained is None else sizes.trained
     counts = choose_layers(sizes, trained, lambda count: probe.weights(folder, count), available, whole=whole)
     smallest = probe.weights(folder, counts[-1])
     smallest += round((sizes.adapters + sizes.optimizer) * min(1.0, counts[-1] / trained))

@@ -53,7 +53,10 @@ def settings(network: Any, config: TrainingConfig) -> peft.LoraConfig:
 
 def chosen(network: Any, config: TrainingConfig) -> list[Place]:
     """The modules that the settings adapt. UserError if the model has no such modules."""
-    return lora_modules.choose(config, places(network), len(_layers(network)[1]), _barred(network))
+    found = lora_modules.choose(config, places(network), len(_layers(network)[1]), _barred(network))
+    if not found:
+        raise _unknown(network)
+    return found
 
 
 def places(network: Any) -> list[Place]:
@@ -101,7 +104,11 @@ def _layers(network: Any) -> tuple[str, Any]:
     for name, module in network.named_modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
             return name, module
-    raise UserError(f"models of type {network.config.model_type} cannot be adapted with --backend torch")
+    raise _unknown(network)
+
+
+def _unknown(network: Any) -> UserError:
+    return UserError(f"models of type {network.config.model_type} cannot be adapted with --backend torch")
 
 
 def attach(network: Any, lora: peft.LoraConfig) -> peft.PeftModel:
