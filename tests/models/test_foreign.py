@@ -274,7 +274,7 @@ def test_json_of_another_shape_is_refused(model: Path, name: str, content: str) 
         ({"num_local_experts": 10**9}, "num_local_experts in config.json is 1000000000"),
         ({"num_layers": 10**9}, "num_layers in config.json is 1000000000"),
         ({"rope_theta": 0}, "rope_theta in config.json is 0"),
-        ({"rope_theta": [1]}, "rope_theta in config.json is [1]"),
+        ({"rope_theta": [1, 0]}, "rope_theta in config.json is [1, 0]"),
         ({"quantization": {"group_size": 64, "bits": 4, "model.layers.0.mlp.up_proj": {"bits": 0, "group_size": 0}}},
          "quantization of model.layers.0.mlp.up_proj in config.json is 0 bits in groups of 0"),
         ({"hidden_size": ["x" * 10_000]}, "hidden_size in config.json is ['xxx"),
