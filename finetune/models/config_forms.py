@@ -28,8 +28,10 @@ _UNSAID = ("max_position_embeddings",)  # of no weight for what is computed
 def form(config: Mapping[str, Any], known: Any | None, reader: Reader) -> Form:
     """What the class gets of ``config``, of which ``known`` is transformers' understanding, if it has one."""
     made = Form(dict(config))
-    _lift_rope(made, known, reader)
+    if "text_config" not in reader.fields:  # what stands beside it may be of the part that sees
+        _lift_rope(made, known, reader)
     _lift_windows(made, known, reader)
+    _lift_layer_types(made, known, reader)
     if known is not None:
         _lift_missing(made, known, reader)
         if "text_config" not in reader.fields:
@@ -64,6 +66,10 @@ def _lift_rope(made: Form, known: Any | None, reader: Reader) -> None:
     scaling = _scaling(full)
 
     own = reader.reads("rope_parameters")  # it takes from there what it needs, but for scaling in some cases
+
+    usual = reader.fields.get("rope_parameters")
+    if own and not is_new and isinstance(usual, Mapping) and usual:  # it would take these, whatever stands beside them
+        _lift(made, reader, "rope_parameters", {**usual, **parameters})
 
     def lift(names: tuple[str, ...], value: Any) -> None:
         for name in names:
@@ -130,6 +136,23 @@ def _lift_windows(made: Form, known: Any | None, reader: Reader) -> None:
         made.problems.append(
             f"layer_types is {letters} (L: with a window), and mlx-lm's {reader.name} knows one period"
         )
+
+
+def _lift_layer_types(made: Form, known: Any | None, reader: Reader) -> None:
+    """Which layers have attention: transformers 5 names each; of some types mlx-lm has other names, or knows their interval."""
+    types = made.values.get("layer_types") or value_of(known, "layer_types")
+    if not isinstance(types, list) or "linear_attention" not in types:
+        return
+    if "full_attention_interval" in reader.fields and not reader.reads("layer_types"):
+        interval = types.index("full_attention") + 1 if "full_attention" in types else len(types) + 1
+        wanted = ["linear_attention" if (at + 1) % interval else "full_attention" for at in range(len(types))]
+        if types == wanted:
+            _lift(made, reader, "full_attention_interval", interval)
+        else:
+            made.problems.append(f"layer_types has no one interval, and mlx-lm's {reader.name} knows one")
+    elif "linear_attention" not in reader.source and '"mamba"' in reader.source:
+        names = {"linear_attention": "mamba", "full_attention": "attention"}
+        _lift(made, reader, "layer_types", [names.get(one, one) for one in types])
 
 
 def _letters(period: int, count: int) -> str:

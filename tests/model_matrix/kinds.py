@@ -306,7 +306,11 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "qwen3_moe": {"mlp_only_layers": [0]},
     "qwen3_next": {"mlp_only_layers": [], "full_attention_interval": 2},
-    "qwen3_5": {"num_experts": 0, "full_attention_interval": 2},
+    "qwen3_5": {
+        "num_experts": 0,
+        "full_attention_interval": 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": THETA, "partial_rotary_factor": 0.5},
+    },
     "recurrent_gemma": {
         "conv1d_width": 4,
         "logits_soft_cap": 30.0,

@@ -35,6 +35,7 @@ AT_ONCE = 2
 KINDS_A_PROCESS = 12
 MOST_SECONDS = 120  # for one cell
 OF_TRAINING = {
+    "padding",
     "gradients",
     "head",
     "checkpointing",
@@ -104,7 +105,7 @@ def _settle(cells: dict[str, list[str]]) -> None:
     """What does not train has one reason: of columns that train in their own way, and are not reached otherwise, that one."""
     word, why = cells.get("trains", ["ok", ""])
     for column in OF_TRAINING & cells.keys() if word not in ("ok", "wrong") else ():
-        if cells[column][0] in ("crash", "refused", "none"):
+        if cells[column][0] in ("crash", "refused", "none", "wrong"):
             cells[column] = ["none", why]
 
 

@@ -243,7 +243,7 @@ class Case:
         folder = self.folder / "new"
         if not folder.exists():
             builders.build(self.kind, folder, form="new")
-        old, new = ((self.folder / name / "config.json").read_text() for name in ("model", "new"))
+        old, new = ((path / "config.json").read_text() for path in (self.model, folder))
         if json.loads(old) == json.loads(new):
             return Cell("none", "the same file in both forms: no RoPE, or rope_parameters from the beginning")
         from finetune.models.find import find_model

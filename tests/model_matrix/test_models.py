@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from finetune.backends.mlx.runtime import ON_CPU  # isort: skip  before any other import of MLX
+from finetune.models import tokenizer
 from model_matrix import builders, matrix, page, product, runs
 from model_matrix.cells import GOOD
 
@@ -52,6 +53,24 @@ def test_the_fast_half(kind: str, tmp_path: Path, rows: Path) -> None:
     """Training with a validation and its sample answers, in this process."""
     case = product.Case(kind, tmp_path, rows)
     assert product.COLUMNS["trains"](case).word == EXPECTED[kind]["trains"][0]
+
+
+@needs_float32
+@pytest.mark.parametrize("kind", ["qwen3_5", "granitemoehybrid", "step3p5", "pixtral"])
+def test_both_forms_of_config_compute_the_same(kind: str, tmp_path: Path) -> None:
+    """Whose layers have attention, in transformers' names or at an interval; what transformers computes; a part that sees."""
+    assert product.COLUMNS["transformers 5"](product.Case(kind, tmp_path, tmp_path)).word == "ok"
+
+
+def test_a_tokenizer_loads_whatever_transformers_makes_of_config_json(tmp_path: Path) -> None:
+    folder = builders.build("deepseek_v41", tmp_path / "model")
+    assert tokenizer.load(folder).encode("Yes")
+
+
+@needs_float32
+def test_a_run_of_a_model_with_few_positions_is_resumed(tmp_path: Path, rows: Path) -> None:
+    case = product.Case("gpt2", tmp_path, rows)
+    assert [product.COLUMNS[column](case).word for column in ("trains", "resume")] == ["ok", "ok"]
 
 
 @pytest.fixture(scope="module")
