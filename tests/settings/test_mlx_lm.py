@@ -227,9 +227,12 @@ def test_what_is_exported_runs_and_reads_back_the_same(
         "origins",
         "lora_rank",
         "lora_dropout",
+        "lora_modules",
     }
     for name in config.origins.keys() - apart:
         assert getattr(back, name) == getattr(config, name), name
+    whole = {"all": "all", "q_proj,v_proj": "self_attn.q_proj,self_attn.v_proj"}  # mlx-lm's names within a layer
+    assert back.lora_modules == whole[config.lora_modules]
     assert back.iters == (2 if config.epochs else config.iters)
     if config.fine_tune_type != "full":
         assert back.lora_factor == pytest.approx(config.lora_factor)
