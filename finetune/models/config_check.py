@@ -36,6 +36,9 @@ def problems(config: Mapping[str, object]) -> Iterator[str]:
         if not _is_possible(name, value):
             yield f"{shortened(name)} in config.json is {shortened(repr(value))}"
     yield from _of_rope(text.get("rope_parameters"))
+    types, layers = text.get("layer_types"), text.get("num_hidden_layers")
+    if isinstance(types, list) and isinstance(layers, int) and len(types) != layers:
+        yield f"layer_types in config.json has {len(types)} entries for {layers} layers"
     pattern = text.get("sliding_window_pattern")
     without = text.get("sliding_window") is None and pattern == 0  # how transformers writes that no layer has a window
     if isinstance(pattern, int) and pattern < 1 and not without:

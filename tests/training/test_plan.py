@@ -107,8 +107,8 @@ def test_fewer_trained_layers_than_kinds_of_layer(one_stream: None, tiny_gemma: 
     "changes, words",
     [
         ({"intermediate_size": 0}, "intermediate_size in config.json is 0"),
-        ({"num_attention_heads": 1}, "MLX cannot run this model: .reshape."),
-        ({"layer_types": ["full_attention"]}, "must be equal to the number of `layer_types`"),
+        ({"num_attention_heads": 1}, "MLX cannot load this model: .reshape."),
+        ({"layer_types": ["full_attention"]}, "layer_types in config.json has 1 entries for 2 layers"),
         ({"quantization": {"group_size": 64, "bits": 4, "mode": "x"}}, "MLX cannot quantise this model: Invalid"),
         ({"vocab_size": 100}, "token id [0-9]+, vocabulary size 100"),
     ],

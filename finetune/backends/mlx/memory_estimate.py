@@ -36,6 +36,7 @@ from mlx.utils import tree_flatten, tree_map  # isort: skip
 class Probe:
     def sizes(self, folder: Path, config: TrainingConfig) -> Sizes:
         """Arrays of MLX are made when they are needed: nothing here needs them."""
+        period = _period(folder, _network(folder))  # before adapters make layers of one kind differ
         network = _network(folder)
         weights = _bytes(network.parameters())
         parameters = sum(_count(module) for module in network.modules())
@@ -54,7 +55,7 @@ class Probe:
             weights=weights,
             adapters=0 if full else sum(array.nbytes for array in trainable.values()),
             optimizer=_bytes(chosen.state),
-            period=_period(folder, network),
+            period=period,
             trained=adapted.layers,
             modules=adapted.modules,
             experts=adapted.experts,
@@ -218,8 +219,11 @@ def _quantize(folder: Path, network: Any, quantization: Mapping[str, Any]) -> No
 
 
 def _filled(array: Any) -> Any:
-    """A constant: random numbers would take longer than the steps."""
-    return mx.full(array.shape, 0.01, array.dtype) if mx.issubdtype(array.dtype, mx.floating) else mx.zeros_like(array)
+    """Numbers that differ, so that the fast paths can be proven on them; random ones would take longer than the steps."""
+    if not mx.issubdtype(array.dtype, mx.floating):
+        return mx.zeros_like(array)
+    values = (mx.arange(array.size, dtype=mx.int32) * 7919 % 1021).astype(array.dtype) / 25_000 - 0.01
+    return values.reshape(array.shape)
 
 
 def _has_weights(folder: Path) -> bool:
