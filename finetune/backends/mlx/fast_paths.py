@@ -19,12 +19,16 @@ _PROBE = [Example([1, 2, 3], [False, True, True]), Example([4, 5, 6, 7, 8, 9, 1]
 class FastPaths:
     """How the log-probabilities of a network's run are computed. ``notes``: what is not used and why, a sentence each."""
 
-    def __init__(self, network: Any, temperature: float, *, checkpoints: bool, shares_prompts: bool):
+    def __init__(
+        self, network: Any, temperature: float, *, checkpoints: bool, shares_prompts: bool, proves: bool = True
+    ):
         """``checkpoints``: with recomputed activations, if that is proven. ``shares_prompts``: with the prompt of several
         completions computed once, if that is proven and nothing is recomputed: a recomputed block has no gradients for what
-        another forward pass gave it. UserError if the network answers otherwise than it is trained."""
+        another forward pass gave it. UserError if the network answers otherwise than it is trained. Without ``proves``
+        all paths are on, for a measurement."""
         network.eval()  # without dropout
-        refuse_otherwise(network)
+        if proves:
+            refuse_otherwise(network)
         self._head_alone = logprob_function(network, temperature)
         self._full = logprob_function(network, temperature, full=True)
         self._chosen = self._head_alone
@@ -35,7 +39,11 @@ class FastPaths:
         network.train()
         with cpu_attention.short_pieces():
             paths = self._paths(network, checkpoints=checkpoints)
-            self.notes += proofs.keep_proven(network, self.logprobs, collate(_PROBE), paths)
+            if proves:
+                self.notes += proofs.keep_proven(network, self.logprobs, collate(_PROBE), paths)
+            else:
+                for path in paths:
+                    path.on()
         network.eval()
         self.shares_prompts = False
         if shares_prompts and not checkpoints:

@@ -33,6 +33,12 @@ import mlx.nn as nn  # isort: skip  after the runtime
 from mlx.utils import tree_flatten, tree_map  # isort: skip
 
 
+class _Unproven(Trainer):
+    """Its weights are not the model's."""
+
+    proves = False
+
+
 class Probe:
     def sizes(self, folder: Path, config: TrainingConfig) -> Sizes:
         """Arrays of MLX are made when they are needed: nothing here needs them."""
@@ -72,12 +78,13 @@ class Probe:
         cpu_math.install()
         mx.set_memory_limit(limit := mx.set_memory_limit(0))
         network = _cut(_network(folder), layers)
-        network.update(tree_map(_filled, network.parameters()) if not _has_weights(folder) else {})
+        there = _has_weights(folder)
+        network.update(tree_map(_filled, network.parameters()) if not there else {})
         try:
             model: Any = SimpleNamespace(network=network)  # nothing is asked of it
             if config.lora_modules != lora_modules.ALL:
                 config = lora_modules.for_first_layers(config, adaptable(network).places, layers)
-            trainer = Trainer(model, method, source, config, STEPS, "")
+            trainer = (Trainer if there else _Unproven)(model, method, source, config, STEPS, "")
             gc.collect()  # an earlier model that is freed meanwhile would count as memory that this one frees
             held = mx.get_active_memory()
 

@@ -53,6 +53,8 @@ class Position:
 class Trainer:
     """A training run that can be saved between any two batches and resumed from there, to the same last bit."""
 
+    proves = True  # that the fast paths compute what mlx-lm does; without weights there is nothing to prove it on
+
     def __init__(
         self,
         model: Model,
@@ -83,6 +85,7 @@ class Trainer:
             method.temperature(config),
             checkpoints=config.grad_checkpoint,
             shares_prompts=method.shares_prompts,
+            proves=self.proves,
         )
         self.notes, self._logprobs = [*left_out, *paths.notes], paths.logprobs
         self._shares_prompts, self.full_logits = paths.shares_prompts, paths.full_logits
