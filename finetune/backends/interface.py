@@ -74,6 +74,9 @@ class MemoryEstimate:
     layers_mb: float  # activations and gradients of the layers; 0 if the step was measured as a whole
     head_and_loss_mb: float  # the rest of a step: output head, loss, temporary arrays
     seconds: float
+    modules: int = 0  # with an adapter
+    experts: int = 0  # of these, with an adapter for each of their experts
+    notes: tuple[str, ...] = ()  # what is not adapted although it was meant, a clause each
 
     @property
     def static_mb(self) -> float:

@@ -37,6 +37,10 @@ class Sizes:
     adapters: int
     optimizer: int
     period: int  # layers, from the first, in which every kind of layer occurs
+    trained: int | None = None  # layers, from the last, down to the first of which something is trained; None for all
+    modules: int = 0  # with an adapter; 0 if layers are trained whole
+    experts: int = 0  # of these modules, those with an adapter for each expert
+    notes: tuple[str, ...] = ()  # what is not adapted although it was meant, a clause each
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def estimate_memory(
     model, if it has no such layers to adapt, or if not even a few layers fit.
     """
     sizes = probe.sizes(folder, config)
-    trained = min(config.lora_layers or sizes.layers, sizes.layers)
+    trained = sizes.layers if sizes.trained is None else sizes.trained
     counts = choose_layers(sizes, trained, lambda count: probe.weights(folder, count), available, whole=whole)
     smallest = probe.weights(folder, counts[-1])
     smallest += round((sizes.adapters + sizes.optimizer) * min(1.0, counts[-1] / trained))
@@ -103,7 +107,7 @@ def estimate_memory(
     accumulation = min(config.grad_accumulation, 2)  # more of them hold no more memory
     runs = []
     for layers in counts:
-        adapted = config.lora_layers and min(config.lora_layers, layers)
+        adapted = min(trained, layers) if trained < sizes.layers else None
         fewer = replace(config, lora_layers=adapted, grad_accumulation=accumulation)
         runs.append(probe.measured(folder, method, fewer, layers, MeasuredSteps(method, typical, largest, fewer)))
     gc.collect()  # what comes next has the memory to itself
@@ -114,6 +118,9 @@ def estimate_memory(
         layers=sizes.layers,
         thinnest=sizes.thinnest,
         measured_layers=tuple(run.layers for run in runs),
+        modules=sizes.modules,
+        experts=sizes.experts,
+        notes=sizes.notes,
         weights_mb=sizes.weights / 1e6,
         adapters_mb=sizes.adapters / 1e6,
         optimizer_mb=sizes.optimizer / 1e6,

@@ -178,7 +178,9 @@ class TrainingConfig(DpoFlags, OrpoFlags, GrpoFlags, FileConfig):
     rslora: bool = switch("rank-stabilised LoRA: the scale is alpha / sqrt(rank)")
     lora_dropout: float = option(0.0, "dropout on the input of the adapters, 0 to 0.9", at_least=0, at_most=0.9)
     lora_layers: int | None = option(None, "adapt only the last N layers (default: all)", at_least=1)
-    lora_modules: str = option("all", "linear modules to adapt: all, or names such as q_proj,v_proj")
+    lora_modules: str = option(
+        "all", "modules to adapt: all, or names and patterns such as q_proj,self_attn.*,layers.8-15.mlp"
+    )
     adapter_path: Path = option(
         Path("checkpoints"), "folder for the adapters and the record of the run", group="output"
     )

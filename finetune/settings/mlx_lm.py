@@ -199,7 +199,7 @@ class _File:
         if keys and keys.value is not None:
             if not isinstance(keys.value, list) or not all(isinstance(key.value, str) for key in keys.value):
                 raise UserError(f"{self._path}:{keys.line}: lora_parameters.keys: not a list of names")
-            modules = ",".join(dict.fromkeys(key.value.rsplit(".", 1)[-1] for key in keys.value))
+            modules = ",".join(dict.fromkeys(key.value for key in keys.value))
             values["lora_modules"] = Given(modules, f"{self._path}:{keys.line}: lora_parameters.keys")
         return values
 

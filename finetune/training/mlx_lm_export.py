@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from finetune.backends import load_backend
 from finetune.backends.interface import OPTIMIZERS
 from finetune.errors import UserError, shell_command
 from finetune.methods import total_steps
@@ -58,8 +59,7 @@ def _settings(config: TrainingConfig, folder: ModelFolder, steps: int, *, plain_
     settings |= {"num_layers": config.lora_layers or -1, "grad_accumulation_steps": config.grad_accumulation}
     if config.fine_tune_type != "full":
         values = {name: getattr(config, ours) for name, ours in LORA.items()} | {"scale": config.lora_factor}
-        keys = {} if config.lora_modules == "all" else {"keys": _keys(folder.path, config.lora_modules.split(","))}
-        settings["lora_parameters"] = {**values, **keys}
+        settings["lora_parameters"] = {**values, **_keys(folder.path, config)}
     settings["optimizer_config"] = {config.optimizer: _optimizer(config)}
     if config.report_to == "wandb":
         settings["report_to"] = "wandb"
@@ -93,20 +93,15 @@ def _learning_rate(config: TrainingConfig, steps: int) -> dict[str, object]:
     return {"learning_rate": peak, "lr_schedule": {"name": name, **begin, "arguments": arguments}}
 
 
-def _keys(folder: Path, modules: list[str]) -> list[str]:
-    """The paths within a layer of the modules with these names, from the names of the weights."""
-    from safetensors import safe_open
+def _keys(folder: Path, config: TrainingConfig) -> dict[str, object]:
+    """What mlx_lm calls the modules that --lora-modules chooses; no weights are loaded."""
+    if config.lora_modules == "all":
+        return {}
+    load_backend("mlx")
+    from finetune.backends.mlx.memory_estimate import adapted_keys
 
-    names: set[str] = set()
-    for file in sorted(folder.glob("model*.safetensors")):
-        with safe_open(file, framework="numpy") as weights:
-            names |= {name.rsplit(".", 1)[0] for name in weights.keys() if ".layers." in name}  # noqa: SIM118
-    inner = {name.split(".layers.", 1)[1].partition(".")[2] for name in names}
-    wanted = {module.strip() for module in modules}
-    found = sorted(name for name in inner if name.rsplit(".", 1)[-1] in wanted)
-    if missing := wanted - {name.rsplit(".", 1)[-1] for name in found}:
-        raise UserError(f"--lora-modules: the model has no module {min(missing)!r}")
-    return found
+    keys = adapted_keys(folder, config)
+    return {"keys": keys} if keys is not None else {}
 
 
 def _of_tools(folder: ModelFolder, conversation: Conversation | None) -> list[str]:

@@ -3,6 +3,7 @@
 import math
 import textwrap
 
+from finetune.backends.interface import MemoryEstimate
 from finetune.methods.schedules import warmup_steps
 from finetune.settings import advice
 from finetune.terminal import counted, format_bytes, format_seconds, results
@@ -33,7 +34,8 @@ def show(plan: Plan) -> None:
     ):
         for number, line in enumerate(lines):
             _print(title if number == 0 else "", line)
-    for note in advice.notes(plan.config, work.rows, work.epochs, plan.memory.thinnest):
+    notes = [f"{note}." for note in plan.memory.notes]
+    for note in [*notes, *advice.notes(plan.config, work.rows, work.epochs, plan.memory.thinnest)]:
         _print("Note", note, style="yellow")
 
 
@@ -71,8 +73,15 @@ def _model(plan: Plan) -> str:
     found = plan.memory
     return (
         f"{plan.model}: {_count(found.parameters)} parameters in {found.layers} layers;"
-        f" {_count(found.trainable)} ({found.trainable / found.parameters:.1%}) trained"
+        f" {_count(found.trainable)} ({found.trainable / found.parameters:.1%}) trained{_modules(found)}"
     )
+
+
+def _modules(found: MemoryEstimate) -> str:
+    if not found.modules:
+        return ""
+    experts = f", {found.experts} of them with one for each expert" if found.experts else ""
+    return f" in adapters of {counted(found.modules, 'module')}{experts}"
 
 
 def _memory(plan: Plan, bar: str) -> list[str]:

@@ -43,7 +43,7 @@ def test_a_file_of_mlx_lm_is_read_with_its_defaults(tmp_path: Path) -> None:
     prepare(config)
     assert (config.model, config.data_dir, config.adapter_path) == ("builtin", tmp_path, Path("adapters"))
     assert (config.iters, config.grad_accumulation, config.steps_per_save, config.batch_size) == (250, 4, 25, 2)
-    assert (config.lora_layers, config.lora_modules, config.lora_rank) == (None, "q_proj,v_proj", 4)
+    assert (config.lora_layers, config.lora_modules, config.lora_rank) == (None, "self_attn.q_proj,self_attn.v_proj", 4)
     assert (config.lora_factor, config.lora_dropout, config.weight_decay) == (10.0, 0.05, 0.1)
     assert (config.learning_rate, config.schedule, config.warmup) == (1e-5, "cosine", 20)
     assert (config.seed, config.max_seq_length, config.steps_per_eval) == (0, 2048, 50)
@@ -227,9 +227,12 @@ def test_what_is_exported_runs_and_reads_back_the_same(
         "origins",
         "lora_rank",
         "lora_dropout",
+        "lora_modules",
     }
     for name in config.origins.keys() - apart:
         assert getattr(back, name) == getattr(config, name), name
+    whole = {"all": "all", "q_proj,v_proj": "self_attn.q_proj,self_attn.v_proj"}  # mlx-lm's names within a layer
+    assert back.lora_modules == whole[config.lora_modules]
     assert back.iters == (2 if config.epochs else config.iters)
     if config.fine_tune_type != "full":
         assert back.lora_factor == pytest.approx(config.lora_factor)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from finetune.backends.adapter_fit import demand_base, demand_fit
 from finetune.backends.interface import MOST_COPIED_BYTES, AdapterFormat
-from finetune.backends.mlx.adaptable import adaptable
+from finetune.backends.mlx.adaptable import LEAVES
+from finetune.backends.mlx.adaptation import adaptation
 from finetune.backends.mlx.runtime import Arrays, mx
 from finetune.errors import UserError, shortened
 from finetune.models.foreign import check_safetensors, foreign
@@ -22,40 +23,17 @@ import mlx.nn as nn  # isort: skip  after the runtime
 from mlx.utils import tree_flatten, tree_unflatten  # isort: skip
 
 FORMAT = AdapterFormat(files.ADAPTERS, "model")
-_LEAVES = {"lora_a", "lora_b", "m"}  # m: DoRA's magnitudes
 
 
 def settings(network: Any, config: TrainingConfig) -> dict[str, object]:
     """What mlx_lm needs to attach the same layers (adapter_config.json). UserError if the model has no such layers."""
-    depth = len(network.layers)
-    layers = depth if config.lora_layers is None else config.lora_layers
-    if layers > depth:
-        raise UserError(f"--lora-layers: the model has {depth} layers, not {layers}")
-    parameters: dict[str, object] = {
-        "rank": config.lora_rank,
-        "scale": config.lora_factor,
-        "dropout": config.lora_dropout,
-    }
-    if config.lora_modules != "all":
-        parameters["keys"] = _modules(network, config.lora_modules.split(","))
-    elif config.fine_tune_type != "full":
-        called, elsewhere = adaptable(network)
-        if elsewhere:
-            parameters["keys"] = sorted(called)
-    return {"fine_tune_type": config.fine_tune_type, "num_layers": layers, "lora_parameters": parameters}
+    return adaptation(network, config).settings
 
 
-def _modules(network: Any, wanted: list[str]) -> list[str]:
-    known = [name for name, module in network.layers[-1].named_modules() if isinstance(module, nn.Linear)]
-    known += [name for name, module in network.layers[-1].named_modules() if isinstance(module, nn.QuantizedLinear)]
-    names = {name.rsplit(".", 1)[-1] for name in known}
-    for name in wanted:
-        if name.strip() not in names:
-            raise UserError(
-                f"--lora-modules: the model has no module {name.strip()!r} (choose from {', '.join(sorted(names))})"
-            )
-    chosen = {name.strip() for name in wanted}
-    return sorted(name for name in known if name.rsplit(".", 1)[-1] in chosen)
+def settings_and_notes(network: Any, config: TrainingConfig) -> tuple[dict[str, object], list[str]]:
+    """The same, and what is not adapted although it was meant, a clause each."""
+    found = adaptation(network, config)
+    return found.settings, found.notes
 
 
 def attach(network: Any, settings: Mapping[str, Any]) -> None:
@@ -214,7 +192,7 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[Adapt
         raise UserError(f"{folder / files.ADAPTER_CONFIG}: does not fit the model: {why}", exit_code=3) from None
     parameters = trainable(network)
     if wanted.get("fine_tune_type") != "full":
-        parameters = {name: array for name, array in parameters.items() if name.rsplit(".", 1)[-1] in _LEAVES}
+        parameters = {name: array for name, array in parameters.items() if name.rsplit(".", 1)[-1] in LEAVES}
     arrays = _read_fitting(path, parameters, base)
     put(network, arrays)
     if wanted.get("fine_tune_type") == "full":

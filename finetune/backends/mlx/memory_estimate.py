@@ -12,9 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from finetune.backends import lora_modules
 from finetune.backends import memory_estimate as scaling
 from finetune.backends.memory_estimate import STEPS, Measured, Sizes, measure_steps, text_config
 from finetune.backends.mlx import adapters, cpu_math, loading
+from finetune.backends.mlx.adaptable import adaptable
+from finetune.backends.mlx.adaptation import adaptation
 from finetune.backends.mlx.optimizers import optimizer
 from finetune.backends.mlx.proofs import UNFIT
 from finetune.backends.mlx.runtime import DTYPE, mx
@@ -36,7 +39,8 @@ class Probe:
         network = _network(folder)
         weights = _bytes(network.parameters())
         parameters = sum(_count(module) for module in network.modules())
-        adapters.attach(network, adapters.settings(network, config))
+        adapted = adaptation(network, config)
+        adapters.attach(network, adapted.settings)
         _demand_trainable(folder, network)
         trainable = adapters.trainable(network)
         chosen = optimizer(config)
@@ -51,6 +55,10 @@ class Probe:
             adapters=0 if full else sum(array.nbytes for array in trainable.values()),
             optimizer=_bytes(chosen.state),
             period=_period(folder, network),
+            trained=adapted.layers,
+            modules=adapted.modules,
+            experts=adapted.experts,
+            notes=tuple(adapted.notes),
         )
 
     def weights(self, folder: Path, layers: int) -> int:
@@ -66,6 +74,8 @@ class Probe:
         network.update(tree_map(_filled, network.parameters()) if not _has_weights(folder) else {})
         try:
             model: Any = SimpleNamespace(network=network)  # nothing is asked of it
+            if config.lora_modules != lora_modules.ALL:
+                config = lora_modules.for_first_layers(config, adaptable(network).places, layers)
             trainer = Trainer(model, method, source, config, STEPS, "")
             gc.collect()  # an earlier model that is freed meanwhile would count as memory that this one frees
             held = mx.get_active_memory()
@@ -92,6 +102,12 @@ class Probe:
             mx.clear_cache()
 
 
+def adapted_keys(folder: Path, config: TrainingConfig) -> list[str] | None:
+    """lora_parameters.keys of mlx_lm for the modules that the settings choose; None for all. Computes nothing."""
+    parameters: Any = adaptation(_network(folder), config).settings["lora_parameters"]
+    return parameters.get("keys")
+
+
 def _demand_trainable(folder: Path, network: Any) -> None:
     """UserError if MLX has no gradients for the model; computes nothing."""
     if not adapters.trainable(network):
@@ -105,7 +121,9 @@ def _demand_trainable(folder: Path, network: Any) -> None:
 
 
 def _side(name: str, array: Any) -> int:
-    """Of the adapted matrix: a is [size, rank], b [rank, size]."""
+    """Of the adapted matrix: a is [size, rank], b [rank, size]; of experts [experts, rank, size], [experts, size, rank]."""
+    if array.ndim == 3:
+        return int(array.shape[-1 if name.endswith("lora_a") else 1])
     return int(array.shape[0 if name.endswith("lora_a") else -1])
 
 

@@ -69,7 +69,7 @@ class Trainer:
         self.ranks = Ranks()
         if method.rollouts and self.ranks.size > 1:
             raise UserError(f"--method {method.name}: runs in one process only (start it without mlx.launch)")
-        self.adapter_config = adapters.settings(self.network, config)
+        self.adapter_config, left_out = adapters.settings_and_notes(self.network, config)
         mx.random.seed(config.seed)  # the first LoRA weights
         adapters.attach(self.network, self.adapter_config)
         if start:
@@ -84,8 +84,8 @@ class Trainer:
             checkpoints=config.grad_checkpoint,
             shares_prompts=method.shares_prompts,
         )
-        self.notes, self._logprobs, self._shares_prompts = paths.notes, paths.logprobs, paths.shares_prompts
-        self.full_logits = paths.full_logits
+        self.notes, self._logprobs = [*left_out, *paths.notes], paths.logprobs
+        self._shares_prompts, self.full_logits = paths.shares_prompts, paths.full_logits
         self._loss_and_grad = nn.value_and_grad(self.network, self._loss)
         self._optimizer = optimizer(config)
         self._optimizer.init(self.network.trainable_parameters())

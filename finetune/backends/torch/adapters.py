@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +11,13 @@ import peft
 import safetensors
 import safetensors.torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import check_target_module_exists
 from transformers.pytorch_utils import Conv1D
 
-from finetune.backends import peft_settings
+from finetune.backends import lora_modules, peft_settings
 from finetune.backends.adapter_fit import demand_base, demand_fit
 from finetune.backends.interface import MOST_COPIED_BYTES, AdapterFormat
+from finetune.backends.lora_modules import Place
 from finetune.backends.torch.runtime import Tensors, torch
 from finetune.errors import UserError, first_line, shortened
 from finetune.records import files
@@ -23,30 +25,19 @@ from finetune.settings.config import TrainingConfig
 
 FORMAT = AdapterFormat(files.PEFT_ADAPTERS, "base_model_name_or_path")
 AdapterMode = Literal["attached", "disabled", "fused"]
+_MAMBA = {
+    "falcon_h1",
+    "mamba",
+    "mamba2",
+    "falcon_mamba",
+    "nemotron_h",
+}  # as PEFT's check of its target modules has them
 Plain = list[tuple[Any, Any]]  # layers with their own weights
 
 
 def settings(network: Any, config: TrainingConfig) -> peft.LoraConfig:
-    """The same layers, rank and scale as on MLX. UserError if the model has no such layers."""
-    pattern, layers = _layers(network)
-    depth = len(layers)
-    count = depth if config.lora_layers is None else config.lora_layers
-    if count > depth:
-        raise UserError(f"--lora-layers: the model has {depth} layers, not {count}")
-    linear = {
-        name.rsplit(".", 1)[-1]: type(module) for name, module in layers[-1].named_modules() if _is_linear(module)
-    }
-    wanted = (
-        sorted(linear) if config.lora_modules == "all" else [name.strip() for name in config.lora_modules.split(",")]
-    )
-    for name in wanted:
-        if name not in linear:
-            raise UserError(
-                f"--lora-modules: the model has no module {name!r} (choose from {', '.join(sorted(linear))})"
-            )
-    some = (
-        {"layers_to_transform": list(range(depth - count, depth)), "layers_pattern": pattern} if count < depth else {}
-    )
+    """The same modules, rank and scale as on MLX. UserError if the model has no such modules."""
+    modules, wanted = dict(network.named_modules()), chosen(network, config)
     alpha = config.lora_scale * config.lora_rank if config.lora_alpha is None else config.lora_alpha
     return peft.LoraConfig(
         task_type="CAUSAL_LM",
@@ -55,10 +46,52 @@ def settings(network: Any, config: TrainingConfig) -> peft.LoraConfig:
         lora_dropout=config.lora_dropout,
         use_rslora=config.rslora,
         use_dora=config.fine_tune_type == "dora",
-        target_modules=wanted,
-        fan_in_fan_out=any(linear[name] is Conv1D for name in wanted),
-        **some,
+        fan_in_fan_out=any(type(modules[place.path]) is Conv1D for place in wanted),
+        **_targets(network, wanted),
     )
+
+
+def chosen(network: Any, config: TrainingConfig) -> list[Place]:
+    """The modules that the settings adapt. UserError if the model has no such modules."""
+    found = lora_modules.choose(config, places(network), len(_layers(network)[1]), _barred(network))
+    if not found:
+        raise _unknown(network)
+    return found
+
+
+def places(network: Any) -> list[Place]:
+    """The modules of the model's layers that can be adapted."""
+    listed, layers = _layers(network)
+    return [
+        Place(number, name, f"{listed}.{number}.{name}")
+        for number, layer in enumerate(layers)
+        for name, module in layer.named_modules()
+        if _is_linear(module)
+    ]
+
+
+def notes(network: Any, config: TrainingConfig) -> list[str]:
+    """What is not adapted although it was meant, a clause each."""
+    return lora_modules.notes(config, places(network), _barred(network))
+
+
+def _barred(network: Any) -> dict[str, str]:
+    if network.config.model_type not in _MAMBA:
+        return {}
+    why = "PEFT does not adapt it, because a kernel of Mamba reads its weight"
+    return {place.name: why for place in places(network) if place.last == "out_proj"}
+
+
+def _targets(network: Any, chosen: Sequence[Place]) -> Mapping[str, Any]:
+    """The shortest settings of PEFT that select these modules: their last names, these in some layers, or their whole names."""
+    last = sorted({place.last for place in chosen})
+    some = {"layers_to_transform": sorted({place.layer for place in chosen}), "layers_pattern": chosen[0].layers}
+    wanted, names = {place.path for place in chosen}, [name for name, _ in network.named_modules()]
+    for targets in ({"target_modules": last}, {"target_modules": last, **some}):
+        config = peft.LoraConfig(**targets)
+        if {name for name in names if check_target_module_exists(config, name)} == wanted:
+            return targets
+    return {"target_modules": sorted(wanted)}
 
 
 def _is_linear(module: Any) -> bool:
@@ -66,12 +99,16 @@ def _is_linear(module: Any) -> bool:
 
 
 def _layers(network: Any) -> tuple[str, Any]:
-    """The blocks of the model and what their list is called: "layers", GPT-2's "h"."""
+    """The blocks of the model and the name of their list: "model.layers", GPT-2's "transformer.h"."""
     depth = network.config.get_text_config().num_hidden_layers
     for name, module in network.named_modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
-            return name.rsplit(".", 1)[-1], module
-    raise UserError(f"models of type {network.config.model_type} cannot be adapted with --backend torch")
+            return name, module
+    raise _unknown(network)
+
+
+def _unknown(network: Any) -> UserError:
+    return UserError(f"models of type {network.config.model_type} cannot be adapted with --backend torch")
 
 
 def attach(network: Any, lora: peft.LoraConfig) -> peft.PeftModel:

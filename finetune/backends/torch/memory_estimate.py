@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from finetune.backends import lora_modules
 from finetune.backends import memory_estimate as scaling
 from finetune.backends.memory_estimate import STEPS, Measured, Sizes, first_layers, measure_steps, text_config
 from finetune.backends.torch import adapters
@@ -34,14 +35,15 @@ class Probe:
     def sizes(self, folder: Path, config: TrainingConfig) -> Sizes:
         network = _network(folder, "meta")
         weights, parameters = _bytes(network.parameters()), sum(tensor.numel() for tensor in network.parameters())
-        lora = adapters.settings(network, config)
+        lora, chosen = adapters.settings(network, config), adapters.chosen(network, config)
+        notes, depth = adapters.notes(network, config), network.config.get_text_config().num_hidden_layers
         with torch.device("meta"):
             model = adapters.attach(network, lora)
         trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
         sides = [max(t.shape) for name, t in model.named_parameters() if ".lora_A." in name or ".lora_B." in name]
         kinds = text_config(folder).get("layer_types")
         return Sizes(
-            layers=network.config.get_text_config().num_hidden_layers,
+            layers=depth,
             thinnest=min(sides, default=None),
             parameters=parameters,
             trainable=adapters.count(model),
@@ -49,6 +51,9 @@ class Probe:
             adapters=_bytes(trained),
             optimizer=_optimizer_bytes(trained, config),
             period=max(kinds.index(kind) for kind in kinds) + 1 if kinds else 1,
+            trained=depth - min(place.layer for place in chosen),
+            modules=len(chosen),
+            notes=tuple(notes),
         )
 
     def weights(self, folder: Path, layers: int) -> int:
@@ -65,6 +70,7 @@ class Probe:
                     tensor.fill_(0.01)
             encoder: Any = SimpleNamespace(tokenizer=_tokenizer(folder))
             with tempfile.TemporaryDirectory() as unused:  # Transformers makes the folder that it could write to
+                config = lora_modules.for_first_layers(config, adapters.places(network), layers)
                 config = replace(config, adapter_path=Path(unused))
                 trainer = Trainer(TorchModel(network, encoder), method, source, config, STEPS, "")
             gc.collect()

@@ -70,7 +70,7 @@ class Trainer:
         self.method, self.config, self.steps = method, config, steps
         self._model = model
         self.source = source
-        lora = adapters.settings(self.network, config)
+        lora, left_out = adapters.settings(self.network, config), adapters.notes(self.network, config)
         transformers.set_seed(config.seed)  # the first LoRA weights
         self.peft_model = adapters.attach(self.network, lora)
         self.adapter_config = adapters.config_record(lora)
@@ -81,7 +81,7 @@ class Trainer:
         self._start = _copied(self.peft_model) if method.rollouts else {}
         self.position = Position()
         full = "the logits of all tokens are computed, because its output head is not a plain matrix; that takes more memory"
-        self.notes = [] if has_plain_head(self.network) else [full]
+        self.notes = [*left_out, *([] if has_plain_head(self.network) else [full])]
         self._about = {"base": base}
         self._resumed: Path | None = None
         chosen = optimizer(self.peft_model, config)

@@ -108,6 +108,8 @@ def _read(folder: Path, source: Format, target: Format) -> tuple[Mapping[str, ob
     arrays, metadata = adapters.read(weights)
     if source is FORMATS["peft"]:
         peft_side.check_names(weights, arrays)
+    else:
+        mlx_side.check_arrays(weights, arrays)
     return settings, metadata.get("base")
 
 

@@ -41,9 +41,7 @@ def read(network: Any, settings: Mapping[str, Any]) -> Adapter:
 def write(folder: Path, adapter: Adapter, network: Any, layers: Layers, about: Mapping[str, str]) -> None:
     """Write an adapter folder of MLX: adapters.safetensors and adapter_config.json.
 
-    ``about["model"]`` is the base model's folder or name, ``about["base"]`` the fingerprint of its weights. UserError if MLX
-    cannot adapt these modules: it always adapts the last layers, and the same modules in each of them.
-    """
+    ``about["model"]`` is the base model's folder or name, ``about["base"]`` the fingerprint of its weights."""
     first, keys = _keys(adapter, network, layers)
     scale, arrays = _one_scale(adapter)
     settings = {
@@ -56,18 +54,26 @@ def write(folder: Path, adapter: Adapter, network: Any, layers: Layers, about: M
     adapters.save(arrays, folder / files.ADAPTERS, {"base": about["base"]})
 
 
+def check_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """UserError if ``arrays``, read from ``path``, are adapters of more than linear modules."""
+    of_experts = sorted(name.removesuffix(".lora_a") for name, array in arrays.items() if array.ndim == 3)
+    if of_experts:
+        raise UserError(
+            f"{path}: {shortened(of_experts[0])} is an adapter of experts, which cannot be converted: transformers keeps the"
+            " weights of all experts in other arrays than MLX, and PEFT adapts those as a whole (train the other modules"
+            " alone, with --lora-modules)"
+        )
+
+
 def _keys(adapter: Adapter, network: Any, layers: Layers) -> tuple[int, list[str]]:
-    """The first adapted layer, and the names of the adapted modules within a layer."""
+    """The first adapted layer, and mlx_lm's keys: the names of modules within a layer if each layer from then on has an adapter
+    for them, or else their whole names."""
     places = {layers.place(name) for name in adapter.parts}
     first, keys = min(number for number, _ in places), sorted({inner for _, inner in places})
     for number in range(first, layers.depth):
         there = {name for name, _ in network.layers[number].named_modules()}
-        for inner in keys:
-            if inner in there and (number, inner) not in places:
-                raise UserError(
-                    f"{layers.mlx}.{number}.{inner} has no adapter, but the same module of another layer has one;"
-                    " MLX adapts the last layers, and the same modules in each of them"
-                )
+        if any(inner in there and (number, inner) not in places for inner in keys):
+            return first, sorted(adapter.parts)
     return first, keys
 
 
