@@ -35,6 +35,7 @@ def problems(config: Mapping[str, object]) -> Iterator[str]:
     for name, value in text.items():
         if not _is_possible(name, value):
             yield f"{shortened(name)} in config.json is {shortened(repr(value))}"
+    yield from _of_rope(text.get("rope_parameters"))
     pattern = text.get("sliding_window_pattern")
     without = text.get("sliding_window") is None and pattern == 0  # how transformers writes that no layer has a window
     if isinstance(pattern, int) and pattern < 1 and not without:
@@ -50,6 +51,17 @@ def problems(config: Mapping[str, object]) -> Iterator[str]:
         bits, group = value.get("bits"), value.get("group_size")
         if bits not in _BITS or group not in _GROUPS:
             yield f"quantization{place} in config.json is {shortened(repr(bits))} bits in groups of {shortened(repr(group))}"
+
+
+def _of_rope(parameters: object) -> Iterator[str]:
+    """Of RoPE for all layers, or for each type of layer."""
+    if parameters is not None and not isinstance(parameters, Mapping):
+        yield f"rope_parameters in config.json is {shortened(repr(parameters))}"
+        return
+    inner = [value for value in (parameters or {}).values() if isinstance(value, Mapping)]
+    for theta in (one.get("rope_theta") for one in [parameters or {}, *inner]):
+        if not _is_possible("rope_theta", theta):
+            yield f"rope_theta of rope_parameters in config.json is {shortened(repr(theta))}"
 
 
 def _is_possible(name: str, value: object) -> bool:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from finetune.backends.mlx.runtime import mx  # isort: skip  before any other import of MLX
+from finetune.backends import logits as compared
 from finetune.backends.mlx import loading
 from finetune.backends.mlx.model import load_network
 from finetune.errors import UserError
+from finetune.models import conversion
 
 SIZES = {
     "vocab_size": 64,
@@ -227,3 +229,16 @@ def test_a_copy_for_mlx_lm_computes_the_same_there(tmp_path: Path) -> None:
     assert mx.array_equal(alone(mx.array(IDS)), logits(folder))
     assert loading.load(tmp_path / "copy", quiet=True).differences == ()
     shutil.rmtree(tmp_path / "copy")
+
+
+def test_a_conversion_is_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = conversion.convert_once(
+        "x.gguf", "a" * 64, tmp_path, lambda new: (new / "config.json").write_text("{}"), lambda line: None
+    )
+    monkeypatch.setattr(compared, "compare", lambda folder: compared.Agreement(None, "no PyTorch"))
+    assert compared.after_conversion(folder).verdict == "not compared"
+    monkeypatch.setattr(compared, "compare", lambda folder: compared.Agreement(4.0))
+    assert compared.after_conversion(folder).verdict == "different"
+    assert compared.after_conversion(folder) is None
+    assert conversion.intact_folder(tmp_path, "x.gguf", "a" * 64, lambda line: None) == folder
+    assert compared.after_conversion(tmp_path) is None  # no conversion

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from finetune.models.config_check import problems
 from finetune.models.config_files import Positions, positions
 
 YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
@@ -61,3 +62,26 @@ def test_a_table_in_the_weights_counts_more_than_what_config_says(
     assert positions(tmp_path) == Positions(count, table=True)
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     assert positions(tmp_path) == Positions(1024, table=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({"rope_parameters": [1]}, "rope_parameters in config.json is [1]"),
+        ({"rope_parameters": {"rope_theta": "5e5"}}, "rope_theta of rope_parameters in config.json is '5e5'"),
+        (
+            {"rope_parameters": {"full_attention": {"rope_theta": 0}}},
+            "rope_theta of rope_parameters in config.json is 0",
+        ),
+        ({"sliding_window_pattern": 0, "sliding_window": 8}, "sliding_window_pattern in config.json is 0"),
+        ({"sliding_window_pattern": 0, "sliding_window": None}, None),  # as transformers writes it
+        ({"sliding_window_pattern": "LLLG"}, None),
+        ({"rope_theta": [1e4, 5e5]}, None),  # one for each layer
+        ({"rope_parameters": {"full_attention": {"rope_theta": 5e5}, "sliding_attention": None}}, None),
+        ({"rope_parameters": None}, None),
+    ],
+)
+def test_values_that_no_model_can_have_are_told_from_those_of_another_form(
+    config: dict[str, Any], problem: str | None
+) -> None:
+    assert list(problems({"model_type": "x", **config})) == ([] if problem is None else [problem])
