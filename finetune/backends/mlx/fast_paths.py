@@ -23,6 +23,7 @@ class FastPaths:
         """``checkpoints``: with recomputed activations, if that is proven. ``shares_prompts``: with the prompt of several
         completions computed once, if that is proven and nothing is recomputed: a recomputed block has no gradients for what
         another forward pass gave it. UserError if the network answers otherwise than it is trained."""
+        network.eval()  # without dropout
         refuse_otherwise(network)
         self._head_alone = logprob_function(network, temperature)
         self._full = logprob_function(network, temperature, full=True)

@@ -11,13 +11,14 @@ import io
 import json
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import MISSING, dataclass, fields
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from finetune.backends.mlx.proofs import UNFIT
 from finetune.backends.mlx.runtime import is_leader
 from finetune.errors import UserError, closest, shell_command, shortened
 from finetune.models.config_forms import differences, form
@@ -51,19 +52,16 @@ class Loaded:
     notes: tuple[str, ...]
 
 
-def load(
-    folder: Path, *, strict: bool = True, changed: Mapping[str, object] | None = None, quiet: bool = False
-) -> Loaded:
+def load(folder: Path, *, strict: bool = True, quiet: bool = False) -> Loaded:
     """The network of ``folder``, whose weights are read when they are first used.
 
-    ``changed`` replaces values of config.json, and without ``strict`` weights can be missing or left over: for a plan on a
-    model's first layers. Unless ``quiet``, what mlx-lm reads otherwise than transformers is said
-    once. UserError if MLX cannot load it.
+    Without ``strict`` there can be no weights: for a plan. Unless ``quiet``, what mlx-lm reads otherwise than transformers is
+    said once. UserError if MLX cannot load it.
     """
     from mlx_lm.utils import load_model
 
     with foreign(f"{folder}: config.json cannot be read"):
-        config = {**json.loads((folder / "config.json").read_text(encoding="utf-8")), **(changed or {})}
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     _refuse_code(folder, config)
     with foreign(f"{folder}: MLX cannot load this model"), plain_path(folder) as plain:
         found = classes(folder, config)
@@ -72,7 +70,6 @@ def load(
                 Path(plain),
                 lazy=True,
                 strict=strict,
-                model_config=dict(changed or {}),
                 get_model_classes=lambda config: found,
                 trust_remote_code=False,
             )
@@ -210,11 +207,9 @@ def _names(model: Any) -> Iterator[list[str]]:
     left_out: list[str] = []
 
     def sanitize(self: Any, weights: Mapping[str, Any]) -> Any:
-        if not weights:  # a plan needs none, and some models cannot rename what is not there
-            return weights
+        if not weights:  # for a plan
+            return _without_weights(self, plain)
         wanted = set(dict(tree_flatten(self.parameters())))
-        if not weights:  # a plan without them
-            return weights
         cleaned = plain(self, dict(weights))
         if not _fit(cleaned, wanted):
             for renamed in _renamed(weights, wanted):
@@ -232,6 +227,16 @@ def _names(model: Any) -> Iterator[list[str]]:
             del model.sanitize
         else:
             model.sanitize = own
+
+
+def _without_weights(network: Any, plain: Any) -> dict[str, Any]:
+    """Let a network do what it does when it renames its weights: drop a head that is tied, say. Some that hold a language model
+    cannot without weights, but that model can."""
+    inner = [module.sanitize for module in network.modules() if module is not network and hasattr(module, "sanitize")]
+    for renames in (partial(plain, network), *inner):
+        with suppress(*UNFIT):
+            return dict(renames({}))
+    return {}
 
 
 def _renamed(weights: Mapping[str, Any], wanted: set[str]) -> Iterator[dict[str, Any]]:
