@@ -15,7 +15,7 @@ from finetune.errors import UserError
 
 load_backend("mlx")
 
-from finetune.backends.mlx import batch_proof, batches, decoding  # noqa: E402
+from finetune.backends.mlx import batch_proof, batch_trial, batches, decoding  # noqa: E402
 from finetune.backends.mlx.decoding import Decoder, Sampling  # noqa: E402
 from finetune.backends.mlx.fast_paths import FastPaths  # noqa: E402
 from finetune.backends.mlx.layout import layout_of  # noqa: E402
@@ -187,7 +187,7 @@ def without_padding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def with_other_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     right = batches.keep_rows
-    for module in (batches, batch_proof, decoding):
+    for module in (batches, batch_trial, decoding):
         monkeypatch.setattr(module, "keep_rows", lambda caches, rows: right(caches, [max(0, row - 1) for row in rows]))
 
 
