@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,18 +93,16 @@ def _run(folder: Path, command: str) -> None:
         raise RuntimeError(f"{command}: {done.stderr[-2000:]}")
 
 
-def table(templates: Path, names: tuple[str, ...] = NAMES) -> list[Learned]:
+def table(templates: Path, names: tuple[str, ...] = NAMES) -> Iterator[Learned]:
     """A line for each template of the folder."""
     from finetune.models.find import find_model
 
     tokenizer = find_model("builtin", print).path
-    found = []
     for name in names:
         folder = Path(tempfile.mkdtemp())
         write_model(folder / "model", tokenizer, (templates / f"{name}.jinja").read_text(encoding="utf-8"))
-        found.append(learn(folder, name))
+        yield learn(folder, name)
         shutil.rmtree(folder)
-    return found
 
 
 if __name__ == "__main__":

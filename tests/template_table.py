@@ -29,6 +29,7 @@ _CALL = {"id": "call00001", "type": "function", "function": {"name": "find_hall"
 CALLS: Any = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
 _RESULT: Any = {"role": "tool", "content": "tower", "tool_call_id": "call00001", "name": "find_hall"}
 _MARK = re.compile(
+    r'<\|"\|>|'
     r"<\|[\w:]+\|>|</?(?:think|seed:think)>|\[/?THINK\]|<\w+\|>|<\|\w+>|</?(?:start|end)_of_turn>|<｜[^｜]+｜>"
 )
 _NOT_SPECIAL = ("think", "THINK", "channel>", "<channel")  # as Qwen and others flag them
@@ -173,7 +174,7 @@ def _read(encoder: ChatEncoder, answer: Any) -> str:
         return f"WRONG: read as {read.text!r}"
     if (read.thought or "").strip() != answer.get("reasoning_content", ""):
         return f"WRONG: thinking read as {read.thought!r}"
-    half = encoder.read(example.tokens[len(prompt) : len(prompt) + 3], stopped=False)
+    half = encoder.read(example.tokens[len(prompt) : len(prompt) + 7], stopped=False)
     if "reasoning_content" in answer and half.text:
         return f"WRONG: unfinished thinking read as {half.text!r}"
     return ", ".join(encoder.switches)

@@ -3,7 +3,7 @@
 Found by token ids where the marks are tokens of their own, as gpt-oss's channels and ``<think>`` of Qwen are.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -47,28 +47,34 @@ class AnswerFrame:
     thinks: bool  # the prompt ends with the opening
     always: bool  # the closing stands before every answer
     between: tuple[int, ...] = ()  # what the template writes after thinking, before the closing
-    letters: tuple[str, str] | None = None  # opening and closing, if they are no tokens of their own
+    letters: tuple[str, str, str] | None = None  # opening, closing and what is between, if they are no tokens
+    around: tuple[str, str] = ("", "")  # letters before and after an answer
 
     @classmethod
-    def of(cls, style: TurnStyle, encode: Encode, added: Collection[int], stops: Collection[int]) -> "AnswerFrame":
-        """The frame of a template. ``added`` are the ids that are tokens wherever their text stands."""
+    def of(cls, style: TurnStyle, encode: Encode, added: Mapping[int, str], stops: Collection[int]) -> "AnswerFrame":
+        """The frame of a template. ``added`` are the tokens that are found wherever their text stands, by their ids."""
         opening, closes, before = (tuple(encode(text.strip())) for text in (style.opens, style.closes, style.before))
         closing = closes
         if before:
             same = 0
             while same < min(len(before), len(closes)) and before[-1 - same] == closes[-1 - same]:
                 same += 1
-            closing = before[len(before) - same :] if closes else before
-        tail = {token for token in encode(style.after) if token in added and token not in stops}
+            closing = before[len(before) - same :] if closes and same else closes or before
+        after = encode(style.after)
+        tail = {token for token in after if token in added and token not in stops}
+        ends = [style.after.find(added[token]) for token in after if token in added]
+        foot = style.after[: min(ends, default=None)].strip()
         whole = closing and closing[0] in added and closing[-1] in added
         always = bool(whole and before and before[len(before) - len(closing) :] == closing)
         if whole or not closes:
             between = closes[: len(closes) - len(closing)]
-            return cls(opening, closing if whole else (), frozenset(tail), style.thinks, always, between)
+            around = ("" if always else style.before.strip(), foot)
+            return cls(opening, closing if whole else (), frozenset(tail), style.thinks, always, between, None, around)
         end = style.closes.strip()
         shared = end[len(end) - common(style.before.strip()[::-1], end[::-1]) :].strip()
-        letters = (style.opens.strip(), shared or end)
-        return cls((), (), frozenset(tail), style.thinks, bool(shared), (), letters if letters[1] else None)
+        letters = (style.opens.strip(), shared or end, end.removesuffix(shared).strip() if shared else "")
+        around = ("" if shared else style.before.strip(), foot)
+        return cls((), (), frozenset(tail), style.thinks, bool(shared), (), letters if letters[1] else None, around)
 
     def cut(self, tokens: Sequence[int], is_blank: Callable[[Sequence[int]], bool], *, stopped: bool) -> Cut:
         """The answer in the tokens that a model wrote. ``stopped``: it ended them itself."""
@@ -110,9 +116,15 @@ class AnswerReader:
             cut = self.frame.cut(tokens, lambda some: not self.decode(some, special=True).strip(), stopped=stopped)
             answer, text = cut.answer, self.decode(cut.answer, special=False).strip()
             if cut.thought is None:
-                text, thought = without_marks(text, self.frame, stopped=stopped)
+                if mixed := self._lettered(answer):
+                    text, thought = without_marks(mixed, self.frame, stopped=stopped)
+                    text = self._without_special(answer, text)
+                else:
+                    text, thought = without_marks(text, self.frame, stopped=stopped)
             else:
                 thought = self.decode(cut.thought, special=False).strip()
+            before, after = self.frame.around
+            text = text.removeprefix(before).removesuffix(after).strip()
         else:
             text = self.decode(tokens, special=False).strip()
         for candidate in (answer, tokens) if style else ():
@@ -124,16 +136,27 @@ class AnswerReader:
         raw = self.decode(tokens, special=True).strip()
         return Reading(text, thought, None if raw == text else raw)
 
+    def _lettered(self, tokens: Sequence[int]) -> str:
+        """The text with its special tokens, if the marks of the template are letters and special tokens mixed; else ""."""
+        letters = self.frame.letters[:2] if self.frame and self.frame.letters else ()
+        text, plain = (self.decode(tokens, special=special) for special in (True, False))
+        return text.strip() if any(mark and mark in text and mark not in plain for mark in letters) else ""
+
+    def _without_special(self, tokens: Sequence[int], text: str) -> str:
+        for token in self.special.intersection(tokens):
+            text = text.replace(self.decode([token], special=True), "")
+        return text.strip()
+
 
 def without_marks(text: str, frame: AnswerFrame, *, stopped: bool) -> tuple[str, str | None]:
     """The answer and the thinking in a text whose marks are letters: those of the template, or any that are known."""
     thinks = frame.thinks and not frame.closing
     if frame.letters:
-        opening, closing = frame.letters
+        opening, closing, between = frame.letters
         begins = bool(opening) and text.lstrip().startswith(opening)
         before, found, after = text.partition(closing)
         if found and (begins or thinks or frame.always):
-            return after.strip(), before.strip().removeprefix(opening).strip()
+            return after.strip(), before.strip().removeprefix(opening).removesuffix(between).strip()
         if begins or (thinks and not stopped):
             return "", text
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.errors import shortened
+from finetune.models.call_forms import as_hermes
 from finetune.models.conversation import Message, Tool
 
 _MOST_STARTS = 200  # places in an answer where JSON is looked for
@@ -101,6 +102,7 @@ def message_of(answer: str, tools: Sequence[Tool] = ()) -> Message:
 
 def read_calls(answer: str, tools: Sequence[Tool] = ()) -> Reading:
     """Find the calls in an answer. ``tools`` give the types of arguments where a form has none."""
+    answer = as_hermes(answer)
     schemas = {function["name"]: function.get("parameters") or {} for function in map(_function, tools)}
     try:
         return _marked(answer, schemas) or _unmarked(answer, schemas) or Reading(answer.strip())

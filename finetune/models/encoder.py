@@ -77,7 +77,8 @@ class ChatEncoder:
             if self.template:
                 self._find_style()
         except ValueError as error:
-            raise UserError(f"{place}: {error}") from None
+            remedy = "" if "--template" in str(error) else " (choose another with --template, such as chatml)"
+            raise UserError(f"{place}: {error}{remedy}") from None
 
     def _check_template(self, place: str) -> None:
         """UserError if the template is none that can be used, or ValueError."""
@@ -94,7 +95,7 @@ class ChatEncoder:
         eos, added = self.tokenizer.eos_token_id, self.tokenizer.added_tokens_decoder
         ends, following = config_files.end_tokens(self._folder), turns.following(self._renderer.text)
         self.end = find_end(self._style.after, following, self._tokens.one, added, ends, eos)
-        self._stops |= {self.end.token} - {None}
+        self._stops |= {self.end.token, *self.end.marks} - {None}
         self.__dict__.pop("_reader", None)
 
     @property
@@ -260,7 +261,8 @@ class ChatEncoder:
 
     @cached_property
     def _reader(self) -> AnswerReader:
-        added = {token for token, one in self.tokenizer.added_tokens_decoder.items() if one.content.strip()}
+        known = self.tokenizer.added_tokens_decoder.items()
+        added = {token: one.content for token, one in known if one.content.strip()}
         frame = AnswerFrame.of(self._style, self._tokens.one, added, self._stops)
         return AnswerReader(self._tokens.text, frame if self.template else None, self.special_tokens)
 

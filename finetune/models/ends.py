@@ -9,6 +9,7 @@ class End(NamedTuple):
 
     token: int | None  # None if the model has none
     added: str = ""  # its text, if the chat template does not write it
+    marks: tuple[int, ...] = ()  # all that the template writes after an answer; the last is the token
 
     @property
     def note(self) -> str:
@@ -39,7 +40,7 @@ def find_end(
     marks = [token for token in written if token in known and known[token].special]
     marks = marks or [token for token in written if token in known and known[token].content.strip()]
     if marks:
-        return End(marks[-1])
+        return End(marks[-1], marks=tuple(marks))
     first = next(iter(encode(following.lstrip())), None)
     token = first if first in ends and first in known else eos
     return End(token, known[token].content if token is not None and token in known else "")

@@ -71,9 +71,7 @@ def _as_it_stands(turn: Turn, examples: Sequence[Example], end: int) -> tuple[in
     for at, example in enumerate(examples):
         if example.tokens[:start] != turn.prompt:
             continue
-        stop = next(
-            (place + 1 for place in range(start, len(example.tokens)) if example.tokens[place] == closing), None
-        )
-        if stop is not None and turn.completion[start - stop :] == example.tokens[start:stop]:
-            return at, stop
+        for stop in range(start + 1, len(example.tokens) + 1):  # a turn can have several calls
+            if example.tokens[stop - 1] == closing and turn.completion[start - stop :] == example.tokens[start:stop]:
+                return at, stop
     return None, end

@@ -51,9 +51,7 @@ class Turns:
     assistant: int = 0  # turns of the assistant in the rows
     learned: int = 0  # of them, in the loss
     context: int = 0  # of them, only context: by weight 0 or by --learn
-    rewritten: int | None = (
-        None  # of them, in examples of their own: the template rewrites them; null without tokenizer
-    )
+    rewritten: int | None = None  # of them, in examples of their own (rewritten later); null without tokenizer
 
     def __add__(self, other: "Turns") -> "Turns":
         known = None if self.rewritten is other.rewritten is None else (self.rewritten or 0) + (other.rewritten or 0)

@@ -29,9 +29,7 @@ class AnswerRecord:
     reason: str  # why it has this score
     parts: Mapping[str, float] = field(default_factory=dict)  # other measures of this answer, 0 to 1, such as "ROUGE-L"
     loss: float | None = None  # loss of the reference in nats, summed over its tokens; null for a general question
-    raw: str | None = (
-        None  # all that the model wrote, with its thinking and the marks of the template; null: the answer
-    )
+    raw: str | None = None  # all that the model wrote, thinking and marks of the template too; null: the answer
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,13 @@ TEMPLATES = {
         "{% for m in messages %}" + _SAID + "{% if m.reasoning_content %}Plan: {{ m.reasoning_content }}\nSaid: {% endif %}"
         + _END + "' }}{% endif %}"
     ),
+    "letters around the answer": (
+        "{% for m in messages %}" + _SAID + "{{ 'Said: ' + m.content + ' (over)' if m.role == 'assistant' else m.content }}"
+        "<|im_end|>\n{% endfor %}" + _ASKS + "' }}{% endif %}"
+    ),
+    "the prompt begins a thought in brackets": (
+        "{% for m in messages %}" + _SAID + _END + "[THINK]' }}{% endif %}"
+    ),
     "no end": "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}",
     "an end that is no special token": "{% for m in messages %}{{ m.role + ': ' + m.content }}<channel|>\n{% endfor %}"
@@ -82,6 +89,7 @@ WANTED: dict[str, dict[str, str]] = {
     },
     "thinking with a switch": {"rendering": "behind the prompt", "turns": "3 examples", "thinking": "enable_thinking"},
     "channels": {"turns": "3 examples"},
+    "the prompt begins a thought in brackets": {"rendering": "behind the prompt", "turns": "3 examples"},
     "no end": {"end": "added", "turns": "3 examples"},
     "an end that is no special token": {"rendering": "behind the prompt", "turns": "3 examples"},
 }
@@ -147,6 +155,8 @@ def test_what_is_learned_behind_each_prompt(model: Path) -> None:
         f"<|START_RESPONSE|>{said}<|END_RESPONSE|><|im_end|>",
         f"{said}<|im_end|>",
         f"{said}<|im_end|>",
+        f"Said: {said} (over)<|im_end|>",
+        f"[/THINK]{said}<|im_end|>",
         f"{said}<|im_end|>",
         f"{said}<channel|>",
     ]

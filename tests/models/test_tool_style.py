@@ -182,9 +182,10 @@ def test_no_result_is_learned_where_a_template_writes_a_call_otherwise_before_it
     template = TEMPLATES["a thought before the last turn alone"]
     assert template.count(ends) == 1
     encoder = ChatEncoder(builtin_model, template.replace(ends, "{{ '<|im_end|>\\n' if loop.last }}{% elif"))
-    example = encoder.example(Conversation([ASK, ONE, RESULT, DONE], TOOLS))  # type: ignore[list-item]
+    made = next(encoder.examples([Conversation([ASK, ONE, RESULT, DONE], TOOLS)]))  # type: ignore[list-item]
     learned = learned_text(encoder, ASK, ONE, RESULT, DONE)
-    assert "degrees" not in learned and learned.endswith("It is mild.<|im_end|>") and example.rewritten == 1
+    assert "degrees" not in learned and learned.endswith("It is mild.<|im_end|>")
+    assert not isinstance(made, ValueError) and [one.rewritten for one in made] == [1, 0]  # the call is learned apart
 
 
 def test_thinking_that_is_kept_before_a_call_is_not_learned_where_no_text_is_shown(builtin_model: Path) -> None:
