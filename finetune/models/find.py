@@ -121,7 +121,7 @@ def _from_gguf(path: Path, name: str, say: Callable[[str], None]) -> ModelFolder
         sha256 = files.file_hash(path)
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror}") from None
-    folder = convert_once(path.name, sha256, converted_dir(), partial(gguf.convert, path), say)
+    folder = convert_once(path.name, sha256, converted_dir(), partial(gguf.convert, path, say=say), say)
     return ModelFolder(folder, name, "gguf", sha256)
 
 

@@ -1,6 +1,6 @@
 """Converts a GGUF file to a model folder: config.json, model.safetensors in bfloat16 and the tokenizer.
 
-Supports the architectures in ``ARCHITECTURES`` with every quantisation that the ``gguf`` package can undo. Everything else is
+Supports the architectures in ``gguf_layout`` with every quantisation that the ``gguf`` package can undo. Everything else is
 refused by name, because a model that loads but computes something else is worse than none.
 """
 
@@ -8,7 +8,6 @@ import json
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,57 +16,29 @@ from finetune.models import gguf_file
 from finetune.models.config_check import MOST
 from finetune.models.foreign import AGAIN, foreign
 from finetune.models.gguf_file import Metadata, Tensor
+from finetune.models.gguf_layout import (
+    ARCHITECTURES,
+    ELSEWHERE,
+    HARMLESS,
+    LONG_FACTORS,
+    OUTSIDE,
+    ROPE_FACTORS,
+    SHORT_FACTORS,
+    Architecture,
+    Sizes,
+    Tensors,
+)
+from finetune.models.gguf_rope import Config, rope_config
 from finetune.models.gguf_tokenizer import write_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
 
-Config = dict[str, object]  # of config.json
-
-# The tensors of one layer: GGUF name -> Hugging Face name, and the shape in terms of Sizes.
-LLAMA_LAYER = {
-    "attn_norm": ("input_layernorm", ("hidden",)),
-    "attn_q": ("self_attn.q_proj", ("queries", "hidden")),
-    "attn_k": ("self_attn.k_proj", ("keys", "hidden")),
-    "attn_v": ("self_attn.v_proj", ("keys", "hidden")),
-    "attn_output": ("self_attn.o_proj", ("hidden", "queries")),
-    "ffn_norm": ("post_attention_layernorm", ("hidden",)),
-    "ffn_gate": ("mlp.gate_proj", ("inner", "hidden")),
-    "ffn_up": ("mlp.up_proj", ("inner", "hidden")),
-    "ffn_down": ("mlp.down_proj", ("hidden", "inner")),
-}
-GEMMA3_LAYER = LLAMA_LAYER | {
-    "attn_q_norm": ("self_attn.q_norm", ("head",)),
-    "attn_k_norm": ("self_attn.k_norm", ("head",)),
-    "post_attention_norm": ("post_attention_layernorm", ("hidden",)),
-    "ffn_norm": ("pre_feedforward_layernorm", ("hidden",)),
-    "post_ffw_norm": ("post_feedforward_layernorm", ("hidden",)),
-}
 VALUES_AT_ONCE = 1 << 20  # are converted through float32 together: a whole embedding would take gigabytes
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """The dimensions of the model, counted in values; ``layers`` is the number of layers."""
-
-    vocab: int
-    hidden: int
-    inner: int  # of the feed-forward layer
-    head: int  # of one attention head
-    query_heads: int
-    key_heads: int
-    layers: int
-    tied: bool  # the output matrix is the embedding
-
-    def __getitem__(self, name: str) -> int:
-        """The dimension by its name in the tables of layers: queries and keys are those of all heads."""
-        if name in ("queries", "keys"):
-            return self.head * (self.query_heads if name == "queries" else self.key_heads)
-        return int(getattr(self, name))
-
-
-def convert(gguf: Path, folder: Path) -> None:
-    """Convert the model in the file ``gguf`` into the existing ``folder``.
+def convert(gguf: Path, folder: Path, say: Callable[[str], None] = lambda line: None) -> None:
+    """Convert the model in the file ``gguf`` into the existing ``folder``. ``say`` gets what of the file is not read.
 
     UserError if the file is damaged or incomplete, or holds anything that is not supported; OSError if writing fails.
     """
@@ -77,15 +48,16 @@ def convert(gguf: Path, folder: Path) -> None:
         # numbers that are not finite are refused where they are written
         with foreign("not a GGUF file that can be read", AGAIN, writes=True), np.errstate(all="ignore"):
             metadata, tensors = _read(gguf)
-            name = metadata.text("general.architecture")
-            if name not in ARCHITECTURES:
-                known = ", ".join(ARCHITECTURES)
-                raise UserError(f"GGUF architecture {shortened(name)!r} is not supported (supported: {known})")
-            architecture = ARCHITECTURES[name]
-            sizes = _sizes(metadata, tensors)
-            config = _common_config(metadata, sizes) | architecture.config(metadata)
-            names = _match(tensors, architecture, sizes)
-            config |= (ids := write_tokenizer(metadata, sizes.vocab, folder))
+            architecture = _architecture(metadata)
+            sizes = _sizes(metadata, tensors, architecture)
+            config = _config(metadata, architecture, sizes)
+            config |= rope_config(metadata, tensors, architecture, sizes, say)
+            if "gemma3" in architecture.model_type:
+                config["rope_local_base_freq"] = metadata.real(".rope.freq_base_swa", 10_000.0)
+            layer, flags = _layer(tensors, architecture)
+            names = _match(tensors, architecture, layer, sizes)
+            config |= (ids := write_tokenizer(metadata, sizes.vocab, folder, say))
+            config |= flags
             _write_safetensors(folder / "model.safetensors", tensors, names, architecture, sizes)
     except UserError as error:
         raise UserError(f"{gguf}: {error}", error.exit_code) from None
@@ -100,16 +72,51 @@ def _read(path: Path) -> tuple[Metadata, Mapping[str, Tensor]]:
         raise UserError(f"cannot be read: {error.strerror}") from None
 
 
-def _sizes(metadata: Metadata, tensors: Mapping[str, Tensor]) -> Sizes:
+def _architecture(metadata: Metadata) -> Architecture:
+    """UserError for another architecture, for a file that is no whole model, and for a key that nobody here reads."""
+    if (kind := metadata.text("general.type", "model")) != "model":
+        raise UserError(f"a GGUF of type {shortened(kind)!r}, not a model (use the GGUF of the whole model as --model)")
+    if (parts := metadata.integer("split.count", 1, least=0)) > 1:
+        raise UserError(f"one of {parts} parts of a GGUF (join them: llama-gguf-split --merge FIRST-PART OUTPUT)")
+    name = metadata.text("general.architecture")
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise UserError(f"GGUF architecture {shortened(name)!r} is not supported (supported: {known}; or {ELSEWHERE})")
+    architecture = ARCHITECTURES[name]
+    unknown = [
+        metadata.name(key)
+        for key in metadata
+        if key.startswith(".")
+        and key not in architecture.keys
+        and not (key in HARMLESS and (not HARMLESS[key] or metadata.is_one_of(key, HARMLESS[key])))
+    ]
+    if unknown:
+        more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""
+        raise UserError(
+            f"the GGUF has settings that are not supported: {', '.join(map(shortened, unknown[:4]))}{more}"
+            f" (without them the model would compute something else: {ELSEWHERE})"
+        )
+    return architecture
+
+
+def _sizes(metadata: Metadata, tensors: Mapping[str, Tensor], architecture: Architecture) -> Sizes:
     if "token_embd.weight" not in tensors:
         raise UserError("the GGUF has no tensor token_embd.weight (the file is incomplete: download it again)")
     hidden = metadata.integer(".embedding_length", most=MOST["hidden_size"])
     heads = metadata.integer(".attention.head_count", most=MOST["num_attention_heads"])
+    head = metadata.integer(".attention.key_length", max(hidden // heads, 1), most=MOST["head_dim"])
+    if (value := metadata.integer(".attention.value_length", head)) != head:
+        raise UserError(f"keys of {head} and values of {value} numbers a head are not supported ({ELSEWHERE})")
+    if not architecture.has_own_head_size and head * heads != hidden:
+        raise UserError(
+            f"{heads} heads of {head} numbers for a hidden size of {hidden} are not supported for"
+            f" {architecture.model_type} ({ELSEWHERE})"
+        )
     return Sizes(
         vocab=tensors["token_embd.weight"].shape[0],
         hidden=hidden,
         inner=metadata.integer(".feed_forward_length", most=MOST["intermediate_size"]),
-        head=metadata.integer(".attention.key_length", hidden // heads, most=MOST["head_dim"]),
+        head=head,
         query_heads=heads,
         key_heads=metadata.integer(".attention.head_count_kv", heads, most=heads),
         layers=metadata.integer(".block_count", most=min(MOST["num_hidden_layers"], len(tensors))),
@@ -117,7 +124,8 @@ def _sizes(metadata: Metadata, tensors: Mapping[str, Tensor]) -> Sizes:
     )
 
 
-def _common_config(metadata: Metadata, sizes: Sizes) -> Config:
+def _config(metadata: Metadata, architecture: Architecture, sizes: Sizes) -> Config:
+    activation, function = architecture.activation
     config: Config = {
         "dtype": "bfloat16",
         "vocab_size": sizes.vocab,
@@ -130,83 +138,65 @@ def _common_config(metadata: Metadata, sizes: Sizes) -> Config:
         "max_position_embeddings": metadata.integer(".context_length"),
         "rms_norm_eps": metadata.real(".attention.layer_norm_rms_epsilon"),
         "tie_word_embeddings": sizes.tied,
+        "model_type": architecture.model_type,
+        "architectures": [architecture.model_class],
+        activation: function,
     }
-    scaling = metadata.text(".rope.scaling.type", "none")
-    if scaling == "linear":
-        config["rope_scaling"] = {"rope_type": "linear", "factor": metadata.real(".rope.scaling.factor")}
-    elif scaling != "none":
-        raise UserError(f"RoPE scaling {shortened(scaling)!r} is not supported (supported: linear)")
-    if metadata.integer(".rope.dimension_count", sizes.head) != sizes.head or sizes.head % 2:
-        raise UserError("RoPE on only a part of each head is not supported")
+    if architecture.model_type == "gemma3_text":
+        config |= _gemma3_config(metadata, sizes)
+    elif architecture.model_type == "smollm3":  # llama.cpp has the same rule, and no key for it
+        config["no_rope_layer_interval"] = 4
+        config["no_rope_layers"] = [int((layer + 1) % 4 != 0) for layer in range(sizes.layers)]
+    elif architecture.model_type == "phi3":
+        config["sliding_window"] = metadata.integer(".attention.sliding_window", 0, least=0) or None
+    if architecture.model_type in ("smollm3", "phi3"):
+        config["pad_token_id"] = None  # instead of the one of the real model, which transformers puts in
     return config
 
 
-def _llama_config(metadata: Metadata) -> Config:
-    return {
-        "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
-        "hidden_act": "silu",
-        "rope_theta": metadata.real(".rope.freq_base", 10_000.0),
-    }
-
-
-def _gemma3_config(metadata: Metadata) -> Config:
-    layers = metadata.integer(".block_count")
+def _gemma3_config(metadata: Metadata, sizes: Sizes) -> Config:
     pattern = metadata.integer(".attention.sliding_window_pattern", 6)
     # The 27B, known by its depth, scales attention by hidden / heads, the others by the size of a head.
-    is_27b = layers == 62
+    scalar = sizes.hidden // sizes.query_heads if sizes.layers == 62 else sizes.head
+    scale = metadata.real(".attention.scale", scalar**-0.5)
+    if not math.isclose(scale, scalar**-0.5, rel_tol=1e-5):
+        raise UserError(
+            f"gemma3.attention.scale in the GGUF is {scale:g} instead of {scalar**-0.5:g}: not supported ({ELSEWHERE})"
+        )
     return {
-        "model_type": "gemma3_text",
-        "architectures": ["Gemma3ForCausalLM"],
-        "hidden_activation": "gelu_pytorch_tanh",
-        "query_pre_attn_scalar": metadata.integer(".embedding_length") // metadata.integer(".attention.head_count")
-        if is_27b
-        else metadata.integer(".attention.key_length"),
+        "query_pre_attn_scalar": scalar,
         "sliding_window": metadata.integer(".attention.sliding_window"),
         "sliding_window_pattern": pattern,  # what mlx-lm reads; layer_types says the same to transformers
         "layer_types": [
-            "full_attention" if (layer + 1) % pattern == 0 else "sliding_attention" for layer in range(layers)
+            "full_attention" if (layer + 1) % pattern == 0 else "sliding_attention" for layer in range(sizes.layers)
         ],
-        "rope_theta": metadata.real(".rope.freq_base", 1_000_000.0),
-        "rope_local_base_freq": metadata.real(".rope.freq_base_swa", 10_000.0),
     }
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """How GGUF stores one architecture: its own part of config.json, the tensors of a layer, and how they differ.
-
-    ``interleaves_heads``: the rows of the two halves of each query and key head alternate. ``adds_one_to_norms``: the model
-    multiplies by 1 + weight, and the file holds the sum.
-    """
-
-    config: Callable[[Metadata], Config]
-    layer: Mapping[str, tuple[str, tuple[str, ...]]]
-    interleaves_heads: bool = False
-    adds_one_to_norms: bool = False
+def _layer(tensors: Mapping[str, Tensor], architecture: Architecture) -> tuple[Tensors, dict[str, bool]]:
+    """The tensors of a layer of this file, and what config.json says of those that not every model has."""
+    layer, flags = dict(architecture.layer), {}
+    for flag, group in architecture.optional.items():
+        if any(f"blk.0.{name}" in tensors for name in group):
+            layer |= group
+            flags[flag] = True
+    return layer, flags
 
 
-ARCHITECTURES = {
-    "llama": Architecture(_llama_config, LLAMA_LAYER, interleaves_heads=True),
-    "gemma3": Architecture(_gemma3_config, GEMMA3_LAYER, adds_one_to_norms=True),
-}
-
-
-def _match(tensors: Mapping[str, Tensor], architecture: Architecture, sizes: Sizes) -> dict[str, str]:
+def _match(tensors: Mapping[str, Tensor], architecture: Architecture, layer: Tensors, sizes: Sizes) -> dict[str, str]:
     """The GGUF name of every tensor, by its Hugging Face name. UserError that lists all tensors that do not fit."""
     from gguf import dequantize
 
-    expected = {
-        "token_embd.weight": ("model.embed_tokens.weight", ("vocab", "hidden")),
-        "output_norm.weight": ("model.norm.weight", ("hidden",)),
-    }
-    if not sizes.tied:
-        expected["output.weight"] = ("lm_head.weight", ("vocab", "hidden"))
-    for layer in range(sizes.layers):
-        for name, (target, dimensions) in architecture.layer.items():
-            expected[f"blk.{layer}.{name}.weight"] = (f"model.layers.{layer}.{target}.weight", dimensions)
+    expected = dict(OUTSIDE)
+    if sizes.tied:
+        del expected["output.weight"]
+    for index in range(sizes.layers):
+        for name, (target, dimensions) in layer.items():
+            expected[f"blk.{index}.{name}"] = (f"model.layers.{index}.{target}", dimensions)
+    read = {"llama3": (ROPE_FACTORS,), "longrope": (LONG_FACTORS, SHORT_FACTORS)}  # by rope_config
+    others = {name for scaling in architecture.scalings for name in read.get(scaling, ())}
 
-    problems = [f"{shortened(name)} is unknown" for name in tensors if name not in expected]
+    problems = [f"{shortened(name)} is unknown" for name in tensors if name not in expected.keys() | others]
     for name, (_, dimensions) in expected.items():
         shape = tuple(sizes[dimension] for dimension in dimensions)
         if name not in tensors:
@@ -220,7 +210,9 @@ def _match(tensors: Mapping[str, Tensor], architecture: Architecture, sizes: Siz
                 problems.append(f"{name} is quantised as {tensors[name].kind.name}, which is not supported")
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
-        raise UserError(f"the GGUF does not fit its architecture: {'; '.join(problems[:4])}{more}")
+        raise UserError(
+            f"the GGUF does not fit its architecture: {'; '.join(problems[:4])}{more} (convert it again, or {ELSEWHERE})"
+        )
     return {target: name for name, (target, _) in expected.items()}
 
 
@@ -257,6 +249,7 @@ def _bfloat16(tensor: Tensor, subtract: int, head: int) -> "Iterator[np.ndarray]
     import numpy as np
     from gguf import dequantize
 
+    width = tensor.shape[-1] if len(tensor.shape) > 1 else 1  # the rows of a bias are its numbers
     rows = head * max(1, VALUES_AT_ONCE // (head * tensor.shape[-1]))
     for start in range(0, len(tensor.data), rows):
         values = dequantize(tensor.data[start : start + rows], tensor.kind) - np.float32(subtract)
@@ -264,4 +257,4 @@ def _bfloat16(tensor: Tensor, subtract: int, head: int) -> "Iterator[np.ndarray]
             raise UserError(f"{tensor.name} holds values that are not finite (the file is damaged)")
         bits = values.view(np.uint32)
         found = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
-        yield found if head == 1 else found.reshape(-1, head // 2, 2, found.shape[-1]).swapaxes(1, 2)
+        yield found if head == 1 else found.reshape(-1, head // 2, 2, width).swapaxes(1, 2)

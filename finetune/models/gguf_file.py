@@ -6,7 +6,7 @@ the memory is full. Here a count is compared with what is left of the file befor
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,7 +49,19 @@ class Metadata:
         self._values = values
 
     def __contains__(self, key: str) -> bool:
-        return self._name(key) in self._values
+        return self.name(key) in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys, those of the architecture without its name."""
+        own = self.text("general.architecture")
+        return (key.removeprefix(own) if key.startswith(f"{own}.") else key for key in self._values)
+
+    def is_one_of(self, key: str, values: Sequence[object]) -> bool:
+        """Whether what lies under ``key`` is one of ``values``."""
+        return any(
+            type(self._values[self.name(key)]) is type(value) and self._values[self.name(key)] == value
+            for value in values
+        )
 
     def integer(self, key: str, default: int | None = None, *, least: int = 1, most: int = MOST) -> int:
         """The whole number under ``key``, which must be from ``least`` to ``most``."""
@@ -100,17 +112,18 @@ class Metadata:
             raise UserError(f"{key} in the GGUF has fewer than {count} finite numbers ({_DAMAGED})")
         return value[:count].tolist()
 
-    def _name(self, key: str) -> str:
+    def name(self, key: str) -> str:
+        """The whole name of a key."""
         return f"{self.text('general.architecture')}{key}" if key.startswith(".") else key
 
     def _get(self, key: str, default: object) -> Any:
-        name = self._name(key)
+        name = self.name(key)
         if (value := self._values.get(name, default)) is None:
             raise UserError(f"the GGUF has no {name} (the file is incomplete: download or convert it again)")
         return value
 
     def _wrong(self, key: str, value: object, wanted: str) -> UserError:
-        name, is_one = self._name(key), isinstance(value, (str, int, float))
+        name, is_one = self.name(key), isinstance(value, (str, int, float))
         if key.startswith(".") and not is_one:
             return UserError(f"{name} differs from layer to layer, which is not supported")
         found = shortened(repr(value)) if is_one else "a list"

@@ -121,8 +121,8 @@ def test_a_gemma_base_learns_the_turns(tmp_path: Path) -> None:
 
 REFUSALS: dict[str, tuple[Callable[[dict[str, Any], dict[str, np.ndarray]], Any], str]] = {
     "architecture": (
-        lambda metadata, _: metadata.update({"general.architecture": "qwen2"}),
-        "'qwen2' is not supported",
+        lambda metadata, _: metadata.update({"general.architecture": "mamba"}),
+        "'mamba' is not supported",
     ),
     "metadata": (lambda metadata, _: metadata.pop("llama.context_length"), "no llama.context_length"),
     "tokens": (lambda metadata, _: metadata.pop("tokenizer.ggml.tokens"), "no tokenizer.ggml.tokens"),
@@ -132,8 +132,8 @@ REFUSALS: dict[str, tuple[Callable[[dict[str, Any], dict[str, np.ndarray]], Any]
         "GGUF tokenizer 't5' is not supported",
     ),
     "rope": (
-        lambda metadata, _: metadata.update({"llama.rope.scaling.type": "yarn"}),
-        "'yarn' is not supported",
+        lambda metadata, _: metadata.update({"llama.rope.scaling.type": "longrope"}),
+        "'longrope' is not supported",
     ),
     "missing": (lambda _, weights: weights.pop("blk.1.attn_k.weight"), "blk.1.attn_k.weight is missing"),
     "unknown": (
