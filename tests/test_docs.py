@@ -25,8 +25,17 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?:\S*/)?(dataset|train|test_finetuned|benchmark)\.py$")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-# flags of mlx-lm, mlx.launch, pip and git, which the pages name too
-OTHERS = {"--export-gguf", "--mask-prompt", "--hosts", "--prompt", "--port", "--save-path", "--chat-template"}
+# flags of mlx-lm, mlx.launch, pip, git and the commands of tests/, which the pages name too
+OTHERS = {
+    "--write",
+    "--export-gguf",
+    "--mask-prompt",
+    "--hosts",
+    "--prompt",
+    "--port",
+    "--save-path",
+    "--chat-template",
+}
 
 
 def name(page: Path) -> str:

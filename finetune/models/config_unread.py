@@ -68,6 +68,10 @@ def find_unread(made: Form, known: Any, reader: Reader) -> None:
         if usual is None or name not in vars(usual):  # transformers does not read it either
             continue
         default = value_of(usual, name)
+        if (
+            isinstance(value, list) and isinstance(default, list) and value == default[: len(value)]
+        ):  # one for each layer
+            continue
         if name.endswith("attn_scalar") and value == value_of(
             known, "head_dim"
         ):  # what every class has that reads none

@@ -312,6 +312,7 @@ OWN: dict[str, dict[str, Any]] = {
         "rope_parameters": {"rope_type": "default", "rope_theta": THETA, "partial_rotary_factor": 0.5},
     },
     "recurrent_gemma": {
+        "rope_theta": 10_000.0,  # built in
         "conv1d_width": 4,
         "logits_soft_cap": 30.0,
         "block_types": ["recurrent", "recurrent", "attention"],

@@ -77,7 +77,7 @@ def generated(table: Table) -> str:
     lines = [
         f"{good} of the {len(can)} kinds that mlx-lm itself can compute without Metal train, are planned, answer and"
         f" are judged ({good / max(1, len(can)):.0%}); {len(built) - len(can)} more it cannot."
-        " A blank cell has not been measured yet.",
+        "",
         "",
         *(f"- **{column}**: {MEANING[column]}." for column in columns),
         "",

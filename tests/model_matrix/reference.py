@@ -86,7 +86,7 @@ def _plain(kind: Path, left: Any, trained: set[str], noise: float = 0.0) -> tupl
                 network.parameters(),
             )
         )
-    network.eval()
+    network.train()  # some models keep what they make of their weights until they are trained
 
     def loss(network: Any, tokens: Any, labels: Any, mask: Any) -> Any:
         logits = network(tokens)[0]

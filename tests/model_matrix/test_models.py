@@ -33,7 +33,7 @@ def test_nothing_is_wrong_in_silence_and_most_kinds_work() -> None:
     wrong = [(kind, column) for kind, cells in built.items() for column, (word, _) in cells.items() if word == "wrong"]
     assert not wrong
     can = [cells for cells in built.values() if page.runs(cells)]
-    assert sum(map(page.works, can)) >= 0.93 * len(can)
+    assert sum(map(page.works, can)) >= 0.95 * len(can)
 
 
 def test_every_hole_has_its_reason() -> None:
@@ -56,7 +56,7 @@ def test_the_fast_half(kind: str, tmp_path: Path, rows: Path) -> None:
 
 
 @needs_float32
-@pytest.mark.parametrize("kind", ["qwen3_5", "granitemoehybrid", "step3p5", "pixtral"])
+@pytest.mark.parametrize("kind", ["qwen3_5", "granitemoehybrid", "step3p5", "pixtral", "llama4"])
 def test_both_forms_of_config_compute_the_same(kind: str, tmp_path: Path) -> None:
     """Whose layers have attention, in transformers' names or at an interval; what transformers computes; a part that sees."""
     assert product.COLUMNS["transformers 5"](product.Case(kind, tmp_path, tmp_path)).word == "ok"
