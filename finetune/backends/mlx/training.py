@@ -271,10 +271,8 @@ class Trainer:
     def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Stop) -> list[Sample] | None:
         """One completion for each prompt, sampled with the settings of the run; None if ``stop`` interrupted it."""
         self.network.eval()
-        config = self.config
-        return self._model.sample(
-            prompts, max_tokens=config.grpo_max_tokens, temperature=config.grpo_temperature, seed=seed, stop=stop
-        )
+        most, temperature = self.config.grpo_max_tokens, self.config.grpo_temperature
+        return self._model.sample(prompts, max_tokens=most, temperature=temperature, seed=seed, stop=stop)
 
     def any_process(self, stop: Stop) -> bool:
         """Whether ``stop`` returns True in any process of the run."""
