@@ -215,12 +215,10 @@ def test_answers_to_many_are_those_to_each(tiny_model: Path, encoder: ChatEncode
     model = pytorch.load(tiny_model, encoder)
     conversations = [[{"role": "user", "content": "word " * i}] for i in (1, 30, 7)]
     alone = [list(model.stream(encoder.prompt(messages), 12, stops=False)) for messages in conversations]
-    encoder.stop_tokens, kept = frozenset([alone[1][5]]), encoder.stop_tokens
-    try:
-        heard: dict = {}
+    heard: dict = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChatEncoder, "stop_tokens", frozenset([alone[1][5]]))
         answers = model.answers(conversations, heard.__setitem__, max_tokens=12)
-    finally:
-        encoder.stop_tokens = kept
     for tokens, answer in zip(alone, answers, strict=True):
         end = tokens.index(alone[1][5]) if alone[1][5] in tokens else None
         assert answer.text == encoder.decode(tokens[:end]) and answer.stopped == (end is not None)
