@@ -226,6 +226,7 @@ def main() -> None:
     import finetune.backends.mlx.runtime  # noqa: F401  before PyTorch, as in convert-adapter
     from finetune.backends.logits import largest
     from finetune.errors import UserError
+    from finetune.models.foreign import foreign
 
     rows = {**VARIANTS, **{kind: (kind, {}) for kind in types() if kind not in VARIANTS}}
     for name, (kind, changed) in rows.items():
@@ -234,17 +235,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as work:
             folder = Path(asked.keep or work) / name.replace(" ", "_")
             try:
-                save(kind, changed, folder)
-            except Exception as error:  # noqa: BLE001  the types are not ours
-                print(f"{name:28} not made: {type(error).__name__}: {str(error)[:150]}", flush=True)
-                continue
-            try:
-                found = largest(mlx_logits(folder, alone=asked.alone), torch_logits(folder))
-                print(f"{name:28} {found:.1e}", flush=True)
+                with foreign("not made"):
+                    save(kind, changed, folder)
+                with foreign("not computed"):
+                    found = f"{largest(mlx_logits(folder, alone=asked.alone), torch_logits(folder)):.1e}"
             except UserError as error:
-                print(f"{name:28} refused: {str(error)[:260]}", flush=True)
-            except Exception as error:  # noqa: BLE001
-                print(f"{name:28} {type(error).__name__}: {str(error)[:200]}", flush=True)
+                found = str(error)[:260]
+            print(f"{name:28} {found}", flush=True)
 
 
 if __name__ == "__main__":

@@ -309,6 +309,18 @@ def test_states_do_not_grow_and_windows_no_more_than_they_hold(kind: str, layers
     assert third - second == pytest.approx(20 * keys * layers)
 
 
+@pytest.mark.parametrize("value", [0.01, 0.1, 3.0])
+def test_where_nothing_can_be_told_nothing_is_refused(value: float) -> None:
+    """All weights alike make all logits alike, and what differs is rounding."""
+    from mlx.utils import tree_map
+    from mlx_lm.models import llama
+
+    settings = {**COMMON, "hidden_size": 576, "head_dim": 64, "num_attention_heads": 9, "num_key_value_heads": 3}
+    network = llama.Model(llama.ModelArgs.from_dict({**settings, "model_type": "llama", "tie_word_embeddings": True}))
+    network.update(tree_map(lambda array: mx.full(array.shape, value, array.dtype), network.parameters()))
+    batch_proof.refuse_otherwise(network)
+
+
 def test_what_answers_otherwise_than_it_is_trained_is_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in KINDS:
         batch_proof.refuse_otherwise(network_of(kind))

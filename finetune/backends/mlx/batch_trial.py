@@ -22,6 +22,7 @@ _MOST_LOGITS = 64  # tokens; of a longer text not all logits are computed
 _ROUNDING = {mx.float32: 2e-3, mx.float16: 2e-2, mx.bfloat16: 8e-2}
 _MORE, _MOST = 4, 4  # times what a single row is apart; times that
 _TIE = 8  # times that: the best token may be another one if it is so near
+_OF_SIZE = 5e-3  # of the size of logits: how much of them is rounding at most
 DIFFER = "their answers differ"
 
 
@@ -171,9 +172,10 @@ def rounding(network: Any) -> float:
 
 
 def difference(found: Any, wanted: Any) -> float:
-    """Root mean square of the differences between the logits of a row, by their standard deviation; of the worst row."""
+    """Root mean square of the differences between the logits of a row, by their standard deviation; of the worst row. Where
+    logits are nearly all the same, by their size: what then differs is rounding."""
     found, wanted = _finite(found, wanted)
-    spread = mx.sqrt(wanted.var(axis=-1)) + 1e-6
+    spread = mx.sqrt(wanted.var(axis=-1)) + _OF_SIZE * mx.sqrt((wanted**2).mean(axis=-1)) + 1e-6
     worst: Any = (mx.sqrt(((found - wanted) ** 2).mean(axis=-1)) / spread).max().item()
     return float(worst)
 
