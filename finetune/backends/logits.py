@@ -25,6 +25,7 @@ SAME = 1e-3
 # What approximations of the same function make of it, such as GELU by tanh and by erf. Another function, such as another RoPE,
 # makes 1 or more.
 CLOSE = 3e-2
+_OF_SIZE = 5e-3  # of the size of logits: how much of them is rounding at most
 _ROOM = 0.8  # of the free memory that a model in float32 may take
 _SECONDS, _BYTES_A_SECOND = 600, 20_000_000
 
@@ -106,10 +107,11 @@ def _difference(folder: Path, ids: Sequence[Sequence[int]], path: Path) -> float
 
 def largest(one: Any, other: Any) -> float:
     """The largest difference between two arrays of logits, in standard deviations of the second; infinite if one is not
-    finite."""
+    finite. Where logits are nearly all the same, their size counts: what then differs is rounding."""
     import numpy as np
 
-    found = float(np.abs(one - other).max()) / float(np.std(other))
+    size = float(np.sqrt(np.mean(np.square(other, dtype=np.float64))))
+    found = float(np.abs(one - other).max()) / max(float(np.std(other)), _OF_SIZE * size, 1e-30)
     return found if found == found else float("inf")
 
 

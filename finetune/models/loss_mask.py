@@ -12,8 +12,8 @@ class Example:
     ``tokens`` are the token ids, and ``loss_mask``, of the same length, is True for those that the loss counts: the
     assistant's turns, each with its end-of-turn token. ``terms`` are the further inputs of a loss, by name: a number for the
     whole example (DPO's log-probability under the reference), or a list with a number per learned token (GRPO's).
-    ``turns`` is how many turns of the assistant are learned; ``rewritten`` is 1 for a turn in an example of its own, because
-    the chat template writes it otherwise, or not at all, once others follow.
+    ``turns`` is how many turns of the assistant are learned. ``rewritten`` of them stand in an example apart from the whole
+    conversation, because the chat template writes them otherwise, or not at all, once others follow.
     """
 
     tokens: list[int]

@@ -55,10 +55,8 @@ def load(folder: Path) -> Any:
                 options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
                 try:
                     tokenizer = AutoTokenizer.from_pretrained(plain, **options)
-                except (
-                    AttributeError,
-                    StrictDataclassError,
-                ):  # config.json is of a type that transformers has not, or not so
+                except (AttributeError, StrictDataclassError):
+                    # config.json is of a type that transformers does not know, or not in this form
                     tokenizer = AutoTokenizer.from_pretrained(plain, config=PreTrainedConfig(), **options)
         except ValueError as error:
             if "custom code" not in str(error):

@@ -11,6 +11,8 @@ from finetune.models.find import ModelFolder, find_model
 from finetune.records import files
 from finetune.terminal import say
 
+_INSTALL = "make setup-torch"
+
 
 def examine(name: str, copy: Path | None) -> Iterator[Finding]:
     """The findings about a model: its folder, its config.json, its logits. ``copy`` is written if it is asked for."""
@@ -45,8 +47,9 @@ def _of_logits(found: Agreement) -> Finding:
     if found.verdict == "different":
         remedy = "train and evaluate with --backend torch, or use another model"
         return Finding("logits", "fail", found.said, remedy, details)
-    if found.verdict == "not compared" and "not installed" in found.why:
-        return Finding("logits", "warn", found.said, "make setup-torch", details)
+    said, missing, _ = found.said.partition(f" ({_INSTALL})")
+    if missing:
+        return Finding("logits", "warn", said, _INSTALL, details)
     return Finding("logits", "ok", found.said, details=details)
 
 
