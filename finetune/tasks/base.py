@@ -102,6 +102,9 @@ class Task(RowKind):
     open_scorer: Callable[[Stop], AbstractContextManager[Scorer]]  # ``stop`` interrupts what it waits for
     metric: str  # what the mean score is called
     malformed: frozenset[str]  # kinds of answers that are not well-formed
+    has_form: bool = True  # False: any text is well-formed, so "well-formed" is left out of tables
+    measure: str  # what makes an answer right, after "better by": "executed SQL", "the right label"
+    kind_words: Mapping[str, str] = field(default_factory=dict)  # kind -> for people, such as "an unknown column"
     partial: Mapping[str, float] = field(default_factory=dict)  # kind of a wrong answer -> its reward, 0 to 1
     loss_decides: bool = False  # most rows have no score of their own, so the verdict is by loss
     question: Callable[[Row], str]  # one line that tells a reader which row it is

@@ -18,6 +18,15 @@ from finetune.tasks.tool_links import can_be_null
 
 VALID, FUNCTION, ARGUMENTS, NONE = "valid call", "right function", "right arguments", "no unwanted call"
 PARTIAL = {"wrong_function": 0.1, "missing_call": 0.3, "extra_call": 0.3, "wrong_arguments": 0.3}  # kind -> reward
+KIND_WORDS = {
+    "unwanted_call": "a call where none is wanted",
+    "invalid_call": "a call that cannot be read",
+    "no_call": "no call",
+    "wrong_function": "a call of another function",
+    "missing_call": "a call is missing",
+    "extra_call": "a call more than wanted",
+    "wrong_arguments": "the right function with other arguments",
+}
 
 
 def score(row: Row, answer: str) -> Score | None:

@@ -94,6 +94,15 @@ ALPACA = Task(
     split_rule="no task is in two splits, in any wording, with any seed; all splits have the same kinds of task and words",
     open_scorer=lambda stop: nullcontext(score),
     metric="accuracy",
+    has_form=False,
+    measure="right answers",
+    kind_words={
+        "empty": "no text",
+        "wrong_format": "the right words in the wrong form",
+        "wrong_answer": "a wrong answer",
+        "different": "no word in common with the reference",
+        "partial": "some words in common with the reference",
+    },
     malformed=frozenset({"empty", "wrong_format"}),
     question=lambda row: " ".join(_prompt(row).split()),
 )

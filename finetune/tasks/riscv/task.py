@@ -164,6 +164,14 @@ RISCV = Task(
     several_answers=True,
     open_scorer=lambda stop: nullcontext(score),
     metric="accuracy",
+    measure="the right instructions",
+    kind_words={
+        "empty": "no text",
+        "not_an_instruction": "no instruction",
+        "wrong_mnemonic": "another instruction",
+        "wrong_operands": "the right instruction with other operands",
+        "no_reference": "no instruction in the row to compare with",
+    },
     malformed=frozenset({"empty", "not_an_instruction"}),
     question=lambda row: row["description"],
 )

@@ -127,6 +127,26 @@ def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
 _PARTIAL = dict.fromkeys(("unknown_table", "unknown_column", "unknown_function", "other_sql_error", "timeout"), 0.05)
 _PARTIAL |= {"wrong_shape": 0.1, "wrong_rows": 0.15, "wrong_order": 0.5, "other_text": 0.05}
 
+_KIND_WORDS = {
+    "no_sql": "no SQL",
+    "multiple_statements": "more than one statement",
+    "parse_error": "SQL that cannot be parsed",
+    "unknown_table": "an unknown table",
+    "unknown_column": "an unknown column",
+    "unknown_function": "an unknown function",
+    "other_sql_error": "another SQL error",
+    "forbidden": "a statement that is not allowed",
+    "timeout": "a query that takes too long",
+    "too_large": "too long an answer, or too large a result",
+    "wrong_shape": "another number of columns",
+    "wrong_rows": "wrong rows",
+    "wrong_order": "the right rows in the wrong order",
+    "other_text": "other SQL than the reference, compared as text",
+    "gold_error": "the reference does not run",
+    "unscorable": "the reference tells nothing when it is run",
+    "worker_killed": "the process that runs SQL was killed",
+}
+
 SQL = Task(
     name="sql",
     about="a question about tables, answered by one query (--dialect)",
@@ -153,6 +173,8 @@ SQL = Task(
     checked=("sql_context", "sql", *FIELDS),
     configured=configured,
     metric="execution accuracy",
+    measure="executed SQL",
+    kind_words=_KIND_WORDS,
     partial=_PARTIAL,
     malformed=frozenset({"no_sql", "multiple_statements", "parse_error"}),
     question=lambda row: row["sql_prompt"],
