@@ -112,7 +112,7 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
         role = role_of(name)
         text, thought = turn.get(text_field, turn.get("content")), None
         if tool_rows.speaker(turn) == "assistant":
-            thought = thinking.field_of(turn)
+            text, thought = refused_in(turn, text) or text, thinking.field_of(turn)
         if role == "assistant" and isinstance(text, list):
             text, in_parts = thinking.parts_of(text)
             thought = thought or in_parts
@@ -126,6 +126,12 @@ def _turns(turns: Any, role_field: str, text_field: str) -> list[Message]:
         message = thinking.answer(said, thought) if role == "assistant" else Message(role=role, content=said)
         messages.append(_weighted(message, turn))
     return messages
+
+
+def refused_in(turn: Mapping[str, Any], text: object) -> str | None:
+    """What an assistant says in the field ``refusal`` in the place of ``text``, as OpenAI's API has it; None if nothing."""
+    refusal = turn.get("refusal")
+    return refusal if is_empty(text) and isinstance(refusal, str) and refusal.strip() else None
 
 
 def _weighted(message: Message, turn: Mapping[str, Any]) -> Message:

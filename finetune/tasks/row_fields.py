@@ -7,7 +7,7 @@ from finetune.models.thinking import FIELDS
 from finetune.records.files import Row
 from finetune.tasks import beside, media, thinking, tool_rows
 from finetune.tasks.base import RowKind
-from finetune.tasks.conversations import shape_of
+from finetune.tasks.conversations import refused_in, shape_of
 from finetune.tasks.learning import IGNORABLE, MARKS, RATINGS, is_feedback, says_nothing
 from finetune.tasks.text_marks import looks_marked, turns_in
 from finetune.tasks.values import is_empty, is_listed, listed, read_as
@@ -73,6 +73,8 @@ def _is_used(turn: Mapping[str, Any], name: str) -> bool:
     """Whether what a message has under this name is learned, decides what is learned, or says nothing."""
     role = tool_rows.speaker(turn)
     is_read = role == "assistant" and (name in MARKS or thinking.is_thinking(name, turn.get(name)))
+    if role == "assistant" and name == "refusal":
+        is_read = refused_in(turn, turn.get("content", turn.get("value"))) is not None
     is_read = is_read or tool_rows.uses(turn, name)
     return is_read or is_empty(turn.get(name)) or says_nothing(name, turn[name], str(role))
 
@@ -83,6 +85,12 @@ def told(row: Row) -> Iterator[str]:
     if len(shape) == 2 and not is_listed(row[shape[0]]):
         yield from beside.told(row, row[shape[1]])
     yield from (what for field in shape for what in read_as(row[field]))
+    turns = [turn for field in shape if is_listed(row[field]) for turn in listed(row[field])]
+    if any(
+        refused_in(turn, turn.get("content", turn.get("value"))) and tool_rows.speaker(turn) == "assistant"
+        for turn in turns
+    ):
+        yield "answers that stand in the field refusal, learned like others"
     if shape == ("text",) and looks_marked(row["text"]) and not turns_in(row["text"]):
         yield "texts with marks of a chat that make no conversation (the speakers do not take turns), learned as plain text"
     yield from tool_rows.told(row, shape)

@@ -9,7 +9,7 @@ import pytest
 from finetune.dataset.prepare import Dataset, prepare
 from finetune.errors import UserError
 from finetune.settings.config import DatasetConfig
-from finetune.tasks import ROW_KINDS
+from finetune.tasks import ROW_KINDS, row_fields
 from finetune.tasks.conversations import PLAIN_TEXT, to_messages
 
 ASKED, ANSWERED = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
@@ -182,3 +182,18 @@ def test_a_name_in_ignore_that_no_row_has_is_told(tmp_path: Path) -> None:
 def test_a_system_message_beside_a_list_of_messages_is_learned_from_pairs(tmp_path: Path) -> None:
     row = {"prompt": [ASKED], "chosen": "c", "rejected": "r", "system": "S"}
     assert prepared(tmp_path, [row], "preference").splits["train"][0]["messages"] == turns("a", "c", system="S")
+
+
+def test_a_refusal_in_its_own_field_is_the_answer():
+    """OpenAI's API has ``"content": null`` and the text in ``refusal``; beside a text, a refusal is not used."""
+    asked = {"role": "user", "content": "How do I pick a lock?"}
+    row = {"messages": [asked, {"role": "assistant", "content": None, "refusal": "I cannot help with that."}]}
+    assert to_messages(row)[-1]["content"] == "I cannot help with that."
+    assert [*row_fields.unused(row)] == []
+    assert any("refusal" in what for what in row_fields.told(row))
+    beside = {"messages": [asked, {"role": "assistant", "content": "With a pick.", "refusal": "I cannot."}]}
+    assert to_messages(beside)[-1]["content"] == "With a pick."
+    assert [*row_fields.unused(beside)] == ["refusal in messages"]
+    nothing = {"messages": [asked, {"role": "assistant", "content": None, "refusal": " "}]}
+    with pytest.raises(ValueError, match="is null"):
+        to_messages(nothing)
