@@ -5,12 +5,15 @@ understands of the file is what the model was trained with, so each value that a
 What it would miss is lifted to where it looks. What it cannot take, and changes what is computed, is a problem.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from finetune.errors import shortened
+from finetune.models.config_otherwise import find_otherwise
 from finetune.models.config_reading import REQUIRED, Form, Reader, value_of
 from finetune.models.config_unread import LOCAL_THETA, PARTIAL, PLAIN, THETA, find_unread, find_unread_rope
+from finetune.models.config_yarn import find_unlike_yarn, like_transformers
 
 _ORIGINAL = "original_max_position_embeddings"
 _LAYER_TYPES = ("full_attention", "sliding_attention")
@@ -22,6 +25,11 @@ _KEPT = {
     *("model_type", "rope_scaling", "tie_word_embeddings", "text_config", "vision_config"),
     *("quantization", "quantization_config"),
 }
+# how a class takes all of RoPE, its scaling too, from rope_parameters
+_WHOLE_ROPE = re.compile(
+    r"rope_scaling = self\.rope_parameters|(scaling_config=(self\.)?|\n +)args\.rope_parameters,|scaling_config=rope_params"
+    r"|dict\(params\)|in rope_params\.items"
+)
 _UNSAID = ("max_position_embeddings",)  # of no weight for what is computed
 
 
@@ -36,6 +44,7 @@ def form(config: Mapping[str, Any], known: Any | None, reader: Reader) -> Form:
         _lift_missing(made, known, reader)
         if "text_config" not in reader.fields:
             find_unread(made, known, reader)
+            find_otherwise(made, known, reader)
     return made
 
 
@@ -63,10 +72,11 @@ def _lift_rope(made: Form, known: Any | None, reader: Reader) -> None:
     full = by_type.get("full_attention") or by_type.get("sliding_attention") or parameters
     local = by_type.get("sliding_attention")
     is_new = bool(made.values.get("rope_parameters"))
-    scaling = _scaling(full)
+    longest = value_of(known, "max_position_embeddings")
+    scaling = _scaling(full, longest)
 
     own = reader.reads("rope_parameters")  # it takes from there what it needs, but for scaling in some cases
-
+    whole = own and _WHOLE_ROPE.search(reader.source) is not None
     usual = reader.fields.get("rope_parameters")
     if own and not is_new and isinstance(usual, Mapping) and usual:  # it would take these, whatever stands beside them
         _lift(made, reader, "rope_parameters", {**usual, **parameters})
@@ -83,33 +93,54 @@ def _lift_rope(made: Form, known: Any | None, reader: Reader) -> None:
     if local:
         lift(LOCAL_THETA, local.get("rope_theta"))
     if is_new or not made.values.get("rope_scaling"):
-        if (scaling is not None and not own) or reader.fields.get("rope_scaling") is REQUIRED:
+        if (scaling is not None and not whole) or reader.fields.get("rope_scaling") is REQUIRED:
             _lift(made, reader, "rope_scaling", scaling)
     elif scaling is not None and isinstance(made.values["rope_scaling"], Mapping):
-        _complete(made, scaling, reader)
-    if not own:
+        _complete(made, scaling, reader, longest)
+    if whole:
+        _lift_yarn_of(made, reader, longest)
+    else:
         find_unread_rope(made, known, reader, full, local)
+    find_unlike_yarn(made, full)
 
 
-def _scaling(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+def _lift_yarn_of(made: Form, reader: Reader, longest: Any) -> None:
+    """What a class takes of ``rope_parameters`` itself, for all layers or for each type of layer."""
+    given = made.values.get("rope_parameters")
+    if not isinstance(given, Mapping):
+        return
+    wanted = {
+        name: like_transformers(value, longest) if isinstance(value, Mapping) else value
+        for name, value in given.items()
+    }
+    wanted = like_transformers(wanted, longest)
+    if wanted != given:
+        _lift(made, reader, "rope_parameters", wanted)
+
+
+def _scaling(parameters: Mapping[str, Any], longest: Any) -> dict[str, Any] | None:
     """``rope_scaling`` as it was before transformers 5; None without scaling. Its kind has two names: mlx-lm looks for both."""
     kind = parameters.get("rope_type", parameters.get("type"))
     if kind in PLAIN:
         return None
     rest = {name: value for name, value in parameters.items() if name not in ("rope_theta", "partial_rotary_factor")}
-    return {**rest, "rope_type": kind, "type": kind}
+    return like_transformers({**rest, "rope_type": kind, "type": kind}, longest)
 
 
-def _complete(made: Form, scaling: Mapping[str, Any], reader: Reader) -> None:
+def _complete(made: Form, scaling: Mapping[str, Any], reader: Reader, longest: Any) -> None:
     """Add what an older form of ``rope_scaling`` leaves to defaults, which differ: mlx-lm's are those of one model."""
     own = made.values["rope_scaling"]
     kind = own.get("rope_type", own.get("type"))
     added = {"type": kind, "rope_type": kind}
     if _ORIGINAL in scaling:
         added[_ORIGINAL] = scaling[_ORIGINAL]
-    if kind is not None and "rope_scaling" in reader.fields and (missing := added.keys() - own.keys()):
-        made.values["rope_scaling"] = {**added, **own}
-        if _ORIGINAL in missing and kind in ("yarn", "llama3"):
+    if kind is None or "rope_scaling" not in reader.fields:
+        return
+    full = like_transformers({**added, **own}, longest)
+    unlike = full.keys() - own.keys() | {name for name in own if own[name] != full[name]}
+    if unlike:
+        made.values["rope_scaling"] = full
+        if (_ORIGINAL in unlike and kind in ("yarn", "llama3")) or unlike & {"mscale", "factor"}:
             made.lifted["rope_scaling"], made.alone["rope_scaling"] = made.values["rope_scaling"], own
 
 
@@ -125,7 +156,8 @@ def _lift_windows(made: Form, known: Any | None, reader: Reader) -> None:
     if "sliding_window_pattern[" in reader.source or "pattern[" in reader.source:  # it takes letters
         repeated = pattern * len(letters) if isinstance(pattern, str) else ""
         if not repeated.startswith(letters):
-            value = letters if "L" in letters else None
+            without_rope = value_of(known, "sliding_window") is not None  # as layers that see all are then
+            value = letters if "L" in letters or without_rope else None
             _lift(made, reader, "sliding_window_pattern", value)
         return
     wanted = (period for period in (pattern, letters.find("G") + 1 or len(letters) + 1) if isinstance(period, int))

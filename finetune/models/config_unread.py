@@ -19,10 +19,11 @@ _NUMERIC = re.compile(
     r"|logit_scale|logits_scaling|routed_scaling_factor|route_scale|attn_scalar|qk_norm|qk_layernorm|clip_qkv|norm_topk_prob"
     r"|scoring_func|topk_method|topk_group|n_group|experts_per_tok|experts_top_k|parallel_residual|parallel_attn|alibi"
     r"|bidirectional_attention|attention_chunk_size|swiglu_alpha|swiglu_limit|scale_attn_weights|inverse_layer_idx"
-    r"|no_rope_layers|layer_norm_bias|scale_emb|scale_depth)"
+    r"|no_rope_layers|rope_interleave|layer_norm_bias|scale_emb|scale_depth)"
 )
 _ACTIVATION = re.compile(r".*?(hidden_act|hidden_activation|activation_function|activation)")
 _GELU = re.compile(r"gelu.*|quick_gelu")  # its forms differ by 1e-3
+_SEVERAL = re.compile(r"(top_k|experts_per_tok) > 1")  # weights are normalised for several experts alone
 _HALF = re.compile(r"head_dim \/\/ 2")  # RoPE on half of a head, whatever config.json says
 
 
@@ -37,7 +38,9 @@ def find_unread_rope(
     if kind not in PLAIN and not (reader.reads("rope_scaling") and _knows(reader, str(kind))):
         made.problems.append(f"RoPE is scaled ({kind!r}), and mlx-lm's {reader.name} does not support that")
     theta, partial = full.get("rope_theta"), full.get("partial_rotary_factor")
-    if theta is not None and not reader.reads(*THETA, "rope_embedding_base") and theta != usual.get("rope_theta"):
+    elsewhere = '["rope_theta"]' in reader.source  # in a part of config.json
+    reads_theta = elsewhere or reader.reads(*THETA, "rope_embedding_base")
+    if theta is not None and not reads_theta and theta != usual.get("rope_theta"):
         made.problems.append(f"rope_theta is {theta!r}, and {unread}")
     if partial not in (None, 1.0) and not (reader.reads(*PARTIAL, "rotary_dim") or _HALF.search(reader.source)):
         made.problems.append(f"partial_rotary_factor is {partial!r}, and {unread}")
@@ -45,8 +48,6 @@ def find_unread_rope(
         made.problems.append(f"RoPE of the layers with a window is scaled, and {unread}")
     if local and local.get("rope_theta") != theta and not reader.reads(*LOCAL_THETA):
         made.problems.append(f"rope_theta of the layers with a window is {local.get('rope_theta')!r}, and {unread}")
-    if kind == "yarn" and full.get("truncate") is False:
-        made.notes.append("mlx-lm rounds the range that YaRN scales (truncate is false): logits differ a little")
 
 
 def _knows(reader: Reader, kind: str) -> bool:
@@ -82,10 +83,10 @@ def find_unread(made: Form, known: Any, reader: Reader) -> None:
             f"{name} is {shortened(repr(value), 40)}, and mlx-lm's {reader.name} does not read it"
             f" (such models have {shortened(repr(default), 40)})"
         )
-    if reader.name == "mamba2" and (value_of(known, "n_groups") or 1) > 1:
-        made.notes.append(
-            "mlx-lm does not normalise by groups (n_groups): it computes something else than transformers"
-        )
+    if 1 in (value_of(known, "num_experts_per_tok"), value_of(known, "num_experts_per_token")):
+        normalises = all(value_of(known, name) is not False for name in ("norm_topk_prob", "route_norm"))
+        if normalises and _SEVERAL.search(reader.source):
+            made.problems.append(f"num_experts_per_tok is 1, and mlx-lm's {reader.name} does not normalise its weight")
     window = value_of(known, "sliding_window")
     types = value_of(known, "layer_types")
     has_windows = "sliding_attention" in types if isinstance(types, list) else window is not None

@@ -239,7 +239,9 @@ def torch_build(kind: str, folder: Path) -> Path:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config, _ = config_of(kind)
+    config, options = config_of(kind)
+    if options:
+        raise CannotBuildError("transformers saves no weights of this kind")
     model_type = config["model_type"]
     torch.manual_seed(zlib.crc32(kind.encode()))
     try:
@@ -256,7 +258,8 @@ def torch_build(kind: str, folder: Path) -> Path:
             raise CannotBuildError("transformers has no such type") from error
         raise CannotBuildError(f"transformers has no model of it: {type(error).__name__}: {error}") from error
     with torch.no_grad():
-        for parameter in network.parameters():
+        chosen_with = [buffer for name, buffer in network.named_buffers() if name.endswith("e_score_correction_bias")]
+        for parameter in (*network.parameters(), *chosen_with):
             noise = torch.randn_like(parameter)
             small = parameter + 0.1 * noise if parameter.ndim < 2 else 1.5 / parameter.shape[-1] ** 0.5 * noise
             parameter.copy_(small)

@@ -12,7 +12,7 @@ from finetune.errors import Stopped, UserError
 # the words of a cell that are as good as they can be for a kind of model; any other word needs a reason
 GOOD = {"ok", "fast", "batches", "on"}
 # right, only slower or with more memory
-SLOWER = {"full", "slower", "one by one", "some", "off", "told"}
+SLOWER = {"full", "slower", "one by one", "some", "off", "told", "close"}
 
 
 @dataclass(frozen=True)

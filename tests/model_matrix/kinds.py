@@ -106,9 +106,14 @@ OWN: dict[str, dict[str, Any]] = {
     "cohere2": {"sliding_window_pattern": 2},
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "clip_qkv": 8, "rope_theta": THETA},
+        "rope_parameters": {"rope_type": "default", "rope_theta": THETA},
         "ffn_config": {"ffn_hidden_size": 32, "moe_num_experts": 4, "moe_top_k": 2},
     },
-    "deepseek_v2": {"rope_scaling": {"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64}},
+    "deepseek_v2": {
+        "topk_method": "greedy",
+        "rope_scaling": {"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64},
+    },
+    "deepseek_v32": {"index_n_heads": 16},  # with few heads tokens have the same score, 0, and either may be chosen
     "deepseek_v41": {
         "compress_ratios": [0, 2, 2, 2],
         "kv_source_layer_ids": [1],
@@ -156,6 +161,7 @@ OWN: dict[str, dict[str, Any]] = {
         "topk_method": "noaux_tc",
         "scoring_func": "sigmoid",
         "rope_parameters": {"rope_type": "default", "rope_theta": THETA},
+        "index_n_heads": 16,
     },
     "gpt_oss": {
         "layer_types": MIXED,
@@ -294,6 +300,7 @@ OWN: dict[str, dict[str, Any]] = {
         "gegelu_limit": 20.0,
         "blocksparse_block_size": 64,
     },
+    "phimoe": {"attention_bias": True, "lm_head_bias": True},
     "phixtral": {"rotary_dim": 8},
     "plamo": {"n_shared_head": 2},
     "plamo2": {"mamba_num_heads": 4, "mamba_step": 2, "mamba_chunk_size": 8},

@@ -10,6 +10,7 @@ from typing import Any
 from finetune.backends.mlx.batch_proof import way_of
 from finetune.backends.mlx.batches import extend, keep_rows, read, row_bytes
 from finetune.backends.mlx.cpu_math import exp
+from finetune.backends.mlx.mending import whole_texts
 from finetune.backends.mlx.runtime import mx, streams
 from finetune.signals import Stop, never
 
@@ -118,8 +119,11 @@ class Decoder:
 
         ``stop`` is called at every token, and between the batches of prompts that are read.
         """
-        if not prompts:
-            return
+        if prompts:
+            with whole_texts(self.network, max(map(len, prompts)) + self.max_tokens):
+                yield from self._run(prompts, stop)
+
+    def _run(self, prompts: Sequence[Sequence[int]], stop: Stop) -> Iterator[Finished]:
         # taken from the end: the longest first, and the same prompts one after the other
         waiting = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), prompts[index]))
         self._way, self._last_logits = way_of(self.network, prompts, self.max_tokens)

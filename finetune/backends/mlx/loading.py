@@ -18,6 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from finetune.backends.mlx.expert_weights import as_read
+from finetune.backends.mlx.mending import mend
 from finetune.backends.mlx.proofs import UNFIT
 from finetune.backends.mlx.runtime import is_leader
 from finetune.errors import UserError, closest, shell_command, shortened
@@ -65,7 +67,7 @@ def load(folder: Path, *, strict: bool = True, quiet: bool = False) -> Loaded:
     _refuse_code(folder, config)
     with foreign(f"{folder}: MLX cannot load this model"), plain_path(folder) as plain:
         found = classes(folder, config)
-        with _forms(folder, config) as forms, _names(found[0]) as left_out:
+        with _forms(folder, config) as forms, _names(found[0], folder) as left_out:
             network, read = load_model(
                 Path(plain),
                 lazy=True,
@@ -78,7 +80,8 @@ def load(folder: Path, *, strict: bool = True, quiet: bool = False) -> Loaded:
         if made.lifted:
             lifted.setdefault(part, {}).update(made.lifted)
     clauses = tuple(dict.fromkeys(text for _, made in forms for text in differences(made)))
-    notes = tuple(dict.fromkeys(note for _, made in forms for note in (*made.notes, *left_out)))
+    mended = [clause for _, made in forms for clause in mend(network, made.values)]
+    notes = tuple(dict.fromkeys([*(note for _, made in forms for note in made.notes), *left_out, *mended]))
     _tell(folder, clauses, notes, quiet=quiet)
     return Loaded(network, read, lifted, clauses, notes)
 
@@ -197,7 +200,7 @@ def _used(source: str) -> Iterator[str]:
 
 
 @contextmanager
-def _names(model: Any) -> Iterator[list[str]]:
+def _names(model: Any, folder: Path) -> Iterator[list[str]]:
     """Within the block, the names of weights may have the prefix that transformers gives them, if mlx-lm expects none.
 
     Yields clauses, in a list that grows meanwhile, about what mlx-lm leaves out of the weights.
@@ -210,13 +213,23 @@ def _names(model: Any) -> Iterator[list[str]]:
         if not weights:  # for a plan
             return _without_weights(self, plain)
         wanted = set(dict(tree_flatten(self.parameters())))
+        if not any(name.endswith("_blocks") for name in weights):  # quantised experts, which mlx-lm reads
+            weights = as_read(str(getattr(self, "model_type", "")), weights)
         cleaned = plain(self, dict(weights))
         if not _fit(cleaned, wanted):
             for renamed in _renamed(weights, wanted):
                 if _fit(other := plain(self, renamed), wanted):
                     return other
-        if any(name.endswith(_CHOICE) for name in weights) and not any(name.endswith(_CHOICE) for name in cleaned):
-            left_out.append(f"mlx-lm leaves out {_CHOICE}, with which this model chooses experts")
+        choices = [array for name, array in weights.items() if name.endswith(_CHOICE)]
+        if choices and not any(name.endswith(_CHOICE) for name in cleaned):
+            if any(bool((array != array.flatten()[0]).any()) for array in choices):  # the same for all chooses nothing
+                raise UserError(
+                    f"{folder}: mlx-lm leaves out {_CHOICE}, with which this model chooses experts ({_TORCH})"
+                )
+        elif getattr(self.args, "moe_use_aux_free", False) and not choices:
+            left_out.append(
+                f"{_CHOICE}, with which this type of model chooses experts, was left out when it was converted"
+            )
         return cleaned
 
     model.sanitize = sanitize

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.backends.mlx.mending import has_long_rope
 from finetune.backends.mlx.proofs import UNFIT, largest
 from finetune.backends.mlx.runtime import mx
 from finetune.errors import first_line
@@ -160,6 +161,8 @@ def why_not(network: Any) -> str | None:
     """Why a network would not compute the same with shared prompts, as a clause; None if it does."""
     from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
 
+    if has_long_rope(network):
+        return "its RoPE depends on the length of the whole text"
     caches = make_prompt_cache(network)
     if any(type(cache) not in (KVCache, RotatingKVCache) for cache in caches):
         return "its layers keep more of a prompt than keys and values"

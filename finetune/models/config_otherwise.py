@@ -1,0 +1,147 @@
+"""What mlx-lm's classes of single types compute otherwise than transformers, whatever config.json calls it.
+
+Each type is a function that looks at the values: it lifts what makes both the same, or says what stays different.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from finetune.errors import shortened
+from finetune.models.config_reading import Form, Reader, value_of
+
+_NO_LIMIT = 1e30  # config.json, which is JSON, has no infinity
+
+
+def find_otherwise(made: Form, known: Any, reader: Reader) -> None:
+    """Lift, or add to the problems and notes, what the class of one type computes otherwise."""
+    if find := OTHERWISE.get(reader.name):
+        find(made, known)
+
+
+def _set(made: Form, name: str, value: Any) -> None:
+    made.alone[name] = made.alone.get(name, made.values.get(name))
+    made.values[name] = made.lifted[name] = value
+
+
+def _minicpm3(made: Form, known: Any) -> None:
+    longest = value_of(known, "max_position_embeddings")
+    if not made.values.get("rope_scaling"):  # it takes scaling for granted: one that scales nothing
+        plain = {"type": "longrope", "rope_type": "longrope", "short_factor": 1.0, "long_factor": 1.0}
+        _set(made, "rope_scaling", {**plain, "original_max_position_embeddings": longest})
+    size, base = value_of(known, "hidden_size"), value_of(known, "dim_model_base")
+    if value_of(known, "tie_word_embeddings") and size != base:
+        made.problems.append("the output head is tied, and mlx-lm's minicpm3 does not scale its logits then")
+    if value_of(known, "v_head_dim") != size // value_of(known, "num_attention_heads"):
+        made.problems.append(f"v_head_dim is {value_of(known, 'v_head_dim')}, and mlx-lm's minicpm3 does not read it")
+
+
+def _deepseek_v2(made: Form, known: Any) -> None:
+    if not made.values.get("rope_scaling"):  # it takes YaRN for granted: one that scales nothing
+        longest = value_of(known, "max_position_embeddings")
+        plain = {"type": "yarn", "rope_type": "yarn", "factor": 1.0, "original_max_position_embeddings": longest}
+        _set(made, "rope_scaling", plain)
+
+
+def _dbrx(made: Form, known: Any) -> None:
+    attention, experts = dict(made.values.get("attn_config") or {}), made.values.get("ffn_config") or {}
+    whole = (made.values.get("rope_parameters") or {}).get("rope_theta")
+    understood = (value_of(known, "rope_parameters") or {}).get("rope_theta")
+    added: dict[str, Any] = {} if attention.get("clip_qkv") is not None else {"clip_qkv": _NO_LIMIT}
+    if (own := attention.get("rope_theta")) is None:
+        added["rope_theta"] = understood
+    elif whole is not None and own != whole:
+        made.problems.append(
+            f"rope_theta is {own!r} in attn_config, which mlx-lm reads, and {whole!r} in rope_parameters, which"
+            " transformers reads"
+        )
+    elif own != understood:
+        made.notes.append(
+            f"transformers computes something else: it takes {understood!r} for rope_theta instead of attn_config's {own!r}"
+        )
+    if added:
+        _set(made, "attn_config", {**attention, **added})
+    if experts.get("moe_normalize_expert_weights", 1.0) != 1.0:
+        value = experts["moe_normalize_expert_weights"]
+        made.problems.append(f"moe_normalize_expert_weights is {value!r}, and mlx-lm's dbrx does not read it")
+    if (experts.get("ffn_act_fn") or {"name": "silu"}).get("name", "silu") != "silu":
+        made.problems.append(
+            f"ffn_act_fn is {shortened(repr(experts['ffn_act_fn']))}, and mlx-lm's dbrx does not read it"
+        )
+
+
+def _jamba(made: Form, known: Any) -> None:
+    if any(count > 1 for count in value_of(known, "layers_num_experts") or ()):
+        made.problems.append(
+            "mlx-lm's jamba makes the weights of the chosen experts sum to 1, which transformers does not"
+        )
+
+
+def _nemotron_h(made: Form, known: Any) -> None:
+    least = value_of(known, "time_step_min")  # transformers' lower limit, whatever time_step_limit says
+    given, *_ = made.values.get("time_step_limit") or (0.0, _NO_LIMIT)
+    if least is not None and given != least:
+        _set(made, "time_step_limit", [least, _NO_LIMIT])
+
+
+def _falcon_h1(made: Form, known: Any) -> None:
+    values = {name: value_of(known, name) for name in ("attention_in_multiplier", "time_step_limit", "mamba_n_groups")}
+    if values["attention_in_multiplier"] != 1.0:
+        made.problems.append(
+            f"attention_in_multiplier is {values['attention_in_multiplier']!r}, and mlx-lm's falcon_h1 leaves it out of values"
+        )
+    if tuple(values["time_step_limit"] or (0.0, float("inf"))) != (0.0, float("inf")):
+        made.problems.append(
+            f"time_step_limit is {values['time_step_limit']!r}, and mlx-lm's falcon_h1 does not read it"
+        )
+    if value_of(known, "mamba_rms_norm") and values["mamba_n_groups"] != 1:
+        made.problems.append(
+            f"mamba_n_groups is {values['mamba_n_groups']}, and mlx-lm's falcon_h1 does not normalise by groups"
+        )
+
+
+def _mamba2(made: Form, known: Any) -> None:
+    if (count := value_of(known, "n_groups") or 1) > 1:
+        made.problems.append(f"n_groups is {count}, and mlx-lm's mamba2 does not normalise by groups")
+
+
+def _phimoe(made: Form, known: Any) -> None:
+    for name in ("attention_bias", "lm_head_bias"):
+        if not value_of(known, name):
+            made.problems.append(f"{name} is false, and mlx-lm's phimoe always has one")
+
+
+def _granitemoehybrid(made: Form, known: Any) -> None:
+    if (count := value_of(known, "mamba_n_groups") or 1) > 1:
+        made.problems.append(f"mamba_n_groups is {count}, and mlx-lm's granitemoehybrid does not normalise by groups")
+
+
+def _exaone_moe(made: Form, known: Any) -> None:
+    window, types = value_of(known, "sliding_window"), value_of(known, "layer_types") or ()
+    if window is not None and "sliding_attention" not in types:
+        made.problems.append(
+            f"sliding_window is {window} and no layer has one: transformers then has no RoPE, and mlx-lm's exaone_moe has it"
+        )
+
+
+def _llama(made: Form, known: Any) -> None:
+    window = made.values.get("sliding_window")
+    if "sliding_attention" in (made.values.get("layer_types") or ()) and window is not None:
+        made.notes.append(
+            f"some layers see {window} tokens (layer_types), here and in mlx-lm; transformers' llama does not read that and"
+            " computes something else beyond them"
+        )
+
+
+OTHERWISE: dict[str, Callable[[Form, Any], None]] = {
+    "dbrx": _dbrx,
+    "deepseek_v2": _deepseek_v2,
+    "exaone_moe": _exaone_moe,
+    "falcon_h1": _falcon_h1,
+    "granitemoehybrid": _granitemoehybrid,
+    "jamba": _jamba,
+    "llama": _llama,
+    "mamba2": _mamba2,
+    "minicpm3": _minicpm3,
+    "nemotron_h": _nemotron_h,
+    "phimoe": _phimoe,
+}
