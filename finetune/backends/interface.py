@@ -35,9 +35,7 @@ class Step:
     """What one optimizer step did.
 
     ``loss`` is a mean: the summed loss of the step's batches over ``weight``. The unit of the weight is the method's: learned
-    tokens (sft, and GRPO's dapo), pairs (dpo, orpo) or completions (GRPO's grpo and dr_grpo). Losses of several steps are
-    averaged with their weights.
-    """
+    tokens (sft, and GRPO's dapo), pairs (dpo, orpo) or completions (GRPO's grpo and dr_grpo). The mean of steps is weighted."""
 
     step: int  # counted from 1
     loss: float
@@ -153,13 +151,18 @@ class Model(Protocol):
         seed: str,
         stop: Stop = never,
     ) -> list[Sample] | None:
-        """One sampled completion for each prompt (token ids), in their order; None if ``stop`` interrupted it.
+        """One sampled completion for each prompt (token ids), in their order; None if ``stop`` interrupted it. Each depends on
+        its prompt, ``seed`` and its index alone."""
 
-        Each completion depends on its prompt, ``seed`` and its index alone.
-        """
-
-    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None] = lambda count: None) -> list[float]:
-        """For each example the negative log-probability of its learned tokens, summed, in nats."""
+    def losses(
+        self,
+        examples: Sequence[Example],
+        on_batch: Callable[[int], None] = lambda count: None,
+        *,
+        same_prompts: bool = False,
+    ) -> list[float]:
+        """For each example the negative log-probability of its learned tokens, summed, in nats.
+        ``same_prompts``: neighbours have the same prompt, which a backend may compute once."""
 
     def stream(self, prompt: Sequence[int], max_tokens: int, *, stops: bool = True) -> Iterator[int]:
         """Greedy tokens after a prompt (token ids), one at a time, without the end-of-sequence token that ends them."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from finetune.errors import visible
+from finetune.evaluation.label_tables import print_labels, print_warnings
 from finetune.records.evaluation import LOSS, SCORE, EvaluationRecord, GeneralRecord, RowRecord
 from finetune.report import answers
 from finetune.report.answers import POINTS
@@ -25,6 +26,8 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
     for index in _telling(record)[:examples]:
         console.print(_example(record.rows[index], index, plain_text=record.tuned.bits_per_byte is not None))
     console.print(_measures(record, wide=console.width >= _WIDE))
+    if record.classes:
+        print_labels(record, record.classes, console)
     if record.unscored and record.tuned.bits_per_byte is None:  # of plain text nothing is scored but the loss
         by_kind = ", ".join(f"{count} {kind}" for kind, count in record.unscored.items())
         console.print(f"Skipped: {counted(sum(record.unscored.values()), 'row')} that cannot be scored ({by_kind}).")
@@ -54,6 +57,8 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
     console.print()
     console.print(f"Verdict{decided_by}: {_VERDICTS[record.verdict].format(**names)}", style="bold")
     console.print(f"{record.explanation}.")
+    if record.classes:
+        print_warnings(record.classes, console)
 
 
 def _telling(record: EvaluationRecord) -> list[int]:
