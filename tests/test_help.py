@@ -15,6 +15,7 @@ import pytest
 import finetune
 from finetune.commands import completion
 from finetune.errors import UserError
+from finetune.tasks import ROW_KINDS
 from flags_page import PAGE, ROOT, SCRIPTS, page, said
 
 
@@ -92,7 +93,7 @@ def completed() -> Iterator[Callable[[str], list[str]]]:
         ("python train.py --lora-ra", ["--lora-rank"]),
         ("python3 ./train.py --qui", ["--quick-test"]),
         ("python train.py --optimizer ada", ["adamw", "adam", "adafactor"]),
-        ("python dataset.py --type ", ["sql", "alpaca", "riscv", "chat", "text", "preference"]),
+        ("python dataset.py --type ", [*ROW_KINDS]),
         ("python dataset.py --no-", ["--no-check-answers"]),
         ("python test_finetuned.py --show", ["--show-base"]),
         ("python benchmark.py --quick --hist", ["--history"]),
