@@ -46,6 +46,9 @@ def for_rows(task: Task, rows: Iterable[Row]) -> Task:
         malformed=frozenset().union(*(one.malformed for one in tasks.values())),
         partial={kind: reward for one in tasks.values() for kind, reward in one.partial.items()},
         loss_decides=any(one.loss_decides for one in tasks.values()),
+        rows_with_form=lambda row: task_of(row, task).is_formed(row),
+        measure_of=lambda row: task_of(row, task).measures([row]),
+        kind_words={kind: words for one in tasks.values() for kind, words in one.kind_words.items()},
         question=lambda row: task_of(row, task).question(row),
     )
 
