@@ -12,7 +12,7 @@ from finetune.errors import UserError, first_line, is_out_of_memory, shell_comma
 from finetune.methods import METHODS
 from finetune.methods.schedules import SCHEDULES
 from finetune.settings import command_line, conflicts, environment, save
-from finetune.settings.config import FINE_TUNE_TYPES, SAME_PROMPTS, FileConfig, TrainingConfig
+from finetune.settings.config import FINE_TUNE_TYPES, LABELS_IN_PROMPT, SAME_PROMPTS, FileConfig, TrainingConfig
 from finetune.settings.fields import Layer
 from finetune.settings.layers import file_layers
 from finetune.settings.method_flags import DPO_LOSSES, GRPO_LOSSES
@@ -33,6 +33,7 @@ CHOICES: dict[str, Mapping[str, object]] = {
     "optimizers": OPTIMIZERS,
     "fine_tune_types": dict.fromkeys(FINE_TUNE_TYPES),
     "same_prompts": dict.fromkeys(SAME_PROMPTS),
+    "labels_in_prompt": dict.fromkeys(LABELS_IN_PROMPT),
     "reporters": REPORTERS,
     "dpo_losses": dict.fromkeys(DPO_LOSSES),
     "grpo_losses": dict.fromkeys(GRPO_LOSSES),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from finetune.dataset import documents, splits
 from finetune.dataset.store import Store
+from finetune.dataset.strata import Strata
 from finetune.records.files import encoded
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import RowKind
@@ -17,6 +18,7 @@ class Divided:
     """How the rows of the sources were divided."""
 
     in_ranges: bool = False  # the splits are ranges of the documents, which were too few or too long for whole ones
+    by: str = ""  # the field whose values have their share in each split
     drawn: dict[int, list[str]] = field(default_factory=dict)  # splits that sources do not have of their own
 
     def rule(self, config: DatasetConfig) -> str:
@@ -24,6 +26,9 @@ class Divided:
         if self.in_ranges:
             return documents.IN_RANGES
         apart = f"no {config.split_by} and no prompt is in two splits" if config.split_by else ""
+        if self.by and not config.keep_splits:
+            apart = apart or "no prompt, and no text nearly the same, is in two splits"
+            return f"random, by seed, each {self.by} with its share; {apart}"
         if not config.keep_splits:
             return f"random, by seed; {apart}" if apart else "random, by seed and prompt; no prompt is in two splits"
         drawn = "what a source has not, random, by seed and prompt, out of train" if any(self.drawn.values()) else ""
@@ -38,7 +43,7 @@ class Divided:
 
 def divide(store: Store, tasks: Sequence[RowKind], config: DatasetConfig) -> Divided:
     """Divide the rows to train on of each source by itself. A split that a source has of its own stays as it is."""
-    sources, found = range(len(tasks)), Divided()
+    sources, found = range(len(tasks)), Divided(by=tasks[0].stratified if len(tasks) == 1 else "")
     wanted: dict[int, dict[str, int]] = {}
     for source in sources:
         sizes = splits.shares(store.taken(source, "train"), config.valid_fraction, config.test_fraction)
@@ -52,9 +57,13 @@ def divide(store: Store, tasks: Sequence[RowKind], config: DatasetConfig) -> Div
             store.place_all(source, but="train" if source in wanted else "")
     for source, missing in wanted.items():
         placed: Counter[str] = Counter()
-        total = store.taken(source, "train")
-        for likeness, count in store.runs(source):
+        total, by = store.taken(source, "train"), tasks[source].stratified
+        strata = Strata(store.runs(source, by), missing) if by else None
+        for likeness, value, count in store.runs(source, by):
             split = store.placed(likeness) if len(sources) > 1 else None
+            if strata:
+                split = split or strata.split_for(value, count)
+                strata.place(value, split, count)
             split = split or next(splits.fitting(placed, missing, count, total), "train")
             placed[split] += count
             if len(sources) > 1 or split != "train":

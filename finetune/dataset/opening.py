@@ -1,7 +1,7 @@
 """Opening the sources of rows, and refusing the flags that have no effect on them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from finetune.dataset import splits
 from finetune.dataset.hub_rows import read_for
@@ -32,6 +32,8 @@ def refuse_for(parts: Sequence[Part], config: DatasetConfig) -> None:
         refuse(config, ("check_answers",), types)
     if not any(kind.configured for kind in kinds):
         refuse(config, ("dialect", "schema"), types)
+    if not any(kind.survey for kind in kinds):
+        refuse(config, ("multi_label", "labels_in_prompt"), types)
     on_hub = [part for part in parts if part.name != BUILTIN and not looks_local(part.name)]
     if not on_hub:
         refuse(config, ("revision", "subset", "split"), "a local file" if len(parts) == 1 else "sources on this disk")
@@ -43,6 +45,15 @@ def refuse_for(parts: Sequence[Part], config: DatasetConfig) -> None:
             )
     if config.split_by and any(part.name == BUILTIN for part in parts):
         refuse(config, ("split_by",), "the builtin rows")
+
+
+@dataclass
+class OpenedPart:
+    """A source, opened, and what was read of it."""
+
+    part: Part
+    opened: Opened
+    read: int = 0
 
 
 def opened(part: Part, config: DatasetConfig, rows: int | None = None) -> Opened:
@@ -62,6 +73,8 @@ def opened(part: Part, config: DatasetConfig, rows: int | None = None) -> Opened
 
 def settings_of(part: Part, config: DatasetConfig) -> DatasetConfig:
     """The settings with which the rows of a source are read: builtin ones have their own fields and splits."""
+    if part.kind.survey:  # it has read --column
+        return replace(config, column=None)
     return replace(config, column=None, ignore=None, keep_splits=True) if part.name == BUILTIN else config
 
 
@@ -89,5 +102,5 @@ def refuse(config: DatasetConfig, names: Iterable[str], source: str) -> None:
     for name in names:
         if name == "check_answers" and not config.check_answers:
             raise UserError(f"--no-check-answers has no effect with {source} (omit it)")
-        if name != "check_answers" and getattr(config, name) not in (None, False, "all"):
+        if name != "check_answers" and getattr(config, name) not in (None, False, "all", "auto"):
             raise UserError(f"{flag(name)} has no effect with {source} (omit it)")

@@ -6,15 +6,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from finetune.dataset import builtin_rows, documents, mixture, opening
+from finetune.dataset import builtin_rows, documents, labels, mixture, opening
 from finetune.dataset.candidates import Candidate, Candidates, demand_fields, of_no_use, read_candidates
 from finetune.dataset.checking import FEW, Checks
 from finetune.dataset.documents import Cutter
 from finetune.dataset.findings import Findings
 from finetune.dataset.hub_choice import CARD
 from finetune.dataset.mixture import Part
+from finetune.dataset.opening import OpenedPart
 from finetune.dataset.selection import Shares, select, several_answers
-from finetune.dataset.sources import Opened, demand_unchanged
+from finetune.dataset.sources import demand_unchanged
 from finetune.dataset.store import Store
 from finetune.dataset.stored import Stored
 from finetune.dataset.stored_rows import StoredRows
@@ -22,7 +23,7 @@ from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder
 from finetune.models.hub import HubUnavailable, hub_problem
 from finetune.models.thinking import told
-from finetune.records.dataset import DatasetRecord, PartOfRows, Pieces, Source, Turns
+from finetune.records.dataset import DatasetRecord, Labels, PartOfRows, Pieces, Source, Turns
 from finetune.records.files import SPLITS, Row, encoded, file_hash
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS, thinking
@@ -50,6 +51,7 @@ class Dataset:
     dialect: str | None = None  # SQL dialect of all rows; None for SQLite, and if rows differ
     sources: tuple[PartOfRows, ...] | None = None  # if there are several
     train_of: tuple[Sequence[Row], ...] = ()  # the rows to train on of each of several sources
+    labels: Labels | None = None  # of rows that have some
 
     def record(self, config: DatasetConfig) -> DatasetRecord:
         """The record of the rows, without the hashes of the files."""
@@ -79,6 +81,7 @@ class Dataset:
             recognised=tuple(self.notes),
             pieces=self.pieces,
             sources=self.sources,
+            labels=self.labels,
         )
 
 
@@ -103,14 +106,17 @@ def prepare(
             raise
         say(_FALLING_BACK.format(error))
         return _of_builtin(config, task, encoder)
-    tasks = [source.part.kind for source in sources]
     found, findings, store = Candidates(), Findings(), Store(config.seed)
+    labelled = labels.surveyed(sources, config, found)
+    tasks = [source.part.kind for source in sources]
     cutter = documents.open_cutter(config, encoder) if task.plain_text else None
     with ExitStack() as stack:
         checks = {kind.name: stack.enter_context(Checks(kind, store)) for kind in _checked(tasks)}
         for number, source in enumerate(sources):
-            _store(source, number, config, found, findings, store, checks, cutter)
+            _store(source, number, config, found, findings, store, checks, cutter, labelled)
         _demand_usable(names, found, config, findings, store)
+        if labelled:
+            labelled.join(store, keeps_splits=config.keep_splits)
         if config.split_by:
             store.connect()
         store.order(as_read=task.plain_text)
@@ -126,10 +132,14 @@ def prepare(
     if pieces:
         rule = rule.replace("prompt", "document")
     notes = [*_notes(config, found, encoder, pieces), *several, *selection.divided.told(names, config)]
+    if labelled:
+        labelled.end(store, config)
+        notes = [*labelled.notes, *notes]
     return Dataset(
         divided, _as_one(sources), rule, found.read, task.scored_as or task.name, findings, notes, store.lengths(), turns,
         pieces, store.common_value("dialect") if task.name == "sql" else None, _in_record(sources, fractions, store),
         tuple(StoredRows(store, "train", number) for number in range(len(sources))) if len(sources) > 1 else (),
+        labelled.record if labelled else None,
     )  # fmt: skip
 
 
@@ -146,16 +156,7 @@ def _notes(
         yield from filter(None, (*(() if pieces else encoder.notes), told(encoder.thinking_way) if thinks else ""))
 
 
-@dataclass
-class _Source:
-    """A source, opened, and what was read of it."""
-
-    part: Part
-    opened: Opened
-    read: int = 0
-
-
-def _opened(parts: Sequence[Part], fractions: Sequence[float] | None, config: DatasetConfig) -> list[_Source]:
+def _opened(parts: Sequence[Part], fractions: Sequence[float] | None, config: DatasetConfig) -> list[OpenedPart]:
     size = config.sample_size
     wanted = mixture.quotas(fractions, size) if fractions and size else [None] * len(parts)
     found = []
@@ -163,7 +164,7 @@ def _opened(parts: Sequence[Part], fractions: Sequence[float] | None, config: Da
         if part.kind.configured:
             kind = part.kind.configured(config.dialect, config.schema, check_answers=config.check_answers)
             part = replace(part, kind=kind)
-        found.append(_Source(part, opening.opened(part, config, rows)))
+        found.append(OpenedPart(part, opening.opened(part, config, rows)))
     return found
 
 
@@ -173,7 +174,7 @@ def _checked(tasks: Iterable[RowKind]) -> list[RowKind]:
 
 
 def _store(
-    source: _Source,
+    source: OpenedPart,
     number: int,
     config: DatasetConfig,
     found: Candidates,
@@ -181,6 +182,7 @@ def _store(
     store: Store,
     checks: Mapping[str, Checks],
     cutter: Cutter | None,
+    labelled: labels.Labelled | None,
 ) -> None:
     """Read a source into the store. If all rows will be checked, that begins while they are read."""
     task = source.part.kind
@@ -189,6 +191,8 @@ def _store(
     def add(row: Candidate) -> None:
         hashes = (row.prompt, row.answer, row.other, row.likeness)
         store.add(Stored(row.place, encoded(row.row), number, row.split, *hashes, row.apart))
+        if labelled and task.stratified:
+            labelled.see(row)
         if own_checks and store.count > FEW:
             own_checks.start(row.row)
 
@@ -213,7 +217,7 @@ def _demand_usable(
         raise UserError(f"--keep-splits: {', '.join(names)} {has} (no file is named train, valid or test)")
 
 
-def _as_one(sources: Sequence[_Source]) -> Source:
+def _as_one(sources: Sequence[OpenedPart]) -> Source:
     """What stands for all sources where a record names one."""
     if len(sources) == 1:
         return sources[0].opened.source
@@ -221,7 +225,7 @@ def _as_one(sources: Sequence[_Source]) -> Source:
 
 
 def _in_record(
-    sources: Sequence[_Source], fractions: Sequence[float] | None, store: Store
+    sources: Sequence[OpenedPart], fractions: Sequence[float] | None, store: Store
 ) -> tuple[PartOfRows, ...] | None:
     """Each of several sources, and how many rows are of it."""
     if len(sources) == 1:

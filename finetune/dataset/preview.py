@@ -29,7 +29,11 @@ _BINS = 12  # of the histogram
 _LISTED = 20  # fields that are not used
 _BAR, _BEFORE_BAR = 40, 24  # columns
 _NAME, _BESIDE_NAME = 60, 50  # columns
-_OWN_FIELDS = {"preference": "prompt, chosen, rejected", "chat": "messages, or prompt and completion, and others"}
+_OWN_FIELDS = {
+    "preference": "prompt, chosen, rejected",
+    "chat": "messages, or prompt and completion, and others",
+    "classify": "a text and a label, under any names (--column text=FIELD,label=FIELD)",
+}
 
 
 def encoder(config: DatasetConfig, say: Callable[[str], None]) -> ChatEncoder | None:

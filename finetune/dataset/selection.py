@@ -26,6 +26,7 @@ NOT_SAMPLED = "not sampled (--sample-size)"
 _BEYOND_SHARE = "not sampled (more than the share of their source)"
 _DUPLICATE = "duplicate row"
 _OTHER_ANSWER = "the same prompt with another answer"
+_CONTRADICTION = "the same text with another label (--same-prompt first or keep keeps it)"
 _ACCEPTED = "another answer to a prompt, accepted as well"
 _IN_ANOTHER_SPLIT = "the prompt is in another split too"
 _ALIKE_IN_ANOTHER_SPLIT = "the prompt, or the field of --split-by, is in another split too"
@@ -235,6 +236,9 @@ def select(
     selection = Selection(store, config, tasks, encoder, findings, checks)
     fractions, size = shares.fractions, config.sample_size
     sources = range(len(tasks))
+    for source in (source for source in sources if _mode(tasks[source], config) == "drop"):
+        for place in store.drop_contradictions(source):
+            findings.drop(_CONTRADICTION, place)
     with Progress("Checking", store.count, "rows", silent=encoder is None and not checks) as bar:
         if fractions is None:
             selection.fill(size if size is not None and size < store.count else None, bar)
@@ -268,11 +272,14 @@ def several_answers(store: Store, config: DatasetConfig, tasks: Sequence[RowKind
         raise UserError(f"--same-prompt refuse: {found}, for example of {', '.join(places)} ({remedy})")
     modes = {_mode(task, config) for task in tasks}
     some = "all are kept" if config.sample_size is None else "all can be sampled"
-    kept = {"keep": f"{some}, those of a prompt in one split", "first": "one of each is kept"}
-    what = kept[modes.pop()] if len(modes) == 1 else f"{kept['keep']}; of riscv rows {kept['first']}"
+    kept = {"keep": f"{some}, those of a prompt in one split", "first": "one of each is kept", "drop": "none is kept"}
+    others = {task.name: _mode(task, config) for task in tasks if _mode(task, config) != "keep"}
+    of_others = (f"of {name} rows {kept[mode]}" for name, mode in others.items())
+    what = kept[modes.pop()] if len(modes) == 1 else "; ".join([kept["keep"], *of_others])
     return [f"{found}: {what} (--same-prompt)"]
 
 
 def _mode(task: RowKind, config: DatasetConfig) -> str:
-    """What becomes of further answers to a prompt: ``keep`` or ``first``. None is lost to a task that accepts several."""
-    return config.same_prompt or ("first" if task.several_answers else "keep")
+    """What becomes of further answers to a prompt: ``keep``, ``first``, or ``drop``: of a task with one answer to a prompt no one
+    knows which is right. None is lost to a task that accepts several."""
+    return config.same_prompt or ("first" if task.several_answers else "drop" if task.one_answer else "keep")

@@ -78,7 +78,7 @@ def wanted_of(config: DatasetConfig, task: RowKind) -> Wanted:
 class Opened(NamedTuple):
     """A source whose rows can be read."""
 
-    rows: Iterator[SourcedRow]
+    rows: Iterable[SourcedRow]
     source: Source  # what identifies them
     hashes: Mapping[Path, str] = {}  # of its files on this disk, before they were read
 

@@ -1,27 +1,21 @@
-"""The rows of a source between reading and writing, in a private temporary database: memory stays the same for any number.
-
-SQLite removes the name of its temporary file as soon as it has opened it, so nothing is left however the process ends. The file
-is in the folder for temporary files (``TMPDIR``).
-"""
+"""The rows of a source between reading and writing, in a private temporary database: memory stays the same for any number."""
 
 import hashlib
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 from finetune.dataset import connected
+from finetune.dataset.database import Database
 from finetune.dataset.stored import TABLES, Stored, Taken
-from finetune.dataset.temporary import told
 from finetune.records.dataset import Turns
 
-_CACHE = 32_768  # kilobytes of the database in memory
 _TOGETHER = 500  # rows that are written, or read, at once
 _FIRST_CHOICE = "CASE split WHEN 'test' THEN 0 WHEN 'valid' THEN 1 ELSE 2 END"
 
 
-class Store:
+class Store(Database):
     """Rows by number, later in sampled order. UserError (exit 4) if the disk is full.
 
     Add rows; ``connect`` them if those with one value of --split-by belong together; ``order`` them; then look at those that
@@ -33,27 +27,12 @@ class Store:
         self._added: list[Stored] = []
         self.count = 0  # rows that were added
         self.splits: set[tuple[int, str]] = set()  # the source's own, with the number of the source
-        with told():
-            self._db = sqlite3.connect("", isolation_level=None)
-            self._db.create_function("draw", -1, self._draw, deterministic=True)
-            self._db.executescript(f"PRAGMA cache_size = -{_CACHE};{TABLES}BEGIN")
+        super().__init__(TABLES)
+        self._db.create_function("draw", -1, self._draw, deterministic=True)
 
     def _draw(self, prefix: str, *keys: bytes) -> bytes:
         """What a row is sorted by: it depends on the seed and on the keys alone."""
         return hashlib.sha256(f"{self._seed} {prefix}{b''.join(keys).hex()}".encode()).digest()[:16]
-
-    def _run(self, sql: str, *values: object) -> sqlite3.Cursor:
-        with told():
-            return self._db.execute(sql, values)
-
-    def _many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
-        with told():
-            self._db.executemany(sql, rows)
-
-    def _select(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query. The table may not change before all of them are read."""
-        with told():
-            yield from self._db.execute(sql, values)
 
     def add(self, row: Stored) -> None:
         self._added.append(row)
@@ -96,6 +75,12 @@ class Store:
             " WHERE component.apart = key.apart)"
         )
         self._prefix = "30"  # older versions ordered the two kinds of links by their first digits
+
+    def join(self, links: Iterable[tuple[bytes, bytes]]) -> int:
+        """Give rows of the first likeness of a link the second one; how many rows those are. Before ``connect``."""
+        self._flush()
+        self._run("CREATE INDEX IF NOT EXISTS alike ON key (likeness)")
+        return sum(self._run("UPDATE key SET likeness = ? WHERE likeness = ?", to, of).rowcount for of, to in links)
 
     def order(self, *, as_read: bool = False) -> None:
         """Sort the rows: by the source's own split, the one to train on last, then by seed. Rows alike stand together;
@@ -214,6 +199,15 @@ class Store:
         )
         return count, [place for (place,) in places]
 
+    def drop_contradictions(self, source: int) -> list[str]:
+        """Drop the rows of a source whose prompts have several answers; the places of all."""
+        several = "SELECT prompt FROM row GROUP BY prompt HAVING MIN(answer) <> MAX(answer)"
+        where = f"state = 0 AND source = ? AND prompt IN ({several})"
+        places = self._select(f"SELECT place FROM row JOIN body USING (id) WHERE {where} ORDER BY id", source)
+        found = [place for (place,) in places]
+        self._run(f"UPDATE row SET state = 2 WHERE {where}", source)
+        return found
+
     def taken(self, source: int | None = None, part: str | None = None) -> int:
         """How many rows were taken, of one source or of one split if it is given."""
         ((count,),) = self._select(
@@ -237,13 +231,20 @@ class Store:
         )
         return found[0][0] if len(found) == 1 else None
 
-    def runs(self, source: int) -> Iterator[tuple[bytes, int]]:
-        """The rows of a source that are to be divided, in sampled order: of each likeness how many there are."""
-        found = self._select(
-            "SELECT likeness FROM row WHERE state = 1 AND part = 'train' AND source = ? ORDER BY at", source
-        )
-        for (likeness,), together in groupby(found):
-            yield likeness, sum(1 for _ in together)
+    def runs(self, source: int, field: str = "") -> Iterator[tuple[bytes, str, int]]:
+        """The rows of a source that are to be divided, in sampled order: of each likeness the value of a field in its first row,
+        as JSON if it is a list, and how many there are."""
+        value, body = (f"json_extract(text, '$.{field}')", "JOIN body USING (id)") if field else ("''", "")
+        where = "state = 1 AND part = 'train' AND source = ?"
+        found = self._select(f"SELECT likeness, {value} FROM row {body} WHERE {where} ORDER BY at", source)
+        for likeness, together in groupby(found, key=lambda row: row[0]):
+            _, first = next(together)
+            yield likeness, str(first), 1 + sum(1 for _ in together)
+
+    def values(self, field: str) -> Iterator[tuple[Any, ...]]:
+        """The values of a field of the rows taken, or the items of lists, by split, and how many rows have each."""
+        rows = f"row JOIN body USING (id), json_each(text, '$.{field}')"
+        yield from self._select(f"SELECT value, part, COUNT(*) FROM {rows} WHERE state = 1 GROUP BY value, part")
 
     def place(self, likeness: bytes, split: str) -> None:
         """Remember the split of a likeness for ``move`` and for the sources that come later."""

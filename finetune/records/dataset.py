@@ -74,6 +74,21 @@ class Pieces:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """The labels of rows of type classify, and how they are asked for."""
+
+    text: str  # fields of the source that the text was read from, with + between several
+    label: str  # field that the label was read from
+    rows: Mapping[str, Mapping[str, int]]  # label -> split -> rows that have it, in the order of the labels
+    prompt: str  # system message before each text, which must be sent later too
+    in_prompt: bool  # whether it names the labels
+    several: bool = False  # rows can have several labels (--multi-label), one on each line of an answer
+    separator: str | None = None  # what was between several labels of a row; null for lists
+    merged: Mapping[str, str] = field(default_factory=dict)  # spelling -> label that it was read as
+    near_rows: int = 0  # rows whose texts are nearly those of others, and are in one split with them
+
+
+@dataclass(frozen=True)
 class PartOfRows:
     """One of several sources."""
 
@@ -121,6 +136,7 @@ class DatasetRecord(Record):
     recognised: tuple[str, ...] = ()  # row formats that were recognised
     pieces: Pieces | None = None  # how documents were cut; null for other rows
     sources: tuple[PartOfRows, ...] | None = None  # each source, if there are several; source then only names them
+    labels: Labels | None = None  # labels of rows of type classify; null for other rows
 
     @classmethod
     def upgrade(cls, value: Row, written: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeVar
 
+from finetune.records.classes import Classes
 from finetune.records.difference import Difference
 from finetune.records.record import Record
 
@@ -31,6 +32,8 @@ class AnswerRecord:
     parts: Mapping[str, float] = field(default_factory=dict)  # other measures of this answer, 0 to 1, such as "ROUGE-L"
     loss: float | None = None  # loss of the reference in nats, summed over its tokens; null for a general question
     raw: str | None = None  # all that the model wrote, thinking and marks of the template too; null: the answer
+    label: str | None = None  # the most probable label (--restrict); null if that was not asked for
+    confidence: float | None = None  # its probability among the labels, calibrated
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ class EvaluationRecord(Record):
     worse_rows: list[int] = field(default_factory=list)  # places in `rows`, from 0, that got worse, the worst first
     rows: list[RowRecord]  # in the order of the file
     general: GeneralRecord | None = None  # the general questions; null if they were not asked
+    classes: Classes | None = None  # what the answers say of each label; null for rows that have none
 
     @property
     def sides(self) -> dict[str, SideRecord]:

@@ -14,6 +14,8 @@ _SEEDS = 2**31  # what every generator of random numbers takes
 QUICK_ROWS = 10
 FINE_TUNE_TYPES = ("lora", "dora", "full")
 SAME_PROMPTS = ("keep", "first", "refuse")
+LABELS_IN_PROMPT = ("auto", "yes", "no")
+CLASSIFY_SPLITS = {"valid_fraction": 0.1, "test_fraction": 0.2}  # large enough to say something of each label
 _TEMPLATE = "chat template: model (the model's own), gemma, chatml, llama, llama2, alpaca, mistral or a Jinja file"
 _LONGEST_ANSWER = "longest answer, in tokens"
 _RUN_FOLDER = "folder that train.py wrote"
@@ -71,21 +73,27 @@ class DatasetConfig(FileConfig):
     schema: Path | None = option(
         None, "tables of all rows, for --type sql: a .sql file in their dialect, or a database of SQLite"
     )
+    multi_label: bool = switch("with --type classify: rows can have several labels, in a list or as a|b")
+    labels_in_prompt: str = option(
+        "auto",
+        "with --type classify: name the labels in the system message of every row (auto: if the list is short)",
+        choices="labels_in_prompt",
+    )
     sample_size: int | None = option(
         None, "number of rows to keep, all splits together (default: all rows; of the builtin rows 2000)", at_least=3
     )
     same_prompt: str | None = option(
         None,
         "several answers to one prompt: keep all, in one split; keep the first; or refuse (default: keep; of riscv rows the"
-        " first, which accepts the others)",
+        " first, which accepts the others; of classify rows none)",
         choices="same_prompts",
     )
     seed: int = option(42, "random seed for sampling and splitting rows", at_least=0, at_most=_SEEDS)
     output_dir: Path = option(Path("data"), "folder for train.jsonl, valid.jsonl and test.jsonl")
     valid_fraction: float = option(
-        0.05, "fraction of the rows for validation, 0 to 0.5", at_least=0, at_most=0.5, group="splits"
+        0.05, "fraction of the rows for validation, 0 to 0.5 (with --type classify 0.1)", at_least=0, at_most=0.5, group="splits"
     )
-    test_fraction: float = option(0.05, "fraction of the rows for the test split, 0 to 0.5", at_least=0, at_most=0.5)
+    test_fraction: float = option(0.05, "fraction of the rows for the test split, 0 to 0.5 (with --type classify 0.2)", at_least=0, at_most=0.5)
     split_by: str | None = option(None, "keep rows with the same value of this field in one split")
     keep_splits: bool = switch("keep the splits of the source: its file names, or its splits on the Hub")
     check_answers: bool = switch("run the SQL of each row and skip rows whose SQL fails", default=True, group="checks")
@@ -214,6 +222,7 @@ class EvaluationConfig(FileConfig):
     quick_test: bool = switch(f"score only {QUICK_ROWS} rows (builtin rows if there are no others)")
     max_tokens: int = option(160, _LONGEST_ANSWER, at_least=1)
     general: bool = switch("also ask general questions, to measure what the tuned model has forgotten", default=True)
+    restrict: bool = switch("also let the models answer with one of the labels only, and say how sure they are")
     data_dir: Path | None = option(None, _ROWS_FOLDER, group="rows")
     use_validation: bool = switch("score the validation rows instead of the test rows")
     num_samples: int | None = option(None, "score a random sample of N rows (default: all)", at_least=1)

@@ -117,7 +117,7 @@ def without_effect(config: FileConfig) -> Iterator[Idle]:
 _OF_OWN_PAIRS = ("data_dir", "answers", "max_tokens", "temperature", "reference_chosen")
 _OF_SOURCES = (
     *("dataset_name", "subset", "revision", "split", "column", "ignore", "learn", "thinking", "dialect", "schema"),
-    "same_prompt",
+    *("same_prompt", "multi_label", "labels_in_prompt"),
     *("valid_fraction", "test_fraction", "split_by", "keep_splits", "check_answers", "strict", "fix", "show"),
     *("model", "template", "max_seq_length", "overlap"),
 )
@@ -184,7 +184,7 @@ def _training(config: TrainingConfig) -> Iterator[Idle]:
 
 def _evaluation(config: EvaluationConfig) -> Iterator[Idle]:
     if config.interactive:
-        names = "against data_dir use_validation num_samples quick_test general resume seed results_dir".split()
+        names = "against data_dir use_validation num_samples quick_test general restrict resume seed results_dir".split()
         yield from ((name, "with --interactive") for name in names)
         return
     yield "show_base", "without --interactive"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from finetune.errors import path_of
 from finetune.settings import config_file, mlx_lm, profiles, yaml_file
-from finetune.settings.config import SECTIONS, FileConfig, TrainingConfig
+from finetune.settings.config import CLASSIFY_SPLITS, SECTIONS, DatasetConfig, FileConfig, TrainingConfig
 from finetune.settings.fields import Layer, plain
 from finetune.settings.modes import METHOD_MODES, MODES, Values
 
@@ -31,6 +31,8 @@ def file_layers(config_class: type[FileConfig], explicit: Mapping[str, object]) 
         else:
             own = next(name for name, of_section in SECTIONS.items() if of_section is config_class)
             layers = config_file.layers(path, document, own, SECTIONS)
+    if config_class is DatasetConfig and strongest([("flag", explicit), *layers], "type_") == "classify":
+        layers = [*layers, ("--type classify", CLASSIFY_SPLITS)]
     return without_overridden(explicit, layers)
 
 

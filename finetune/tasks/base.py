@@ -1,13 +1,15 @@
 """What a task is: a kind of rows, and a way to score answers to them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from finetune.models.conversation import Message
+from finetune.records.dataset import Labels
+from finetune.records.evaluation import Classes
 from finetune.records.files import Row
 from finetune.signals import Stop
 
@@ -38,6 +40,31 @@ class WrongAnswer:
 
 Checker = Callable[[Row], WrongAnswer | None]
 Tell = Callable[[str], None]  # is told of a repair of a row, or of something to know about it
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What flags say of rows that are surveyed."""
+
+    columns: Mapping[str, str]  # field of the task -> field of the rows
+    several: bool = False  # --multi-label
+    in_prompt: str = "auto"  # --labels-in-prompt
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """What is known of the rows of several sources once all of them have been seen."""
+
+    kinds: Sequence["RowKind"]  # of each source: how its rows are read
+    labels: Labels
+    notes: Sequence[str]  # what a person should know
+    fields: Collection[str]  # names of fields that there are
+
+
+class TakeSurvey(Protocol):
+    """Looks at all rows of the sources of one kind, which have names. UserError if they are none of this kind."""
+
+    def __call__(self, kind: "RowKind", sources: Mapping[str, Iterable[Row]], asked: Asked) -> Surveyed: ...
 
 
 class Configure(Protocol):
@@ -81,6 +108,9 @@ class RowKind:
     checked: tuple[str, ...] = ()  # the fields that the check reads, all if empty: rows alike in them are checked once
     prepared: Callable[[Row, Tell, Tell], Row] = lambda row, mend, note: row  # before it becomes a conversation
     configured: "Configure | None" = None  # for --dialect and --schema
+    survey: "TakeSurvey | None" = None  # looks at all rows before the first becomes a conversation
+    stratified: str = ""  # the field, a text or several, whose values have the same share in each split
+    one_answer: bool = False  # a prompt has one answer: rows that contradict each other are dropped
 
 
 @dataclass(frozen=True)
@@ -94,6 +124,7 @@ class Score:
 
 
 Scorer = Callable[[Row, str], Score]
+Summarise = Callable[[Sequence[Row], Mapping[str, Sequence[str]]], Classes]  # rows, and the answers of each side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +142,10 @@ class Task(RowKind):
     partial: Mapping[str, float] = field(default_factory=dict)  # kind of a wrong answer -> its reward, 0 to 1
     loss_decides: bool = False  # if most rows have no score, the verdict is by loss; else there is none
     question: Callable[[Row], str]  # one line that tells a reader which row it is
+    labels: tuple[str, ...] = ()  # all that an answer can be, as far as they are known; --restrict needs them
+    knowing: "Callable[[Iterable[str]], Task] | None" = None  # the same task with its labels
+    of_rows: "Callable[[Iterable[Row]], Task] | None" = None  # the same with the labels of these rows
+    summarised: "Summarise | None" = None  # what answers say of each label
 
     def is_formed(self, row: Row) -> bool:
         """Whether an answer to the row can be malformed."""

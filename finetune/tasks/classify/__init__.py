@@ -1,0 +1,1 @@
+"""``--type classify``: texts with one label each, or with several."""
