@@ -26,7 +26,17 @@ ROWS = {
 NAMES = "Anna Boris Chen Divya Emeka Fatima Giorgos Hana Igor Jürgen Kaori Lars Mona Noor Olga Pedro".split()
 ITEMS = "kettle,lamp,rug,desk chair,blender,bookshelf,teapot,mirror,toaster,blanket,clock,garden hose".split(",")
 OPENINGS = ("Hi,", "Hello team,", "Good morning,", "To whom it may concern:", "Hey!", "", "", "Dear support,")
-CLOSINGS = ("Thanks.", "Please help.", "Best, {name}", "{name}", "Order {order}.", "", "", "I am waiting.", "Regards, {name}")
+CLOSINGS = (
+    "Thanks.",
+    "Please help.",
+    "Best, {name}",
+    "{name}",
+    "Order {order}.",
+    "",
+    "",
+    "I am waiting.",
+    "Regards, {name}",
+)
 SAYS = {
     "Refund": (
         "I want my money back for the {item}.",
@@ -115,8 +125,12 @@ def tickets(seed: int = 7) -> list[dict[str, str]]:
 
 def _ticket(label: str, draw: random.Random) -> dict[str, str]:
     words = {
-        **{"name": draw.choice(NAMES), "order": str(draw.randint(1000, 9999)), "days": str(draw.randint(2, 30))},
-        **{"item": draw.choice(ITEMS), "other": draw.choice(ITEMS), "amount": str(draw.randint(5, 200))},
+        "name": draw.choice(NAMES),
+        "order": str(draw.randint(1000, 9999)),
+        "days": str(draw.randint(2, 30)),
+        "item": draw.choice(ITEMS),
+        "other": draw.choice(ITEMS),
+        "amount": str(draw.randint(5, 200)),
     }
     parts = [draw.choice(OPENINGS), draw.choice(SAYS[label]), draw.choice(CLOSINGS)]
     if draw.random() < 0.25:  # a second sentence, now and then about something else

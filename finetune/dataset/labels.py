@@ -42,7 +42,9 @@ class Labelled:
             moved = len(links) if keeps_splits else store.join(links)
             self.record = replace(self.record, near_rows=moved + groups)
             what = f"{moved + groups} rows with texts that are nearly the same, in {counted(groups, 'group')}"
-            kept = "they may be in two splits of the source (--keep-splits)" if keeps_splits else "each kept in one split"
+            kept = (
+                "they may be in two splits of the source (--keep-splits)" if keeps_splits else "each kept in one split"
+            )
             self.notes.append(f"{what}: {kept}")
         if self.near.full:
             self.notes.append("too many texts to find those that are nearly the same; they may be in several splits")

@@ -19,12 +19,12 @@ _PRIME = (1 << 61) - 1
 
 
 class NearTexts:
-    """Finds texts that share four fifths of their words, numbers aside. Needs about a kilobyte for each of the first 100,000."""
+    """Finds texts that share four fifths of their words, numbers aside. Takes about a kilobyte for each of 100,000 at most."""
 
     def __init__(self) -> None:
         self.full = False  # there were more texts than are compared
         self._keys: list[bytes] = []
-        self._words: list["array[int]"] = []
+        self._words: list[array[int]] = []
         self._first: dict[int, int] = {}  # hash of a band -> the first text that has it
         self._same: dict[int, int] = {}  # text -> an earlier one that is nearly the same
 

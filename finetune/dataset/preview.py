@@ -7,7 +7,7 @@ from itertools import accumulate, groupby, islice
 from typing import TYPE_CHECKING
 
 from finetune.dataset.prepare import Dataset
-from finetune.errors import one_line, visible
+from finetune.errors import one_line, shortened, visible
 from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import rewritten, turns_of
@@ -15,7 +15,7 @@ from finetune.models.find import find_model
 from finetune.models.loss_mask import Example
 from finetune.models.templates import find_template
 from finetune.records import files
-from finetune.records.dataset import DatasetRecord, PartOfRows
+from finetune.records.dataset import DatasetRecord, Labels, PartOfRows
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks.base import RowKind
@@ -25,6 +25,7 @@ from finetune.terminal import counted, results, show
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
+_LABEL, _MOST_LABELS = 40, 50  # characters of a label, and labels
 _BINS = 12  # of the histogram
 _LISTED = 20  # fields that are not used
 _BAR, _BEFORE_BAR = 40, 24  # columns
@@ -77,6 +78,21 @@ def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
         show(f"  {record.blank_lines:>6} blank line{'s' if record.blank_lines != 1 else ''} skipped")
     for split, count in record.rows.items():
         show(f"  {files.split_file(config.output_dir, split)}  {counted(count, 'row')}")
+    if record.labels:
+        show(*_labels(record.labels))
+
+
+def _labels(labels: Labels) -> Iterator[str]:
+    """The rows of each label by split, and how the model must be asked later."""
+    names = [shortened(label, _LABEL) for label in labels.rows]
+    width = max(5, *map(len, names))
+    yield f"  {'label':<{width}}  {'train':>6} {'valid':>6} {'test':>6}"
+    for name, rows in islice(zip(names, labels.rows.values(), strict=True), _MOST_LABELS):
+        yield f"  {name:<{width}}  {rows['train']:>6} {rows['valid']:>6} {rows['test']:>6}"
+    if (more := len(names) - _MOST_LABELS) > 0:
+        yield f"  and {counted(more, 'more label')} (dataset.json has all)"
+    yield "Ask the trained model in the same way: this system message (also in dataset.json), then the text as the user's message."
+    yield from (f"  {line}" for line in labels.prompt.split("\n")[: _MOST_LABELS + 2])
 
 
 def _sources(parts: Sequence[PartOfRows]) -> Iterator[str]:

@@ -280,6 +280,6 @@ def several_answers(store: Store, config: DatasetConfig, tasks: Sequence[RowKind
 
 
 def _mode(task: RowKind, config: DatasetConfig) -> str:
-    """What becomes of further answers to a prompt: ``keep``, ``first``, or ``drop``: of a task with one answer to a prompt no one
-    knows which is right. None is lost to a task that accepts several."""
+    """What becomes of several answers to a prompt: ``keep``, ``first``, or ``drop`` if only one can be right. None is lost to a
+    task that accepts several."""
     return config.same_prompt or ("first" if task.several_answers else "drop" if task.one_answer else "keep")

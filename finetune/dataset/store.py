@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
@@ -232,14 +232,14 @@ class Store(Database):
         return found[0][0] if len(found) == 1 else None
 
     def runs(self, source: int, field: str = "") -> Iterator[tuple[bytes, str, int]]:
-        """The rows of a source that are to be divided, in sampled order: of each likeness the value of a field in its first row,
-        as JSON if it is a list, and how many there are."""
+        """The rows of a source that are to be divided, in sampled order: of each likeness the value of a field in its first row
+        (a list as JSON), and how many there are."""
         value, body = (f"json_extract(text, '$.{field}')", "JOIN body USING (id)") if field else ("''", "")
         where = "state = 1 AND part = 'train' AND source = ?"
         found = self._select(f"SELECT likeness, {value} FROM row {body} WHERE {where} ORDER BY at", source)
         for likeness, together in groupby(found, key=lambda row: row[0]):
-            _, first = next(together)
-            yield likeness, str(first), 1 + sum(1 for _ in together)
+            values = [value for _, value in together]
+            yield likeness, str(values[0]), len(values)
 
     def values(self, field: str) -> Iterator[tuple[Any, ...]]:
         """The values of a field of the rows taken, or the items of lists, by split, and how many rows have each."""

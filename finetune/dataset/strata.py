@@ -54,5 +54,6 @@ def _labels(value: str) -> list[str]:
 def _sizes(count: int, shares: Mapping[str, float]) -> dict[str, int]:
     """Rows of each split of ``count`` rows of one label."""
     return {
-        split: max(round(count * share), int(count >= _FEWEST[split])) if share else 0 for split, share in shares.items()
+        split: max(round(count * share), int(count >= _FEWEST[split])) if share else 0
+        for split, share in shares.items()
     }

@@ -23,7 +23,9 @@ class SideClasses:
     labels: Mapping[str, LabelScore]  # each label, in the order of the labels
     macro_f1: float | None  # mean F1 of the labels that rows have
     micro_f1: float | None  # F1 over all labels of all rows; of rows with one label the share of right answers
-    confusion: Sequence[Sequence[int]]  # rows of each label by the label that was answered, the last: none; [] if several
+    confusion: Sequence[
+        Sequence[int]
+    ]  # rows of each label by the label that was answered, the last: none; [] if several
     invented: Mapping[str, int]  # answers, or lines of them, that are no label, the most frequent first, 50 at most
     n_invented: int  # answers that name something that is no label
 
@@ -32,7 +34,9 @@ class SideClasses:
 class Confidence:
     """How sure the tuned model is if it can only answer with a label, and whether that can be trusted."""
 
-    temperature: float | None  # divides the log-probabilities; fitted on validation rows; null: 1, for want of such rows
+    temperature: (
+        float | None
+    )  # divides the log-probabilities; fitted on validation rows; null: 1, for want of such rows
     fitted_on: int  # validation rows
     calibration_error_before: float  # expected calibration error on the scored rows at temperature 1
     calibration_error: float  # the same at the fitted temperature
@@ -50,7 +54,9 @@ class Classes:
     majority_share: float  # share of right answers of whoever always answers with it
     tuned: SideClasses  # the tuned model
     base: SideClasses | None = None  # the base model; null without a comparison
-    worse: Sequence[str] = ()  # labels of which the tuned model gets clearly fewer rows right (exact McNemar test, p < 0.05)
+    worse: Sequence[
+        str
+    ] = ()  # labels of which the tuned model gets clearly fewer rows right (exact McNemar test, p < 0.05)
     restricted: Mapping[str, float] | None = None  # side -> share of right answers if only a label can be answered
     confidence: Confidence | None = None  # of those answers; null without --restrict
 

@@ -91,9 +91,15 @@ class DatasetConfig(FileConfig):
     seed: int = option(42, "random seed for sampling and splitting rows", at_least=0, at_most=_SEEDS)
     output_dir: Path = option(Path("data"), "folder for train.jsonl, valid.jsonl and test.jsonl")
     valid_fraction: float = option(
-        0.05, "fraction of the rows for validation, 0 to 0.5 (with --type classify 0.1)", at_least=0, at_most=0.5, group="splits"
+        0.05,
+        "fraction of the rows for validation, 0 to 0.5 (with --type classify 0.1)",
+        at_least=0,
+        at_most=0.5,
+        group="splits",
     )
-    test_fraction: float = option(0.05, "fraction of the rows for the test split, 0 to 0.5 (with --type classify 0.2)", at_least=0, at_most=0.5)
+    test_fraction: float = option(
+        0.05, "fraction of the rows for the test split, 0 to 0.5 (with --type classify 0.2)", at_least=0, at_most=0.5
+    )
     split_by: str | None = option(None, "keep rows with the same value of this field in one split")
     keep_splits: bool = switch("keep the splits of the source: its file names, or its splits on the Hub")
     check_answers: bool = switch("run the SQL of each row and skip rows whose SQL fails", default=True, group="checks")

@@ -184,7 +184,9 @@ def _training(config: TrainingConfig) -> Iterator[Idle]:
 
 def _evaluation(config: EvaluationConfig) -> Iterator[Idle]:
     if config.interactive:
-        names = "against data_dir use_validation num_samples quick_test general restrict resume seed results_dir".split()
+        names = (
+            "against data_dir use_validation num_samples quick_test general restrict resume seed results_dir".split()
+        )
         yield from ((name, "with --interactive") for name in names)
         return
     yield "show_base", "without --interactive"

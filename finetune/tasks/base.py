@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from finetune.models.conversation import Message
+from finetune.records.classes import Classes
 from finetune.records.dataset import Labels
-from finetune.records.evaluation import Classes
 from finetune.records.files import Row
 from finetune.signals import Stop
 

@@ -1,4 +1,4 @@
-"""Which field of the rows is the text and which is the label: by --column, by their names, and by what their values look like."""
+"""Which field of the rows is the text and which is the label: by --column, by their names, and by what their values are."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,7 +23,9 @@ LABEL_NAMES = (
     *("intent", "topic", "topics", "sentiment", "emotion", "emotions", "tag", "tags", "genre", "target"),
 )
 _WEAK_LABEL_NAMES = ("completion", "output", "response", "answer")  # as rows of --type chat call them
-_FAMILIES = (frozenset(("label_text", "label_name", "label_names", "label", "labels")),)
+_ONE_LABEL = frozenset(
+    ("label_text", "label_name", "label_names", "label", "labels")
+)  # the same in words and in numbers
 _NOT_LABELS = ("id", "uuid", "index", "row", "no", "date", "time", "split", "lang", "source")
 
 _MOST_VALUES = 2000  # different values of a field that are counted
@@ -70,7 +72,7 @@ class Column:
     @property
     def looks_like_labels(self) -> bool:
         """Few different short values, each several times."""
-        if self.counts is None or not 2 <= len(self.counts) or self.longest > _LONGEST_LABEL:
+        if self.counts is None or len(self.counts) < 2 or self.longest > _LONGEST_LABEL:
             return False
         each = self.counts.total() / len(self.counts)
         return each >= (_FEWEST_PER_LABEL if self.filled >= _FEW_ROWS else 1.5)
@@ -132,7 +134,7 @@ class Columns:
         others = {name: column for name, column in self.found.items() if name not in texts and column.filled}
         for names in (LABEL_NAMES, _WEAK_LABEL_NAMES):
             if by_name := _by_name(others, names):
-                if len(by_name) == 1 or {_simple(name) for name in by_name} <= _FAMILIES[0]:
+                if len(by_name) == 1 or {*map(_simple, by_name)} <= _ONE_LABEL:
                     return by_name[0]
                 raise self._ambiguous(place, "label", by_name)
         plausible = [name for name in others if not _is_other(name)]

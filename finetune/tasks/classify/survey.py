@@ -12,8 +12,7 @@ from finetune.tasks.base import Asked, RowKind, Surveyed, Tell
 from finetune.tasks.classify import labels as written
 from finetune.tasks.classify.columns import LABEL, TEXT, Columns, Roles
 from finetune.tasks.classify.labels import SEPARATORS, Spellings, label_text, no_labels, prompt_of
-from finetune.tasks.conversations import role_of
-from finetune.tasks.values import is_empty, is_listed, listed, parsed, text_of
+from finetune.tasks.values import is_empty, is_listed, listed, parsed, role_of, text_of
 from finetune.tasks.words import plain
 from finetune.terminal import counted
 
@@ -134,9 +133,7 @@ def survey(kind: RowKind, sources: Mapping[str, Iterable[Row]], asked: Asked) ->
     )
     return Surveyed(
         kinds=[
-            replace(
-                kind, prepared=one.prepared, to_messages=one.to_messages, unused=one.unused, kept=_without_text
-            )
+            replace(kind, prepared=one.prepared, to_messages=one.to_messages, unused=one.unused, kept=_without_text)
             for one in readings
         ],
         labels=labels,
@@ -205,9 +202,8 @@ def _demand_labels(totals: Mapping[str, int], rows: int, label: str, *, several:
     if not totals:
         raise UserError(f"{label}: no row has a label there ({remedy})")
     if len(totals) == 1:
-        raise UserError(
-            f"{label}: all {counted(rows, 'row')} have the label {next(iter(totals))!r}, so there is nothing to learn ({remedy})"
-        )
+        only = f"all {counted(rows, 'row')} have the label {next(iter(totals))!r}"
+        raise UserError(f"{label}: {only}, so there is nothing to learn ({remedy})")
     many = len(totals) > (rows / 2 if rows >= _FEW_ROWS else rows - 1) and rows > 2
     if len(totals) > _MOST_LABELS or (many and not several):
         free = f"for free texts as answers: --type chat --column prompt=FIELD,completion={label}"
@@ -264,5 +260,3 @@ def _looks_like_several(totals: Mapping[str, int]) -> str:
         if len(compound) > 1 and len(parts) < len(totals):
             return separator
     return ""
-
-

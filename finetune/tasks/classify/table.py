@@ -12,7 +12,11 @@ _CLEARLY = 0.05
 
 
 def classes(
-    labels: Sequence[str], expected: Sequence[Sequence[str]], said: Mapping[str, Sequence[Sequence[str]]], *, multi: bool
+    labels: Sequence[str],
+    expected: Sequence[Sequence[str]],
+    said: Mapping[str, Sequence[Sequence[str]]],
+    *,
+    multi: bool,
 ) -> Classes:
     """The record of all labels. ``expected`` are the labels of each row; ``said`` is what each side's answers name, which
     may be no label; with ``multi`` a row can have several."""
@@ -61,9 +65,7 @@ def _score(label: str, expected: Sequence[Sequence[str]], found: Sequence[set[st
     return LabelScore(n, answered, right, precision, recall, f1)
 
 
-def _confusion(
-    labels: Sequence[str], expected: Sequence[Sequence[str]], found: Sequence[set[str]]
-) -> list[list[int]]:
+def _confusion(labels: Sequence[str], expected: Sequence[Sequence[str]], found: Sequence[set[str]]) -> list[list[int]]:
     """Rows of each label by what was answered; the last column is what is no label."""
     at = {label: number for number, label in enumerate(labels)}
     counts = [[0] * (len(labels) + 1) for _ in labels]
@@ -79,9 +81,7 @@ def _worse(
     found = []
     for label in labels:
         rows = [at for at, row in enumerate(expected) if label in row]
-        base, tuned = (
-            [plain(label) in map(plain, said[side][at]) for at in rows] for side in ("base", "tuned")
-        )
+        base, tuned = ([plain(label) in map(plain, said[side][at]) for at in rows] for side in ("base", "tuned"))
         fixed = sum(after and not before for before, after in zip(base, tuned, strict=True))
         broken = sum(before and not after for before, after in zip(base, tuned, strict=True))
         if broken > fixed and _sign_test(fixed, broken) < _CLEARLY:

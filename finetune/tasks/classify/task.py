@@ -12,6 +12,7 @@ from functools import partial
 
 from finetune.models.conversation import Conversation, Message
 from finetune.models.thinking import answer_of as without_thinking
+from finetune.records.classes import Classes
 from finetune.records.files import Row
 from finetune.tasks.base import Score, Task
 from finetune.tasks.classify import survey, table
@@ -92,7 +93,7 @@ def of_rows(rows: Iterable[Row]) -> Task:
     return knowing(sorted({label for row in rows for label in labels_of(row)}, key=str.casefold))
 
 
-def _summarised(labels: Sequence[str], rows: Sequence[Row], answers: Mapping[str, Sequence[str]]) -> table.Classes:
+def _summarised(labels: Sequence[str], rows: Sequence[Row], answers: Mapping[str, Sequence[str]]) -> Classes:
     """What the answers of each side say of each label."""
     known = list(dict.fromkeys((*labels, *(label for row in rows for label in labels_of(row)))))
     multi = any(isinstance(row.get(LABEL), list) for row in rows)
