@@ -158,8 +158,15 @@ class Model(Protocol):
         Each completion depends on its prompt, ``seed`` and its index alone.
         """
 
-    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None] = lambda count: None) -> list[float]:
-        """For each example the negative log-probability of its learned tokens, summed, in nats."""
+    def losses(
+        self,
+        examples: Sequence[Example],
+        on_batch: Callable[[int], None] = lambda count: None,
+        *,
+        same_prompts: bool = False,
+    ) -> list[float]:
+        """For each example the negative log-probability of its learned tokens, summed, in nats.
+        ``same_prompts``: neighbours have the same prompt, which a backend may compute once."""
 
     def stream(self, prompt: Sequence[int], max_tokens: int, *, stops: bool = True) -> Iterator[int]:
         """Greedy tokens after a prompt (token ids), one at a time, without the end-of-sequence token that ends them."""

@@ -91,7 +91,7 @@ def _labels(labels: Labels) -> Iterator[str]:
         yield f"  {name:<{width}}  {rows['train']:>6} {rows['valid']:>6} {rows['test']:>6}"
     if (more := len(names) - _MOST_LABELS) > 0:
         yield f"  and {counted(more, 'more label')} (dataset.json has all)"
-    yield "Ask the trained model in the same way: this system message (also in dataset.json), then the text as the user's message."
+    yield "Ask the trained model in the same way: this system message (it is in dataset.json), then the text as the user."
     yield from (f"  {line}" for line in labels.prompt.split("\n")[: _MOST_LABELS + 2])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from finetune.backends.interface import Model
 from finetune.errors import Stopped, UserError
-from finetune.evaluation import general
+from finetune.evaluation import general, restricted
 from finetune.evaluation.answer_log import AnswerLog
 from finetune.evaluation.evaluate import Losses, Scored, Side, Subject, evaluate, reference_losses, result
 from finetune.evaluation.tuned_run import TunedRun
@@ -36,6 +36,8 @@ class Comparison:
     base: bool = True  # ask the base model as well
     other: TunedRun | None = None  # ask these adapters in the place of the base model
     general: bool = True  # ask the general questions as well
+    restrict: bool = False  # also let each model answer with one of the labels only
+    valid: Sequence[Row] = ()  # rows to calibrate the confidence of these answers on
 
 
 def compare(asked: Comparison) -> EvaluationRecord:
@@ -81,7 +83,8 @@ def compare(asked: Comparison) -> EvaluationRecord:
         changes_nothing=model.changes_nothing,
         answering=model.answering or None,
     )
-    return result(subject, rows, sides, _general(answers) if answers else None)
+    record = result(subject, rows, sides, _general(answers) if answers else None)
+    return restricted.add(record, models, rows, task.labels, asked.valid) if asked.restrict else record
 
 
 def _fitting(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> tuple[list[Row], int]:

@@ -2,7 +2,7 @@
 
 from finetune.evaluation import scorecard
 from finetune.evaluation.compare import Comparison, compare
-from finetune.evaluation.tuned_run import TunedRun, check_results, held_out_rows, open_other
+from finetune.evaluation.tuned_run import TunedRun, check_results, held_out_rows, open_other, restriction_rows
 from finetune.records import files
 from finetune.records.evaluation import EvaluationRecord
 from finetune.settings.config import EvaluationConfig
@@ -15,6 +15,7 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
     """Compare, write evaluation.json and print the result; UserError if a part is missing or cannot be written."""
     other = open_other(config.against, tuned) if config.against else None
     held_out = held_out_rows(tuned, config, quick=config.quick_test)
+    valid = restriction_rows(tuned, held_out) if config.restrict else []
     check_results(config.results_dir, tuned, held_out.data_dir, EvaluationRecord, (files.EVALUATION,), files.ANSWERS)
     say(tuned.backend.describe())
     if config.use_validation:
@@ -30,6 +31,8 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
             resume=config.resume,
             other=other,
             general=config.general and not config.quick_test,
+            restrict=config.restrict,
+            valid=valid,
         )
     )
     record.write(config.results_dir / files.EVALUATION)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from finetune.errors import visible
+from finetune.evaluation.label_tables import print_labels, print_warnings
 from finetune.records.evaluation import NOTHING, EvaluationRecord, GeneralRecord
 from finetune.report import answers
 from finetune.report.answers import POINTS
@@ -24,6 +25,8 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
     console = results()
     plain_text = record.tuned.bits_per_byte is not None
     console.print(_measures(record, wide=console.width >= _WIDE))
+    if record.classes:
+        print_labels(record, record.classes, console)
     if (skipped := answers.skipped(record)) and not plain_text:  # of plain text nothing is scored but the loss
         console.print(plain(f"Not judged: {skipped}."))
     for name, side in record.sides.items():
@@ -55,6 +58,8 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
     console.print()
     console.print(f"Verdict: {_verdict(record, names)}", style="bold")
     console.print(f"{record.explanation}.")
+    if record.classes:
+        print_warnings(record.classes, console)
 
 
 def _verdict(record: EvaluationRecord, names: Mapping[str, str]) -> str:

@@ -72,7 +72,7 @@ def open_run(adapter_path: Path) -> TunedRun:
     if not model_path.is_dir():
         raise UserError(f"{model_path}: the model of this run is gone (restore it, or train again: {record.command})")
     check_folder(model_path, weights=True)
-    task = TASKS[record.task]
+    task = _knowing_labels(TASKS[record.task], Path(record.data.folder))
     encoder = ChatEncoder(
         model_path,
         record.template,
@@ -88,12 +88,23 @@ def open_run(adapter_path: Path) -> TunedRun:
     return TunedRun(adapter_path, record, backend, encoder, task)
 
 
+def _knowing_labels(task: Task, data_dir: Path) -> Task:
+    """The task with the labels of the rows that it was trained on, if it has labels and their record is there."""
+    if task.knowing is None:
+        return task
+    try:
+        labels = read_dataset_record(data_dir).labels
+    except UserError:
+        return task
+    return task.knowing(labels.rows) if labels else task
+
+
 def open_other(adapter_path: Path, run: TunedRun) -> TunedRun:
     """The run that takes the place of the base model. UserError if it cannot be compared with ``run``."""
     if adapter_path.resolve() == run.adapter_path.resolve():
         raise UserError(f"--against: {adapter_path} is --adapter-path itself (name the folder of other adapters)")
     other = open_run(adapter_path)
-    if other.task is not run.task:
+    if other.task.name != run.task.name:
         raise UserError(
             f"{adapter_path}: trained on {other.task.name} rows, {run.adapter_path} on {run.task.name} rows (name a run"
             " of the same type)"
@@ -169,6 +180,23 @@ def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None
     elif num_samples is not None:
         rows = [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), num_samples))]
     return rows
+
+
+def restriction_rows(run: TunedRun, held_out: HeldOut) -> list[Row]:
+    """The validation rows on which --restrict calibrates the confidence; none if they are those that are scored.
+
+    UserError if the rows have no labels that answers can be restricted to.
+    """
+    if run.task.knowing is None:
+        raise UserError(f"--restrict has no effect with {run.task.name} rows (omit it)")
+    data = read_dataset_record(held_out.data_dir)
+    if data.labels and data.labels.several:
+        raise UserError("--restrict has no effect with rows of several labels (omit it)")
+    if len({part.type for part in data.sources or ()}) > 1:
+        raise UserError("--restrict has no effect with rows of several types (omit it)")
+    if held_out.split == "valid":
+        return []
+    return [row for _, row in read_split(held_out.data_dir, "valid", data, may_be_empty=True)]
 
 
 def _builtin_rows(run: TunedRun, count: int, seed: int) -> list[Row]:

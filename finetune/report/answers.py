@@ -16,6 +16,7 @@ from finetune.records.evaluation import (
     GeneralRow,
     RowRecord,
 )
+from finetune.report import labels as labels_of
 from finetune.report.texts import Cell, fixed, number, percent, signed
 from finetune.tasks import TASKS
 
@@ -153,6 +154,8 @@ def measures(evaluation: EvaluationRecord) -> list[Measure]:
         add("right answers", (Cell(f"{side.right} of {evaluation.scored}") for side in shown))
         if any(side.score != side.accuracy for side in shown):
             add("mean score", (Cell(fixed(side.score or 0, 3)) for side in shown))
+    for label, cells in labels_of.measures(evaluation.classes) if evaluation.classes else ():
+        add(label, cells)
     for part in shown[-1].parts:
         add(part, (Cell(number(side.parts[part]) if part in side.parts else "–") for side in shown))
     add(LOSS, (Cell(fixed(side.loss_per_token, 3)) for side in shown), more_is_better=False)

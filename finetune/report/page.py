@@ -10,7 +10,7 @@ from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.dataset import DatasetRecord
 from finetune.records.evaluation import LOSS, NOTHING
 from finetune.records.run import RunRecord
-from finetune.report import answers, charts, costs, since, texts
+from finetune.report import answers, charts, costs, labels, matrix, since, texts
 from finetune.report.curve import Metrics, curve, measure
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def render(benchmark: BenchmarkRecord, run: RunRecord, metrics: Metrics, dataset
     from markupsafe import Markup
 
     benchmark, run, metrics, dataset = texts.clean((benchmark, run, metrics, dataset))
-    evaluation, history = benchmark.quality, benchmark.history
-    labels, speed, examples = answers.labels(evaluation), costs.speed(benchmark), answers.examples(evaluation)
+    evaluation, history, classes = benchmark.quality, benchmark.history, benchmark.quality.classes
+    names, speed, examples = answers.labels(evaluation), costs.speed(benchmark), answers.examples(evaluation)
     script = (_FOLDER / "search.js").read_text(encoding="utf-8")
     return _template().render(
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
@@ -54,13 +54,19 @@ def render(benchmark: BenchmarkRecord, run: RunRecord, metrics: Metrics, dataset
         benchmark=benchmark,
         run=run,
         dataset=dataset,
-        labels=labels,
+        labels=names,
         is_scored=answers.is_scored(evaluation),
         headline=answers.headline(evaluation),
         decisive=answers.decisive(evaluation),
         measures=answers.measures(evaluation),
         forgotten=answers.forgotten(evaluation),
         kinds=answers.kinds(evaluation),
+        classes=classes,
+        label_rows=labels.label_rows(classes) if classes else [],
+        warnings=labels.warnings(classes) if classes else [],
+        remarks=[*labels.remarks(evaluation, classes), *labels.confidence(classes)] if classes else [],
+        confused=labels.confused(classes.tuned) if classes else [],
+        confusion_chart=matrix.confusion(list(classes.tuned.labels), classes.tuned.confusion) if classes else None,
         examples=examples,
         groups=answers.groups(examples),
         speed=speed,
@@ -71,7 +77,7 @@ def render(benchmark: BenchmarkRecord, run: RunRecord, metrics: Metrics, dataset
         history=history,
         changes=since.speeds(history.speeds) if history and history.speeds else [],
         trends=since.trends(history, evaluation.metric) if history else [],
-        accuracy_chart=charts.accuracy(evaluation.sides, labels, evaluation.metric),
+        accuracy_chart=charts.accuracy(evaluation.sides, names, evaluation.metric),
         curve_chart=charts.curve(curve(metrics)),
         curve_of=measure(metrics),
         latency_chart=charts.latency(benchmark.latency_ms),

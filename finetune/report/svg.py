@@ -6,7 +6,9 @@ from math import ceil, floor, inf, isfinite, log10
 
 from markupsafe import Markup
 
-INK, MUTED, LINE, BASE, TUNED, PAPER = (f"var(--{name})" for name in ("ink", "muted", "line", "base", "tuned", "paper"))
+INK, MUTED, LINE, BASE, TUNED, BAD, PAPER = (
+    f"var(--{name})" for name in ("ink", "muted", "line", "base", "tuned", "bad", "paper")
+)
 Points = Sequence[tuple[float, float]]
 
 
@@ -36,15 +38,28 @@ class Scale:
         return [step * k for k in range(ceil(self.low / step - 1e-9), floor(self.high / step + 1e-9) + 1)]
 
 
-def figure(label: str, width: float, height: float, shapes: Iterable[Markup]) -> Markup:
-    """The chart; ``label`` says what it shows to those who cannot see it."""
-    head = Markup('<svg role="img" viewBox="0 0 {:g} {:g}" aria-label="{}" font-size="11.5"><title>{}</title>')
-    return head.format(width, height, label, label) + Markup("").join(shapes) + Markup("</svg>")
+def figure(label: str, width: float, height: float, shapes: Iterable[Markup], *, own_size: bool = False) -> Markup:
+    """The chart; ``label`` says what it shows to those who cannot see it. ``own_size``: never smaller than its units are."""
+    head = Markup('<svg role="img" viewBox="0 0 {:g} {:g}" aria-label="{}" font-size="11.5"{}><title>{}</title>')
+    least = Markup(' style="min-width: {:g}px"').format(width) if own_size else Markup("")
+    return head.format(width, height, label, least, label) + Markup("").join(shapes) + Markup("</svg>")
 
 
 def rect(x: float, y: float, width: float, height: float, colour: str) -> Markup:
     shape = Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" fill="{}"/>')
     return shape.format(x, y, width, height, colour)
+
+
+def cell(x: float, y: float, size: float, colour: str, strength: float) -> Markup:
+    """A square of a table; ``strength``: 0 to 1."""
+    shape = Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" fill="{}" fill-opacity="{:.2f}"/>')
+    return shape.format(x, y, size, size, colour, strength)
+
+
+def turned(x: float, y: float, words: str, colour: str = MUTED) -> Markup:
+    """Text that runs upwards from a point."""
+    shape = Markup('<text transform="translate({:.1f} {:.1f}) rotate(-90)" fill="{}">{}</text>')
+    return shape.format(x, y, colour, words)
 
 
 def line(points: Points, colour: str, width: float = 1.5, opacity: float = 1) -> Markup:

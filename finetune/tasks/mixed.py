@@ -32,12 +32,13 @@ def for_rows(task: Task, rows: Iterable[Row]) -> Task:
 
     What it measures beside the score, such as "execution accuracy (sql)", is the share of right answers of each type.
     """
-    tasks = {task.name: task}
+    tasks, rows = {task.name: task}, list(rows)
     for row in rows:
         one = task_of(row, task)
         tasks[one.name] = one
+    tasks = {name: _knowing_labels(one, task, rows) for name, one in tasks.items()}
     if len(tasks) == 1:
-        return task
+        return tasks[task.name]
     metrics = {one.metric for one in tasks.values()}
     return replace(
         task,
@@ -50,7 +51,16 @@ def for_rows(task: Task, rows: Iterable[Row]) -> Task:
         measure_of=lambda row: task_of(row, task).measures([row]),
         kind_words={kind: words for one in tasks.values() for kind, words in one.kind_words.items()},
         question=lambda row: task_of(row, task).question(row),
+        summarised=None,
+        labels=(),
     )
+
+
+def _knowing_labels(one: Task, task: Task, rows: Iterable[Row]) -> Task:
+    """One of the tasks; if its answers are labels that are not known yet, with those of its rows."""
+    if not one.of_rows or one.labels:
+        return one
+    return one.of_rows(row for row in rows if task_of(row, task).name == one.name)
 
 
 @contextmanager

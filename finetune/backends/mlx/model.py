@@ -6,7 +6,7 @@ from typing import Any
 
 from finetune.backends.interface import Answer, Sample
 from finetune.backends.length_batches import length_batches, split_by_learned
-from finetune.backends.mlx import adapters, cpu_attention, cpu_math, loading
+from finetune.backends.mlx import adapters, cpu_attention, cpu_math, loading, shared_prompts
 from finetune.backends.mlx.batch_proof import described
 from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.logprobs import collate, logprob_function
@@ -160,14 +160,23 @@ class MlxModel:
                 found[finished.index] = Sample([*finished.tokens, *end], finished.logprobs, finished.stopped)
         return None if len(found) < len(prompts) else [found[index] for index in range(len(prompts))]
 
-    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None] = lambda count: None) -> list[float]:
-        """For each example the negative log-probability of its learned tokens, summed, in nats."""
+    def losses(
+        self,
+        examples: Sequence[Example],
+        on_batch: Callable[[int], None] = lambda count: None,
+        *,
+        same_prompts: bool = False,
+    ) -> list[float]:
+        """For each example the negative log-probability of its learned tokens, summed, in nats. With ``same_prompts`` that of
+        neighbours is computed once, if the model computes the same then."""
         network = self.network
         logprobs = logprob_function(network)
         found = [0.0] * len(examples)
-        for indices in length_batches(examples, _LOSS_TOKENS):
+        shares = same_prompts and shared_prompts.why_not(network) is None
+        batches = shared_prompts.batches(examples, _LOSS_TOKENS) if shares else length_batches(examples, _LOSS_TOKENS)
+        for indices in batches:
             batch = [examples[index] for index in indices]
-            values: Any = logprobs(network, collate(batch)).tolist()
+            values: Any = logprobs(network, collate(batch, share_prompts=shares)).tolist()
             for index, own in zip(indices, split_by_learned(values, batch), strict=True):
                 found[index] = -sum(own)
             on_batch(len(batch))

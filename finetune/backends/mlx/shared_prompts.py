@@ -5,7 +5,7 @@ A group of eight short answers costs a third of eight whole conversations. To th
 they decode with; what stands in it here is part of the computation, so that gradients flow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,21 @@ def cost(groups: Sequence[Sequence[Example]]) -> int:
         len(example.tokens) - length - 1 for group, length in zip(groups, prompts, strict=True) for example in group
     ]
     return len(prompts) * max(prompts) + len(answers) * max(answers)
+
+
+def batches(examples: Sequence[Example], most: int) -> Iterator[list[int]]:
+    """Indices of the examples, in their order, in batches of whole groups with at most ``most`` tokens; a larger group is a
+    batch of its own."""
+    batch: list[list[Example]] = []
+    at = 0
+    for group in grouped(examples):
+        if batch and cost([*batch, group]) > most:
+            count = sum(map(len, batch))
+            yield list(range(at, at + count))
+            at, batch = at + count, []
+        batch.append(group)
+    if batch:
+        yield list(range(at, len(examples)))
 
 
 def worth_it(groups: Sequence[Sequence[Example]]) -> bool:

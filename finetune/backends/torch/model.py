@@ -215,7 +215,13 @@ class TorchModel:
         return list(outputs[:, length:].tolist())
 
     @torch.no_grad()
-    def losses(self, examples: Sequence[Example], on_batch: Callable[[int], None] = lambda count: None) -> list[float]:
+    def losses(
+        self,
+        examples: Sequence[Example],
+        on_batch: Callable[[int], None] = lambda count: None,
+        *,
+        same_prompts: bool = False,
+    ) -> list[float]:
         """For each example the negative log-probability of its learned tokens, summed, in nats."""
         network = self.network.eval()
         found = [0.0] * len(examples)
