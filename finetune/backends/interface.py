@@ -35,9 +35,7 @@ class Step:
     """What one optimizer step did.
 
     ``loss`` is a mean: the summed loss of the step's batches over ``weight``. The unit of the weight is the method's: learned
-    tokens (sft, and GRPO's dapo), pairs (dpo, orpo) or completions (GRPO's grpo and dr_grpo). Losses of several steps are
-    averaged with their weights.
-    """
+    tokens (sft, and GRPO's dapo), pairs (dpo, orpo) or completions (GRPO's grpo and dr_grpo). The mean of steps is weighted."""
 
     step: int  # counted from 1
     loss: float
@@ -153,10 +151,8 @@ class Model(Protocol):
         seed: str,
         stop: Stop = never,
     ) -> list[Sample] | None:
-        """One sampled completion for each prompt (token ids), in their order; None if ``stop`` interrupted it.
-
-        Each completion depends on its prompt, ``seed`` and its index alone.
-        """
+        """One sampled completion for each prompt (token ids), in their order; None if ``stop`` interrupted it. Each depends on
+        its prompt, ``seed`` and its index alone."""
 
     def losses(
         self,

@@ -25,7 +25,7 @@ class Strata:
             self._strata[self._stratum(value)] += count
         total = max(1, sum(of_values.values()))
         shares = {split: size / total for split, size in sizes.items() if split != "train"}
-        self._sizes = {label: _sizes(count, shares) for label, count in self._strata.items()}
+        self._sizes = _sizes(self._strata, shares)
         self._placed = {label: Counter[str]() for label in self._strata}
 
     def split_for(self, value: str, count: int) -> str:
@@ -51,9 +51,15 @@ def _labels(value: str) -> list[str]:
     return [value]
 
 
-def _sizes(count: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Rows of each split of ``count`` rows of one label."""
-    return {
-        split: max(round(count * share), int(count >= _FEWEST[split])) if share else 0
-        for split, share in shares.items()
-    }
+def _sizes(strata: Mapping[str, int], shares: Mapping[str, float]) -> dict[str, dict[str, int]]:
+    """Rows of each split of each label. What rounding takes from one label the next ones get, so that all have their share."""
+    found: dict[str, dict[str, int]] = {label: {} for label in strata}
+    for split, share in shares.items():
+        owed = 0.0
+        for label, count in sorted(strata.items()):
+            owed += count * share
+            least = int(bool(share) and count >= _FEWEST[split])
+            left = count - 1 - sum(found[label].values())  # one at least to train on
+            found[label][split] = max(0, min(left, max(round(owed), least)))
+            owed -= found[label][split]
+    return found

@@ -110,9 +110,11 @@ def as_list(value: object) -> object:
 def survey(kind: RowKind, sources: Mapping[str, Iterable[Row]], asked: Asked) -> Surveyed:
     """How the rows of each source are read, and the labels of all. UserError if they have no labels, or if it is not clear
     which field has them."""
-    columns = {name: _columns(rows) for name, rows in sources.items()}
+    columns = {name: _columns(name, rows) for name, rows in sources.items()}
     roles = {name: found.roles(asked.columns, name) for name, found in columns.items()}
     values = [(name, roles[name].label) for name in sources]
+    if not asked.several:
+        _demand_one(sources, roles)
     separator = _separator(sources, roles) if asked.several else ""
     spellings, rows = _counted(sources, roles, separator, several=asked.several)
     totals = spellings.totals
@@ -155,10 +157,16 @@ def _flattened(rows: Iterable[Row]) -> Iterator[Row]:
             continue
 
 
-def _columns(rows: Iterable[Row]) -> Columns:
-    found = Columns()
-    for row in _flattened(rows):
-        found.see(row)
+def _columns(name: str, rows: Iterable[Row]) -> Columns:
+    """The fields of a source. UserError if all its rows are conversations of another shape."""
+    found, problem = Columns(), ""
+    for row in rows:
+        try:
+            found.see(flat(row))
+        except ValueError as error:
+            problem = problem or str(error)
+    if not found.rows and problem:
+        raise UserError(f"{name}: {problem}")
     return found
 
 
@@ -167,6 +175,16 @@ def _values(sources: Mapping[str, Iterable[Row]], roles: Mapping[str, Roles]) ->
     for name, rows in sources.items():
         label = roles[name].label
         yield from ((as_list(row.get(label)), label) for row in _flattened(rows))
+
+
+def _demand_one(sources: Mapping[str, Iterable[Row]], roles: Mapping[str, Roles]) -> None:
+    """UserError if rows have lists of several labels."""
+    several, name = 0, ""
+    for value, label in _values(sources, roles):
+        if isinstance(value, list) and len(value) > 1:
+            several, name = several + 1, label
+    if several:
+        raise UserError(f"{name}: {counted(several, 'row')} with several labels (--multi-label reads them)")
 
 
 def _separator(sources: Mapping[str, Iterable[Row]], roles: Mapping[str, Roles]) -> str:
