@@ -92,7 +92,7 @@ def completed() -> Iterator[Callable[[str], list[str]]]:
         ("python train.py --lora-ra", ["--lora-rank"]),
         ("python3 ./train.py --qui", ["--quick-test"]),
         ("python train.py --optimizer ada", ["adamw", "adam", "adafactor"]),
-        ("python dataset.py --type ", ["sql", "alpaca", "riscv", "chat", "text", "preference"]),
+        ("python dataset.py --type ", ["sql", "alpaca", "riscv", "chat", "classify", "text", "preference"]),
         ("python dataset.py --no-", ["--no-check-answers"]),
         ("python test_finetuned.py --show", ["--show-base"]),
         ("python benchmark.py --quick --hist", ["--history"]),
