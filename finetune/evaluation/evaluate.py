@@ -14,6 +14,7 @@ from finetune.evaluation.verdict import (
     judge_means,
     paired_bootstrap,
     paired_shares,
+    unjudged,
     wilson_interval,
 )
 from finetune.models.call_text import shown
@@ -22,6 +23,7 @@ from finetune.models.examples import last_answer
 from finetune.records.difference import Difference
 from finetune.records.evaluation import (
     LOSS,
+    NOTHING,
     SCORE,
     AnswerRecord,
     EvaluationRecord,
@@ -127,20 +129,25 @@ class Side:
     scored: list[Scored]
     losses: Losses
 
-    def summary(self, task: Task, counted: Sequence[bool]) -> SideRecord:
-        """``counted``: which rows have a score on every side."""
+    def summary(self, task: Task, counted: Sequence[bool], formed: Sequence[bool]) -> SideRecord:
+        """``counted``: which rows have a score on every side; ``formed``: which have a form."""
         scores = [one.score for one, counts in zip(self.scored, counted, strict=True) if counts]
         right = sum(score.value == 1.0 for score in scores)
         answers = [one.answer for one in self.scored]
         parts = sorted({name for one in self.scored for name in one.score.parts})
         kinds = Counter(score.kind for score in scores)
+        forms = [
+            one.score.kind not in task.malformed
+            for one, counts, has_form in zip(self.scored, counted, formed, strict=True)
+            if counts and has_form
+        ]
         return SideRecord(
             accuracy=right / len(scores) if scores else None,
             score=sum(score.value or 0.0 for score in scores) / len(scores) if scores else None,
             interval=wilson_interval(right, len(scores)),
             right=right,
             kinds=dict(kinds.most_common()),
-            formatted=sum(score.kind not in task.malformed for score in scores) / len(scores) if scores else None,
+            formatted=sum(forms) / len(forms) if forms else None,
             stopped=sum(answer.stopped for answer in answers) / len(answers),
             mean_tokens=sum(answer.tokens for answer in answers) / len(answers),
             repetition=sum(repetition(answer.text) for answer in answers) / len(answers),
@@ -148,10 +155,6 @@ class Side:
             bits_per_byte=self.losses.bits_per_byte,
             parts={name: self._mean(name) for name in parts},
         )
-
-    @property
-    def texts(self) -> list[str]:
-        return [one.answer.text for one in self.scored]
 
     def record(self, index: int) -> AnswerRecord:
         """The answer to a row, with the loss of the row's reference."""
@@ -184,6 +187,7 @@ def result(
     # of the first side without a score: the SQL worker may have been killed on one side only
     unscored = [next((one.score.kind for one in pair if one.score.value is None), None) for pair in pairs]
     counted = [kind is None for kind in unscored]
+    formed = [task.is_formed(row) for row in rows]
     record = EvaluationRecord(
         task=task.name,
         metric=task.metric,
@@ -196,7 +200,7 @@ def result(
         n=len(rows),
         scored=sum(counted),
         unscored=dict(Counter(kind for kind in unscored if kind is not None)),
-        tuned=tuned.summary(task, counted),
+        tuned=tuned.summary(task, counted, formed),
         rows=[
             RowRecord(
                 prompt=Conversation.of(row).question,
@@ -208,16 +212,16 @@ def result(
             for i, row in enumerate(rows)
         ],
         general=general,
-        classes=task.summarised(rows, {name: side.texts for name, side in sides.items()}) if task.summarised else None,
     )
     if base is None:
         return record
-    found = compared(base, tuned, task)
+    found = compared(base, tuned, task, rows)
     return replace(
         record,
-        base=base.summary(task, counted),
+        base=base.summary(task, counted, formed),
         **vars(found.verdict),
         decided_by=found.decided_by,
+        measure=found.measure,
         differences=found.differences,
         worse_rows=found.worse_rows,
     )
@@ -229,14 +233,16 @@ class Compared:
 
     verdict: Verdict
     decided_by: str
+    measure: str
     differences: dict[str, Difference]
     worse_rows: list[int]
 
 
-def compared(base: Side, tuned: Side, task: Task) -> Compared:
+def compared(base: Side, tuned: Side, task: Task, rows: Sequence[Row]) -> Compared:
     """The verdict and what decided it, the differences of all measures, and the rows that got worse.
 
-    Right or wrong decides if every score is one of the two, else the mean score; if most rows have no score, the loss.
+    Right or wrong decides if every score is one of the two, else the mean score. If most rows have no score, the loss does
+    for tasks whose references are good without being a measure; for others it says nothing of right and wrong.
     """
     # a row whose answers cannot both be scored says nothing of the difference
     pairs = [
@@ -247,12 +253,15 @@ def compared(base: Side, tuned: Side, task: Task) -> Compared:
     before, after = [value == 1.0 for _, value, _ in pairs], [value == 1.0 for _, _, value in pairs]
     losses, tokens = (base.losses.sums, tuned.losses.sums), tuned.losses.tokens
     changes = {i: a - b for i, b, a in pairs}
-    decided_by = task.metric
+    decided_by, measure = task.metric, task.measures(rows[i] for i, _, _ in pairs)
     if not pairs or (task.loss_decides and 2 * len(pairs) < len(base.scored)):
-        decided_by = LOSS
         of = "text" if task.plain_text else "reference"
         verdict = judge_means(f"Loss per token of the {of}", *losses, tokens, higher_is_better=False)
-        changes = {i: b - a for i, (b, a) in enumerate(zip(*losses, strict=True))}
+        if task.loss_decides:
+            decided_by, measure = LOSS, _by_loss(len(pairs), len(base.scored), plain_text=task.plain_text)
+            changes = {i: b - a for i, (b, a) in enumerate(zip(*losses, strict=True))}
+        else:
+            decided_by, verdict = NOTHING, unjudged(verdict)
     elif all(value in (0.0, 1.0) for _, *values in pairs for value in values):
         verdict = judge(before, after)
     else:
@@ -262,7 +271,15 @@ def compared(base: Side, tuned: Side, task: Task) -> Compared:
     differences = {task.metric: paired_shares(before, after)} if pairs else {}
     differences |= {LOSS: paired_bootstrap(*losses, tokens), **_part_differences(base, tuned)}
     worse = sorted((i for i, change in changes.items() if change < 0), key=changes.__getitem__)
-    return Compared(verdict, decided_by, differences, worse)
+    return Compared(verdict, decided_by, measure, differences, worse)
+
+
+def _by_loss(judged: int, n: int, *, plain_text: bool) -> str:
+    if plain_text:
+        return "the loss of the text"
+    if judged:
+        return f"loss only: {n - judged} of {n} answers could not be judged"
+    return "loss only: no answer could be judged"
 
 
 def _part_differences(base: Side, tuned: Side) -> dict[str, Difference]:

@@ -1,10 +1,11 @@
 """The result of an evaluation on the terminal: some answers, the measures side by side, and the verdict last."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from finetune.errors import visible
 from finetune.evaluation.label_tables import print_labels, print_warnings
-from finetune.records.evaluation import LOSS, SCORE, EvaluationRecord, GeneralRecord, RowRecord
+from finetune.records.evaluation import NOTHING, EvaluationRecord, GeneralRecord
 from finetune.report import answers
 from finetune.report.answers import POINTS
 from finetune.report.texts import plain
@@ -13,27 +14,28 @@ from finetune.terminal import counted, results
 _WIDE = 72  # columns of a terminal that has room for the differences
 _WORSE = 5  # rows that got worse, named
 _VERDICTS = {
-    "better": "{tuned} is better than {base}.",
-    "worse": "{tuned} is worse than {base}.",
-    "no evidence": "no evidence that {tuned} differs from {base}.",
+    "better": "{tuned} is better than {base} by {by}.",
+    "worse": "{tuned} is worse than {base} by {by}.",
+    "no evidence": "no evidence that {tuned} differs from {base} by {by}.",
 }
-_BY = {LOSS: " by loss per token", SCORE: " by mean score"}  # measures that decide in the place of the task's metric
 
 
 def print_comparison(record: EvaluationRecord, examples: int) -> None:
-    """Print the first ``examples`` rows that tell most, the tables and the verdict to stdout."""
+    """Print the tables, the first ``examples`` rows that tell most, and the verdict to stdout."""
     console = results()
-    for index in _telling(record)[:examples]:
-        console.print(_example(record.rows[index], index, plain_text=record.tuned.bits_per_byte is not None))
+    plain_text = record.tuned.bits_per_byte is not None
     console.print(_measures(record, wide=console.width >= _WIDE))
     if record.classes:
         print_labels(record, record.classes, console)
-    if record.unscored and record.tuned.bits_per_byte is None:  # of plain text nothing is scored but the loss
-        by_kind = ", ".join(f"{count} {kind}" for kind, count in record.unscored.items())
-        console.print(f"Skipped: {counted(sum(record.unscored.values()), 'row')} that cannot be scored ({by_kind}).")
+    if (skipped := answers.skipped(record)) and not plain_text:  # of plain text nothing is scored but the loss
+        console.print(plain(f"Not judged: {skipped}."))
     for name, side in record.sides.items():
         if side.kinds:
-            console.print(f"{name}: {', '.join(f'{kind} {count}' for kind, count in side.kinds.items())}")
+            kinds = (f"{count} × {answers.in_words(kind, record.task)}" for kind, count in side.kinds.items())
+            console.print(plain(f"{name}: {', '.join(kinds)}"))
+    for index in _telling(record)[:examples]:
+        console.print()
+        console.print(_example(record, index))
     if record.verdict is None:
         return
     if worse := record.worse_rows:
@@ -53,12 +55,17 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
         names = {"tuned": record.adapter_path, "base": record.against}
         console.print()
         console.print(f'In the table, "base" stands for the adapters in {record.against}.')
-    decided_by = _BY.get(record.decided_by or "", "")
     console.print()
-    console.print(f"Verdict{decided_by}: {_VERDICTS[record.verdict].format(**names)}", style="bold")
+    console.print(f"Verdict: {_verdict(record, names)}", style="bold")
     console.print(f"{record.explanation}.")
     if record.classes:
         print_warnings(record.classes, console)
+
+
+def _verdict(record: EvaluationRecord, names: Mapping[str, str]) -> str:
+    if record.verdict is None or record.decided_by == NOTHING:
+        return "cannot be judged."
+    return _VERDICTS[record.verdict].format(**names, by=answers.decided_by(record))
 
 
 def _telling(record: EvaluationRecord) -> list[int]:
@@ -71,11 +78,12 @@ def _telling(record: EvaluationRecord) -> list[int]:
     return [*fixed[:1], *record.worse_rows[:1], *fixed[1:2], *others]
 
 
-def _example(row: RowRecord, index: int, *, plain_text: bool) -> Any:
+def _example(record: EvaluationRecord, index: int) -> Any:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    row, plain_text = record.rows[index], record.tuned.bits_per_byte is not None
     title = f"Row {index + 1}"
     table = Table(box=box.HORIZONTALS, show_header=False, title=title, title_justify="left", title_style="bold")
     table.add_column(style="dim", no_wrap=True)
@@ -89,7 +97,8 @@ def _example(row: RowRecord, index: int, *, plain_text: bool) -> Any:
         table.add_row(name, Text(visible(side.answer[:400])), style=style)
         if plain_text:
             continue
-        table.add_row(f"  {mark}", f"{side.kind}: {side.reason[:160]}" if side.reason else side.kind, style=style)
+        kind = answers.in_words(side.kind, record.task)
+        table.add_row(f"  {mark}", f"{kind}: {side.reason[:160]}" if side.reason else kind, style=style)
     return table
 
 

@@ -12,6 +12,7 @@ from finetune.terminal import counted
 _SIGNIFICANT = 0.05
 _Z, _Z_POWER = 1.959964, 0.841621  # for 95 % confidence, and for a power of 80 %
 _RESAMPLES = 10_000
+FEWEST_JUDGED = 6  # right or wrong answers: five that all changed in one direction can be chance
 _FEWEST = 10  # rows for an interval of a mean: resampling fewer says nothing
 
 
@@ -34,8 +35,15 @@ def judge(base: Sequence[bool], tuned: Sequence[bool]) -> Verdict:
     p = mcnemar_p(fixed, broken)
     word: Word = "no evidence" if p >= _SIGNIFICANT else "better" if fixed > broken else "worse"
     needed = mcnemar_rows(fixed, broken, len(base)) if word == "no evidence" else None
-    explanation = f"{counted(fixed, 'answer')} fixed, {broken} broken; exact McNemar test: p = {p:.2g}"
+    few = f"; {counted(len(base), 'row')} are too few to compare" if len(base) < FEWEST_JUDGED else ""
+    explanation = f"{counted(fixed, 'answer')} fixed, {broken} broken; exact McNemar test: p = {p:.2g}{few}"
     return Verdict(word, explanation + _to_settle(needed), p, fixed, broken, needed)
+
+
+def unjudged(by_loss: Verdict) -> Verdict:
+    """The verdict if no answer can be judged and the loss cannot take the place of a score: it is told, and decides nothing."""
+    explanation = f"No answer could be judged, and the loss does not say whether one is right. {by_loss.explanation}"
+    return Verdict("no evidence", explanation, None, 0, 0, None)
 
 
 def judge_means(

@@ -13,6 +13,7 @@ from finetune.records.record import Record
 
 LOSS = "loss per token"  # of `decided_by` and `differences`: the loss of the references
 SCORE = "score"  # of `decided_by`: the mean score
+NOTHING = "nothing"  # of `decided_by`: no answer could be judged, and the loss is no substitute
 Word = Literal["better", "worse", "no evidence"]
 _Side = TypeVar("_Side")
 
@@ -107,7 +108,7 @@ class EvaluationRecord(Record):
     """Answers, scores and verdict; in benchmark.json it is `quality`. Without a comparison, the keys that only a comparison
     fills are null or empty."""
 
-    FORMAT: ClassVar[int] = 3
+    FORMAT: ClassVar[int] = 4
     MADE_BY: ClassVar[str] = "python test_finetuned.py"
 
     task: str  # type of the rows, such as "sql"
@@ -129,7 +130,8 @@ class EvaluationRecord(Record):
     fixed: int | None = None  # rows that only the tuned model got right, or on which it did better
     broken: int | None = None  # rows that only the base model got right, or on which the tuned model did worse
     needed: int | None = None  # rows that would show a difference as large as the one seen in 80 % of the cases
-    decided_by: str | None = None  # the measure that decided: the metric, "score" (mean score) or "loss per token"
+    decided_by: str | None = None  # what decided: the metric, "score" (mean score), "loss per token", or "nothing"
+    measure: str | None = None  # the same in words: "executed SQL", "word overlap only"; null in files before format 4
     differences: Mapping[str, Difference] = field(default_factory=dict)  # measure -> its difference; shares are 0 to 1
     worse_rows: list[int] = field(default_factory=list)  # places in `rows`, from 0, that got worse, the worst first
     rows: list[RowRecord]  # in the order of the file

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from finetune.records.difference import Difference
 from finetune.records.evaluation import (
     LOSS,
+    NOTHING,
     SCORE,
     AnswerRecord,
     EvaluationRecord,
@@ -17,6 +18,7 @@ from finetune.records.evaluation import (
 )
 from finetune.report import labels as labels_of
 from finetune.report.texts import Cell, fixed, number, percent, signed
+from finetune.tasks import TASKS
 
 POINTS = " points"  # of percentages
 _MOST_LOSS = 700.0  # of which a float holds the exponential
@@ -59,8 +61,35 @@ class Headline:
     css_class: str = ""
 
 
+def in_words(kind: str, task: str) -> str:
+    """A kind of answer as a person reads it. Kinds of general questions and of a scorer's are words already."""
+    own = [TASKS[task]] if task in TASKS else []
+    words = next((one.kind_words[kind] for one in [*own, *TASKS.values()] if kind in one.kind_words), None)
+    return words or ("right" if kind == "ok" else kind.replace("_", " "))
+
+
+def decided_by(evaluation: EvaluationRecord) -> str:
+    """What decided, after "better by": "executed SQL", "loss only: no answer could be judged"."""
+    if evaluation.measure:
+        return evaluation.measure
+    return {LOSS: "loss per token", SCORE: "mean score"}.get(evaluation.decided_by or "", evaluation.metric)
+
+
+def skipped(evaluation: EvaluationRecord) -> str:
+    """The rows that cannot be judged, and why: "15 of 15 rows: the reference does not run"; empty if there are none."""
+    if not evaluation.unscored:
+        return ""
+    reasons = [f"{count} × {in_words(kind, evaluation.task)}" for kind, count in evaluation.unscored.items()]
+    one = len(reasons) == 1
+    return f"{sum(evaluation.unscored.values())} of {evaluation.n} rows: " + (
+        in_words(next(iter(evaluation.unscored)), evaluation.task) if one else "; ".join(reasons)
+    )
+
+
 def headline(evaluation: EvaluationRecord) -> Headline:
     base, tuned, verdict = evaluation.base, evaluation.tuned, evaluation.verdict
+    if evaluation.decided_by == NOTHING:
+        return Headline("Cannot be judged", f"none of the {evaluation.n} rows could be scored.")
     if tuned.accuracy is None and evaluation.decided_by != LOSS:
         if tuned.bits_per_byte is not None:
             return Headline("Not compared", f"the loss per token of the tuned model is {number(tuned.loss_per_token)}.")
@@ -84,7 +113,8 @@ def headline(evaluation: EvaluationRecord) -> Headline:
         sentence = (
             f"{measure} {'rose' if (verdict == 'better') == _rises(evaluation) else 'fell'} from {before} to {after}."
         )
-    return Headline("No evidence of a difference" if even else verdict.capitalize(), sentence, css_class(verdict))
+    word = "No evidence of a difference" if even else verdict.capitalize()
+    return Headline(f"{word} by {decided_by(evaluation).partition(':')[0]}", sentence, css_class(verdict))
 
 
 def _rises(evaluation: EvaluationRecord) -> bool:
@@ -132,7 +162,7 @@ def measures(evaluation: EvaluationRecord) -> list[Measure]:
     if all(side.bits_per_byte is not None for side in shown):
         add("perplexity", (Cell(number(perplexity(side.loss_per_token))) for side in shown))
         add("bits per byte", (Cell(fixed(side.bits_per_byte or 0.0, 3)) for side in shown))
-    if is_scored(evaluation):
+    if is_scored(evaluation) and all(side.formatted is not None for side in shown):
         add("well-formed", (Cell(percent(side.formatted or 0)) for side in shown))
     add("finished (EOS)", (Cell(percent(side.stopped)) for side in shown))
     add("repetition", (Cell(percent(side.repetition)) for side in shown))
@@ -225,11 +255,11 @@ def _outcome(row: RowRecord | GeneralRow) -> str:
     return _OUTCOMES[row.base.value == 1 if row.base else None, row.tuned.value == 1]
 
 
-def mark(answer: AnswerRecord) -> Cell:
+def mark(answer: AnswerRecord, task: str) -> Cell:
     """What became of an answer: its kind and, for a graded score, its score."""
     value = answer.value
     graded = f" {fixed(value, 2)}" if value is not None and value not in (0, 1) else ""
-    return Cell(answer.kind.replace("_", " ") + graded, "", "good" if value == 1 else "bad" if value == 0 else "")
+    return Cell(in_words(answer.kind, task) + graded, "", "good" if value == 1 else "bad" if value == 0 else "")
 
 
 def shortened(text: str) -> str:

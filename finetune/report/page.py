@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.dataset import DatasetRecord
-from finetune.records.evaluation import LOSS
+from finetune.records.evaluation import LOSS, NOTHING
 from finetune.records.run import RunRecord
 from finetune.report import answers, charts, costs, labels, matrix, since, texts
 from finetune.report.curve import Metrics, curve, measure
@@ -28,6 +28,7 @@ _FILTERS = {
     "mark": answers.mark,
     "shortened": answers.shortened,
     "css_class": answers.css_class,
+    "in_words": answers.in_words,
     "notes": since.notes,
 }
 
@@ -48,7 +49,8 @@ def render(benchmark: BenchmarkRecord, run: RunRecord, metrics: Metrics, dataset
         script=Markup(script),
         policy=_policy(script),
         evaluation=evaluation,
-        by_loss=evaluation.decided_by == LOSS,
+        by_loss=evaluation.decided_by in (LOSS, NOTHING),
+        skipped=answers.skipped(evaluation),
         benchmark=benchmark,
         run=run,
         dataset=dataset,

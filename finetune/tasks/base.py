@@ -1,5 +1,6 @@
 """What a task is: a kind of rows, and a way to score answers to them."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ class RowKind:
 
     name: str
     about: str  # one line for --list
+    also_called: tuple[str, ...] = ()  # other words for --type, which are no values of it
     to_messages: Callable[[Row], list[Message]]
     hub_dataset: str | None = None  # the default rows
     licence: str | None = None  # of the default rows
@@ -134,12 +136,23 @@ class Task(RowKind):
     metric: str  # what the mean score is called
     malformed: frozenset[str]  # kinds of answers that are not well-formed
     has_form: bool = True  # False: any text is well-formed, so "well-formed" is left out of tables
+    rows_with_form: Callable[[Row], bool] | None = None  # if only some rows have a form: which
     measure: str  # what makes an answer right, after "better by": "executed SQL", "the right label"
+    measure_of: Callable[[Row], str] | None = None  # the same for a row, if it is not the same for all
     kind_words: Mapping[str, str] = field(default_factory=dict)  # kind -> for people, such as "an unknown column"
     partial: Mapping[str, float] = field(default_factory=dict)  # kind of a wrong answer -> its reward, 0 to 1
-    loss_decides: bool = False  # most rows have no score of their own, so the verdict is by loss
+    loss_decides: bool = False  # if most rows have no score, the verdict is by loss; else there is none
     question: Callable[[Row], str]  # one line that tells a reader which row it is
     labels: tuple[str, ...] = ()  # all that an answer can be, as far as they are known; --restrict needs them
     knowing: "Callable[[Iterable[str]], Task] | None" = None  # the same task with its labels
     of_rows: "Callable[[Iterable[Row]], Task] | None" = None  # the same with the labels of these rows
     summarised: "Summarise | None" = None  # what answers say of each label
+
+    def is_formed(self, row: Row) -> bool:
+        """Whether an answer to the row can be malformed."""
+        return self.rows_with_form(row) if self.rows_with_form else self.has_form
+
+    def measures(self, rows: Iterable[Row]) -> str:
+        """What makes answers to the rows right, the most frequent first: "the right call and exact match"."""
+        counts = Counter(self.measure_of(row) if self.measure_of else self.measure for row in rows)
+        return " and ".join(name for name, _ in counts.most_common()) or self.measure

@@ -61,6 +61,12 @@ def score(row: Row, answer: str) -> Score:
     return Score(0.0, "different", f"expected: {reference}", parts)
 
 
+def _measure(row: Row) -> str:
+    if Conversation.of(row).uses_tools:
+        return "the right calls"
+    return "the right number" if _wanted(row) is not None else "exact match"
+
+
 CHAT = Task(
     name="chat",
     about="your own conversations, prompts with completions, instructions with outputs, or texts",
@@ -73,7 +79,9 @@ CHAT = Task(
     open_scorer=lambda stop: nullcontext(score),
     metric="exact match",
     has_form=False,
+    rows_with_form=lambda row: Conversation.of(row).uses_tools or _wanted(row) is not None,
     measure="exact match",
+    measure_of=_measure,
     kind_words={
         "different": "another text than the reference",
         "long_reference": f"a reference of more than {_SHORT} words",

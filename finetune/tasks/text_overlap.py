@@ -2,6 +2,7 @@
 
 import string
 from collections import Counter
+from collections.abc import Sequence
 
 from finetune.tasks.words import pieces, plain, without_punctuation, words
 
@@ -21,11 +22,17 @@ def token_f1(reference: str, answer: str) -> float:
 def rouge_l(reference: str, answer: str) -> float:
     """F1 of the longest common subsequence of the words, 0 to 1 (Lin 2004, section 3); 1 for texts that have no words and are
     the same."""
-    from rapidfuzz.distance import LCSseq
-
-    expected, said = (words(text)[:_LONGEST] for text in (reference, answer))
+    expected, said = words(reference), words(answer)
     if not expected and not said:
         return float(plain(reference) == plain(answer) != "")
+    return overlap_in_order(expected, said)
+
+
+def overlap_in_order(expected: Sequence[str], said: Sequence[str]) -> float:
+    """F1 of the longest common subsequence of two lists of words, 0 to 1; of long ones, of their beginnings."""
+    from rapidfuzz.distance import LCSseq
+
+    expected, said = expected[:_LONGEST], said[:_LONGEST]
     return 2 * LCSseq.similarity(expected, said) / max(1, len(expected) + len(said))
 
 

@@ -111,7 +111,7 @@ class Session:
             best.keep(self.trainer, step, self.config.adapter_path, self.adapter_file, best=improved)
         line = {"step": step, measure.key: value, "best": improved, "seconds": state.seconds}
         self.metrics.append({**line, **seen.as_metrics()})
-        score = "" if seen.task_score is None else f", score {seen.task_score:.1%}"
+        score = f", {seen.scored}" if seen.scored else ""
         note = " (best so far)" if improved else ""
         self.console.say(f"step {step}: validation {measure.name} {value:.3f}{score}{note}")
         for sample in seen.samples:

@@ -37,6 +37,7 @@ from report_records import comparison
 ROWS: list[Row] = [
     {"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": f"a{i}"}]} for i in range(8)
 ]
+GRADED = [{**row, "instruction": "i", "output": "some words"} for row in ROWS * 3]
 
 
 class Echo:
@@ -103,7 +104,7 @@ def test_the_loss_is_of_the_last_turn_alone() -> None:
 
 def test_right_and_wrong_decide_where_rows_have_scores() -> None:
     base, tuned = side([0, 0, 1, 1, None] + [0] * 7, [9] * 12), side([1, 1, 1, 0, None] + [0] * 7, [1] * 12)
-    found = compared(base, tuned, TASKS["sql"])
+    found = compared(base, tuned, TASKS["sql"], ROWS * 2)
     verdict = found.verdict
     assert (found.decided_by, verdict.verdict) == ("execution accuracy", "no evidence")
     assert (verdict.fixed, verdict.broken) == (2, 1) and found.worse_rows == [3]
@@ -123,19 +124,19 @@ def test_the_loss_decides_for_long_conversations() -> None:
     steady = [1.0 + i / 10 for i in range(20)]
     worse, better = side([None] * 20, [loss + 1 for loss in steady]), side([None] * 20, steady)
     for base, tuned, word in ((worse, better, "better"), (better, worse, "worse"), (worse, worse, "no evidence")):
-        found = compared(base, tuned, TASKS["chat"])
+        found = compared(base, tuned, TASKS["chat"], ROWS * 3)
         assert (found.verdict.verdict, found.decided_by, found.verdict.p) == (word, "loss per token", None)
-    assert len(compared(better, worse, TASKS["chat"]).worse_rows) == 20
+    assert len(compared(better, worse, TASKS["chat"], ROWS * 3).worse_rows) == 20
     mixed = side([None] * 20, [loss + (-1) ** i for i, loss in enumerate(steady)])
-    verdict = compared(better, mixed, TASKS["chat"]).verdict
+    verdict = compared(better, mixed, TASKS["chat"], ROWS * 3).verdict
     assert verdict.verdict == "no evidence" and verdict.fixed == verdict.broken == 10
 
 
 def test_the_mean_decides_where_scores_are_graded() -> None:
     base, tuned = side([0.2, 0.3] * 10, [1] * 20), side([0.4, 0.9] * 10, [1] * 20)
-    found = compared(base, tuned, TASKS["alpaca"])
+    found = compared(base, tuned, TASKS["alpaca"], GRADED)
     assert (found.decided_by, found.verdict.verdict, found.verdict.fixed) == ("score", "better", 20)
-    assert compared(tuned, base, TASKS["alpaca"]).verdict.verdict == "worse"
+    assert compared(tuned, base, TASKS["alpaca"], GRADED).verdict.verdict == "worse"
 
 
 @pytest.mark.slow
@@ -147,7 +148,7 @@ def test_few_rows_of_noise_are_no_evidence(rows: int) -> None:
     for _ in range(40):
         base = [draw.gauss(2, 1) for _ in range(rows)]
         tuned = [loss + draw.gauss(0, 0.3) for loss in base]
-        found = compared(side([None] * rows, base), side([None] * rows, tuned), TASKS["chat"])
+        found = compared(side([None] * rows, base), side([None] * rows, tuned), TASKS["chat"], ROWS * 2)
         false += found.verdict.verdict != "no evidence"
     assert false <= 5 if rows >= 10 else false == 0
 
@@ -222,13 +223,15 @@ def test_the_terminal_says_what_decided_and_what_was_skipped(
     record = compare(comparison(tmp_path))
     scorecard.print_comparison(record, 3)
     said = capsys.readouterr().out
-    assert "Verdict: no evidence that the tuned model differs from the base model." in said
-    assert "Skipped: 1 row that cannot be scored (1 unscorable)." in said
+    assert "Verdict: no evidence that the tuned model differs from the base model by executed SQL." in said
+    assert "Not judged: 1 of 5 rows: the reference tells nothing when it is run." in said
+    assert "base: 2 x wrong rows, 2 x right" in said
+    assert said.index("execution accuracy") < said.index("Row 1") < said.index("Verdict:")
     assert "73 general questions right before, 66 after, of 126" in said
     for label in ("well-formed", "finished (EOS)", "repetition", "tokens per answer", "general questions right"):
         assert f"  {label} " in said
-    for decided_by, words in (("loss per token", "Verdict by loss per token:"), ("score", "Verdict by mean score:")):
-        scorecard.print_comparison(replace(record, decided_by=decided_by), 0)
+    for decided_by, words in (("loss per token", "base model by loss per token."), ("score", "model by mean score.")):
+        scorecard.print_comparison(replace(record, decided_by=decided_by, measure=None), 0)  # of an older version
         assert words in capsys.readouterr().out
 
 

@@ -18,7 +18,7 @@ from finetune.records.difference import Difference
 from finetune.report import render
 from finetune.report.curve import curve_picture
 from finetune.report.texts import clean
-from report_records import TOKEN, attacked, evaluation, measured, of_quality, records
+from report_records import TOKEN, attacked, evaluation, labelled, measured, of_quality, records, spoilt
 
 
 class Page(HTMLParser):
@@ -49,12 +49,12 @@ class Page(HTMLParser):
 @pytest.mark.parametrize(
     "verdict, right, sentence",
     [
-        ("better", (1, 3), "Better: execution accuracy rose from 25.0 % to 75.0 %."),
-        ("worse", (3, 1), "Worse: execution accuracy fell from 75.0 % to 25.0 %."),
+        ("better", (1, 3), "Better by executed SQL: execution accuracy rose from 25.0 % to 75.0 %."),
+        ("worse", (3, 1), "Worse by executed SQL: execution accuracy fell from 75.0 % to 25.0 %."),
         (
             "no evidence",
             (1, 3),
-            "No evidence of a difference: execution accuracy was 25.0 % before training, 75.0 % after it.",
+            "No evidence of a difference by executed SQL: execution accuracy was 25.0 % before training, 75.0 % after it.",
         ),
     ],
 )
@@ -88,7 +88,7 @@ def test_it_says_by_how_much_and_at_what_cost() -> None:
 def test_other_adapters_are_named() -> None:
     given = judged("better", 1, 3)
     html = render(**of_quality(given, against="other/adapters"))
-    assert "Better: execution accuracy is 75.0 %, with the other adapters 25.0 %." in text(html)
+    assert "Better by executed SQL: execution accuracy is 75.0 %, with the other adapters 25.0 %." in text(html)
     assert "comparison is with the adapters in other/adapters" in text(html)
     assert "before training" not in html and ">base<" not in html[: html.index('id="speed"')]
 
@@ -190,15 +190,24 @@ def test_rows_that_cannot_be_scored_give_no_verdict() -> None:
     html = render(**unscored(records(), scored=0))
     assert "Not scored: none of the 5 rows" in text(html)
     assert "Better" not in html
-    assert "Skipped: 1 row that cannot be scored (1 unscorable)." in text(html)
+    assert "Not judged: 1 of 5 rows: the reference tells nothing when it is run." in text(html)
 
 
 def test_long_conversations_are_judged_by_their_loss() -> None:
     loss = Difference(2.31, 1.87, -0.44, -0.54, -0.34)
     for verdict, word in (("better", "fell"), ("worse", "rose")):
-        given = unscored(records(), verdict=verdict, decided_by="loss per token", differences={"loss per token": loss})
+        given = unscored(
+            records(),
+            verdict=verdict,
+            decided_by="loss per token",
+            measure="loss only: no answer could be judged",
+            differences={"loss per token": loss},
+        )
         page = text(render(**given))
-        assert f"{verdict.capitalize()}: the loss per token of the references {word} from 2.31 to 1.87" in page
+        assert (
+            f"{verdict.capitalize()} by loss only: the loss per token of the references {word} from 2.31 to 1.87"
+            in page
+        )
         assert "−0.440 −0.540 to −0.340" in page and "Not scored" not in page
 
 
@@ -222,13 +231,15 @@ def test_a_row_that_only_scored_less_got_worse_too() -> None:
     made = evaluation()
     rows = [*made.rows]
     rows[2] = replace(rows[2], base=replace(rows[2].base, value=0.62))
-    given = of_quality(judged("better", 1, 3), decided_by="score", worse_rows=[2, 1], rows=rows)
+    given = of_quality(
+        judged("better", 1, 3), decided_by="score", measure="word overlap only", worse_rows=[2, 1], rows=rows
+    )
     made = given["benchmark"].quality
     scores = {name: replace(side, score=side.accuracy) for name, side in made.sides.items()}
     html = render(**of_quality(given, **scores))
     assert shown(html)[:2] == ["example is-both-wrong is-got-worse", "example is-broken"]
     assert "wrong rows 0.62" in html
-    assert "Better: the mean score rose from 0.250 to 0.750." in text(html)
+    assert "Better by word overlap only: the mean score rose from 0.250 to 0.750." in text(html)
 
 
 def test_a_ratio_is_coloured_only_if_enough_repeats_agree() -> None:
@@ -267,7 +278,7 @@ def test_what_changed_since_last_time() -> None:
     made = given["benchmark"]
     two = replace(made.history, made=made.history.made[1:], answers=None, speeds=None, left_out=[])
     html = section(render(**given | {"benchmark": replace(made, history=two)}), "since")
-    assert html.count(" not compared.") == 2 and "<svg" not in html and "Skipped" not in html
+    assert html.count(" not compared.") == 2 and "<svg" not in html and "Not judged" not in html
 
 
 def numbers(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -371,3 +382,44 @@ def test_any_curve_can_be_drawn(values: list[float], name: str) -> None:
     assert not re.search(r'"[^"]*\b(nan|inf)\b', charts)
     assert charts.count("<svg") == (7 if any(map(isfinite, values)) else 6)
     assert (curve_picture(metrics) is not None) == any(map(isfinite, values))
+
+
+def test_the_labels_are_shown_and_what_the_overall_figure_hides() -> None:
+    html = render(**labelled(12)).replace("\N{NO-BREAK SPACE}", " ")
+    top = html[: html.index("<main>")]
+    assert "Never right: Damaged item (0 of 16, before 3), Feature (0 of 12, before 12)." in top
+    part = text(html[html.index('id="labels"') : html.index('id="answers"')])
+    for shown in (
+        "Feature → Late delivery 12",
+        "“I think so”",
+        "With a confidence of at least 0.83",
+        "Refund",
+        "23.8 %",
+    ):
+        assert shown in part
+    assert html.count('class="bad">Feature') == 1
+
+
+@pytest.mark.parametrize("count", [2, 40, 200])
+def test_any_number_of_labels_can_be_shown(count: int) -> None:
+    page = Page(render(**labelled(count)))
+    assert sum(tag == "rect" and "fill-opacity" in of for tag, of in page.elements) > 0 or count == 200
+    wide = [of for tag, of in page.elements if tag == "svg" and "min-width" in str(of.get("style"))]
+    assert len(wide) == (count == 40)
+
+
+def test_no_label_changes_the_page() -> None:
+    attack = "</text></svg><script>alert(1)</script>"
+    given = {name: spoilt(record, attack) if name != "metrics" else record for name, record in labelled(5).items()}
+    assert Page(render(**given)).shape() == Page(render(**labelled(5))).shape()
+
+
+def test_the_terminal_shows_the_labels(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns in ("60", "100"):
+        monkeypatch.setenv("COLUMNS", columns)
+        print_comparison(labelled(12)["benchmark"].quality, 0)
+    narrow, wide = capsys.readouterr().out.split("Verdict")[:2]
+    assert "Confusion matrix" in wide and "Confusion matrix" not in narrow
+    assert "Most often confused: Feature -> Late delivery 12" in narrow
+    assert "But never right: Damaged item (0 of 16, before 3)" in wide
+    assert all(len(line.rstrip()) <= 60 for line in narrow.splitlines())

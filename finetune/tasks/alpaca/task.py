@@ -12,7 +12,7 @@ from itertools import islice
 from finetune.models.conversation import Message
 from finetune.models.thinking import FIELDS, answer_of
 from finetune.records.files import Row
-from finetune.tasks import beside, thinking
+from finetune.tasks import beside, reference, thinking
 from finetune.tasks.alpaca.rows import CHECKS, decide, generate, normal
 from finetune.tasks.base import Score, Task
 from finetune.tasks.conversations import in_context
@@ -27,12 +27,16 @@ def _prompt(row: Row) -> str:
     return "\n\n".join(part.strip() for part in (row["instruction"], row.get("input") or "") if part.strip())
 
 
+def _has_check(row: Row) -> bool:
+    check = row.get("check")
+    return isinstance(check, Mapping) and bool(CHECKS.keys() & check.keys())
+
+
 def to_messages(row: Row) -> list[Message]:
     demand_no_bad_answer(row)
-    check = row.get("check")
-    if isinstance(check, Mapping) and CHECKS.keys() & check.keys():
+    if _has_check(row):
         try:
-            passes = decide(check, row["output"], row["output"]) == "ok"
+            passes = decide(row["check"], row["output"], row["output"]) == "ok"
         except (TypeError, ValueError, LookupError, AttributeError):
             passes = False
         if not passes:
@@ -54,24 +58,17 @@ def builtin(counts: Mapping[str, int], seed: int) -> dict[str, list[Row]]:
 
 
 def score(row: Row, answer: str) -> Score:
-    """By the row's check, if it has one; else 1 for the same text, ignoring case, white space and outer punctuation, and token
-    F1 for any other."""
+    """By the row's check, if it has one; else against its output, as ``tasks/reference`` does: right or wrong for JSON and
+    code; for other text by the words in common, if the numbers are right."""
     output, answer = answer_of(row["output"]), answer_of(answer)
     parts = {"token F1": token_f1(output, answer), "ROUGE-L": rouge_l(output, answer)}
     if not answer.strip():
         return Score(0.0, "empty", "no text", parts)
-    check = row.get("check")
-    if isinstance(check, Mapping) and CHECKS.keys() & check.keys():
-        kind = decide(check, output, answer)
+    if _has_check(row):
+        kind = decide(row["check"], output, answer)
         reason = "" if kind == "ok" else f"{_WRONG[kind]}: {' '.join(output.split())}"
         return Score(float(kind == "ok"), kind, reason, parts)
-    if normal(answer) == normal(output):
-        return Score(1.0, "ok", "", parts)
-    # F1 ignores order and articles, so 1, which counts as right, is reserved for the same text
-    f1 = min(parts["token F1"], 0.99)
-    if not f1:
-        return Score(0.0, "different", "no word in common with the output", parts)
-    return Score(f1, "partial", f"token F1 {f1:.2f}", parts)
+    return reference.compared(output, answer, parts, same=normal(answer) == normal(output))
 
 
 ALPACA = Task(
@@ -95,14 +92,11 @@ ALPACA = Task(
     open_scorer=lambda stop: nullcontext(score),
     metric="accuracy",
     has_form=False,
+    rows_with_form=lambda row: _has_check(row) or reference.has_form(answer_of(row["output"])),
     measure="right answers",
-    kind_words={
-        "empty": "no text",
-        "wrong_format": "the right words in the wrong form",
-        "wrong_answer": "a wrong answer",
-        "different": "no word in common with the reference",
-        "partial": "some words in common with the reference",
-    },
-    malformed=frozenset({"empty", "wrong_format"}),
+    measure_of=lambda row: "right answers" if _has_check(row) else reference.measure(answer_of(row["output"])),
+    loss_decides=True,
+    kind_words={**reference.KIND_WORDS, "wrong_answer": "a wrong answer"},
+    malformed=reference.MALFORMED,
     question=lambda row: " ".join(_prompt(row).split()),
 )
