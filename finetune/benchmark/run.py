@@ -18,6 +18,7 @@ from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.dataset import DatasetRecord, read_dataset_record
 from finetune.records.record import as_json
 from finetune.records.run import read_metrics
+from finetune.rollouts.own_scorer import check_scorer
 from finetune.settings.config import BenchmarkConfig
 from finetune.settings.conflicts import QUICK_RUNS
 from finetune.signals import number_of
@@ -37,6 +38,9 @@ def run(config: BenchmarkConfig) -> None:
     files.make_folder(config.results_dir / files.HISTORY)
     metrics = read_metrics(config.adapter_path)
     dataset = read_dataset_record(held_out.data_dir)
+    if tuned.task.plain_text and config.scorer:
+        raise UserError("--scorer has no effect with plain text, which has no answers (omit it)")
+    check_scorer(config.scorer, config.scorer_seconds, held_out.rows)
     say(tuned.backend.describe())
     log = config.results_dir / files.BENCHMARK_ANSWERS
     quality = compare(
@@ -50,6 +54,8 @@ def run(config: BenchmarkConfig) -> None:
             base=config.compare,
             other=other,
             general=config.compare and not config.quick,
+            scorer=config.scorer,
+            scorer_seconds=config.scorer_seconds,
         )
     )
     runs = min(config.runs, QUICK_RUNS) if config.quick else config.runs
