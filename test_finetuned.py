@@ -3,6 +3,7 @@
 python test_finetuned.py --adapter-path checkpoints
 python test_finetuned.py --adapter-path rl --against checkpoints
 python test_finetuned.py --interactive --show-base      chat with both models
+python test_finetuned.py --show results                 print the result again
 """  # PYTHON_ARGCOMPLETE_OK
 
 from finetune import signals
@@ -15,9 +16,12 @@ from finetune.settings.config import EvaluationConfig
 
 
 def main(config: EvaluationConfig) -> None:
-    from finetune.evaluation.run import run
+    from finetune.evaluation.run import run, show_again
     from finetune.evaluation.tuned_run import open_run
 
+    if config.show:
+        show_again(config.show)
+        return
     tuned = open_run(config.adapter_path)
     if not config.interactive:
         run(tuned, config)

@@ -123,6 +123,9 @@ def _listed(record: BenchmarkRecord, now: BenchmarkRecord) -> ListedBenchmark:
 
 def _answers(before: BenchmarkRecord, now: BenchmarkRecord) -> AnswersSince | None:
     """The tuned models of two benchmarks on the same rows; None if no row was scored both times."""
+    scorers = [record.quality.scorer and record.quality.scorer.sha256 for record in (before, now)]
+    if scorers[0] != scorers[1]:
+        return None
     right = [
         (then.tuned.value == 1, today.tuned.value == 1)
         for then, today in zip(before.quality.rows, now.quality.rows, strict=True)

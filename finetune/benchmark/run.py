@@ -12,12 +12,14 @@ from finetune.benchmark.measure import measure_run
 from finetune.errors import Stopped, UserError
 from finetune.evaluation import scorecard
 from finetune.evaluation.compare import Comparison, compare
-from finetune.evaluation.tuned_run import TunedRun, check_results, held_out_rows, open_other, open_run
+from finetune.evaluation.tuned_run import HeldOut, TunedRun, check_results, held_out_rows, open_other, open_run
 from finetune.records import files, machine
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.dataset import DatasetRecord, read_dataset_record
+from finetune.records.evaluation import EvaluationRecord
 from finetune.records.record import as_json
 from finetune.records.run import read_metrics
+from finetune.rollouts.own_scorer import check_scorer
 from finetune.settings.config import BenchmarkConfig
 from finetune.settings.conflicts import QUICK_RUNS
 from finetune.signals import number_of
@@ -37,28 +39,16 @@ def run(config: BenchmarkConfig) -> None:
     files.make_folder(config.results_dir / files.HISTORY)
     metrics = read_metrics(config.adapter_path)
     dataset = read_dataset_record(held_out.data_dir)
+    check_scorer(config.scorer, config.scorer_seconds, held_out.rows)
     say(tuned.backend.describe())
-    log = config.results_dir / files.BENCHMARK_ANSWERS
-    quality = compare(
-        Comparison(
-            run=tuned,
-            rows=held_out.rows,
-            split=held_out.split,
-            max_tokens=config.max_tokens,
-            log=log,
-            resume=config.resume,
-            base=config.compare,
-            other=other,
-            general=config.compare and not config.quick,
-        )
-    )
+    quality = _compared(tuned, other, held_out, config)
     runs = min(config.runs, QUICK_RUNS) if config.quick else config.runs
     try:
         measured = measure_run(
             tuned, held_out.rows, runs, config.max_tokens, compare=config.compare, quick=config.quick
         )
     except KeyboardInterrupt as interrupt:
-        kept = f"stopped: all answers are kept in {log} (resume with --resume)"
+        kept = f"stopped: all answers are kept in {_log(config)} (resume with --resume)"
         raise Stopped(kept, number_of(interrupt)) from None
     record = BenchmarkRecord(
         created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -73,7 +63,7 @@ def run(config: BenchmarkConfig) -> None:
     try:
         record = _kept(record, config)
         _write(record, tuned, metrics, dataset, config.results_dir)
-        log.unlink(missing_ok=True)
+        _log(config).unlink(missing_ok=True)
     except UserError as error:
         with suppress(OSError):  # a full disk takes the files, not the numbers on the screen
             _print(record, as_json_only=config.json)
@@ -82,6 +72,28 @@ def run(config: BenchmarkConfig) -> None:
     if not config.json:
         folder = config.results_dir
         show("", f"Numbers: {folder / files.BENCHMARK}", f"Report:  {folder / files.REPORT}")
+
+
+def _log(config: BenchmarkConfig) -> Path:
+    return config.results_dir / files.BENCHMARK_ANSWERS
+
+
+def _compared(tuned: TunedRun, other: TunedRun | None, held_out: HeldOut, config: BenchmarkConfig) -> EvaluationRecord:
+    return compare(
+        Comparison(
+            run=tuned,
+            rows=held_out.rows,
+            split=held_out.split,
+            max_tokens=config.max_tokens,
+            log=_log(config),
+            resume=config.resume,
+            base=config.compare,
+            other=other,
+            general=config.compare and not config.quick,
+            scorer=config.scorer,
+            scorer_seconds=config.scorer_seconds,
+        )
+    )
 
 
 def _kept(record: BenchmarkRecord, config: BenchmarkConfig) -> BenchmarkRecord:

@@ -41,7 +41,8 @@ class AnswerLog:
         if resume and not lines:
             raise UserError(f"nothing to resume: {path} is empty (omit --resume)")
         if lines and lines[0] != key:
-            changed = ", ".join(name for name in key if lines[0].get(name) != key[name])
+            names = dict.fromkeys([*key, *lines[0]])
+            changed = ", ".join(name for name in names if lines[0].get(name) != key.get(name))
             raise UserError(f"--resume: the interrupted evaluation had a different {changed} (omit --resume)")
         try:
             for line in lines[1:]:

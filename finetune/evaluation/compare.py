@@ -8,13 +8,15 @@ from finetune.backends.interface import Model
 from finetune.errors import Stopped, UserError
 from finetune.evaluation import general, restricted
 from finetune.evaluation.answer_log import AnswerLog
+from finetune.evaluation.base_asked import BaseAsked
 from finetune.evaluation.evaluate import Losses, Scored, Side, Subject, evaluate, reference_losses, result
 from finetune.evaluation.tuned_run import TunedRun
 from finetune.evaluation.verdict import judge, wilson_interval
 from finetune.models.conversation import Conversation
 from finetune.records import files
-from finetune.records.evaluation import EvaluationRecord, GeneralRecord, GeneralRow, GeneralSide
+from finetune.records.evaluation import EvaluationRecord, GeneralRecord, GeneralRow, GeneralSide, ScorerRecord
 from finetune.records.files import Row
+from finetune.rollouts.own_scorer import described, with_scorer
 from finetune.signals import never, number_of
 from finetune.tasks import Score, Scorer
 from finetune.tasks.mixed import for_rows
@@ -38,6 +40,13 @@ class Comparison:
     general: bool = True  # ask the general questions as well
     restrict: bool = False  # also let each model answer with one of the labels only
     valid: Sequence[Row] = ()  # rows to calibrate the confidence of these answers on
+    scorer: Path | None = None  # scores the answers in the place of the task
+    scorer_seconds: float = 5.0  # for one answer
+    base_asked: BaseAsked | None = None  # what the base model is told beside the questions
+
+    def as_asked(self, name: str, rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows as a side is asked them."""
+        return [self.base_asked.row(row) for row in rows] if self.base_asked and name == "base" else rows
 
 
 def compare(asked: Comparison) -> EvaluationRecord:
@@ -47,7 +56,7 @@ def compare(asked: Comparison) -> EvaluationRecord:
     """
     run, other = asked.run, asked.other
     model = run.load()  # an adapter that does not fit is refused at once
-    rows, max_tokens = _fitting(run, asked.rows, asked.max_tokens)
+    rows, max_tokens = _fitting(run, asked.rows, asked.max_tokens, asked.base_asked)
     if model.changes_nothing:
         say(f"Note: the adapters in {run.adapter_path} change nothing: they are untrained.")
     # only a model that was trained on plain text can do without a chat template
@@ -59,13 +68,14 @@ def compare(asked: Comparison) -> EvaluationRecord:
         models["base"] = other.load()
     elif asked.base:
         models["base"] = model.without_adapter()
-    task = for_rows(run.task, rows)
-    with AnswerLog(asked.log, _key(asked, rows, max_tokens), resume=asked.resume) as log:
+    task, scorer = with_scorer(for_rows(run.task, rows), asked.scorer, asked.scorer_seconds), described(asked.scorer)
+    with AnswerLog(asked.log, _key(asked, rows, max_tokens, scorer), resume=asked.resume) as log:
         try:
             with task.open_scorer(never) as score:
                 sides = {
-                    name: Side(_answered(name, side, score, rows, max_tokens, log), _losses(name, side, rows))
+                    name: Side(_answered(name, side, score, asks, max_tokens, log), _losses(name, side, asks))
                     for name, side in models.items()
+                    if (asks := asked.as_asked(name, rows))
                 }
             answers = {
                 name: _answered(f"{name}, general", side, _score_general, _GENERAL_ROWS, _GENERAL_TOKENS, log)
@@ -80,6 +90,9 @@ def compare(asked: Comparison) -> EvaluationRecord:
         run.record.model.name,
         str(run.adapter_path),
         against=str(other.adapter_path) if other else None,
+        scorer=scorer,
+        base_prompt=asked.base_asked.system if asked.base_asked else None,
+        few_shot=len(asked.base_asked.examples) or None if asked.base_asked else None,
         changes_nothing=model.changes_nothing,
         answering=model.answering or None,
     )
@@ -87,11 +100,18 @@ def compare(asked: Comparison) -> EvaluationRecord:
     if task.summarised:
         texts = {name: [one.answer.text for one in side.scored] for name, side in sides.items()}
         record = replace(record, classes=task.summarised(rows, texts))
-    return restricted.add(record, models, rows, task.labels, asked.valid) if asked.restrict else record
+    if not asked.restrict:
+        return record
+    return restricted.add(
+        record, models, {name: asked.as_asked(name, rows) for name in models}, task.labels, asked.valid
+    )
 
 
-def _fitting(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> tuple[list[Row], int]:
-    """The rows that fit into the model's context, and the tokens that are left for an answer to the longest of them.
+def _fitting(
+    run: TunedRun, rows: Sequence[Row], max_tokens: int, base_asked: BaseAsked | None = None
+) -> tuple[list[Row], int]:
+    """The rows that fit into the model's context, also as the base model is asked them, and the tokens that are left for an
+    answer to the longest of them.
 
     UserError if a row is not a conversation, if the chat template refuses one, or if none fits.
     """
@@ -99,12 +119,17 @@ def _fitting(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> tuple[list[
         if not _is_piece(row) and not _is_conversation(row):
             raise UserError(f"{run.data_dir}: row {number} was not written by dataset.py (run: python dataset.py)")
     context, fitting, room = run.encoder.context_length, [], max_tokens
+    asks = [base_asked.row(row) for row in rows] if base_asked else rows
     examples = run.encoder.examples(map(Conversation.of, rows))
-    for number, (row, made) in enumerate(zip(rows, examples, strict=True), start=1):
+    longer = run.encoder.examples(map(Conversation.of, asks)) if base_asked else examples
+    made_of = [*zip(examples, longer, strict=True)] if base_asked else [(made, made) for made in examples]
+    for number, (row, ask, (made, more)) in enumerate(zip(rows, asks, made_of, strict=True), start=1):
         if isinstance(made, ValueError):
             raise UserError(f"row {number} of the rows to score: {made}")
-        prompt = len(run.encoder.prompt(Conversation.of(row).prompt))
-        if context is None or max(len(made[-1].tokens), prompt + 1) <= context:
+        if isinstance(more, ValueError):
+            raise UserError(f"--base-prompt, --few-shot: row {number} as the base model would be asked: {more}")
+        prompt = len(run.encoder.prompt(Conversation.of(ask).prompt))
+        if context is None or max(len(more[-1].tokens), prompt + 1) <= context:
             fitting.append(row)
             room = min(room, context - prompt) if context is not None else room
     if not fitting:
@@ -131,7 +156,9 @@ def _is_conversation(row: Row) -> bool:
     return all(isinstance(one, dict) and isinstance(one.get("content"), str) and "role" in one for one in messages)
 
 
-def _key(asked: Comparison, rows: Sequence[Row], max_tokens: int) -> dict[str, object]:
+def _key(
+    asked: Comparison, rows: Sequence[Row], max_tokens: int, scorer: ScorerRecord | None = None
+) -> dict[str, object]:
     """What must be the same to resume."""
     return {
         "adapter": _adapter_hashes(asked.run),
@@ -140,6 +167,8 @@ def _key(asked: Comparison, rows: Sequence[Row], max_tokens: int) -> dict[str, o
         "rows": files.text_hash(str(rows)),  # whole: the scores that are kept depend on more than the messages
         "split": asked.split,
         "max_tokens": max_tokens,
+        **({"file of --scorer": scorer.sha256} if scorer else {}),
+        **({"--base-prompt or --few-shot": files.text_hash(str(asked.base_asked))} if asked.base_asked else {}),
     }
 
 

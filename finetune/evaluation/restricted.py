@@ -142,17 +142,17 @@ def confidence_of(test: Choices, valid: Choices | None) -> tuple[Confidence, lis
 def add(
     record: EvaluationRecord,
     models: Mapping[str, Model],
-    rows: Sequence[Row],
+    rows: Mapping[str, Sequence[Row]],
     labels: Sequence[str],
     valid: Sequence[Row],
 ) -> EvaluationRecord:
-    """The record with what each model answers if it can only answer with one of the ``labels``. ``valid``: rows to calibrate
-    the tuned model's confidence on."""
-    known = list(dict.fromkeys((*labels, *(label for row in [*rows, *valid] for label in labels_of(row)))))
+    """The record with what each model answers if it can only answer with one of the ``labels``. ``rows``: by model, as it is
+    asked them. ``valid``: rows to calibrate the tuned model's confidence on."""
+    known = list(dict.fromkeys((*labels, *(label for row in [*rows["tuned"], *valid] for label in labels_of(row)))))
     found: dict[str, Choices] = {}
     for name, model in models.items():
-        with Progress(f"Labels ({name})", len(rows), "rows") as bar:
-            found[name] = choices(model, rows, known, bar.advance)
+        with Progress(f"Labels ({name})", len(rows[name]), "rows") as bar:
+            found[name] = choices(model, rows[name], known, bar.advance)
     fitted = None
     if some := valid[:MOST_FITTED]:
         with Progress("Labels (validation)", len(some), "rows") as bar:

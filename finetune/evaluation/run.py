@@ -1,10 +1,16 @@
 """One evaluation from the settings to evaluation.json and the tables on the terminal."""
 
+from pathlib import Path
+
+from finetune.errors import UserError
 from finetune.evaluation import scorecard
+from finetune.evaluation.base_asked import base_asked
 from finetune.evaluation.compare import Comparison, compare
 from finetune.evaluation.tuned_run import TunedRun, check_results, held_out_rows, open_other, restriction_rows
 from finetune.records import files
+from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.evaluation import EvaluationRecord
+from finetune.rollouts.own_scorer import check_scorer
 from finetune.settings.config import EvaluationConfig
 from finetune.terminal import say, show
 
@@ -17,6 +23,8 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
     held_out = held_out_rows(tuned, config, quick=config.quick_test)
     valid = restriction_rows(tuned, held_out) if config.restrict else []
     check_results(config.results_dir, tuned, held_out.data_dir, EvaluationRecord, (files.EVALUATION,), files.ANSWERS)
+    asked = base_asked(tuned, config, held_out.data_dir, held_out.rows)
+    check_scorer(config.scorer, config.scorer_seconds, held_out.rows)
     say(tuned.backend.describe())
     if config.use_validation:
         say("Note: the checkpoint was chosen on these validation rows; the test rows are unbiased.")
@@ -33,9 +41,24 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
             general=config.general and not config.quick_test,
             restrict=config.restrict,
             valid=valid,
+            scorer=config.scorer,
+            scorer_seconds=config.scorer_seconds,
+            base_asked=asked,
         )
     )
     record.write(config.results_dir / files.EVALUATION)
     log.unlink(missing_ok=True)
     scorecard.print_comparison(record, _EXAMPLES_SHOWN)
     show(f"All answers: {config.results_dir / files.EVALUATION}")
+
+
+def show_again(path: Path) -> None:
+    """Print the result in a file that a finished evaluation or benchmark wrote, or in the folder that holds one."""
+    if path.is_dir():
+        found = [path / name for name in (files.EVALUATION, files.BENCHMARK) if (path / name).is_file()]
+        if not found:
+            raise UserError(f"--show: {path}: no {files.EVALUATION} in it (run: python test_finetuned.py)")
+        path = found[0]
+    is_benchmark = "quality" in files.read_json(path, EvaluationRecord.made_by(path.parent))
+    record = BenchmarkRecord.read(path).quality if is_benchmark else EvaluationRecord.read(path)
+    scorecard.print_comparison(record, _EXAMPLES_SHOWN)

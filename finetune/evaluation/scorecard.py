@@ -24,6 +24,8 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
     """Print the tables, the first ``examples`` rows that tell most, and the verdict to stdout."""
     console = results()
     plain_text = record.tuned.bits_per_byte is not None
+    if told := answers.base_told(record):
+        console.print(f"The base model is asked with {told}.")
     console.print(_measures(record, wide=console.width >= _WIDE))
     if record.classes:
         print_labels(record, record.classes, console)
@@ -50,7 +52,10 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
     if record.changes_nothing:
         console.print()
         console.print("The adapters change nothing: they are untrained.")
-    names = {"tuned": "the tuned model", "base": "the base model"}
+    names = {"tuned": "the tuned model", "base": f"the base model (asked with {told})" if told else "the base model"}
+    if record.scorer:
+        console.print()
+        console.print(f"Scored by {record.scorer.file}.")
     if record.against:
         names = {"tuned": record.adapter_path, "base": record.against}
         console.print()

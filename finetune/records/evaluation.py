@@ -19,6 +19,14 @@ _Side = TypeVar("_Side")
 
 
 @dataclass(frozen=True)
+class ScorerRecord:
+    """A scorer of the user's."""
+
+    file: str  # its path
+    sha256: str  # its hash
+
+
+@dataclass(frozen=True)
 class AnswerRecord:
     """One model's answer to one row, and its score."""
 
@@ -117,6 +125,9 @@ class EvaluationRecord(Record):
     model: str  # name of the model
     adapter_path: str  # folder of the adapters
     against: str | None = None  # folder of the adapters in the place of the base model
+    scorer: ScorerRecord | None = None  # file of --scorer, which scored the answers; null: the task did
+    base_prompt: str | None = None  # system message for the base model alone, in the place of the rows' own
+    few_shot: int | None = None  # training rows that the base model alone was shown as earlier turns
     changes_nothing: bool = False  # the adapter is as it was before the first step
     answering: str | None = None  # how the rows were decoded: "together", or in another way and why; null if not known
     n: int  # rows

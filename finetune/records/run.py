@@ -82,6 +82,7 @@ class RunRecord(Record):
     thinking: str | None = None  # field in which the template gets thinking; "text" or "placed" for <think>; null: none
     template: str | None = None  # text of the chat template; null for the model's own
     reward_sha256: str | None = None  # hash of the file of --grpo-reward
+    scorer_sha256: str | None = None  # hash of the file of --scorer
     switches: Mapping[str, bool] = field(default_factory=dict)  # template variable -> value, to be asked for thinking
     end: str | None = None  # token added after each learned answer; null if the chat template writes the end
     started: str | None = None  # ISO 8601; chat templates that write a date write this one, also on resume and later

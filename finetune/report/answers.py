@@ -75,6 +75,14 @@ def decided_by(evaluation: EvaluationRecord) -> str:
     return {LOSS: "loss per token", SCORE: "mean score"}.get(evaluation.decided_by or "", evaluation.metric)
 
 
+def base_told(evaluation: EvaluationRecord) -> str:
+    """What the base model alone was told: "a system message of its own and 3 training rows as examples"; empty if nothing."""
+    told = ["a system message of its own"] if evaluation.base_prompt is not None else []
+    if evaluation.few_shot:
+        told.append(f"{evaluation.few_shot} training row{'s' if evaluation.few_shot > 1 else ''} as examples")
+    return " and ".join(told)
+
+
 def skipped(evaluation: EvaluationRecord) -> str:
     """The rows that cannot be judged, and why: "15 of 15 rows: the reference does not run"; empty if there are none."""
     if not evaluation.unscored:

@@ -51,6 +51,7 @@ def render(benchmark: BenchmarkRecord, run: RunRecord, metrics: Metrics, dataset
         evaluation=evaluation,
         by_loss=evaluation.decided_by in (LOSS, NOTHING),
         skipped=answers.skipped(evaluation),
+        base_told=answers.base_told(evaluation),
         benchmark=benchmark,
         run=run,
         dataset=dataset,

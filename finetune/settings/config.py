@@ -9,6 +9,7 @@ from finetune.errors import one_line
 from finetune.settings.fields import flag, flags_of, option, switch
 from finetune.settings.method_flags import DpoFlags, GrpoFlags, OrpoFlags
 from finetune.settings.modes import of_other_method
+from finetune.settings.scorer_flags import ScorerFlags
 
 _SEEDS = 2**31  # what every generator of random numbers takes
 QUICK_ROWS = 10
@@ -138,7 +139,7 @@ class DatasetConfig(FileConfig):
 
 
 @dataclass(frozen=True)
-class TrainingConfig(DpoFlags, OrpoFlags, GrpoFlags, FileConfig):
+class TrainingConfig(DpoFlags, OrpoFlags, GrpoFlags, ScorerFlags, FileConfig):
     """The defaults are the standard mode; ``MODES`` holds what the other two change."""
 
     quick_test: bool = switch("quick mode: 100 steps with batch size 2, to check that everything works", group="mode")
@@ -222,11 +223,17 @@ class TrainingConfig(DpoFlags, OrpoFlags, GrpoFlags, FileConfig):
 
 
 @dataclass(frozen=True)
-class EvaluationConfig(FileConfig):
+class EvaluationConfig(ScorerFlags, FileConfig):
     adapter_path: Path = option(Path("checkpoints"), _RUN_FOLDER, group="models")
     against: Path | None = option(None, _AGAINST)
     quick_test: bool = switch(f"score only {QUICK_ROWS} rows (builtin rows if there are no others)")
     max_tokens: int = option(160, _LONGEST_ANSWER, at_least=1)
+    base_prompt: Path | None = option(
+        None, "text file with a system message for the base model alone, so that it knows what is asked of it"
+    )
+    few_shot: int | None = option(
+        None, "training rows that the base model alone is shown as earlier turns", at_least=1, at_most=64
+    )
     general: bool = switch("also ask general questions, to measure what the tuned model has forgotten", default=True)
     restrict: bool = switch("also let the models answer with one of the labels only, and say how sure they are")
     data_dir: Path | None = option(None, _ROWS_FOLDER, group="rows")
@@ -236,11 +243,14 @@ class EvaluationConfig(FileConfig):
     interactive: bool = switch("chat with the tuned model", group="chat")
     show_base: bool = switch("in the chat, show the base model's answer too")
     results_dir: Path = option(Path("results"), "folder for evaluation.json", group="output")
+    show: Path | None = option(
+        None, "print a finished evaluation again: evaluation.json or benchmark.json", in_file=False
+    )
     resume: bool = switch("resume an interrupted evaluation", in_file=False)
 
 
 @dataclass(frozen=True)
-class BenchmarkConfig(FileConfig):
+class BenchmarkConfig(ScorerFlags, FileConfig):
     adapter_path: Path = option(Path("checkpoints"), _RUN_FOLDER, group="models")
     compare: bool = switch("measure the base model too, and compare the tuned model with it")
     against: Path | None = option(None, _AGAINST)

@@ -159,6 +159,10 @@ def _training(config: TrainingConfig) -> Iterator[Idle]:
         yield "export_mlx_lm", "with --from-adapter"
     if config.dpo_loss == "ipo":
         yield "dpo_length_normalised", "with --dpo-loss ipo, which always normalises"
+    if config.scorer is None:
+        yield "scorer_seconds", "without --scorer"
+    elif config.method != "grpo" and not config.eval_samples:
+        yield "scorer", "without --eval-samples or --method grpo"
     if config.grpo_reward is None:
         for name in ("grpo_reward_weight", "grpo_reward_seconds"):
             yield name, "without --grpo-reward"
@@ -183,18 +187,28 @@ def _training(config: TrainingConfig) -> Iterator[Idle]:
 
 
 def _evaluation(config: EvaluationConfig) -> Iterator[Idle]:
+    if config.show:
+        yield from ((field.name, "with --show") for field in flags_of(EvaluationConfig) if field.name != "show")
+        return
     if config.interactive:
         names = (
             "against data_dir use_validation num_samples quick_test general restrict resume seed results_dir".split()
         )
+        names += ["scorer", "scorer_seconds", "base_prompt", "few_shot"]
         yield from ((name, "with --interactive") for name in names)
         return
+    if config.against:
+        yield from ((name, "with --against") for name in ("base_prompt", "few_shot"))
+    if config.scorer is None:
+        yield "scorer_seconds", "without --scorer"
     yield "show_base", "without --interactive"
     if config.quick_test:
         yield "general", "with --quick-test"
 
 
 def _benchmark(config: BenchmarkConfig) -> Iterator[Idle]:
+    if config.scorer is None:
+        yield "scorer_seconds", "without --scorer"
     if config.quick and config.runs > QUICK_RUNS:
         yield "runs", f"with --quick, which takes {QUICK_RUNS} at most"
 

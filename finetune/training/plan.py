@@ -11,6 +11,7 @@ from finetune.methods.dummies import dummy_rows
 from finetune.models.examples import TrainingRow, examples_of
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files, machine
+from finetune.rollouts.own_scorer import with_scorer
 from finetune.rollouts.probe import RewardProbe, probe_rewards
 from finetune.rollouts.rewards import open_judge
 from finetune.rollouts.source import packed
@@ -155,6 +156,7 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given
     conflicts.check_validation(config, len(given.valid))
     total, available = _machine_memory()
     task = for_rows(TASKS[given.dataset.type], (row.fields for row in given.train))
+    task = with_scorer(task, config.scorer, config.scorer_seconds)
     with open_judge(task, config) as judge:
         model = backend.load(given.folder.path, given.encoder)
         begun = config.from_adapter / backend.FORMAT.file if config.from_adapter else None

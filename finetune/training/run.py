@@ -16,6 +16,7 @@ from finetune.models.examples import examples_of
 from finetune.models.find import ModelFolder
 from finetune.records import files, machine
 from finetune.records.run import RunRecord, read_run
+from finetune.rollouts.own_scorer import check_scorer, with_scorer
 from finetune.rollouts.probe import probe_rewards
 from finetune.rollouts.rewards import Judge, open_judge
 from finetune.rollouts.source import RolloutSource
@@ -53,7 +54,8 @@ class Start:
     @property
     def task(self) -> Task:
         rows = (row.fields for row in (*self.inputs.train, *self.inputs.valid))
-        return for_rows(TASKS[self.inputs.dataset.type], rows)
+        task = for_rows(TASKS[self.inputs.dataset.type], rows)
+        return with_scorer(task, self.config.scorer, self.config.scorer_seconds)
 
     @property
     def leader(self) -> bool:
@@ -93,6 +95,8 @@ def prepare(config: TrainingConfig, method: Method, backend: Backend) -> Start:
     conflicts.check_warmup(config, steps)
     conflicts.check_validation(config, len(inputs.valid))
     conflicts.check_text(config, plain_text=inputs.dataset.pieces is not None)
+    if backend.is_leader():
+        check_scorer(config.scorer, config.scorer_seconds, [row.fields for row in inputs.valid or inputs.train])
     _check_memory(backend.static_mb(inputs.folder.path, config))
     if config.backend == "mlx" and inputs.folder.source != "builtin" and backend.is_leader():
         _compare_logits(inputs.folder)

@@ -104,7 +104,7 @@ def check_start(config: TrainingConfig) -> None:
 def describe_run(
     config: TrainingConfig, model: ModelFolder, encoder: ChatEncoder, dataset: DatasetRecord, device: str
 ) -> RunRecord:
-    """What decides the results of a run, and its machine. UserError if the file of --grpo-reward cannot be read."""
+    """What decides the results of a run, and its machine. UserError if a file of the user's functions cannot be read."""
     return RunRecord(
         config={name: getattr(config, name) for name in config.origins},
         origins=config.origins,
@@ -115,7 +115,8 @@ def describe_run(
         switches=encoder.switches,
         end=encoder.end.added or None,
         data=Data(str(config.data_dir.resolve()), dataset.source, dataset.files),
-        reward_sha256=_hash_of_reward(config.grpo_reward) if config.grpo_reward else None,
+        reward_sha256=_hash_of("--grpo-reward", config.grpo_reward),
+        scorer_sha256=_hash_of("--scorer", config.scorer),
         command=shell_command("python", *sys.argv),
         started=encoder.now.strftime(STARTED),
         device=device,
@@ -123,11 +124,11 @@ def describe_run(
     )
 
 
-def _hash_of_reward(path: Path) -> str:
+def _hash_of(flag: str, path: Path | None) -> str | None:
     try:
-        return files.file_hash(path)
+        return files.file_hash(path) if path else None
     except OSError as error:
-        raise UserError(f"--grpo-reward: {path}: {(error.strerror or str(error)).lower()}") from None
+        raise UserError(f"{flag}: {path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def start(
@@ -158,6 +159,7 @@ def check_same(adapter_path: Path, now: RunRecord) -> None:
     compared += [(f"rows in {name}", then.data.files.get(name), sha256) for name, sha256 in now.data.files.items()]
     compared.append(("weights of the model", then.model.fingerprint, now.model.fingerprint))
     compared.append(("file of --grpo-reward", then.reward_sha256, now.reward_sha256))
+    compared.append(("file of --scorer", then.scorer_sha256, now.scorer_sha256))
     compared.append(("chat template", then.template_sha256, now.template_sha256))
     _demand_same(adapter_path, compared)
     if unknown := unknown_settings(then):

@@ -106,7 +106,11 @@ def test_the_record_has_both_ways_to_answer() -> None:
     assert task.summarised
     made = task.summarised(rows, {"base": ["x"] * 5, "tuned": ["Red"] * 5})
     found = add(
-        replace(evaluation(), classes=made), {"tuned": model("R"), "base": model("G")}, rows, LABELS, rows_of(6)
+        replace(evaluation(), classes=made),
+        {"tuned": model("R"), "base": model("G")},
+        {"tuned": rows, "base": rows},
+        LABELS,
+        rows_of(6),
     )
     assert found.classes and found.classes.restricted == {"tuned": 0.4, "base": 0.4}
     assert found.classes.confidence and found.classes.confidence.fitted_on == 6
