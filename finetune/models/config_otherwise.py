@@ -99,20 +99,10 @@ def _falcon_h1(made: Form, known: Any) -> None:
         )
 
 
-def _mamba2(made: Form, known: Any) -> None:
-    if (count := value_of(known, "n_groups") or 1) > 1:
-        made.problems.append(f"n_groups is {count}, and mlx-lm's mamba2 does not normalise by groups")
-
-
 def _phimoe(made: Form, known: Any) -> None:
     for name in ("attention_bias", "lm_head_bias"):
         if not value_of(known, name):
             made.problems.append(f"{name} is false, and mlx-lm's phimoe always has one")
-
-
-def _granitemoehybrid(made: Form, known: Any) -> None:
-    if (count := value_of(known, "mamba_n_groups") or 1) > 1:
-        made.problems.append(f"mamba_n_groups is {count}, and mlx-lm's granitemoehybrid does not normalise by groups")
 
 
 def _exaone_moe(made: Form, known: Any) -> None:
@@ -121,6 +111,12 @@ def _exaone_moe(made: Form, known: Any) -> None:
         made.problems.append(
             f"sliding_window is {window} and no layer has one: transformers then has no RoPE, and mlx-lm's exaone_moe has it"
         )
+
+
+def _mellum(made: Form, known: Any) -> None:
+    kinds = [one.get("rope_type") for one in (value_of(known, "rope_parameters") or {}).values() if hasattr(one, "get")]
+    if "linear" in kinds:
+        made.problems.append("RoPE is scaled ('linear'), and mlx-lm's mellum does not support that")
 
 
 def _llama(made: Form, known: Any) -> None:
@@ -137,10 +133,9 @@ OTHERWISE: dict[str, Callable[[Form, Any], None]] = {
     "deepseek_v2": _deepseek_v2,
     "exaone_moe": _exaone_moe,
     "falcon_h1": _falcon_h1,
-    "granitemoehybrid": _granitemoehybrid,
     "jamba": _jamba,
     "llama": _llama,
-    "mamba2": _mamba2,
+    "mellum": _mellum,
     "minicpm3": _minicpm3,
     "nemotron_h": _nemotron_h,
     "phimoe": _phimoe,

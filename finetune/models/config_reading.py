@@ -13,13 +13,14 @@ REQUIRED = object()  # the default of a field that has none
 class Reader:
     """A class of mlx-lm that is made from config.json: its fields with their defaults, and those that its code uses.
 
-    ``source`` is the text of its module, which names the kinds of RoPE that it knows.
+    ``source`` is the text of its module, which names the kinds of RoPE that it knows; ``sources`` with those that it imports.
     """
 
     name: str
     fields: Mapping[str, object]
     used: frozenset[str]
     source: str = ""
+    sources: str = ""
 
     def reads(self, *names: str) -> bool:
         return any(name in self.used for name in names)
@@ -43,17 +44,34 @@ def known_config(config: Mapping[str, Any]) -> Any | None:
 
     No code that comes with the model is run.
     """
+    return _understood(config)[0]
+
+
+def why_not_known(config: Mapping[str, Any]) -> str:
+    """Why transformers does not understand a config.json of a type that it has; "" if it does, or has no such type."""
+    return _understood(config)[1]
+
+
+def _understood(config: Mapping[str, Any]) -> tuple[Any | None, str]:
     from huggingface_hub.errors import StrictDataclassError
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
-        return None
+        return None, ""
     try:
         with _silent():
-            return CONFIG_MAPPING[kind].from_dict(_without_types(config))
-    except (StrictDataclassError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError):
-        return None
+            return CONFIG_MAPPING[kind].from_dict(_without_types(config)), ""
+    except (
+        StrictDataclassError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        ImportError,
+    ) as error:
+        return None, " ".join(str(error.__cause__ or error).split()) or type(error).__name__
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def find_unread(made: Form, known: Any, reader: Reader) -> None:
         )
     if 1 in (value_of(known, "num_experts_per_tok"), value_of(known, "num_experts_per_token")):
         normalises = all(value_of(known, name) is not False for name in ("norm_topk_prob", "route_norm"))
-        if normalises and _SEVERAL.search(reader.source):
+        if normalises and _SEVERAL.search(reader.sources):
             made.problems.append(f"num_experts_per_tok is 1, and mlx-lm's {reader.name} does not normalise its weight")
     window = value_of(known, "sliding_window")
     types = value_of(known, "layer_types")

@@ -160,6 +160,44 @@ REFUSED = {
         {"use_bidirectional_attention": True},
         "use_bidirectional_attention",
     ),
+    "one expert whose weight is not normalised": (
+        "glm_moe_dsa",
+        {"topk_method": "noaux_tc", "scoring_func": "sigmoid", "moe_layer_freq": 1, "num_experts_per_tok": 1},
+        "num_experts_per_tok is 1, and mlx-lm's glm_moe_dsa does not normalise its weight",
+    ),
+    "weights of experts that are made to sum to 1": ("jamba", {"num_experts": 4}, "mlx-lm's jamba makes the weights"),
+    "a scaled head that is tied": ("minicpm3", {"dim_model_base": 16}, "mlx-lm's minicpm3 does not scale its logits"),
+    "no RoPE where no layer has a window": (
+        "exaone_moe",
+        {"layer_types": ["full_attention"] * 2, "sliding_window": 4, "mlp_layer_types": ["dense", "sparse"]},
+        "transformers then has no RoPE, and mlx-lm's exaone_moe has it",
+    ),
+    "scaled RoPE beside a theta that it reads": (
+        "lfm2",
+        {
+            "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0},
+            "layer_types": ["conv", "full_attention"],
+        },
+        "RoPE is scaled ('linear'), and mlx-lm's lfm2 does not support that",
+    ),
+    "pairs of dimensions side by side": (
+        "glm4_moe_lite",
+        {"rope_interleave": False, "topk_method": "noaux_tc", "n_group": 1, "topk_group": 1},
+        "rope_interleave is False, and mlx-lm's glm4_moe_lite does not read it",
+    ),
+    "two thetas": (
+        "dbrx",
+        {
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
+            "tie_word_embeddings": False,
+            "d_model": 32,
+            "n_layers": 2,
+            "n_heads": 4,
+            "ffn_config": {"ffn_hidden_size": 16, "moe_num_experts": 2, "moe_top_k": 1},
+            "attn_config": {"kv_n_heads": 2, "clip_qkv": 8, "rope_theta": 5e5},
+        },
+        "rope_theta is 500000.0 in attn_config, which mlx-lm reads, and 10000.0 in rope_parameters, which transformers reads",
+    ),
     "code of its own": ("llama", {"model_file": "evil.py"}, "asks to run code that comes with the model"),
     "a package that is missing": ("olmo", {}, "need a package that is not installed (use --backend torch"),
     "a type that transformers has": ("gptj_no", {}, "no models of type 'gptj_no'"),
@@ -205,6 +243,16 @@ def test_keys_that_do_not_change_what_is_computed_are_no_problem(
     (tmp_path / "config.json").write_text(json.dumps({**SIZES, **EPS, "model_type": "llama", **more}))
     assert loading.load(tmp_path, strict=False).differences == ()
     assert not capsys.readouterr().err
+
+
+def test_what_transformers_does_not_understand_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**SIZES, **EPS, "model_type": "llama", "num_attention_heads": 5}))
+    with pytest.raises(UserError):  # of 32 by 5
+        loading.load(tmp_path)
+    config = {**SIZES, **EPS, **HEAD, "model_type": "llama", "layer_types": ["full_attention", "mystery"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    notes = loading.load(tmp_path, strict=False).notes
+    assert "transformers refuses this config.json" in notes[0] and "nothing of it could be compared" in notes[0]
 
 
 def test_weights_with_transformers_prefix_are_loaded(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from finetune.backends.mlx.runtime import mx
+
 _BOTH, _BIAS = ".experts.gate_up_proj", ".experts.gate_up_proj_bias"
 _DOWN, _DOWN_BIAS = ".experts.down_proj", ".experts.down_proj_bias"
 
@@ -20,12 +22,12 @@ def as_read(kind: str, weights: Mapping[str, Any]) -> dict[str, Any]:
         if name.endswith(_BOTH):
             turned = array.swapaxes(-1, -2)
             for at, part in enumerate(("gate_proj", "up_proj")):
-                found[name.replace("gate_up_proj", f"{part}.weight")] = turned[..., at::2, :]
+                found[name.replace("gate_up_proj", f"{part}.weight")] = mx.contiguous(turned[..., at::2, :])
         elif name.endswith(_BIAS):
             for at, part in enumerate(("gate_proj", "up_proj")):
-                found[name.replace("gate_up_proj_bias", f"{part}.bias")] = array[..., at::2]
+                found[name.replace("gate_up_proj_bias", f"{part}.bias")] = mx.contiguous(array[..., at::2])
         elif name.endswith(_DOWN):
-            found[f"{name}.weight"] = array.swapaxes(-1, -2)
+            found[f"{name}.weight"] = mx.contiguous(array.swapaxes(-1, -2))
         elif name.endswith(_DOWN_BIAS):
             found[name.replace("down_proj_bias", "down_proj.bias")] = array
         else:

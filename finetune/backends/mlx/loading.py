@@ -24,7 +24,7 @@ from finetune.backends.mlx.proofs import UNFIT
 from finetune.backends.mlx.runtime import is_leader
 from finetune.errors import UserError, closest, shell_command, shortened
 from finetune.models.config_forms import differences, form
-from finetune.models.config_reading import REQUIRED, Form, Reader, known_config
+from finetune.models.config_reading import REQUIRED, Form, Reader, known_config, why_not_known
 from finetune.models.foreign import foreign
 from finetune.records.plain_path import plain_path
 from finetune.terminal import say
@@ -81,6 +81,8 @@ def load(folder: Path, *, strict: bool = True, quiet: bool = False) -> Loaded:
             lifted.setdefault(part, {}).update(made.lifted)
     clauses = tuple(dict.fromkeys(text for _, made in forms for text in differences(made)))
     mended = [clause for _, made in forms for clause in mend(network, made.values)]
+    if why := why_not_known(config):
+        mended.append(f"transformers refuses this config.json ({shortened(why, 120)}): nothing of it could be compared")
     notes = tuple(dict.fromkeys([*(note for _, made in forms for note in made.notes), *left_out, *mended]))
     _tell(folder, clauses, notes, quiet=quiet)
     return Loaded(network, read, lifted, clauses, notes)
@@ -183,7 +185,8 @@ def _reader(cls: Any) -> Reader:
     sources = {name: inspect.getsource(sys.modules[name]) for name in (*own, *sorted(beside))}
     used = {name for source in sources.values() for name in _used(source)} & defaults.keys()
     source = "\n".join(sources[name] for name in own)
-    return Reader(cls.__module__.removeprefix(_PACKAGE), defaults, frozenset(used), source)
+    name = cls.__module__.removeprefix(_PACKAGE)
+    return Reader(name, defaults, frozenset(used), source, "\n".join(sources.values()))
 
 
 def _used(source: str) -> Iterator[str]:

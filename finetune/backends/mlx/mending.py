@@ -38,9 +38,23 @@ class LongRoPE(nn.Module):
         return mx.fast.rope(x, self.dims, traditional=False, base=None, scale=1.0, offset=offset, freqs=freqs)
 
 
+class GroupedNorm(nn.Module):
+    """Mamba 2's normalisation after its gate, with a mean of its own for each of ``groups`` (arXiv 2405.21060, section 7)."""
+
+    def __init__(self, norm: Any, groups: int):
+        super().__init__()
+        self.weight, self.eps, self.groups = norm.weight, norm.eps, groups
+
+    def __call__(self, x: Any, gate: Any = None) -> Any:
+        x = x if gate is None else nn.silu(gate) * x
+        apart = mx.unflatten(x, axis=-1, shape=(self.groups, -1))
+        return self.weight * mx.fast.rms_norm(apart, weight=None, eps=self.eps).flatten(-2)
+
+
 def mend(network: Any, values: Mapping[str, Any]) -> list[str]:
     """Change what ``values``, config.json as the network's class got it, say otherwise; a clause for each change."""
-    return [*_long_rope(network, values), *_exact_yarn(network, values), *_key_multiplier(network, values)]
+    kinds = (_long_rope, _exact_yarn, _key_multiplier, _grouped_norm)
+    return [clause for kind in kinds for clause in kind(network, values)]
 
 
 def _long_rope(network: Any, values: Mapping[str, Any]) -> Iterator[str]:
@@ -127,3 +141,14 @@ def _key_multiplier(network: Any, values: Mapping[str, Any]) -> Iterator[str]:
     for layer in network.layers:
         layer.self_attn.scale *= factor
     yield f"mlx-lm alone leaves out key_multiplier, {factor!r}; here attention is scaled by it, as in transformers"
+
+
+def _grouped_norm(network: Any, values: Mapping[str, Any]) -> Iterator[str]:
+    if values.get("model_type") not in ("mamba2", "granitemoehybrid"):
+        return
+    mixers = [module for module in network.modules() if getattr(module, "n_groups", 1) > 1 and hasattr(module, "norm")]
+    for mixer in mixers:
+        mixer.norm = GroupedNorm(mixer.norm, mixer.n_groups)
+    if mixers:
+        count = mixers[0].n_groups
+        yield f"mlx-lm alone does not normalise by groups; here, as in transformers, each of {count} has its own mean"
