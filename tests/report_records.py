@@ -1,5 +1,6 @@
 """Records as the stages make them, of two scripted models and given repeats; and the same with an attack in every text."""
 
+import random
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -18,12 +19,14 @@ from finetune.evaluation.compare import Comparison, compare
 from finetune.models.conversation import Conversation, as_conversation
 from finetune.models.loss_mask import Example
 from finetune.records.benchmark import BenchmarkRecord, Memory, PromptLength
+from finetune.records.classes import Confidence
 from finetune.records.dataset import DatasetRecord, Source
 from finetune.records.evaluation import EvaluationRecord
 from finetune.records.files import Row
 from finetune.records.machine import Machine
 from finetune.records.run import Data, Model, Result, RunRecord
 from finetune.tasks import TASKS, Score
+from finetune.tasks.classify import table
 
 HASH = "5e" * 32
 TOKEN = "hf_" + "aB3" * 11
@@ -237,8 +240,42 @@ def of_quality(given: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return given | {"benchmark": replace(made, quality=replace(made.quality, **changes))}
 
 
+def labelled(count: int, *, several: bool = False) -> dict[str, Any]:
+    """The records of an evaluation of rows with so many labels: one is never right, one became worse, some are invented."""
+    ends = [*ENDS, *map(str, range(count))]
+    labels = [f"{NOUNS[n % len(NOUNS)]} {ends[n // len(NOUNS)]}".strip() for n in range(count)]
+    draw = random.Random(count)
+    wanted = [n for n in range(count) for _ in range(6 + 40 // (n + 1))]
+    tuned = [draw.randrange(count) if draw.random() < 0.2 or n == 3 else n for n in wanted]
+    base = [n if draw.random() < 0.2 or n == 5 else draw.randrange(count) for n in wanted]
+    said = {"base": [labels[n] if n % 4 else "I think so" for n in base], "tuned": [labels[n] for n in tuned]}
+    said["tuned"] = [
+        labels[6] if of == 5 else "Other" if of == at == 3 else text
+        for of, at, text in zip(wanted, tuned, said["tuned"], strict=True)
+    ]
+    expected = [[labels[n]] for n in wanted]
+    named = {side: [[text] for text in of] for side, of in said.items()}
+    made = table.classes(labels, expected, named, multi=several)
+    sure = Confidence(1.7, 58, 0.121, 0.034, 0.83, 0.87, 0.961)
+    made = replace(made, restricted={"base": 0.21, "tuned": 0.9}, confidence=sure)
+    return of_quality(records(), task="classify", metric="right labels", classes=made)
+
+
+NOUNS = (
+    "Address",
+    "App crash",
+    "Billing",
+    "Damaged item",
+    "Data privacy",
+    "Feature",
+    "Late delivery",
+    "Login",
+    "Praise",
+    "Refund",
+)
+ENDS = ("", "of a friend", "abroad", "in the shop", "by post", "again")
 FREE_KEYS = ("kinds", "unscored", "versions", "config", "origins", "dropped", "files", "differences", "parts")
-FREE_KEYS += ("mended", "first_places")
+FREE_KEYS += ("mended", "first_places", "labels", "invented")
 OURS = ("better", "worse", "no evidence", "test", "default", "loss per token")  # words that the page decides by
 
 

@@ -44,18 +44,22 @@ def warnings(classes: Classes) -> list[str]:
     tuned, base = classes.tuned.labels, classes.base.labels if classes.base else {}
     found = []
     if never := classes.never_right:
-        found.append(f"Never right: {_named([f'{label} (0 of {tuned[label].n})' for label in never])}.")
+        found.append(f"Never right: {_named([f'{label} ({_of_none(label, classes)})' for label in never])}.")
     if worse := [label for label in classes.worse if label not in never]:
         changes = [f"{label} ({base[label].right} → {tuned[label].right} of {tuned[label].n})" for label in worse]
         found.append(f"Clearly worse than before: {_named(changes)}.")
     return found
 
 
+def _of_none(label: str, classes: Classes) -> str:
+    before = classes.base.labels[label].right if classes.base else 0
+    return f"0 of {classes.tuned.labels[label].n}" + (f", before {before}" if before else "")
+
+
 def remarks(evaluation: EvaluationRecord, classes: Classes) -> Iterator[str]:
     """What else a reader should know, a sentence each."""
-    words = "rows with that label alone" if classes.several else "right"
     if classes.majority:
-        yield f"Always “{classes.majority}” would be {percent(classes.majority_share)} {words}."
+        yield f"Whoever always answers “{classes.majority}” is right in {percent(classes.majority_share)} of the rows."
     named = {"base": "the other model" if evaluation.against else "the base model", "tuned": "the tuned model"}
     for name, side in classes.sides.items():
         if side.n_invented:

@@ -9,7 +9,7 @@ from finetune.report.svg import BAD, INK, LINE, MUTED, PAPER, TUNED, cell, figur
 _FITS = 16  # columns that a phone shows at a size that can be read; of more the picture is as wide as it needs
 _WIDTH = 400.0
 _NARROWEST = 19.0  # units of a cell, for two digits
-_CHARACTER = 6.0  # of a label at the size of the text
+_CHARACTER = 6.6  # of a label at the size of the text
 _LONGEST = 22  # characters of a label
 _MOST = 80  # labels
 _NONE = "no label"

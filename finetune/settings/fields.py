@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from finetune.errors import UserError, path_of, shortened
+from finetune.errors import UserError, closest, path_of, shortened
 
 Layer = tuple[str, Mapping[str, object]]  # where values come from ("flag", "quick mode"), and the values by field name
 Choices = Mapping[str, Collection[str]]  # registry -> the names that a flag may take
@@ -128,8 +128,16 @@ def check_value(config_class: type, name: str, raw: object, choices: Choices | N
         _demand_in_range(value, limits, _LARGEST[kind], f"{place}: {shortened(str(raw))}")
     registry = (choices or {}).get(limits["choices"] or "")
     if registry is not None and value not in registry:
-        raise UserError(f"{place}: unknown value {_shown(raw)} (choose from {', '.join(registry)})")
+        hint = f"did you mean {near}? " if (near := _meant(str(value), registry)) else ""
+        raise UserError(f"{place}: unknown value {_shown(raw)} ({hint}choose from {', '.join(registry)})")
     return value
+
+
+def _meant(value: str, registry: Mapping[str, object]) -> str | None:
+    """The choice that has this value as another name, or one like it."""
+    named = {other: name for name, entry in registry.items() for other in getattr(entry, "also_called", ())}
+    near = closest(value, [*registry, *named])
+    return named.get(near, near) if near else None
 
 
 def _several(values: list[object], place: str) -> object:

@@ -84,6 +84,7 @@ class RowKind:
 
     name: str
     about: str  # one line for --list
+    also_called: tuple[str, ...] = ()  # other words for --type, which are no values of it
     to_messages: Callable[[Row], list[Message]]
     hub_dataset: str | None = None  # the default rows
     licence: str | None = None  # of the default rows

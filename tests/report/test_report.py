@@ -18,7 +18,7 @@ from finetune.records.difference import Difference
 from finetune.report import render
 from finetune.report.curve import curve_picture
 from finetune.report.texts import clean
-from report_records import TOKEN, attacked, evaluation, measured, of_quality, records
+from report_records import TOKEN, attacked, evaluation, labelled, measured, of_quality, records, spoilt
 
 
 class Page(HTMLParser):
@@ -371,3 +371,44 @@ def test_any_curve_can_be_drawn(values: list[float], name: str) -> None:
     assert not re.search(r'"[^"]*\b(nan|inf)\b', charts)
     assert charts.count("<svg") == (7 if any(map(isfinite, values)) else 6)
     assert (curve_picture(metrics) is not None) == any(map(isfinite, values))
+
+
+def test_the_labels_are_shown_and_what_the_overall_figure_hides() -> None:
+    html = render(**labelled(12)).replace("\N{NO-BREAK SPACE}", " ")
+    top = html[: html.index("<main>")]
+    assert "Never right: Damaged item (0 of 16, before 3), Feature (0 of 12, before 12)." in top
+    part = text(html[html.index('id="labels"') : html.index('id="answers"')])
+    for shown in (
+        "Feature → Late delivery 12",
+        "“I think so”",
+        "With a confidence of at least 0.83",
+        "Refund",
+        "23.8 %",
+    ):
+        assert shown in part
+    assert html.count('class="bad">Feature') == 1
+
+
+@pytest.mark.parametrize("count", [2, 40, 200])
+def test_any_number_of_labels_can_be_shown(count: int) -> None:
+    page = Page(render(**labelled(count)))
+    assert sum(tag == "rect" and "fill-opacity" in of for tag, of in page.elements) > 0 or count == 200
+    wide = [of for tag, of in page.elements if tag == "svg" and "min-width" in str(of.get("style"))]
+    assert len(wide) == (count == 40)
+
+
+def test_no_label_changes_the_page() -> None:
+    attack = "</text></svg><script>alert(1)</script>"
+    given = {name: spoilt(record, attack) if name != "metrics" else record for name, record in labelled(5).items()}
+    assert Page(render(**given)).shape() == Page(render(**labelled(5))).shape()
+
+
+def test_the_terminal_shows_the_labels(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns in ("60", "100"):
+        monkeypatch.setenv("COLUMNS", columns)
+        print_comparison(labelled(12)["benchmark"].quality, 0)
+    narrow, wide = capsys.readouterr().out.split("Verdict")[:2]
+    assert "Confusion matrix" in wide and "Confusion matrix" not in narrow
+    assert "Most often confused: Feature -> Late delivery 12" in narrow
+    assert "But never right: Damaged item (0 of 16, before 3)" in wide
+    assert all(len(line.rstrip()) <= 60 for line in narrow.splitlines())

@@ -111,6 +111,7 @@ def _question(row: Row) -> str:
 CLASSIFY = Task(
     name="classify",
     about="texts with a label each (or several: --multi-label), such as tickets with their category",
+    also_called=("classification", "classifier", "labels", "categories", "sentiment", "intent"),
     to_messages=to_messages,
     aliases={TEXT: TEXT_NAMES, LABEL: LABEL_NAMES},
     survey=survey.survey,
