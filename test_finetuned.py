@@ -27,7 +27,7 @@ def main(config: EvaluationConfig) -> None:
     demand_template(tuned)
     model = tuned.load()
     models = {"base": model.without_adapter(), "tuned": model} if config.show_base else {"tuned": model}
-    chat(models, config.max_tokens, tuned.task.name, tuned.dialect)
+    chat(models, config.max_tokens, tuned.task.name, tuned.dialect, tuned.system)
 
 
 if __name__ == "__main__":

@@ -181,7 +181,8 @@ def _rows(
                 continue
             number = 0
             for batch in tables[theirs].with_format("arrow").iter(100):
-                yield from arrow_values.rows(batch, partial(_place, f"{hub.name} {theirs}", number), own)
+                place = partial(_place, f"{hub.name} {theirs}", number)
+                yield from arrow_values.rows(batch, place, own, class_names=wanted.class_names)
                 number += len(batch)
 
     return rows(), left

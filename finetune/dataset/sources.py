@@ -72,7 +72,9 @@ def wanted_of(config: DatasetConfig, task: RowKind) -> Wanted:
         *(other for names in task.aliases.values() for other in names),
     }
     conversations = {name for fields in FORMATS for name in fields}
-    return Wanted(frozenset(columns | known | conversations), task.name == "text", config.strict)
+    return Wanted(
+        frozenset(columns | known | conversations), task.name == "text", config.strict, task.survey is not None
+    )
 
 
 class Opened(NamedTuple):

@@ -49,6 +49,15 @@ class TunedRun:
         except UserError:
             return None
 
+    @property
+    def system(self) -> str:
+        """The system message of the rows it was trained on, if it names their labels; "" for other rows."""
+        try:
+            labels = read_dataset_record(self.data_dir).labels
+        except UserError:
+            return ""
+        return labels.prompt if labels else ""
+
     def load(self, *, tuned: bool = True) -> Model:
         """The tuned model, or the base model alone. UserError (exit 3) if the adapters are damaged or do not fit."""
         adapter = self.adapter_path if tuned else None

@@ -133,9 +133,10 @@ def check_value(config_class: type, name: str, raw: object, choices: Choices | N
     return value
 
 
-def _meant(value: str, registry: Mapping[str, object]) -> str | None:
+def _meant(value: str, registry: Collection[str]) -> str | None:
     """The choice that has this value as another name, or one like it."""
-    named = {other: name for name, entry in registry.items() for other in getattr(entry, "also_called", ())}
+    entries = registry.items() if isinstance(registry, Mapping) else ()
+    named = {other: name for name, entry in entries for other in getattr(entry, "also_called", ())}
     near = closest(value, [*registry, *named])
     return named.get(near, near) if near else None
 

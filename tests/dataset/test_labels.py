@@ -249,3 +249,28 @@ def test_the_tickets_of_a_spreadsheet(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "- Wrong item" in shown and "\r" not in "".join(row["messages"][1]["content"] for row in every(dataset))
     assert not dataset.findings.unused.keys() & {"ticket_text", "category"}
     assert dataset.read == len(every(dataset)) + dataset.findings.dropped.total() + len(dataset.findings.errors)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_names_of_classes_in_parquet_are_used(tmp_path: Path, several: bool) -> None:
+    import datasets
+
+    names = datasets.ClassLabel(names=["negative", "positive"])
+    rows = rows_of()
+    values = [[0, 1] if several and at % 3 == 0 else [at % 2] if several else at % 2 for at in range(60)]
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.Sequence(names) if several else names}
+    )
+    table = datasets.Dataset.from_dict({"text": [row["text"] for row in rows], "label": values}, features=features)
+    table.to_parquet(str(tmp_path / "rows.parquet"))
+    dataset = read(tmp_path / "rows.parquet", multi_label=several)
+    found = {label for row in every(dataset) for label in (row["label"] if several else [row["label"]])}
+    assert found == {"negative", "positive"}
+    chat = prepare(
+        DatasetConfig(
+            type_="chat", dataset_name=str(tmp_path / "rows.parquet"), column="prompt=text,completion=label", fix=True
+        ),
+        ROW_KINDS["chat"],
+        print,
+    )
+    assert not {row["messages"][-1]["content"] for row in every(chat)} & found  # other kinds of rows: as it was

@@ -20,8 +20,12 @@ class _Told:
     has_nan: bool = False
 
 
-def rows(batch: Any, place: Callable[[int], str], split: str | None) -> Iterator[SourcedRow]:
-    """The rows of a RecordBatch or Table; ``place`` of each by its number in the batch, from 0."""
+def rows(
+    batch: Any, place: Callable[[int], str], split: str | None, *, class_names: bool = False
+) -> Iterator[SourcedRow]:
+    """The rows of a RecordBatch or Table; ``place`` of each by its number in the batch, from 0. With ``class_names`` numbers of
+    classes are their names, if the file has them."""
+    names = _class_names(batch.schema) if class_names else {}
     converts = {name: _converter(kind) for name, kind in zip(batch.schema.names, batch.schema.types, strict=True)}
     number = 0
     step = len(batch) if _texts(batch) <= _MOST_BYTES else 1
@@ -31,6 +35,7 @@ def rows(batch: Any, place: Callable[[int], str], split: str | None) -> Iterator
             told, row = _Told(), {}
             for (name, convert), value in zip(converts.items(), values, strict=True):
                 made = value if convert is None or value is None else convert(value, name, told)
+                made = _named(made, names[name]) if name in names else made
                 if made is _NOTHING:
                     told.left.append(name)
                 else:
@@ -38,6 +43,30 @@ def rows(batch: Any, place: Callable[[int], str], split: str | None) -> Iterator
             mended = ("NaN read as null",) if told.has_nan else ()
             yield SourcedRow(place(number), row, split=split, mended=mended, left=tuple(dict.fromkeys(told.left)))
             number += 1
+
+
+def _class_names(schema: Any) -> dict[str, list[str]]:
+    """Field -> the names of its classes, as the datasets library writes them beside the columns (ClassLabel)."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        found = {}
+        for field_name, feature in features.items():
+            inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
+            names = inner.get("names") if isinstance(inner, dict) else None
+            if isinstance(names, list) and all(isinstance(name, str) for name in names):
+                found[field_name] = names
+        return found
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _named(value: Any, names: list[str]) -> Any:
+    """A number of a class, or several, by name. -1 stands for none."""
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    if not isinstance(value, int) or isinstance(value, bool) or value >= len(names):
+        return value
+    return names[value] if value >= 0 else None
 
 
 def _texts(batch: Any) -> int:

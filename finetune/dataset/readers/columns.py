@@ -25,7 +25,7 @@ def read_parquet(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
     with _explained(part, "Parquet"), _opened_parquet(part) as file:
         step = _rows_at_a_time(file.metadata)
         for batch in file.iter_batches(batch_size=step):
-            yield from arrow_values.rows(batch, _place(part, number), split)
+            yield from arrow_values.rows(batch, _place(part, number), split, class_names=wanted.class_names)
             number += len(batch)
 
 
@@ -42,7 +42,8 @@ def read_arrow(part: Part, wanted: Wanted) -> Iterator[SourcedRow]:
         for batch in batches:
             batch.validate(full=True)  # a damaged offset would lead out of the memory
             for begin in range(0, len(batch), _BATCH):
-                yield from arrow_values.rows(batch.slice(begin, _BATCH), _place(part, number + begin), split)
+                some, place = batch.slice(begin, _BATCH), _place(part, number + begin)
+                yield from arrow_values.rows(some, place, split, class_names=wanted.class_names)
             number += len(batch)
 
 

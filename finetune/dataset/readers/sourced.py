@@ -44,6 +44,7 @@ class Wanted:
     names: frozenset[str] = frozenset()  # of fields that a task or --column knows
     documents: bool = False  # whether a file of text is a row: {"text": ...}
     strict: bool = False
+    class_names: bool = False  # numbers of classes are read as their names, if the file has these
 
 
 class BlankLines:

@@ -16,6 +16,7 @@ from finetune.evaluation.chat.session import Session
 from finetune.evaluation.tuned_run import TunedRun
 from finetune.models.call_text import calls_of
 from finetune.models.conversation import Conversation
+from finetune.tasks.classify.task import CLASSIFY
 from finetune.tasks.sql.dialects import SQLITE
 from finetune.tasks.sql.judging.shell import SqlTables
 from finetune.tasks.sql.task import SQL, instruction
@@ -32,16 +33,19 @@ def demand_template(run: TunedRun) -> None:
         )
 
 
-def chat(models: Mapping[str, Model], max_tokens: int, task_name: str, dialect: str | None = None) -> None:
+def chat(
+    models: Mapping[str, Model], max_tokens: int, task_name: str, dialect: str | None = None, system: str = ""
+) -> None:
     """Read messages and commands from stdin until its end or /quit.
 
     Every message goes to each of the models in turn, and each has its own conversation. For the task sql the conversation
-    begins with the system message of its training rows, and ``dialect`` is what these are written in.
+    begins with the system message of its training rows, and ``dialect`` is what these are written in; for the task classify
+    with ``system``, and each message is asked by itself.
     """
     console = results()
     dialect = dialect or SQLITE
     with SqlTables(dialect) as tables, CtrlC() as ctrl_c:
-        session = Session(models, tables, instruction(dialect) if task_name == SQL.name else "")
+        session = Session(models, tables, instruction(dialect) if task_name == SQL.name else system)
         show("Type a message. /help lists the commands, /quit (or Ctrl-D) ends the chat.")
         if task_name == TEXT.name:
             show(
@@ -49,6 +53,8 @@ def chat(models: Mapping[str, Model], max_tokens: int, task_name: str, dialect: 
             )
         if session.system:
             show(f"System message (as in training): {session.system}")
+        if task_name == CLASSIFY.name:
+            show("Each message is classified by itself.")
         asked: dict[str, str | None]  # what each model is asked; None: it goes on after the result of its call
         while not session.over and (line := read_line(ctrl_c)) is not None:
             if line.startswith("/"):
@@ -59,6 +65,8 @@ def chat(models: Mapping[str, Model], max_tokens: int, task_name: str, dialect: 
                 asked, session.waiting = dict.fromkeys(session.waiting), []
             else:
                 asked = dict.fromkeys(models, line.strip()) if line.strip() else {}
+                if task_name == CLASSIFY.name:
+                    session.command("/reset")
             if asked:
                 ctrl_c.pressed()
                 with open_display(console, tuple(asked)) as display, no_echo():
