@@ -1,7 +1,7 @@
 """Base against tuned on the rows of a run: asks the models, scores the answers, keeps what was found."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune.backends.interface import Model
@@ -84,6 +84,9 @@ def compare(asked: Comparison) -> EvaluationRecord:
         answering=model.answering or None,
     )
     record = result(subject, rows, sides, _general(answers) if answers else None)
+    if task.summarised:
+        texts = {name: [one.answer.text for one in side.scored] for name, side in sides.items()}
+        record = replace(record, classes=task.summarised(rows, texts))
     return restricted.add(record, models, rows, task.labels, asked.valid) if asked.restrict else record
 
 

@@ -149,10 +149,6 @@ class Side:
             parts={name: self._mean(name) for name in parts},
         )
 
-    @property
-    def texts(self) -> list[str]:
-        return [one.answer.text for one in self.scored]
-
     def record(self, index: int) -> AnswerRecord:
         """The answer to a row, with the loss of the row's reference."""
         return self.scored[index].record(self.losses.sums[index])
@@ -208,7 +204,6 @@ def result(
             for i, row in enumerate(rows)
         ],
         general=general,
-        classes=task.summarised(rows, {name: side.texts for name, side in sides.items()}) if task.summarised else None,
     )
     if base is None:
         return record
