@@ -43,7 +43,7 @@ class Divided:
 
 def divide(store: Store, tasks: Sequence[RowKind], config: DatasetConfig) -> Divided:
     """Divide the rows to train on of each source by itself. A split that a source has of its own stays as it is."""
-    sources, found = range(len(tasks)), Divided(by=tasks[0].stratified if len(tasks) == 1 else "")
+    sources, found = range(len(tasks)), Divided(by=_stratified(tasks[0], config) if len(tasks) == 1 else "")
     wanted: dict[int, dict[str, int]] = {}
     for source in sources:
         sizes = splits.shares(store.taken(source, "train"), config.valid_fraction, config.test_fraction)
@@ -57,7 +57,7 @@ def divide(store: Store, tasks: Sequence[RowKind], config: DatasetConfig) -> Div
             store.place_all(source, but="train" if source in wanted else "")
     for source, missing in wanted.items():
         placed: Counter[str] = Counter()
-        total, by = store.taken(source, "train"), tasks[source].stratified
+        total, by = store.taken(source, "train"), _stratified(tasks[source], config)
         strata = Strata(store.runs(source, by), missing) if by else None
         for likeness, value, count in store.runs(source, by):
             split = store.placed(likeness) if len(sources) > 1 else None
@@ -74,6 +74,11 @@ def divide(store: Store, tasks: Sequence[RowKind], config: DatasetConfig) -> Div
         else:
             store.move(source)
     return found
+
+
+def _stratified(task: RowKind, config: DatasetConfig) -> str:
+    """The field whose values have their share in each split; "" with --split-by, whose groups have rows of several values."""
+    return "" if config.split_by else task.stratified
 
 
 def _divide_in_ranges(store: Store, source: int, sizes: Mapping[str, int]) -> None:

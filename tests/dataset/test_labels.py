@@ -136,11 +136,14 @@ def test_one_label_in_several_spellings_is_one_and_counted(tmp_path: Path) -> No
     rows = rows_of()
     for at, spelling in enumerate(("red", "RED", "Red ", "  red")):
         rows[at]["label"] = spelling
+    rows[6]["label"] = "dark  red"
+    rows[7]["label"] = rows[8]["label"] = "dark red"
     rows[4]["label"] = "Ble\N{COMBINING DIAERESIS}u"
     rows[5]["label"] = "Bl\N{LATIN SMALL LETTER E WITH DIAERESIS}u"
     dataset = made(tmp_path, rows)
-    assert set(labels(dataset)) == {"Red", "Green", "Blue", "Bl\N{LATIN SMALL LETTER E WITH DIAERESIS}u"}
+    assert set(labels(dataset)) == {"Red", "Green", "Blue", "dark red", "Bl\N{LATIN SMALL LETTER E WITH DIAERESIS}u"}
     assert dataset.findings.mended["label 'red' read as 'Red'"] == 2
+    assert dataset.findings.mended["label 'dark  red' read as 'dark red'"] == 1
     assert dataset.findings.mended["white space around a label removed"] == 2
     with pytest.raises(UserError, match="label 'red' read as 'Red'"):
         made(tmp_path, rows, strict=True)
@@ -274,3 +277,34 @@ def test_names_of_classes_in_parquet_are_used(tmp_path: Path, several: bool) -> 
         print,
     )
     assert not {row["messages"][-1]["content"] for row in every(chat)} & found  # other kinds of rows: as it was
+
+
+def test_fields_that_have_names_of_ours_do_not_get_in_the_way(tmp_path: Path) -> None:
+    rows = [
+        {"body": row["text"], "category": row["label"], "label": "x", "text": 3, "messages": None} for row in rows_of()
+    ]
+    dataset = made(tmp_path, rows, column="text=body,label=category", ignore="label")
+    row = every(dataset)[0]
+    assert row["label"] in ("Red", "Green", "Blue") and row["source_label"] == "x" and row["source_text"] == 3
+    assert set(dataset.findings.unused) == {"text"}
+
+
+def test_rows_of_one_value_of_split_by_stay_together(tmp_path: Path) -> None:
+    rows = [{**row, "user": at % 20} for at, row in enumerate(rows_of(count=200))]
+    dataset = made(tmp_path, rows, split_by="user")
+    users = [{row["user"] for row in dataset.splits[split]} for split in SPLITS]
+    assert all(users) and sum(map(len, users)) == 20
+
+
+def test_several_sources_have_one_list_of_labels(tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    rows = [{"Anliegen": row["text"] + " und mehr", "Sachgebiet": row["label"]} for row in rows_of("RED Yellow", 40)]
+    other.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first = tmp_path / "rows.jsonl"
+    first.write_text("".join(json.dumps(row) + "\n" for row in rows_of()))
+    config = DatasetConfig(
+        type_="classify", dataset_name=(str(first), str(other)), valid_fraction=0.1, test_fraction=0.2
+    )
+    dataset = prepare(config, ROW_KINDS["classify"], print)
+    assert set(labels(dataset)) == {"Red", "Green", "Blue", "Yellow"}
+    assert len({row["messages"][0]["content"] for row in every(dataset)}) == 1

@@ -36,16 +36,17 @@ class _Reading:
     separator: str
 
     def prepared(self, row: Row, mend: Tell, note: Tell) -> Row:
-        """The row with its text and its label under these names. ValueError if it has none."""
+        """The row with its messages and its label. ValueError if it has no text or no label."""
         row = flat(row, mend)
-        found = self._labels(row.get(self.roles.label))
-        for label in found:
-            if (name := self.names[plain(label)]) != label:
-                mend(f"label {label!r} read as {name!r}")
-        labels = [name for name in self.names.values() if name in {self.names[plain(label)] for label in found}]
         value = row.get(self.roles.label)
-        if isinstance(value, str) and not self.several and value != value.strip():
+        found = self._labels(value)
+        if not self.several and isinstance(value, str) and value != value.strip():
             mend("white space around a label removed")
+        as_written = found if self.several or not isinstance(value, str) else [value.strip()]
+        for given, label in zip(as_written, found, strict=True):
+            if (name := self.names[plain(label)]) != given:
+                mend(f"label {given!r} read as {name!r}")
+        labels = [name for name in self.names.values() if name in {self.names[plain(label)] for label in found}]
         text = self._text(row)
         if "\r" in text:
             note("line ends CR LF of a text read as LF")
@@ -54,7 +55,12 @@ class _Reading:
         others = {
             f"source_{name}" if name in _TAKEN else name: value for name, value in row.items() if name not in used
         }
-        return {**others, TEXT: text.strip(), LABEL: labels if self.several else labels[0]}
+        messages: list[Message] = [
+            {"role": "system", "content": self.prompt},
+            {"role": "user", "content": text.strip()},
+            {"role": "assistant", "content": written.answer_of(labels)},
+        ]
+        return {**others, LABEL: labels if self.several else labels[0], "messages": messages}
 
     def _labels(self, value: object) -> list[str]:
         if self.several:
@@ -70,14 +76,6 @@ class _Reading:
     def unused(self, row: Row) -> Iterator[str]:
         used = {*self.roles.texts, self.roles.label, "messages"}
         return (name for name, value in row.items() if name not in used and not is_empty(value))
-
-    def to_messages(self, row: Row) -> list[Message]:
-        labels = row[LABEL] if isinstance(row[LABEL], list) else [row[LABEL]]
-        return [
-            {"role": "system", "content": self.prompt},
-            {"role": "user", "content": row[TEXT]},
-            {"role": "assistant", "content": written.answer_of(labels)},
-        ]
 
 
 def flat(row: Row, mend: Tell = lambda what: None) -> Row:
@@ -134,18 +132,17 @@ def survey(kind: RowKind, sources: Mapping[str, Iterable[Row]], asked: Asked) ->
         merged={given: spellings.names[plain(given)] for given in spellings.counts if given not in totals},
     )
     return Surveyed(
-        kinds=[
-            replace(kind, prepared=one.prepared, to_messages=one.to_messages, unused=one.unused, kept=_without_text)
-            for one in readings
-        ],
+        kinds=[replace(kind, prepared=one.prepared, to_messages=_messages, unused=one.unused) for one in readings],
         labels=labels,
         notes=[*_told(labels, columns, roles, totals), *_told_of_labels(totals, labels, columns, roles)],
         fields={name for found in columns.values() for name in found.found} | set(asked.columns.values()),
     )
 
 
-def _without_text(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name != TEXT}
+def _messages(row: Row) -> list[Message]:
+    """Those that ``prepared`` has made."""
+    found: list[Message] = row["messages"]
+    return found
 
 
 def _flattened(rows: Iterable[Row]) -> Iterator[Row]:
