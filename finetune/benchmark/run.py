@@ -44,7 +44,7 @@ def run(config: BenchmarkConfig) -> None:
             run=tuned,
             rows=held_out.rows,
             split=held_out.split,
-            max_tokens=config.max_tokens,
+            max_tokens=(max_tokens := answer_limit(tuned, held_out.rows, config)),
             log=log,
             resume=config.resume,
             base=config.compare,
@@ -54,9 +54,7 @@ def run(config: BenchmarkConfig) -> None:
     )
     runs = min(config.runs, QUICK_RUNS) if config.quick else config.runs
     try:
-        measured = measure_run(
-            tuned, held_out.rows, runs, config.max_tokens, compare=config.compare, quick=config.quick
-        )
+        measured = measure_run(tuned, held_out.rows, runs, max_tokens, compare=config.compare, quick=config.quick)
     except KeyboardInterrupt as interrupt:
         kept = f"stopped: all answers are kept in {log} (resume with --resume)"
         raise Stopped(kept, number_of(interrupt)) from None
