@@ -3,7 +3,7 @@
 from finetune.evaluation import scorecard
 from finetune.evaluation.compare import Comparison, compare
 from finetune.evaluation.tuned_run import TunedRun, check_results, held_out_rows, open_other, restriction_rows
-from finetune.records import files
+from finetune.records import blind, files
 from finetune.records.evaluation import EvaluationRecord
 from finetune.settings.config import EvaluationConfig
 from finetune.terminal import say, show
@@ -37,5 +37,5 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
     )
     record.write(config.results_dir / files.EVALUATION)
     log.unlink(missing_ok=True)
-    scorecard.print_comparison(record, _EXAMPLES_SHOWN)
+    scorecard.print_comparison(record, _EXAMPLES_SHOWN, blind.of_evaluation(config.results_dir, record))
     show(f"All answers: {config.results_dir / files.EVALUATION}")

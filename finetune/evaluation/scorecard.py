@@ -4,8 +4,9 @@ from typing import Any
 
 from finetune.errors import visible
 from finetune.evaluation.label_tables import print_labels, print_warnings
+from finetune.records.blind import BlindRecord
 from finetune.records.evaluation import LOSS, SCORE, EvaluationRecord, GeneralRecord, RowRecord
-from finetune.report import answers
+from finetune.report import answers, preferred
 from finetune.report.answers import POINTS
 from finetune.report.texts import plain
 from finetune.terminal import counted, results
@@ -20,12 +21,12 @@ _VERDICTS = {
 _BY = {LOSS: " by loss per token", SCORE: " by mean score"}  # measures that decide in the place of the task's metric
 
 
-def print_comparison(record: EvaluationRecord, examples: int) -> None:
-    """Print the first ``examples`` rows that tell most, the tables and the verdict to stdout."""
+def print_comparison(record: EvaluationRecord, examples: int, blind: BlindRecord | None = None) -> None:
+    """Print the first ``examples`` rows that tell most, the tables and the verdict to stdout; last, what a person preferred."""
     console = results()
     for index in _telling(record)[:examples]:
         console.print(_example(record.rows[index], index, plain_text=record.tuned.bits_per_byte is not None))
-    console.print(_measures(record, wide=console.width >= _WIDE))
+    console.print(_measures(record, blind, wide=console.width >= _WIDE))
     if record.classes:
         print_labels(record, record.classes, console)
     if record.unscored and record.tuned.bits_per_byte is None:  # of plain text nothing is scored but the loss
@@ -59,6 +60,11 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
     console.print(f"{record.explanation}.")
     if record.classes:
         print_warnings(record.classes, console)
+    if blind and blind.result:
+        console.print()
+        console.print(plain(f"{preferred.sentence(record, blind.result)}."), style="bold")
+        for remark in preferred.remarks(record, blind, blind.result):
+            console.print(remark)
 
 
 def _telling(record: EvaluationRecord) -> list[int]:
@@ -93,7 +99,7 @@ def _example(row: RowRecord, index: int, *, plain_text: bool) -> Any:
     return table
 
 
-def _measures(record: EvaluationRecord, *, wide: bool) -> Any:
+def _measures(record: EvaluationRecord, blind: BlindRecord | None, *, wide: bool) -> Any:
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -112,7 +118,7 @@ def _measures(record: EvaluationRecord, *, wide: bool) -> Any:
         if difference and not wide:
             below.append(f"  {label}: {plain(difference)}")
 
-    for row in answers.measures(record):
+    for row in (*answers.measures(record), *preferred.measure(record, blind)):
         # a terminal of 80 columns has no room for the unit
         change = f"{row.difference.text.removesuffix(POINTS)} ({row.difference.detail})" if row.difference else ""
         add(row.label, [cell.text for cell in row.cells], change)
