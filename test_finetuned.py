@@ -4,6 +4,7 @@ python test_finetuned.py --adapter-path checkpoints
 python test_finetuned.py --adapter-path rl --against checkpoints
 python test_finetuned.py --interactive --show-base      chat with both models
 python test_finetuned.py --show results                 print the result again
+python test_finetuned.py --blind 20                     choose between the answers yourself
 """  # PYTHON_ARGCOMPLETE_OK
 
 from finetune import signals
@@ -16,6 +17,11 @@ from finetune.settings.config import EvaluationConfig
 
 
 def main(config: EvaluationConfig) -> None:
+    if config.blind is not None:
+        from finetune.evaluation import blind
+
+        blind.run(config)
+        return
     from finetune.evaluation.run import run, show_again
     from finetune.evaluation.tuned_run import open_run
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from finetune.records.benchmark import BenchmarkRecord  # noqa: E402
+from finetune.records.blind import BlindRecord  # noqa: E402
 from finetune.records.dataset import DatasetRecord  # noqa: E402
 from finetune.records.evaluation import EvaluationRecord  # noqa: E402
 from finetune.records.record import Record  # noqa: E402
@@ -27,6 +28,7 @@ RECORDS: dict[str, type[Record]] = {
     "data/dataset.json": DatasetRecord,
     "checkpoints/run.json": RunRecord,
     "results/evaluation.json": EvaluationRecord,
+    "results/blind.json": BlindRecord,
     "results/benchmark.json": BenchmarkRecord,
 }
 HEAD = """# The keys of the JSON files

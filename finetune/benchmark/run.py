@@ -21,7 +21,7 @@ from finetune.evaluation.tuned_run import (
     open_other,
     open_run,
 )
-from finetune.records import files, machine
+from finetune.records import blind, files, machine
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.dataset import DatasetRecord, read_dataset_record
 from finetune.records.evaluation import EvaluationRecord
@@ -73,9 +73,9 @@ def run(config: BenchmarkConfig) -> None:
         _log(config).unlink(missing_ok=True)
     except UserError as error:
         with suppress(OSError):  # a full disk takes the files, not the numbers on the screen
-            _print(record, as_json_only=config.json)
+            _print(record, config.results_dir, as_json_only=config.json)
         raise UserError(f"{error} (the answers are kept: resume with --resume)", error.exit_code) from None
-    _print(record, as_json_only=config.json)
+    _print(record, config.results_dir, as_json_only=config.json)
     if not config.json:
         folder = config.results_dir
         show("", f"Numbers: {folder / files.BENCHMARK}", f"Report:  {folder / files.REPORT}")
@@ -120,12 +120,13 @@ def _write(
 ) -> None:
     record.write(folder / files.BENCHMARK)
     files.write_text(folder / files.BENCHMARK_TABLE, tables.as_csv(record))
-    files.write_text(folder / files.REPORT, report.render(record, tuned.record, metrics, dataset))
+    page = report.render(record, tuned.record, metrics, dataset, blind.of_evaluation(folder, record.quality))
+    files.write_text(folder / files.REPORT, page)
 
 
-def _print(record: BenchmarkRecord, *, as_json_only: bool) -> None:
+def _print(record: BenchmarkRecord, folder: Path, *, as_json_only: bool) -> None:
     if as_json_only:
         show_json(as_json(record))
         return
     tables.print_benchmark(record)
-    scorecard.print_comparison(record.quality, examples=0)
+    scorecard.print_comparison(record.quality, examples=0, blind=blind.of_evaluation(folder, record.quality))

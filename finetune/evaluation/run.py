@@ -14,7 +14,7 @@ from finetune.evaluation.tuned_run import (
     open_other,
     restriction_rows,
 )
-from finetune.records import files
+from finetune.records import blind, files
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.evaluation import EvaluationRecord
 from finetune.rollouts.own_scorer import check_scorer
@@ -55,7 +55,7 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
     )
     record.write(config.results_dir / files.EVALUATION)
     log.unlink(missing_ok=True)
-    scorecard.print_comparison(record, _EXAMPLES_SHOWN)
+    scorecard.print_comparison(record, _EXAMPLES_SHOWN, blind.of_evaluation(config.results_dir, record))
     show(f"All answers: {config.results_dir / files.EVALUATION}")
 
 
@@ -68,4 +68,4 @@ def show_again(path: Path) -> None:
         path = found[0]
     is_benchmark = "quality" in files.read_json(path, EvaluationRecord.made_by(path.parent))
     record = BenchmarkRecord.read(path).quality if is_benchmark else EvaluationRecord.read(path)
-    scorecard.print_comparison(record, _EXAMPLES_SHOWN)
+    scorecard.print_comparison(record, _EXAMPLES_SHOWN, blind.of_evaluation(path.parent, record))

@@ -5,8 +5,9 @@ from typing import Any
 
 from finetune.errors import visible
 from finetune.evaluation.label_tables import print_labels, print_warnings
+from finetune.records.blind import BlindRecord
 from finetune.records.evaluation import NOTHING, EvaluationRecord, GeneralRecord
-from finetune.report import answers
+from finetune.report import answers, preferred
 from finetune.report.answers import POINTS
 from finetune.report.texts import plain
 from finetune.terminal import counted, results
@@ -20,13 +21,13 @@ _VERDICTS = {
 }
 
 
-def print_comparison(record: EvaluationRecord, examples: int) -> None:
-    """Print the tables, the first ``examples`` rows that tell most, and the verdict to stdout."""
+def print_comparison(record: EvaluationRecord, examples: int, blind: BlindRecord | None = None) -> None:
+    """Print the tables, the first ``examples`` rows that tell most, and the verdict to stdout; last, what a person preferred."""
     console = results()
     plain_text = record.tuned.bits_per_byte is not None
     if told := answers.base_told(record):
         console.print(f"The base model is asked with {told}.")
-    console.print(_measures(record, wide=console.width >= _WIDE))
+    console.print(_measures(record, blind, wide=console.width >= _WIDE))
     if record.classes:
         print_labels(record, record.classes, console)
     if (skipped := answers.skipped(record)) and not plain_text:  # of plain text nothing is scored but the loss
@@ -65,6 +66,11 @@ def print_comparison(record: EvaluationRecord, examples: int) -> None:
     console.print(f"{record.explanation}.")
     if record.classes:
         print_warnings(record.classes, console)
+    if blind and blind.result:
+        console.print()
+        console.print(plain(f"{preferred.sentence(record, blind.result)}."), style="bold")
+        for remark in preferred.remarks(record, blind, blind.result):
+            console.print(remark)
 
 
 def _verdict(record: EvaluationRecord, names: Mapping[str, str]) -> str:
@@ -107,7 +113,7 @@ def _example(record: EvaluationRecord, index: int) -> Any:
     return table
 
 
-def _measures(record: EvaluationRecord, *, wide: bool) -> Any:
+def _measures(record: EvaluationRecord, blind: BlindRecord | None, *, wide: bool) -> Any:
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -126,7 +132,7 @@ def _measures(record: EvaluationRecord, *, wide: bool) -> Any:
         if difference and not wide:
             below.append(f"  {label}: {plain(difference)}")
 
-    for row in answers.measures(record):
+    for row in (*answers.measures(record), *preferred.measure(record, blind)):
         # a terminal of 80 columns has no room for the unit
         change = f"{row.difference.text.removesuffix(POINTS)} ({row.difference.detail})" if row.difference else ""
         add(row.label, [cell.text for cell in row.cells], change)

@@ -29,6 +29,7 @@ STATE = "state"
 STATE_RECORD = "state.json"
 REJECTED = "rejected.jsonl"
 EVALUATION = "evaluation.json"
+BLIND = "blind.json"  # which of two answers a person preferred
 ANSWERS = "answers.jsonl"  # of a running evaluation
 BENCHMARK_ANSWERS = "benchmark_answers.jsonl"
 BENCHMARK = "benchmark.json"

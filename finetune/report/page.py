@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.records.benchmark import BenchmarkRecord
+from finetune.records.blind import BlindRecord
 from finetune.records.dataset import DatasetRecord
 from finetune.records.evaluation import LOSS, NOTHING
 from finetune.records.run import RunRecord
-from finetune.report import answers, charts, costs, labels, matrix, since, texts
+from finetune.report import answers, charts, costs, labels, matrix, preferred, since, texts
 from finetune.report.curve import Metrics, curve, measure
 
 if TYPE_CHECKING:
@@ -33,8 +34,15 @@ _FILTERS = {
 }
 
 
-def render(benchmark: BenchmarkRecord, run: RunRecord, metrics: Metrics, dataset: DatasetRecord) -> str:
-    """One self-contained HTML page of the records of the four stages; ``metrics`` are the lines of metrics.jsonl.
+def render(
+    benchmark: BenchmarkRecord,
+    run: RunRecord,
+    metrics: Metrics,
+    dataset: DatasetRecord,
+    blind: BlindRecord | None = None,
+) -> str:
+    """One self-contained HTML page of the records of the four stages; ``metrics`` are the lines of metrics.jsonl, and ``blind``
+    what a person found of the same answers.
 
     The same records give the same text.
     """
@@ -59,7 +67,8 @@ def render(benchmark: BenchmarkRecord, run: RunRecord, metrics: Metrics, dataset
         is_scored=answers.is_scored(evaluation),
         headline=answers.headline(evaluation),
         decisive=answers.decisive(evaluation),
-        measures=answers.measures(evaluation),
+        measures=[*answers.measures(evaluation), *preferred.measure(evaluation, blind)],
+        preferred=preferred.sentence(evaluation, blind.result) if blind and blind.result else None,
         forgotten=answers.forgotten(evaluation),
         kinds=answers.kinds(evaluation),
         classes=classes,

@@ -249,6 +249,13 @@ class EvaluationConfig(ScorerFlags, FileConfig):
     seed: int = option(42, "random seed for sampling rows", at_least=0, at_most=_SEEDS)
     interactive: bool = switch("chat with the tuned model", group="chat")
     show_base: bool = switch("in the chat, show the base model's answer too")
+    blind: int | None = option(
+        None,
+        "judge N rows of a finished evaluation yourself: choose between two answers without knowing which model wrote which",
+        at_least=1,
+        in_file=False,
+        group="your own judgement",
+    )
     results_dir: Path = option(Path("results"), "folder for evaluation.json", group="output")
     show: Path | None = option(
         None, "print a finished evaluation again: evaluation.json or benchmark.json", in_file=False

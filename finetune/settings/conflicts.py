@@ -198,6 +198,10 @@ def _evaluation(config: EvaluationConfig) -> Iterator[Idle]:
     if config.show:
         yield from ((field.name, "with --show") for field in flags_of(EvaluationConfig) if field.name != "show")
         return
+    if config.blind is not None:
+        used = ("blind", "seed", "results_dir", "config", "save_config")
+        yield from ((field.name, "with --blind") for field in flags_of(EvaluationConfig) if field.name not in used)
+        return
     if config.interactive:
         names = (
             "against data_dir use_validation num_samples quick_test general restrict resume seed results_dir".split()

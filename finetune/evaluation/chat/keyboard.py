@@ -1,12 +1,13 @@
-"""The keyboard: lines with editing and a history, and Ctrl-C."""
+"""The keyboard: lines with editing and a history, single keys, and Ctrl-C."""
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from finetune.terminal import show
+from finetune.terminal import show, show_part
 
 _PROMPT = "you> "
 
@@ -91,3 +92,36 @@ def no_echo() -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def has_keys() -> bool:
+    """Whether single keys can be read: stdin is a terminal that has them."""
+    try:
+        import termios  # noqa: F401
+    except ImportError:  # not a POSIX system
+        return False
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def read_key(prompt: str) -> str:
+    """The next key that is pressed after ``prompt`` is shown; "" if the terminal is gone.
+
+    What was typed before is dropped: it was meant for something else. Special keys are the sequence that the terminal sends.
+    """
+    import termios
+
+    keyboard = sys.stdin.fileno()
+    before = termios.tcgetattr(keyboard)
+    single = [*before]
+    single[3] &= ~(termios.ICANON | termios.ECHO)
+    single[6] = [*before[6]]
+    single[6][termios.VMIN], single[6][termios.VTIME] = 1, 0
+    termios.tcsetattr(keyboard, termios.TCSAFLUSH, single)
+    try:
+        show_part(prompt)
+        with contextlib.suppress(OSError):
+            return os.read(keyboard, 64).decode(errors="replace")
+        return ""
+    finally:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
