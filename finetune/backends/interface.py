@@ -80,7 +80,7 @@ class MemoryEstimate:
 
     @property
     def static_mb(self) -> float:
-        """Memory held between two steps: weights, adapters, optimizer state."""
+        """Memory between two steps: weights, adapters, optimizer state."""
         return self.weights_mb + self.adapters_mb + self.optimizer_mb
 
     @property
@@ -153,8 +153,7 @@ class Model(Protocol):
         seed: str,
         stop: Stop = never,
     ) -> list[Sample] | None:
-        """One sampled completion for each prompt (token ids), in their order; None if ``stop`` interrupted it. Each depends on
-        its prompt, ``seed`` and its index alone."""
+        """One sampled completion for each prompt (token ids), by prompt, ``seed`` and index; None if ``stop`` stopped it."""
 
     def losses(
         self,
@@ -163,8 +162,7 @@ class Model(Protocol):
         *,
         same_prompts: bool = False,
     ) -> list[float]:
-        """For each example the negative log-probability of its learned tokens, summed, in nats.
-        ``same_prompts``: neighbours have the same prompt, which a backend may compute once."""
+        """Summed negative log-probability of each example's learned tokens, in nats. ``same_prompts``: of neighbours."""
 
     def stream(self, prompt: Sequence[int], max_tokens: int, *, stops: bool = True) -> Iterator[int]:
         """Greedy tokens after a prompt (token ids), one at a time, without the end-of-sequence token that ends them."""
@@ -268,10 +266,9 @@ class Backend(Protocol):
         base: str,
         start: Path | None = None,
     ) -> Trainer:
-        """Make the layers that ``config`` names trainable, for ``steps`` optimizer steps over what ``source`` gives.
-        ``base``: fingerprint of the model's weights, saved with the adapters. ``start``: a file of adapters to begin with. New
-        tokens of the model's encoder get embeddings. UserError if the model has no such layers, exit 3 if ``start``
-        does not fit.
+        """Make the layers that ``config`` names trainable, for ``steps`` optimizer steps over what ``source`` gives. ``base``:
+        fingerprint of the model's weights, saved with the adapters. ``start``: a file of adapters to begin with. New tokens of
+        the encoder get embeddings. UserError if the model has no such layers, exit 3 if ``start`` does not fit.
         """
 
     def estimate_memory(

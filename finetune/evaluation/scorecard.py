@@ -22,7 +22,7 @@ _VERDICTS = {
 
 
 def print_comparison(record: EvaluationRecord, examples: int, blind: BlindRecord | None = None) -> None:
-    """Print the tables, the first ``examples`` rows that tell most, and the verdict to stdout; last, what a person preferred."""
+    """Print the tables, ``examples`` of the rows that tell most, the verdict and what a person preferred to stdout."""
     console = results()
     plain_text = record.tuned.bits_per_byte is not None
     if told := answers.base_told(record):
