@@ -3,6 +3,7 @@
 python -m finetune doctor             check this machine, and how to fix what is missing
 python -m finetune models             list the cached models; --remove NAME deletes one
 python -m finetune convert-adapter    convert adapters between MLX and PEFT
+python -m finetune fuse               add adapters into the weights of their model
 python -m finetune completion bash    shell completion of all flags: eval "$(...)"; or zsh
 """
 
@@ -29,6 +30,7 @@ COMMANDS = {  # each has a main and a Config, and CHOICES where a flag takes a n
     "doctor": "finetune.commands.doctor.command",
     "models": "finetune.commands.models",
     "convert-adapter": "finetune.commands.convert_adapter",
+    "fuse": "finetune.commands.fuse",
 }
 
 

@@ -24,7 +24,7 @@ BACKENDS = {"mlx": "finetune.backends.mlx", "torch": "finetune.backends.torch"}
 AUTO = "auto"
 CHOICES = {AUTO: None, **BACKENDS}
 # values of flags that a backend does not support
-_WITHOUT = {"torch": {"fine_tune_type": ("full",), "optimizer": ("lion",)}}
+_WITHOUT = {"torch": {"fine_tune_type": ("full",), "optimizer": ("lion",), "train_embeddings": (True,)}}
 _NEEDED = {"mlx": ("mlx", "mlx_lm"), "torch": ("torch", "transformers", "peft", "trl", "accelerate")}
 _REMEDY = {"mlx": "make setup", "torch": "make setup-torch"}
 
@@ -56,7 +56,10 @@ def resolved(config: TrainingConfig) -> TrainingConfig:
         config = replace(config, backend=name, origins={**config.origins, "backend": f"{AUTO}: {why}"})
     for name, values in _WITHOUT.get(config.backend, {}).items():
         if (value := getattr(config, name)) in values:
-            raise UserError(f"{flag(name)} {value}: not supported by --backend {config.backend} (use --backend mlx)")
+            what = flag(name) if value is True else f"{flag(name)} {value}"
+            raise UserError(f"{what}: not supported by --backend {config.backend} (use --backend mlx)")
+    if config.add_tokens and config.backend == "torch":
+        raise UserError("--add-tokens: not supported by --backend torch (use --backend mlx)")
     return config
 
 

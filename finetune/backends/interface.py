@@ -12,6 +12,7 @@ from finetune.models.conversation import AnyConversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import TrainingRow
 from finetune.models.loss_mask import Example
+from finetune.models.new_tokens import NewTokens
 from finetune.records.run import renamed_metrics
 from finetune.settings.config import TrainingConfig
 from finetune.signals import Stop, never
@@ -75,6 +76,7 @@ class MemoryEstimate:
     modules: int = 0  # with an adapter
     experts: int = 0  # of these, with an adapter for each of their experts
     notes: tuple[str, ...] = ()  # what is not adapted although it was meant, a clause each
+    embeddings_mb: float = 0.0  # the trained embeddings; their gradient, which is as large, is in ``head_and_loss_mb``
 
     @property
     def static_mb(self) -> float:
@@ -267,9 +269,9 @@ class Backend(Protocol):
         start: Path | None = None,
     ) -> Trainer:
         """Make the layers that ``config`` names trainable, for ``steps`` optimizer steps over what ``source`` gives.
-
-        ``base``: fingerprint of the model's weights, saved with the adapters. ``start``: a file of adapters to begin with.
-        UserError if the model has no such layers, exit 3 if ``start`` does not fit.
+        ``base``: fingerprint of the model's weights, saved with the adapters. ``start``: a file of adapters to begin with. New
+        tokens of the model's encoder get embeddings. UserError if the model has no such layers, exit 3 if ``start``
+        does not fit.
         """
 
     def estimate_memory(
@@ -282,12 +284,13 @@ class Backend(Protocol):
         available: float,
         *,
         whole: bool = False,
+        new: NewTokens | None = None,
     ) -> MemoryEstimate:
         """Memory of a step on the ``largest`` batch and time of one on the ``typical`` batch, measured on a few layers of the
-        model; ``whole``: on all of them. ``available``: bytes of memory that may be used. UserError if the model cannot be
-        trained in this way, or if not even a few layers fit."""
+        model; ``whole``: on all of them. ``available``: bytes of memory that may be used. ``new``: tokens that are added.
+        UserError if the model cannot be trained in this way, or if not even a few layers fit."""
 
-    def static_mb(self, folder: Path, config: TrainingConfig) -> float:
+    def static_mb(self, folder: Path, config: TrainingConfig, new: NewTokens | None = None) -> float:
         """Memory held between two steps, in 10^6 bytes. Loads no weights."""
 
     def memory_mb(self) -> dict[str, float]:

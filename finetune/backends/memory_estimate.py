@@ -16,6 +16,7 @@ from finetune.errors import UserError
 from finetune.methods import Method, RowSource
 from finetune.methods.batches import BatchSource
 from finetune.models.examples import TrainingRow
+from finetune.models.new_tokens import NewTokens
 from finetune.settings.config import TrainingConfig
 
 # the peak varies a little from run to run: the farther apart the two models, the less that counts
@@ -41,6 +42,7 @@ class Sizes:
     modules: int = 0  # with an adapter; 0 if layers are trained whole
     experts: int = 0  # of these modules, those with an adapter for each expert
     notes: tuple[str, ...] = ()  # what is not adapted although it was meant, a clause each
+    embeddings: int = 0  # bytes of the trained embeddings, and of their gradient
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,20 @@ class StepEstimate:
 class Probe(Protocol):
     """What a backend can find out about a model without training it."""
 
-    def sizes(self, folder: Path, config: TrainingConfig) -> Sizes:
+    def sizes(self, folder: Path, config: TrainingConfig, new: NewTokens | None = None) -> Sizes:
         """Counted, not measured: no weights are loaded. UserError if the backend cannot train the model so."""
 
     def weights(self, folder: Path, layers: int) -> int:
         """Bytes of the first ``layers`` layers, the embeddings and the head."""
 
     def measured(
-        self, folder: Path, method: Method, config: TrainingConfig, layers: int, source: BatchSource
+        self,
+        folder: Path,
+        method: Method,
+        config: TrainingConfig,
+        layers: int,
+        source: BatchSource,
+        new: NewTokens | None = None,
     ) -> Measured:
         """Train the first ``layers`` layers for ``STEPS`` steps of ``source``, by ``measure_steps``."""
 
@@ -87,6 +95,7 @@ def estimate_memory(
     available: float,
     *,
     whole: bool = False,
+    new: NewTokens | None = None,
 ) -> MemoryEstimate:
     """The memory of a step on the ``largest`` batch, and the time of one on the ``typical`` batch.
 
@@ -94,7 +103,7 @@ def estimate_memory(
     ``whole`` runs both steps on all layers instead of extrapolating from a few. UserError if the backend does not know the
     model, if it has no such layers to adapt, or if not even a few layers fit.
     """
-    sizes = probe.sizes(folder, config)
+    sizes = probe.sizes(folder, config, new)
     trained = sizes.layers if sizes.trained is None else sizes.trained
     counts = choose_layers(sizes, trained, lambda count: probe.weights(folder, count), available, whole=whole)
     smallest = probe.weights(folder, counts[-1])
@@ -109,7 +118,7 @@ def estimate_memory(
     for layers in counts:
         adapted = min(trained, layers) if trained < sizes.layers else None
         fewer = replace(config, lora_layers=adapted, grad_accumulation=accumulation)
-        runs.append(probe.measured(folder, method, fewer, layers, MeasuredSteps(method, typical, largest, fewer)))
+        runs.append(probe.measured(folder, method, fewer, layers, MeasuredSteps(method, typical, largest, fewer), new))
     gc.collect()  # what comes next has the memory to itself
     step = extrapolate(runs, sizes, trained, whole=whole)
     return MemoryEstimate(
@@ -124,6 +133,7 @@ def estimate_memory(
         weights_mb=sizes.weights / 1e6,
         adapters_mb=sizes.adapters / 1e6,
         optimizer_mb=sizes.optimizer / 1e6,
+        embeddings_mb=sizes.embeddings / 1e6,
         layers_mb=step.layers / 1e6,
         head_and_loss_mb=step.head_and_loss / 1e6,
         seconds=step.seconds * config.grad_accumulation / accumulation,
@@ -175,9 +185,9 @@ def _fewest(sizes: Sizes) -> int:
     return min(sizes.period, sizes.layers)
 
 
-def static_mb(probe: Probe, folder: Path, config: TrainingConfig) -> float:
+def static_mb(probe: Probe, folder: Path, config: TrainingConfig, new: NewTokens | None = None) -> float:
     """Memory held between two steps, in 10^6 bytes: weights, adapters, optimizer state. Loads no weights."""
-    sizes = probe.sizes(folder, config)
+    sizes = probe.sizes(folder, config, new)
     return (sizes.weights + sizes.adapters + sizes.optimizer) / 1e6
 
 

@@ -13,6 +13,7 @@ from finetune.evaluation.tuned_run import TunedRun
 from finetune.methods import METHODS, Method, RowSource
 from finetune.models.conversation import Conversation
 from finetune.models.examples import TrainingRow, as_rows
+from finetune.models.new_tokens import NewTokens
 from finetune.records import files, machine
 from finetune.records.benchmark import Latency, Memory, PromptLength, Repeats
 from finetune.records.files import Row
@@ -110,16 +111,22 @@ def _training_step(run: TunedRun, rows: Sequence[Row]) -> Callable[[], float | N
     trainer = backend.Trainer(run.load(tuned=False), method, source, config, 1, "")
     trainer.train(lambda: False, lambda step: True)
 
-    return lambda: estimated_peak(backend, run.model_path, method, config, longest[: config.batch_size])
+    new = run.encoder.new_tokens
+    return lambda: estimated_peak(backend, run.model_path, method, config, longest[: config.batch_size], new)
 
 
 def estimated_peak(
-    backend: Backend, folder: Path, method: Method, config: TrainingConfig, batch: Sequence[TrainingRow]
+    backend: Backend,
+    folder: Path,
+    method: Method,
+    config: TrainingConfig,
+    batch: Sequence[TrainingRow],
+    new: NewTokens | None = None,
 ) -> float | None:
     """The peak of a training step in MB as train.py --dry-run estimates it; None if it cannot, which is said: the measurements
     stand without it."""
     try:
-        return backend.estimate_memory(folder, method, config, batch, batch, machine.memory_bytes()[1]).peak_mb
+        return backend.estimate_memory(folder, method, config, batch, batch, machine.memory_bytes()[1], new=new).peak_mb
     except UserError as error:
         say(f"Note: no estimate of the training step: {error}")
         return None

@@ -39,7 +39,7 @@ def main(config: Config) -> None:
         f" standard deviations; {effect}."
     )
     show(f"Use it: {_use(config, done)}")
-    if done.of_a_run:
+    if done.of_a_run and not done.adapter.embeddings:
         show(f"Or: {shell_command('python', 'test_finetuned.py', '--adapter-path', config.output)}")
 
 
@@ -47,4 +47,6 @@ def _use(config: Config, done: Conversion) -> str:
     if config.to == "mlx":
         flags = ("--model", done.base, "--adapter-path", config.output)
         return shell_command("python", "-m", "mlx_lm", "generate", *flags, "--prompt", "...")
+    if done.adapter.embeddings and done.adapter.embeddings.count:
+        return f"AutoPeftModelForCausalLM.from_pretrained({str(config.output)!r}), with the tokenizer in that folder"
     return f"PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({done.base!r}), {str(config.output)!r})"

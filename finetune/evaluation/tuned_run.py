@@ -89,6 +89,7 @@ def open_run(adapter_path: Path) -> TunedRun:
         chats=not task.plain_text,
         now=record.began,
         switches=record.switches,
+        added=dict.fromkeys(record.new_tokens, f"{path}: new_tokens"),
     )
     if files.text_hash(encoder.template) != record.template_sha256:
         raise UserError(

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from finetune.errors import UserError
-from finetune.models import config_files, template_check, tokenizer, turns
+from finetune.models import config_files, new_tokens, template_check, tokenizer, turns
 from finetune.models.answers import AnswerFrame, AnswerReader, Reading
 from finetune.models.conversation import AnyConversation, PlainText, as_conversation
 from finetune.models.ends import End, find_end, up_to_end
@@ -45,18 +45,21 @@ class ChatEncoder:
         chats: bool = True,
         now: datetime | None = None,
         switches: Mapping[str, bool] | None = None,
+        added: Mapping[str, str] | None = None,
     ):
         """Load the tokenizer in ``folder``. ``template`` is one of ``TEMPLATES``, a Jinja text, or None for the model's own.
         ``name`` is what the user calls the model. Without ``chats`` it needs no template: then only plain text can be encoded.
+        ``added`` are new tokens, with the place that an error about one names.
 
         UserError (exit 2) if the tokenizer cannot be loaded, or the template is missing or does not work.
         """
         self._folder, self.name, self.now = folder, name or str(folder), now or datetime.now().astimezone()
         self.tokenizer: Any = tokenizer.load(folder)
-        added = self.tokenizer.added_tokens_decoder
+        self._again = partial(ChatEncoder, folder, template, name=name, chats=chats, now=self.now)
+        added_tokens = self.tokenizer.added_tokens_decoder
         of_ours = isinstance(template, Template)
         if isinstance(template, Template):
-            special = {token.content for token in added.values() if token.special}
+            special = {token.content for token in added_tokens.values() if token.special}
             begins = bool(self.plain.begin) or config_files.begins_texts(folder)
             has_begin = self.tokenizer.bos_token is not None
             template = template.for_model(special, self.tokenizer.eos_token, begins=begins and has_begin)
@@ -65,7 +68,8 @@ class ChatEncoder:
             self.tokenizer.chat_template = template
         if not self.tokenizer.chat_template and chats:
             raise UserError(f"{folder}: {NO_TEMPLATE}")
-        self.special_tokens = frozenset(token_id for token_id, token in added.items() if token.special)
+        self.special_tokens = frozenset(token_id for token_id, token in added_tokens.items() if token.special)
+        self.new_tokens = new_tokens.add(self.tokenizer, added or {}, str(self.tokenizer.chat_template), self.name)
         self._tokens, self._decided = RenderedTokens(self.tokenizer, folder), switches is not None
         self._renderer = Renderer(self.tokenizer, self.now, switches or {})
         place = str(folder) if self._own else "--template"
@@ -97,6 +101,11 @@ class ChatEncoder:
         self.end = find_end(self._style.after, following, self._tokens.one, added, ends, eos)
         self._stops |= {self.end.token, *self.end.marks} - {None}
         self.__dict__.pop("_reader", None)
+
+    @cached_property
+    def base(self) -> "ChatEncoder":
+        """The encoder of the model as it was, without new tokens."""
+        return self if self.new_tokens is None else self._again(switches=self.switches)
 
     @property
     def own_template(self) -> bool:
@@ -261,8 +270,7 @@ class ChatEncoder:
 
     @cached_property
     def _reader(self) -> AnswerReader:
-        known = self.tokenizer.added_tokens_decoder.items()
-        added = {token: one.content for token, one in known if one.content.strip()}
+        added = {at: one.content for at, one in self.tokenizer.added_tokens_decoder.items() if one.content.strip()}
         frame = AnswerFrame.of(self._style, self._tokens.one, added, self._stops)
         return AnswerReader(self._tokens.text, frame if self.template else None, self.special_tokens)
 

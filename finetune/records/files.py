@@ -19,6 +19,7 @@ DATASET_RECORD = "dataset.json"
 ADAPTERS = "adapters.safetensors"
 PEFT_ADAPTERS = "adapter_model.safetensors"  # as PEFT names them
 ADAPTER_CONFIG = "adapter_config.json"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")  # of a run that added tokens
 START = "start.safetensors"  # the adapters that --from-adapter named
 RUN_RECORD = "run.json"
 TRAINING_CONFIG = "training_config.txt"

@@ -157,6 +157,14 @@ def _training(config: TrainingConfig) -> Iterator[Idle]:
         yield "export_mlx_lm", f"with --method {config.method}, which mlx_lm.lora does not have"
     elif config.from_adapter:
         yield "export_mlx_lm", "with --from-adapter"
+    elif config.train_embeddings or config.add_tokens:
+        what = "--train-embeddings" if config.train_embeddings else "--add-tokens"
+        yield "export_mlx_lm", f"with {what}, which mlx_lm.lora does not have"
+    if config.from_adapter and not config.resume:
+        yield (
+            "add_tokens",
+            "with --from-adapter: tokens are added when a base model is trained, and its adapters keep theirs",
+        )
     if config.dpo_loss == "ipo":
         yield "dpo_length_normalised", "with --dpo-loss ipo, which always normalises"
     if config.scorer is None:

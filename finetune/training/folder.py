@@ -1,11 +1,13 @@
 """The adapter folder: a run replaces, moves and removes the files that a run wrote, by their exact names, and no other."""
 
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from finetune.errors import UserError
+from finetune.models.encoder import ChatEncoder
 from finetune.records import files
 from finetune.records.run import RunRecord
 from finetune.terminal import say
@@ -19,11 +21,14 @@ _HISTORY = re.compile(rf"\d{{7,}}_({'|'.join(map(re.escape, _ADAPTERS))})")
 
 def refuse_links(folder: Path) -> None:
     """UserError if a run in ``folder`` would write through a symbolic link."""
-    files.refuse_links(folder, (files.RUN_RECORD, *_ADAPTERS, *_NAMES, files.STATE, PREVIOUS))
+    files.refuse_links(folder, (files.RUN_RECORD, *_ADAPTERS, *_NAMES, *files.TOKENIZER, files.STATE, PREVIOUS))
 
 
-def check(folder: Path) -> None:
-    """UserError if a new run in ``folder`` would replace what no run has written, or would write through a link."""
+def check(folder: Path, *, with_tokenizer: bool = False) -> None:
+    """UserError if a new run in ``folder`` would replace what no run has written, or would write through a link.
+
+    ``with_tokenizer``: the run writes one.
+    """
     refuse_links(folder)
     files.refuse_links(folder / PREVIOUS, (files.RUN_RECORD, files.STATE))
     for place in (folder, folder / PREVIOUS):
@@ -35,6 +40,28 @@ def check(folder: Path) -> None:
                 f"{place / of_others[0]}: no run.json beside it, so train.py did not write it and will not replace it"
                 " (move it away, or use another --adapter-path)"
             )
+    others = [folder / name for name in files.TOKENIZER if (folder / name).exists()]
+    if with_tokenizer and others and not _has_tokenizer(folder):
+        raise UserError(
+            f"{others[0]}: not written by a run that added tokens, so it will not be replaced"
+            " (move it away, or use another --adapter-path)"
+        )
+
+
+def write_tokenizer(folder: Path, encoder: ChatEncoder) -> None:
+    """Write the tokenizer of a run that added tokens, for other programs."""
+    with tempfile.TemporaryDirectory() as work:
+        encoder.tokenizer.save_pretrained(work)
+        for name in files.TOKENIZER:
+            if (path := Path(work) / name).exists():
+                with files.atomic(folder / name) as temporary:
+                    temporary.write_bytes(path.read_bytes())
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    """Whether the run of the folder has written its tokenizer there."""
+    path = folder / files.RUN_RECORD
+    return path.exists() and bool(RunRecord.read(path).new_tokens)
 
 
 def history(folder: Path, file: str) -> list[Path]:
@@ -79,8 +106,9 @@ def _has_saved(folder: Path) -> bool:
 
 def _own(folder: Path) -> Iterator[Path]:
     """What a run has written there, apart from its record and its training states."""
+    names = (*_ADAPTERS, *_NAMES, *(files.TOKENIZER if _has_tokenizer(folder) else ()))
     for path in folder.iterdir():
-        if path.is_file() and (path.name in (*_ADAPTERS, *_NAMES) or _HISTORY.fullmatch(path.name)):
+        if path.is_file() and (path.name in names or _HISTORY.fullmatch(path.name)):
             yield path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finetune.errors import UserError, shell_command
 from finetune.methods import METHODS
-from finetune.models import config_files, thinking
+from finetune.models import config_files, new_tokens, thinking
 from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import (
@@ -88,7 +88,8 @@ def read_inputs(
     template = find_template(config.template)
     folder = find_model(config.model, say, weights=weights)
     now = read_run(config.adapter_path).began if config.resume else None
-    encoder = ChatEncoder(folder.path, template, name=folder.name, chats=dataset.pieces is None, now=now)
+    chats, added = dataset.pieces is None, _added(config)
+    encoder = ChatEncoder(folder.path, template, name=folder.name, chats=chats, now=now, added=added)
     if dataset.pieces:
         _check_pieces(dataset.pieces, encoder, config)
     if any(has_thinking(Conversation.of(row)) for of_split in rows.values() for _, row in of_split):
@@ -99,7 +100,10 @@ def read_inputs(
             say(f"Note: {note}")
         if encoder.frozen_date:
             say(f"Note: the chat template writes the date; this run keeps {encoder.frozen_date}, later stages too.")
-    _check_vocabulary(folder, examples_of([*train, *valid]))
+    if encoder.new_tokens and not METHODS[config.method].rollouts:
+        for line in new_tokens.described(encoder.new_tokens, examples_of(train)):
+            say(line)
+    _check_vocabulary(folder, encoder, examples_of([*train, *valid]))
     _check_length(config, folder, [*train, *valid])
     turns = _turns(train, files.split_file(config.data_dir, "train"))
     thinks = any("reasoning_content" in message for row in train for message in Conversation.of(row.fields).messages)
@@ -110,6 +114,14 @@ def read_inputs(
     if encode is whole_conversations:
         train, valid = ([*_single(of_split)] for of_split in (train, valid))
     return Inputs(dataset, folder, encoder, train, valid, too_long, kept, turns, way)
+
+
+def _added(config: TrainingConfig) -> dict[str, str]:
+    """New tokens, each with its place: those of the file, or of the run that is resumed or continued."""
+    if config.add_tokens and (not config.resume or config.add_tokens.exists()):
+        return new_tokens.read(config.add_tokens)
+    run = config.adapter_path if config.resume else config.from_adapter
+    return dict.fromkeys(read_run(run).new_tokens, f"{run / files.RUN_RECORD}: new_tokens") if run else {}
 
 
 def _single(rows: Sequence[TrainingRow]) -> Iterator[TrainingRow]:
@@ -131,7 +143,7 @@ def _turns(rows: Sequence[TrainingRow], path: Path) -> Turns | None:
 def _check_pieces(pieces: Pieces, encoder: ChatEncoder, config: TrainingConfig) -> None:
     """UserError if documents were cut for another tokenizer, or into longer pieces than are trained on."""
     again = "cut them again: python dataset.py --type text --dataset-name DOCUMENTS"
-    if pieces.tokenizer_sha256 != encoder.plain.fingerprint:
+    if pieces.tokenizer_sha256 != encoder.base.plain.fingerprint:
         model = shell_command("--model", pieces.model)
         raise UserError(
             f"--model: the documents in {config.data_dir} were cut for the tokenizer of {pieces.model}, and that of"
@@ -145,11 +157,12 @@ def _check_pieces(pieces: Pieces, encoder: ChatEncoder, config: TrainingConfig) 
         )
 
 
-def _check_vocabulary(folder: ModelFolder, examples: list[Example]) -> None:
+def _check_vocabulary(folder: ModelFolder, encoder: ChatEncoder, examples: list[Example]) -> None:
     """UserError if a token id exceeds the model's vocabulary: MLX would read past the end of the embedding."""
     config = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
     known = (config.get("text_config") or config).get("vocab_size", math.inf)
-    highest = max(max(example.tokens) for example in examples)
+    new = encoder.new_tokens.ids if encoder.new_tokens else ()
+    highest = max(max((token for token in example.tokens if token not in new), default=0) for example in examples)
     if highest >= known:
         raise UserError(
             f"{folder.name}: tokenizer and model do not match: token id {highest}, vocabulary size {known}"

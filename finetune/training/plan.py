@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 from finetune.backends.interface import Backend, MemoryEstimate
@@ -124,21 +125,31 @@ def make(config: TrainingConfig, method: Method, backend: Backend) -> Plan | Non
     if not config.probe:
         say("Measuring a step on some layers of the model ...")
     total, available = _machine_memory()  # before anything is in it
-    with ending():
-        memory = backend.estimate_memory(
-            given.folder.path, method, config, work.typical, work.largest, available, whole=config.probe
-        )
+    estimate = partial(_estimated, backend, given, method, available)
+    memory = estimate(config, work.typical, work.largest)
     result = Plan(config, given.folder.name, work, memory, total / 1e6, available / 1e6, None)
     if result.fits:
         return result
 
     def measure(changed: TrainingConfig) -> float:
         other = describe(changed, method, given)
-        with ending():
-            found = backend.estimate_memory(given.folder.path, method, changed, other.typical, other.largest, available)
-        return needed_mb(found)
+        return needed_mb(estimate(replace(changed, probe=False), other.typical, other.largest))
 
     return replace(result, remedy=_remedy(config, given, memory, result.available_mb, measure))
+
+
+def _estimated(
+    backend: Backend,
+    given: Inputs,
+    method: Method,
+    available: float,
+    config: TrainingConfig,
+    typical: Sequence[TrainingRow],
+    largest: Sequence[TrainingRow],
+) -> MemoryEstimate:
+    path, new = given.folder.path, given.encoder.new_tokens
+    with ending():
+        return backend.estimate_memory(path, method, config, typical, largest, available, whole=config.probe, new=new)
 
 
 def _machine_memory() -> tuple[float, float]:
@@ -177,10 +188,7 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given
     answers = config.batch_size * config.grad_accumulation * size
     say("Measuring a step on some layers of the model ...")
     one = replace(config, grad_accumulation=1)
-    with ending():
-        memory = backend.estimate_memory(
-            given.folder.path, method, one, typical, largest, available, whole=config.probe
-        )
+    memory = _estimated(backend, given, method, available, one, typical, largest)
     work = Work(
         rows=len(given.train),
         left_out=given.too_long,

@@ -81,7 +81,8 @@ def _modules(found: MemoryEstimate) -> str:
     if not found.modules:
         return ""
     experts = f", {found.experts} of them with one for each expert" if found.experts else ""
-    return f" in adapters of {counted(found.modules, 'module')}{experts}"
+    matrices = " and in the embeddings" if found.embeddings_mb else ""
+    return f" in adapters of {counted(found.modules, 'module')}{experts}{matrices}"
 
 
 def _memory(plan: Plan, bar: str) -> list[str]:
@@ -90,11 +91,13 @@ def _memory(plan: Plan, bar: str) -> list[str]:
         "weights": found.weights_mb,
         "adapters": found.adapters_mb,
         "optimizer": found.optimizer_mb,
+        "embeddings, gradient": found.embeddings_mb,
         f"step, in {found.layers} layers": found.layers_mb,
-        "step, head and loss": found.head_and_loss_mb,
+        "step, head and loss": max(0.0, found.head_and_loss_mb - found.embeddings_mb),
     }
     if not found.layers_mb:
-        parts = dict(list(parts.items())[:3]) | {"step": found.head_and_loss_mb}
+        parts["step"] = parts.pop("step, head and loss")
+    parts = {name: size for name, size in parts.items() if size or not name.startswith(("embeddings", "step, in"))}
     parts["margin and Python"] = plan.needed_mb - found.peak_mb
     how = "measured" if not found.layers_mb else f"from {found.measured_layers[-1]} of {found.layers} layers"
     if math.isinf(plan.total_mb):

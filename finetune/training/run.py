@@ -26,7 +26,7 @@ from finetune.signals import StopRequest, stopping
 from finetune.tasks import TASKS, Task
 from finetune.tasks.mixed import for_rows
 from finetune.terminal import Console, format_bytes, say
-from finetune.training import checkpoints, run_view, start
+from finetune.training import checkpoints, folder, run_view, start
 from finetune.training.checkpoints import Checkpoint
 from finetune.training.inputs import Inputs, read_inputs
 from finetune.training.metrics import Metrics
@@ -97,7 +97,7 @@ def prepare(config: TrainingConfig, method: Method, backend: Backend) -> Start:
     conflicts.check_text(config, plain_text=inputs.dataset.pieces is not None)
     if backend.is_leader():
         check_scorer(config.scorer, config.scorer_seconds, [row.fields for row in inputs.valid or inputs.train])
-    _check_memory(backend.static_mb(inputs.folder.path, config))
+    _check_memory(backend.static_mb(inputs.folder.path, config, inputs.encoder.new_tokens))
     if config.backend == "mlx" and inputs.folder.source != "builtin" and backend.is_leader():
         _compare_logits(inputs.folder)
     record = start.describe_run(config, inputs.folder, inputs.encoder, inputs.dataset, backend.describe())
@@ -166,6 +166,8 @@ def build(begun: Start, judge: Judge | None) -> Session:
     if begun.leader:
         save_start = trainer.save_adapters if begun.adapters else None
         start.start(config, begun.record, trainer.adapter_config, backend.FORMAT.model_key, save_start)
+        if inputs.encoder.new_tokens:
+            folder.write_tokenizer(config.adapter_path, inputs.encoder)
     return session
 
 

@@ -42,7 +42,7 @@ def layers(explicit: Mapping[str, object]) -> list[Layer]:
 # settings that belong to the adapters of --from-adapter
 _OF_START = (
     *("model", "template", "backend", "fine_tune_type"),
-    *("lora_rank", "lora_scale", "lora_alpha", "rslora", "lora_layers", "lora_modules"),
+    *("lora_rank", "lora_scale", "lora_alpha", "rslora", "lora_layers", "lora_modules", "train_embeddings"),
 )
 
 
@@ -81,7 +81,7 @@ def check_start(config: TrainingConfig) -> None:
     if config.from_adapter:
         others["the folder of --from-adapter"] = config.from_adapter
     files.check_apart("--adapter-path", config.adapter_path, others)
-    folder.check(config.adapter_path)
+    folder.check(config.adapter_path, with_tokenizer=config.add_tokens is not None)
     if config.from_adapter is None:
         return
     begun = read_run(config.from_adapter)
@@ -114,6 +114,7 @@ def describe_run(
         template_sha256=files.text_hash(encoder.template),
         switches=encoder.switches,
         end=encoder.end.added or None,
+        new_tokens=list(encoder.new_tokens.tokens) if encoder.new_tokens else [],
         data=Data(str(config.data_dir.resolve()), dataset.source, dataset.files),
         reward_sha256=_hash_of("--grpo-reward", config.grpo_reward),
         scorer_sha256=_hash_of("--scorer", config.scorer),
@@ -161,6 +162,8 @@ def check_same(adapter_path: Path, now: RunRecord) -> None:
     compared.append(("file of --grpo-reward", then.reward_sha256, now.reward_sha256))
     compared.append(("file of --scorer", then.scorer_sha256, now.scorer_sha256))
     compared.append(("chat template", then.template_sha256, now.template_sha256))
+    added = [files.text_hash("\n".join(record.new_tokens)) for record in (then, now)]
+    compared.append(("tokens of --add-tokens", added[0], added[1]))
     _demand_same(adapter_path, compared)
     if unknown := unknown_settings(then):
         say(f"Note: unknown settings in {adapter_path / files.RUN_RECORD} are ignored: {', '.join(unknown)}.")

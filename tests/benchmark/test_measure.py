@@ -13,7 +13,7 @@ from finetune.settings.config import TrainingConfig
 
 
 def test_a_plan_that_fails_does_not_end_the_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
-    def refuses(*given: Any) -> Any:
+    def refuses(*given: Any, **named: Any) -> Any:
         raise UserError("folder: only 1 GB is free")
 
     def peak(backend: Any) -> float | None:
@@ -21,4 +21,4 @@ def test_a_plan_that_fails_does_not_end_the_benchmark(capsys: pytest.CaptureFixt
 
     assert peak(SimpleNamespace(estimate_memory=refuses)) is None
     assert "no estimate of the training step: folder: only 1 GB is free" in capsys.readouterr().err
-    assert peak(SimpleNamespace(estimate_memory=lambda *given: SimpleNamespace(peak_mb=7.0))) == 7.0
+    assert peak(SimpleNamespace(estimate_memory=lambda *given, **named: SimpleNamespace(peak_mb=7.0))) == 7.0

@@ -1,13 +1,15 @@
 """What a run trains of a network: the modules that its settings choose, and the settings by which mlx_lm attaches the same."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune.backends import lora_modules
 from finetune.backends.lora_modules import Place
+from finetune.backends.mlx import embeddings
 from finetune.backends.mlx.adaptable import EXPERTS, Adaptable, adaptable, not_adaptable
 from finetune.errors import UserError, shortened
+from finetune.models.new_tokens import NewTokens
 from finetune.settings.config import TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -18,17 +20,27 @@ _WHOLE_BITS = (2, 4, 8)  # as many of them as fit into a word are a word
 @dataclass(frozen=True)
 class Adaptation:
     """What is trained: ``layers`` from the last on are reached by it, and ``modules`` get an adapter, ``experts`` of them one
-    for each of their experts; none if layers are trained whole. ``notes``: what could not be adapted, a clause each."""
+    for each of their experts; none if layers are trained whole. ``notes``: what could not be adapted, a clause each.
+    ``matrices``: what is trained of the embeddings."""
 
     settings: dict[str, object]  # adapter_config.json
     layers: int
     modules: int
     experts: int
     notes: list[str]
+    matrices: embeddings.Trained | None = None
 
 
-def adaptation(network: Any, config: TrainingConfig) -> Adaptation:
-    """UserError, in the words of flags, if the model has no such modules or mlx_lm cannot adapt them so."""
+def adaptation(network: Any, config: TrainingConfig, new: NewTokens | None = None) -> Adaptation:
+    """With the embeddings of ``new`` tokens. UserError, in the words of flags, if the model has no such modules or mlx_lm
+    cannot adapt them so."""
+    found, matrices = _of_layers(network, config), embeddings.trained(network, config, new)
+    if matrices is None:
+        return found
+    return replace(found, settings={**found.settings, embeddings.KEY: matrices.as_json()}, matrices=matrices)
+
+
+def _of_layers(network: Any, config: TrainingConfig) -> Adaptation:
     depth = len(network.layers)
     parameters: dict[str, object] = {
         "rank": config.lora_rank,

@@ -10,11 +10,13 @@ from typing import Any, Literal
 
 from finetune.backends.adapter_fit import demand_base, demand_fit
 from finetune.backends.interface import MOST_COPIED_BYTES, AdapterFormat
+from finetune.backends.mlx import embeddings
 from finetune.backends.mlx.adaptable import LEAVES
 from finetune.backends.mlx.adaptation import adaptation
 from finetune.backends.mlx.runtime import Arrays, mx
 from finetune.errors import UserError, shortened
 from finetune.models.foreign import check_safetensors, foreign
+from finetune.models.new_tokens import NewTokens
 from finetune.records import files
 from finetune.records.plain_path import plain_path
 from finetune.settings.config import FINE_TUNE_TYPES, TrainingConfig
@@ -23,6 +25,7 @@ import mlx.nn as nn  # isort: skip  after the runtime
 from mlx.utils import tree_flatten, tree_unflatten  # isort: skip
 
 FORMAT = AdapterFormat(files.ADAPTERS, "model")
+_CHANGED = "_finetune_embeddings_changed"
 
 
 def settings(network: Any, config: TrainingConfig) -> dict[str, object]:
@@ -30,9 +33,11 @@ def settings(network: Any, config: TrainingConfig) -> dict[str, object]:
     return adaptation(network, config).settings
 
 
-def settings_and_notes(network: Any, config: TrainingConfig) -> tuple[dict[str, object], list[str]]:
-    """The same, and what is not adapted although it was meant, a clause each."""
-    found = adaptation(network, config)
+def settings_and_notes(
+    network: Any, config: TrainingConfig, new: NewTokens | None = None
+) -> tuple[dict[str, object], list[str]]:
+    """The same, with what is trained of the embeddings, and what is not adapted although it was meant, a clause each."""
+    found = adaptation(network, config, new)
     return found.settings, found.notes
 
 
@@ -50,6 +55,21 @@ def attach(network: Any, settings: Mapping[str, Any]) -> None:
                     raise UserError("--fine-tune-type full: a quantised model can only be adapted (use lora)")
     else:
         linear_to_lora_layers(network, layers, dict(settings["lora_parameters"]), use_dora=kind == "dora")
+    if (wanted := of_embeddings(settings)) is not None:
+        embeddings.attach(network, wanted)
+
+
+def of_embeddings(settings: Mapping[str, Any]) -> embeddings.Trained | None:
+    """What adapter_config.json says of trained embeddings; None if there are none. ValueError if no run wrote it."""
+    value = settings.get(embeddings.KEY)
+    return None if value is None else embeddings.Trained.read(value)
+
+
+def begin(network: Any, settings: Mapping[str, Any], new: NewTokens | None) -> None:
+    """``attach`` for a run: new tokens begin as what they were before."""
+    attach(network, settings)
+    if (wanted := of_embeddings(settings)) is not None:
+        embeddings.initialise(network, wanted, new)
 
 
 def trainable(network: Any) -> Arrays:
@@ -123,12 +143,15 @@ AdapterMode = Literal["attached", "disabled", "fused"]
 
 
 class Switch:
-    """The layers of a network with their adapter beside them, without it, or with it added into their weights."""
+    """The layers of a network with their adapter beside them, without it, or with it added into their weights; with trained
+    embeddings in two of the three. ``whole`` switches layers that were trained in full."""
 
-    def __init__(self, network: Any, layers: Mapping[AdapterMode, Arrays]):
-        self._network, self._layers = network, dict(layers)
+    def __init__(self, network: Any, layers: Mapping[AdapterMode, Arrays], whole: "WholeSwitch | None" = None):
+        self._network, self._layers, self._whole = network, dict(layers), whole
 
     def __call__(self, state: AdapterMode) -> None:
+        if self._whole:
+            self._whole(state)
         if state not in self._layers:
             self._layers[state] = _fused(self._layers["attached"])
         self._network.update_modules(tree_unflatten(list(self._layers[state].items())))
@@ -158,7 +181,7 @@ def _adapted(network: Any) -> Arrays:
 
 
 def _fused(adapted: Mapping[str, Any]) -> Arrays:
-    layers = {name: module.fuse() for name, module in adapted.items()}
+    layers = {name: module.fuse() if "lora_b" in module else module for name, module in adapted.items()}
     mx.eval([module.parameters() for module in layers.values()])
     return layers
 
@@ -184,6 +207,8 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[Adapt
         if wanted["num_layers"] == -1:  # how mlx_lm says all
             wanted["num_layers"] = len(network.layers)
         _check(network, wanted)
+        matrices = of_embeddings(wanted)
+        base_modules = embeddings.modules_of(network, matrices) if matrices else {}
         attach(network, wanted)
     except FileNotFoundError:
         raise UserError(f"{folder / files.ADAPTER_CONFIG}: not found (run: python train.py)") from None
@@ -192,14 +217,25 @@ def load(network: Any, folder: Path, base: str | None = None) -> Callable[[Adapt
         raise UserError(f"{folder / files.ADAPTER_CONFIG}: does not fit the model: {why}", exit_code=3) from None
     parameters = trainable(network)
     if wanted.get("fine_tune_type") != "full":
-        parameters = {name: array for name, array in parameters.items() if name.rsplit(".", 1)[-1] in LEAVES}
+        own = matrices.arrays if matrices else set()
+        parameters = {name: of for name, of in parameters.items() if name.rsplit(".", 1)[-1] in LEAVES or name in own}
     arrays = _read_fitting(path, parameters, base)
     put(network, arrays)
+    adapted, plain, whole = _adapted(network), dict(base_modules), None
+    plain |= {name: module.embedding if "embedding" in module else module.linear for name, module in adapted.items()}
+    if matrices:
+        trained = embeddings.modules_of(network, matrices)
+        adapted |= {name: embeddings.settled(module) for name, module in trained.items()}
+        network.update_modules(tree_unflatten(list(adapted.items())))
+        object.__setattr__(network, _CHANGED, matrices.count > 0 or _differ(trained, base_modules))
     if wanted.get("fine_tune_type") == "full":
-        return WholeSwitch(network, arrays, parameters)
-    adapted = _adapted(network)
-    plain = {name: module.embedding if "embedding" in module else module.linear for name, module in adapted.items()}
-    return Switch(network, {"attached": adapted, "disabled": plain})
+        layers = parameters.keys() - (matrices.arrays if matrices else set())
+        whole = WholeSwitch(network, *({name: of[name] for name in layers} for of in (arrays, parameters)))
+    return Switch(network, {"attached": adapted, "disabled": plain}, whole)
+
+
+def _differ(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    return not all(mx.array_equal(module.weight, others[name].weight).item() for name, module in some.items())
 
 
 def _check(network: Any, wanted: Mapping[str, Any]) -> None:
@@ -225,6 +261,8 @@ def _check(network: Any, wanted: Mapping[str, Any]) -> None:
 
 def changes_nothing(network: Any) -> bool:
     """Whether an adapter that is switched on leaves the model as it was: every lora_b is 0, as before the first step."""
+    if getattr(network, _CHANGED, False):
+        return False
     leaves = {name: array for name, array in trainable(network).items() if name.rsplit(".", 1)[-1] == "lora_b"}
     return bool(leaves) and not any(mx.any(array != 0).item() for array in leaves.values())
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from finetune.backends.mlx.embeddings import GROWN
 from finetune.backends.mlx.proofs import UNFIT, largest
 from finetune.backends.mlx.runtime import mx
 
@@ -45,14 +46,15 @@ def layout_of(network: Any) -> Layout:
     layers = [layer for layer in network.layers if layer is not None]
     outside = _outside(network, layers)
     key = tuple((id(module), type(module), "as_linear" in vars(module)) for module in outside)
-    known: Layout | None = getattr(network, _KNOWN, None)
-    if known is None or known._key != key:
+    known: list[Layout] = getattr(network, _KNOWN, [])  # of the model with its adapter, and without it
+    found = next((layout for layout in known if layout._key == key), None)
+    if found is None:
         training = network.training
         network.eval()  # without dropout
-        known = _found(network, layers, outside, key)
+        found = _found(network, layers, outside, key)
         network.train(training)
-        setattr(network, _KNOWN, known)
-    return known
+        object.__setattr__(network, _KNOWN, [found, *known[:2]])  # as a child of the module it would be a parameter
+    return found
 
 
 def text_network(network: Any) -> Any:
@@ -70,6 +72,8 @@ def text_network(network: Any) -> Any:
 def logits_of(module: Any, hidden: Any) -> Any:
     """hidden [..., size] -> logits [..., vocabulary], by the very operation of the network: in half precision another one
     would differ by its rounding."""
+    if isinstance(module, GROWN):
+        return module.logits(hidden)
     if type(module) in PLAIN:
         logits = hidden @ module.weight.T
     else:
@@ -113,7 +117,7 @@ def _found(network: Any, layers: list[Any], outside: Sequence[Any], key: tuple[o
     if logits is None:
         return Layout(layers, None, None, "it does not run without a cache", _key=key)
     trunks = _chain(network, layers)[1:]
-    heads = [module for module in outside if type(module) in (*PLAIN, *QUANTISED)]
+    heads = [module for module in outside if type(module) in (*PLAIN, *QUANTISED, *GROWN)]
     heads = [module for module in heads if module.weight.shape[0] == logits.shape[-1]]
     heads.sort(key=lambda module: hasattr(module, "as_linear"))  # tied embeddings only if there is no other head
     for head in heads:

@@ -11,7 +11,8 @@ from typing import Any
 
 from finetune.backends.mlx import shared_prompts
 from finetune.backends.mlx.cpu_math import exp
-from finetune.backends.mlx.layout import PLAIN, layout_of
+from finetune.backends.mlx.embeddings import GROWN
+from finetune.backends.mlx.layout import PLAIN, layout_of, logits_of
 from finetune.backends.mlx.runtime import ON_CPU, mx, streams, with_gradient
 from finetune.backends.mlx.shared_prompts import SharedBatch
 from finetune.models.loss_mask import Example
@@ -84,11 +85,11 @@ def logprob_function(network: Any, temperature: float = 1.0, *, full: bool = Fal
     """A function (network, parts of a batch) -> log-probabilities [learned] of all parts, float32, of the
     distribution at ``temperature``.
 
-    It runs trunk and head apart if the layout of the network knows both and the head is frozen; any other model gets its own
-    full logits, and so does each with ``full``.
+    It runs trunk and head apart if the layout of the network knows both; any other model gets its own full logits, and so does
+    each with ``full``.
     """
-    head = None if full else frozen_head(network)
-    head_logprobs = _head_logprobs(replace(head, temperature=temperature)) if head else None
+    trunk: Any = layout_of(network).trunk
+    head_logprobs = None if full else _of_head(network, temperature)
 
     def given(model: Any, batch: Part) -> Any:
         if isinstance(batch, SharedBatch):
@@ -96,8 +97,8 @@ def logprob_function(network: Any, temperature: float = 1.0, *, full: bool = Fal
         return model(batch.inputs)
 
     def of_part(network: Any, batch: Part) -> Any:
-        if head and head_logprobs:
-            hidden = given(partial(head.trunk, cache=None), batch)
+        if head_logprobs:
+            hidden = given(partial(trunk, cache=None), batch)
             return head_logprobs(hidden.reshape(-1, hidden.shape[-1])[batch.positions], batch.labels)
         logits = given(network, batch)
         logits = logits.reshape(-1, logits.shape[-1])[batch.positions].astype(mx.float32)
@@ -153,25 +154,65 @@ class Head:
         return part * (self.cap / self.temperature), (1.0 - part * part) / self.temperature
 
 
+def _of_head(network: Any, temperature: float) -> Callable[[Any, Any], Any] | None:
+    """A function (hidden [tokens, size], labels [tokens]) -> log-probabilities [tokens] of the labels; None without a head
+    that is a matrix."""
+    if head := frozen_head(network):
+        return _head_logprobs(replace(head, temperature=temperature))
+    layout = layout_of(network)
+    module = layout.matrix
+    if module is None:
+        return None
+    if isinstance(module, GROWN) and layout.cap is None:
+        return _grown_logprobs(layout.trunk, module, temperature)
+
+    def whole(hidden: Any, labels: Any) -> Any:
+        logits = logits_of(module, hidden).astype(mx.float32)
+        if layout.cap is not None:
+            logits = layout.cap * mx.tanh(logits / layout.cap)
+        return _chosen(logits / temperature, labels)
+
+    return whole
+
+
+def _grown_logprobs(trunk: Any, module: Any, temperature: float) -> Callable[[Any, Any], Any]:
+    """For a head of which some rows are trained: the frozen ones are walked through, as those of a frozen head."""
+    walk = _head_logprobs(Head(trunk, module.before.shape[0], module.before.__getitem__))
+
+    def logprobs(hidden: Any, labels: Any) -> Any:
+        hidden, first = hidden / temperature, module.before.shape[0]
+        last = module.rows.astype(hidden.dtype)
+        if module.after.shape[0]:
+            last = mx.concatenate([last, module.after])
+        later = (hidden @ last.T).astype(mx.float32)
+        is_later, some = labels >= first, mx.zeros_like(labels)
+        # of a label among the frozen rows, or of row 0 if it is none: both its logit and its log-probability are known
+        label = mx.where(is_later, some, labels)
+        rows = module.before[label].astype(mx.float32)
+        frozen = (hidden.astype(mx.float32) * rows).sum(axis=-1)
+        total = mx.logaddexp(frozen - walk(hidden, label), mx.logsumexp(later, axis=-1))
+        own = mx.take_along_axis(later, mx.where(is_later, labels - first, some)[:, None], axis=-1).squeeze(-1)
+        return mx.where(is_later, own, frozen) - total
+
+    return logprobs
+
+
 def plain_head(network: Any) -> Any | None:
     """The float weight [vocabulary, size] that makes logits of what the layout's trunk gives; None if there is none."""
     module = layout_of(network).head
-    return module.weight if module is not None and type(module) in PLAIN and why_full(network) is None else None
+    return module.weight if module is not None and type(module) in PLAIN and frozen_head(network) else None
 
 
 def why_full(network: Any) -> str | None:
     """Why the loss needs the logits of every token, as a clause about the model; None if it does not."""
     layout = layout_of(network)
-    if layout.matrix is None:
-        return layout.why
-    trained = layout.matrix.trainable_parameters()
-    return "its output head is trained" if trained.keys() & {"weight", "bias"} else None
+    return layout.why if layout.matrix is None else None
 
 
 def frozen_head(network: Any) -> Head | None:
     """The head of a network, if it is a matrix that is not trained, with a bias or a soft cap or nothing after it."""
     layout, module = layout_of(network), layout_of(network).matrix
-    if module is None or why_full(network):
+    if module is None or module.trainable_parameters().keys() & {"weight", "bias", "rows"}:
         return None
     rows = module.weight.__getitem__ if type(module) in PLAIN else partial(_dequantised, module)
     bias = module.bias if "bias" in module else None

@@ -26,6 +26,7 @@ from finetune.errors import UserError, first_line, is_out_of_memory
 from finetune.methods import Method
 from finetune.methods.batches import BatchSource
 from finetune.models.foreign import foreign
+from finetune.models.new_tokens import NewTokens
 from finetune.settings.config import TrainingConfig
 from finetune.signals import never
 
@@ -40,27 +41,31 @@ class _Unproven(Trainer):
 
 
 class Probe:
-    def sizes(self, folder: Path, config: TrainingConfig) -> Sizes:
+    def sizes(self, folder: Path, config: TrainingConfig, new: NewTokens | None = None) -> Sizes:
         """Arrays of MLX are made when they are needed: nothing here needs them."""
         period = _period(folder, _network(folder))  # before adapters make layers of one kind differ
         network = _network(folder)
         weights = _bytes(network.parameters())
         parameters = sum(_count(module) for module in network.modules())
-        adapted = adaptation(network, config)
+        adapted = adaptation(network, config, new)
         adapters.attach(network, adapted.settings)
         _demand_trainable(folder, network)
         trainable = adapters.trainable(network)
         chosen = optimizer(config)
         chosen.init(network.trainable_parameters())
-        full = config.fine_tune_type == "full"
+        matrices = adapted.matrices.arrays if adapted.matrices else set()
+        of_layers = {name: array for name, array in trainable.items() if name not in matrices}
+        if config.fine_tune_type == "full":
+            of_layers = {}  # they are among the weights
         return Sizes(
             layers=len(network.layers),
             thinnest=min((_side(name, array) for name, array in trainable.items() if "lora_" in name), default=None),
             parameters=parameters,
             trainable=adapters.count(network),
             weights=weights,
-            adapters=0 if full else sum(array.nbytes for array in trainable.values()),
+            adapters=sum(array.nbytes for array in of_layers.values()),
             optimizer=_bytes(chosen.state),
+            embeddings=sum(trainable[name].nbytes for name in matrices),
             period=period,
             trained=adapted.layers,
             modules=adapted.modules,
@@ -72,7 +77,13 @@ class Probe:
         return _bytes(_cut(_network(folder), layers).parameters())
 
     def measured(
-        self, folder: Path, method: Method, config: TrainingConfig, layers: int, source: BatchSource
+        self,
+        folder: Path,
+        method: Method,
+        config: TrainingConfig,
+        layers: int,
+        source: BatchSource,
+        new: NewTokens | None = None,
     ) -> Measured:
         """Steps on the first ``layers`` layers, trained as far as the settings say."""
         cpu_math.install()
@@ -81,7 +92,7 @@ class Probe:
         there = _has_weights(folder)
         network.update(tree_map(_filled, network.parameters()) if not there else {})
         try:
-            model: Any = SimpleNamespace(network=network)  # nothing is asked of it
+            model: Any = SimpleNamespace(network=network, encoder=SimpleNamespace(new_tokens=new))  # it is not asked
             if config.lora_modules != lora_modules.ALL:
                 config = lora_modules.for_first_layers(config, adaptable(network).places, layers)
             trainer = (Trainer if there else _Unproven)(model, method, source, config, STEPS, "")

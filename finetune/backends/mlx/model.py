@@ -95,7 +95,7 @@ class MlxModel:
 
     def without_adapter(self) -> "MlxModel":
         """The base model on the same weights. It is not a second copy: only one of the two can work at a time."""
-        return MlxModel(self._network, self.encoder, self._switch, "disabled")
+        return MlxModel(self._network, self.encoder.base, self._switch, "disabled")
 
     def fused(self) -> "MlxModel":
         """The tuned model with the adapter added into the weights: a copy of the adapted layers, made when it is first used."""

@@ -71,9 +71,9 @@ class Trainer:
         self.ranks = Ranks()
         if method.rollouts and self.ranks.size > 1:
             raise UserError(f"--method {method.name}: runs in one process only (start it without mlx.launch)")
-        self.adapter_config, left_out = adapters.settings_and_notes(self.network, config)
+        self.adapter_config, left_out = adapters.settings_and_notes(self.network, config, model.encoder.new_tokens)
         mx.random.seed(config.seed)  # the first LoRA weights
-        adapters.attach(self.network, self.adapter_config)
+        adapters.begin(self.network, self.adapter_config, model.encoder.new_tokens)
         if start:
             adapters.put_fitting(self.network, start, base)
         self.position = Position()
@@ -93,7 +93,7 @@ class Trainer:
         self._optimizer = optimizer(config)
         self._optimizer.init(self.network.trainable_parameters())
         mx.eval(self.network.parameters(), self._optimizer.state)
-        self._start = adapters.trainable(self.network)
+        self._start = adapters.trainable(self.network) if method.rollouts or method.reference else {}
 
     @property
     def trainable_parameters(self) -> int:

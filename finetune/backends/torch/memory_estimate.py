@@ -27,12 +27,13 @@ from finetune.methods import Method
 from finetune.methods.batches import BatchSource
 from finetune.models import tokenizer
 from finetune.models.foreign import foreign
+from finetune.models.new_tokens import NewTokens
 from finetune.settings.config import TrainingConfig
 from finetune.signals import never
 
 
 class Probe:
-    def sizes(self, folder: Path, config: TrainingConfig) -> Sizes:
+    def sizes(self, folder: Path, config: TrainingConfig, new: NewTokens | None = None) -> Sizes:
         network = _network(folder, "meta")
         weights, parameters = _bytes(network.parameters()), sum(tensor.numel() for tensor in network.parameters())
         lora, chosen = adapters.settings(network, config), adapters.chosen(network, config)
@@ -60,7 +61,13 @@ class Probe:
         return _bytes(_network(folder, "meta", layers).parameters())
 
     def measured(
-        self, folder: Path, method: Method, config: TrainingConfig, layers: int, source: BatchSource
+        self,
+        folder: Path,
+        method: Method,
+        config: TrainingConfig,
+        layers: int,
+        source: BatchSource,
+        new: NewTokens | None = None,
     ) -> Measured:
         """Steps on the first ``layers`` layers, trained as far as the settings say."""
         try:

@@ -12,6 +12,7 @@ from finetune.errors import UserError
 from finetune.models.foreign import foreign
 
 TOLERANCE = logits.SAME  # standard deviations of the logits
+_MOST_NEW = 64
 _VISIBLE = 10  # the adapter must change the logits this many times more than the conversion does
 
 
@@ -68,10 +69,17 @@ def load_torch(folder: Path) -> Any:
     return as_trained(network).to("cpu").eval()
 
 
-def compare(prompts: Sequence[Sequence[int]], model: Any, network: Any, switch: Callable[[Any], None]) -> Agreement:
+def compare(
+    prompts: Sequence[Sequence[int]],
+    model: Any,
+    network: Any,
+    switch: Callable[[Any], None],
+    new: Sequence[int] = (),
+) -> Agreement:
     """Compare the logits of PEFT's ``model`` and MLX's ``network``, each with and without its adapter.
 
-    ``prompts`` are token ids; ``switch`` attaches and disables the adapter of the MLX network.
+    ``prompts`` are token ids; ``switch`` attaches and disables the adapter of the MLX network. ``new`` are the ids of tokens
+    that only the adapter has.
     """
     import numpy as np
 
@@ -84,13 +92,20 @@ def compare(prompts: Sequence[Sequence[int]], model: Any, network: Any, switch: 
     mlx_tuned = logits.mlx_logits(network, prompts)
     if torch_tuned.shape != mlx_tuned.shape:
         raise UserError(f"transformers gives {torch_tuned.shape[1]} logits, MLX {mlx_tuned.shape[1]}", exit_code=3)
+    known = mlx_base.shape[1]  # of the others a base model knows nothing
+    of_new = 0.0
+    if new:
+        prompt = [[*new[:_MOST_NEW]]]
+        of_new = float(np.abs(_torch_logits(model, prompt) - logits.mlx_logits(network, prompt)).max())
+    of_new = max(of_new, float(np.abs(torch_tuned[:, known:] - mlx_tuned[:, known:]).max(initial=0.0)))
+    torch_base, torch_tuned, mlx_tuned = (array[:, :known] for array in (torch_base, torch_tuned, mlx_tuned))
     spread = float(np.std(torch_base))
 
     def largest(x: Any, y: Any) -> float:
         return float(np.abs(x - y).max()) / spread
 
     effect = min(largest(torch_tuned, torch_base), largest(mlx_tuned, mlx_base))
-    change = largest(torch_tuned - torch_base, mlx_tuned - mlx_base)
+    change = max(largest(torch_tuned - torch_base, mlx_tuned - mlx_base), of_new / spread)
     return Agreement(largest(torch_tuned, mlx_tuned), largest(torch_base, mlx_base), effect, change)
 
 

@@ -1,5 +1,6 @@
 """Converts a folder with an adapter between MLX and PEFT, and keeps the result only if both compute the same logits."""
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -77,6 +78,9 @@ def convert_adapter(source: Path, to: str, output: Path, model: str | None, say:
         folder = Path(temporary) / "adapter"
         folder.mkdir()
         conversion = _convert(source, target, folder, settings, base, of_a_run=record is not None)
+        for name in files.TOKENIZER if record is not None and record.new_tokens else ():
+            if (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)
         if record is not None:
             _record(record, source, other, target).write(folder / files.RUN_RECORD)
         try:
@@ -154,6 +158,7 @@ def _convert(
     if target is FORMATS["peft"]:
         switch = adapters.load(network, source, weights)
         adapter = mlx_side.read(network, settings)
+        peft_side.grow(torch_network, adapter.embeddings)
         peft_side.write(folder, adapter, torch_network, layers, about)
         torch_model = peft_side.load(torch_network, folder)
     else:
@@ -162,7 +167,8 @@ def _convert(
         mlx_side.write(folder, adapter, network, layers, about)
         switch = adapters.load(network, folder, weights)
     network.eval()
-    agreement = check.compare(prompts, torch_model, network, switch)
+    new = adapter.embeddings.ids if adapter.embeddings else range(0)
+    agreement = check.compare(prompts, torch_model, network, switch, new)
     nothing = adapters.changes_nothing(network) and agreement.effect <= check.TOLERANCE
     agreement.demand(changes_nothing=nothing)
     return Conversion(adapter, agreement, nothing, name, of_a_run)

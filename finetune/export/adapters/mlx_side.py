@@ -8,7 +8,7 @@ from typing import Any
 from finetune.backends.mlx import adapters
 from finetune.backends.mlx.runtime import mx
 from finetune.errors import UserError, shortened
-from finetune.export.adapters.adapter import Adapter, Part
+from finetune.export.adapters.adapter import Adapter, Embeddings, Part
 from finetune.export.adapters.names import Layers
 from finetune.records import files
 
@@ -35,7 +35,20 @@ def read(network: Any, settings: Mapping[str, Any]) -> Adapter:
                 )
             parts[name] = Part(module.lora_a, module.lora_b, module.m if dora else None, module.scale)
     parameters = settings["lora_parameters"]
-    return Adapter(dora, parameters["rank"], float(parameters.get("dropout", 0.0)), parts)
+    return Adapter(
+        dora, parameters["rank"], float(parameters.get("dropout", 0.0)), parts, _embeddings(network, settings)
+    )
+
+
+def _embeddings(network: Any, settings: Mapping[str, Any]) -> Embeddings | None:
+    wanted = adapters.of_embeddings(settings)
+    if wanted is None:
+        return None
+    rows = slice(None) if wanted.whole else slice(wanted.first, wanted.first + wanted.count)
+    modules = dict(network.named_modules())
+    inputs, *outputs = (modules[name].weight[rows] for name in wanted.modules)
+    shape = (wanted.vocabulary, wanted.first, wanted.count, wanted.whole)
+    return Embeddings(inputs, outputs[0] if outputs else None, *shape)
 
 
 def write(folder: Path, adapter: Adapter, network: Any, layers: Layers, about: Mapping[str, str]) -> None:

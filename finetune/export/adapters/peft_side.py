@@ -9,7 +9,7 @@ from typing import Any
 from finetune.backends import peft_settings
 from finetune.backends.mlx import adapters
 from finetune.errors import UserError, shortened
-from finetune.export.adapters.adapter import Adapter, Part
+from finetune.export.adapters.adapter import Adapter, Embeddings, Part
 from finetune.export.adapters.names import Layers
 from finetune.records import files
 
@@ -128,6 +128,7 @@ def write(folder: Path, adapter: Adapter, network: Any, layers: Layers, about: M
         ),  # GPT-2's weights lie the other way
         inference_mode=True,
         **_targets(names, modules, layers),
+        **_of_embeddings(adapter.embeddings, network),
     )
     settings = {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}
     files.write_json(folder / files.ADAPTER_CONFIG, settings)
@@ -137,7 +138,51 @@ def write(folder: Path, adapter: Adapter, network: Any, layers: Layers, about: M
         for leaf, array in zip("abm", part[:3], strict=True)
         if array is not None
     }
+    arrays |= _matrices(adapter.embeddings, network)
     adapters.save(arrays, folder / files.PEFT_ADAPTERS, {"format": "pt", "base": about["base"]})
+
+
+def grow(network: Any, found: Embeddings | None) -> None:
+    """Give transformers' network the rows that the adapter has embeddings for; their values are in the adapter."""
+    if found and network.get_input_embeddings().weight.shape[0] < found.vocabulary:
+        network.resize_token_embeddings(found.vocabulary, mean_resizing=False)
+
+
+def _ends(network: Any, found: Embeddings) -> list[str]:
+    """The names of transformers' modules for the trained matrices: the embeddings, then the head if it is another one.
+
+    UserError if transformers ties them and MLX does not, or the other way round.
+    """
+    names = {id(module): name for name, module in network.named_modules()}
+    inputs, outputs = network.get_input_embeddings(), network.get_output_embeddings()
+    tied = outputs is None or outputs.weight is inputs.weight
+    if tied != (found.outputs is None):
+        raise UserError(
+            "the embeddings cannot be converted: only one of the libraries has the head as a matrix of its own"
+        )
+    return [names[id(inputs)], *([] if tied else [names[id(outputs)]])]
+
+
+def _of_embeddings(found: Embeddings | None, network: Any) -> Mapping[str, Any]:
+    """Settings of PEFT for trained embeddings. In transformers a tied head is a module that PEFT ties by itself."""
+    if found is None:
+        return {}
+    names = [name.rpartition(".")[2] for name in _ends(network, found)]
+    if not found.whole:
+        return {"trainable_token_indices": {name: [*range(found.first, found.first + found.count)] for name in names}}
+    return {"modules_to_save": names, "ensure_weight_tying": found.outputs is None}
+
+
+def _matrices(found: Embeddings | None, network: Any) -> dict[str, object]:
+    """The arrays of trained embeddings, by the names that PEFT saves them under."""
+    if found is None:
+        return {}
+    names = _ends(network, found)
+    if found.whole and found.outputs is None and (head := network.get_output_embeddings()) is not None:
+        names.append(next(name for name, module in network.named_modules() if module is head))
+    leaf = "weight" if found.whole else "token_adapter.trainable_tokens_delta"
+    arrays = [found.inputs, found.inputs if found.outputs is None else found.outputs]
+    return {f"{_PREFIX}{name}.{leaf}": array for name, array in zip(names, arrays, strict=False)}
 
 
 def _alpha(scale: float, rank: int) -> float:
