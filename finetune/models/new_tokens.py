@@ -9,7 +9,6 @@ from typing import Any
 
 from finetune.errors import UserError, shortened
 from finetune.models.loss_mask import Example
-from finetune.terminal import counted
 
 _MOST_BYTES = 4 << 20  # of a file of tokens
 _LONGEST = 100  # characters of a token
@@ -116,7 +115,7 @@ def described(new: NewTokens, train: Sequence[Example]) -> list[str]:
     there = [token for token in new.tokens if found[token]]
     if not there:
         raise UserError(  # a flag without effect
-            f"--add-tokens: none of {counted(len(new.tokens), 'token')} occurs in the training rows, so nothing would be"
+            f"--add-tokens: none of its tokens occurs in the training rows, so nothing would be"
             f" learned of them (add rows with {shortened(new.tokens[0])}, or omit --add-tokens)"
         )
     lines = [
