@@ -87,11 +87,14 @@ def add(tokenizer: Any, added: Mapping[str, str], template: str, name: str) -> N
     if not added:
         return None
     backend, known = tokenizer.backend_tokenizer, tokenizer.get_vocab()
+    whole = [one.content for one in tokenizer.added_tokens_decoder.values() if one.content.strip()]
     for token, place in added.items():
         if token in known:
             raise UserError(
                 f"{place}: {token!r} is a token of {name} already, id {known[token]} (remove the line: it is used as it is)"
             )
+        if inner := next((one for one in whole if one in token), None):
+            raise UserError(f"{place}: {token!r} holds {inner!r}, which is a token already (choose another text)")
         if token in template:
             raise UserError(
                 f"{place}: {token!r} stands in the chat template, so that every prompt would have other tokens than {name} was"

@@ -90,6 +90,7 @@ def test_each_is_one_token_in_prompt_and_answer_and_stays_in_the_text(builtin_mo
     ("tokens", "message"),
     [
         (("<a>", "<|im_end|>"), r"tokens\.txt:2: '<\|im_end\|>' is a token of builtin already, id 2 \(remove the line"),
+        (("<|im_start|>u",), r"tokens\.txt:1: '<\|im_start\|>u' holds '<\|im_start\|>', which is a token already"),
         (("order",), r"tokens\.txt:1: 'order' is a token of builtin already"),
         (("You are a helpful AI",), r"tokens\.txt:1: 'You are a helpful AI' stands in the chat template"),
     ],

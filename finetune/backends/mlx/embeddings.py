@@ -88,10 +88,12 @@ def attach(network: Any, wanted: Trained) -> None:
     such matrices."""
     modules = dict(network.named_modules())
     changed = {}
+    if list(wanted.modules) != (names := _matrices(network, KEY)):
+        raise ValueError(f"the model has the embeddings {', '.join(names)}, not {', '.join(wanted.modules)}")
     for name in wanted.modules:
-        module: Any = modules.get(name)
+        module = modules[name]
         if type(module) not in _GROWN or module.weight.shape[0] > wanted.vocabulary:
-            raise ValueError(f"it has no embeddings {name!r} of at most {wanted.vocabulary} rows")
+            raise ValueError(f"{name} has more rows than {wanted.vocabulary}, or is quantised")
         weight = module.weight
         if (more := wanted.vocabulary - weight.shape[0]) > 0:
             mean = weight.astype(mx.float32).mean(axis=0, keepdims=True).astype(weight.dtype)
