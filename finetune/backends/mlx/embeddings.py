@@ -272,5 +272,5 @@ def _watching(kind: Any, seen: _Seen) -> type:
         seen.read.add(id(module))
         return kind.as_linear(module, x)
 
-    content: dict[str, Any] = {"__call__": call, "__getattr__": attribute}
+    content: dict[str, object] = {"__call__": call, "__getattr__": attribute}
     return type(kind.__name__, (kind,), content | ({"as_linear": as_linear} if hasattr(kind, "as_linear") else {}))
