@@ -24,7 +24,7 @@ def main(config: Config) -> None:
     """Fuse, and print how well the result agrees with the adapters and how to use it."""
     done = fuse(config.source, config.output)
     show(f"{config.output}: {format_bytes(done.size)} of weights, config.json and tokenizer")
-    rounding = ", for the weights are quantised again" if done.quantised else ""
+    rounding = f", because the weights are {done.rounded}, as those of the model" if done.rounded else ""
     show(
         f"Read again, its logits differ from those of the adapters by {done.difference:.1e} standard deviations{rounding}; the"
         f" adapters change them by {done.effect:.2g}."

@@ -68,6 +68,8 @@ def compare(asked: Comparison) -> EvaluationRecord:
         models["base"] = other.load()
     elif asked.base:
         models["base"] = model.without_adapter()
+    if run.encoder.new_tokens and asked.base and other is None:
+        say("Note: losses per token do not compare: the answers have new tokens for the tuned model alone.")
     task, scorer = with_scorer(for_rows(run.task, rows), asked.scorer, asked.scorer_seconds), described(asked.scorer)
     with AnswerLog(asked.log, _key(asked, rows, max_tokens, scorer), resume=asked.resume) as log:
         try:

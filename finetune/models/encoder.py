@@ -198,11 +198,11 @@ class ChatEncoder:
 
     def _ended(self, completion: str) -> str:
         """With the end of an answer, if the template writes none."""
-        text = completion.rstrip()
-        known = self.tokenizer.added_tokens_decoder
-        if not self.end.added or text.endswith(tuple(known[end].content for end in self.stop_tokens if end in known)):
+        if not self.end.added:
             return completion
-        return text + self.end.added
+        text, known = completion.rstrip(), self.tokenizer.added_tokens_decoder  # which is made anew each time
+        ends = tuple(known[end].content for end in self.stop_tokens if end in known)
+        return completion if text.endswith(ends) else text + self.end.added
 
     def _learned(
         self, drafts: Sequence[Draft], tokens: Sequence[Sequence[list[int] | ValueError]]

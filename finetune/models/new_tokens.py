@@ -9,7 +9,6 @@ from typing import Any
 
 from finetune.errors import UserError, shortened
 from finetune.models.loss_mask import Example
-from finetune.terminal import counted
 
 _MOST_BYTES = 4 << 20  # of a file of tokens
 _LONGEST = 100  # characters of a token
@@ -88,11 +87,14 @@ def add(tokenizer: Any, added: Mapping[str, str], template: str, name: str) -> N
     if not added:
         return None
     backend, known = tokenizer.backend_tokenizer, tokenizer.get_vocab()
+    whole = [one.content for one in tokenizer.added_tokens_decoder.values() if one.content.strip()]
     for token, place in added.items():
         if token in known:
             raise UserError(
                 f"{place}: {token!r} is a token of {name} already, id {known[token]} (remove the line: it is used as it is)"
             )
+        if inner := next((one for one in whole if one in token), None):
+            raise UserError(f"{place}: {token!r} holds {inner!r}, which is a token already (choose another text)")
         if token in template:
             raise UserError(
                 f"{place}: {token!r} stands in the chat template, so that every prompt would have other tokens than {name} was"
@@ -116,7 +118,7 @@ def described(new: NewTokens, train: Sequence[Example]) -> list[str]:
     there = [token for token in new.tokens if found[token]]
     if not there:
         raise UserError(  # a flag without effect
-            f"--add-tokens: none of {counted(len(new.tokens), 'token')} occurs in the training rows, so nothing would be"
+            f"--add-tokens: none of its tokens occurs in the training rows, so nothing would be"
             f" learned of them (add rows with {shortened(new.tokens[0])}, or omit --add-tokens)"
         )
     lines = [

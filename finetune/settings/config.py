@@ -193,13 +193,8 @@ class TrainingConfig(DpoFlags, OrpoFlags, GrpoFlags, ScorerFlags, FileConfig):
     lora_modules: str = option(
         "all", "modules to adapt: all, or names and patterns such as q_proj,self_attn.*,layers.8-15.mlp"
     )
-    train_embeddings: bool = switch(
-        "also train the embeddings and the output head, beside the adapters", group="embeddings and tokens"
-    )
-    add_tokens: Path | None = option(
-        None,
-        "file with new tokens, one per line, such as <order>: each becomes one token, and its embedding is trained",
-    )
+    train_embeddings: bool = switch("also train the embeddings and the output head", group="embeddings and tokens")
+    add_tokens: Path | None = option(None, "file of new tokens, one per line (<order>), whose embeddings are trained")
     adapter_path: Path = option(
         Path("checkpoints"), "folder for the adapters and the record of the run", group="output"
     )

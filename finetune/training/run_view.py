@@ -62,6 +62,9 @@ def conclude(session: Session, *, over: bool = False) -> None:
             f" (95 % interval {found.low:+.3f} to {found.high:+.3f}{best_of}): {verdict}."
         )
     say(f"Adapters: {config.adapter_path / session.adapter_file}; curve: {config.adapter_path / files.CURVE}")
+    if session.trainer.adapter_config.get("embeddings"):
+        fuse = shell_command("python", "-m", "finetune", "fuse", config.adapter_path, "--output", "FOLDER")
+        say(f"For mlx-lm, which refuses adapters with embeddings, and for transformers: {fuse}")
     compare = ("python", "test_finetuned.py", "--adapter-path", config.adapter_path)
     say(f"Better than the base model? {shell_command(*compare)}")
     if config.from_adapter:

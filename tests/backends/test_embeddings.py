@@ -88,8 +88,10 @@ def plainly(rows: list[Example]) -> Any:
     return function
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [(kind, place) for kind in KINDS for place in (PLACES if kind == "llama" else ("spare", "after a gap"))],
+)
 def test_rows_learn_what_the_whole_matrix_would(kind: str, place: str) -> None:
     ids, rows = PLACES[place], rows_of(PLACES[place])
     some, settings = started(kind, ids, whole=False)
@@ -109,6 +111,18 @@ def test_rows_learn_what_the_whole_matrix_would(kind: str, place: str) -> None:
             got = own[f"{name}.{'rows' if network is some else 'weight'}"]
             assert got.shape == wanted_rows.shape
             assert mx.abs(got - wanted_rows).max().item() <= 1e-3 * mx.abs(wanted_rows).max().item()
+
+
+def test_a_head_that_learns_something_else_is_left_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = logprobs._walk
+    monkeypatch.setattr(logprobs, "_walk", lambda *given: (plain(*given)[0], plain(*given)[1] * 1.1))
+    ids = PLACES["grown"]
+    network, _ = started("llama", ids, whole=False)
+    paths = FastPaths(network, 1.0, checkpoints=False, shares_prompts=False)
+    assert len(paths.notes) == 1 and paths.full_logits
+    assert paths.notes[0].startswith(
+        "the logits of the learned tokens alone are not used, because with this model gradients"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -238,6 +252,8 @@ def test_what_cannot_be_trained_is_refused_with_a_remedy() -> None:
     [
         {"modules": ["model.layers"]},
         {"modules": []},
+        {"modules": ["model.layers.0.self_attn.q_proj"]},
+        {"modules": ["model.norm"]},
         {"modules": "model.embed_tokens"},
         {"vocabulary": 10},
         {"vocabulary": 1 << 40},

@@ -19,6 +19,7 @@ from finetune.commands.convert_adapter import Config, main
 from finetune.errors import UserError
 from finetune.export.adapters import convert, mlx_side, peft_side
 from finetune.models.fingerprint import fingerprint
+from finetune.models.new_tokens import NewTokens
 from finetune.records import files
 from finetune.records.dataset import Source
 from finetune.records.run import Data, Model, RunRecord, read_run
@@ -370,3 +371,45 @@ def test_what_the_libraries_approximate_differently_is_told_from_a_wrong_convers
         return
     with pytest.raises(UserError, match=problem):
         agreement.demand(changes_nothing=False)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("tied", [True, False])
+def test_embeddings_and_new_tokens_become_what_peft_loads(
+    tied: bool, whole: bool, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Plain PEFT computes what MLX does, with the tokens, on the base model that has been resized for them."""
+    from mlx.utils import tree_flatten
+
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    config = json.loads((base / "config.json").read_text()) | {"tie_word_embeddings": tied}
+    (base / "config.json").write_text(json.dumps(config))
+    weights = dict(tree_flatten(load_network(tiny_model).parameters()))
+    if not tied:
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"][::-1]
+    mx.save_safetensors(str(base / "model.safetensors"), weights, metadata={"format": "pt"})
+    network = load_network(base)
+    new = NewTokens(("<a>", "<b>"), 49152, ((1, 2), (3,)))
+    settings, _ = adapters.settings_and_notes(network, TrainingConfig(lora_rank=4, train_embeddings=whole), new)
+    adapters.begin(network, settings, new)
+    mx.random.seed(1)
+    arrays = {name: array + 0.02 * mx.random.normal(array.shape) for name, array in adapters.trainable(network).items()}
+    source = tmp_path / "source"
+    source.mkdir()
+    files.write_json(source / files.ADAPTER_CONFIG, {**settings, "model": str(base)})
+    adapters.save(arrays, source / files.ADAPTERS, {"base": fingerprint(base)})
+    main(Config(source, "peft", tmp_path / "peft", None))
+    model = torch_model(base)
+    model.resize_token_embeddings(49154)
+    loaded = peft.PeftModel.from_pretrained(model, tmp_path / "peft").eval()
+    adapters.put(network, arrays)
+    tokens = [49152, 5, 49153, 17]
+    with torch.no_grad():
+        found = loaded(input_ids=torch.tensor([tokens])).logits[0].numpy()
+    wanted = network(mx.array([tokens]))[0]
+    assert found.shape == wanted.shape
+    assert mx.abs(mx.array(found) - wanted).max().item() < 1e-3
+    merged = loaded.merge_and_unload()
+    with torch.no_grad():
+        assert mx.abs(mx.array(merged(input_ids=torch.tensor([tokens])).logits[0].numpy()) - wanted).max().item() < 1e-3

@@ -88,10 +88,12 @@ def attach(network: Any, wanted: Trained) -> None:
     such matrices."""
     modules = dict(network.named_modules())
     changed = {}
+    if list(wanted.modules) != (names := _matrices(network, KEY)):
+        raise ValueError(f"the model has the embeddings {', '.join(names)}, not {', '.join(wanted.modules)}")
     for name in wanted.modules:
-        module: Any = modules.get(name)
+        module = modules[name]
         if type(module) not in _GROWN or module.weight.shape[0] > wanted.vocabulary:
-            raise ValueError(f"it has no embeddings {name!r} of at most {wanted.vocabulary} rows")
+            raise ValueError(f"{name} has more rows than {wanted.vocabulary}, or is quantised")
         weight = module.weight
         if (more := wanted.vocabulary - weight.shape[0]) > 0:
             mean = weight.astype(mx.float32).mean(axis=0, keepdims=True).astype(weight.dtype)
@@ -270,5 +272,5 @@ def _watching(kind: Any, seen: _Seen) -> type:
         seen.read.add(id(module))
         return kind.as_linear(module, x)
 
-    content: dict[str, Any] = {"__call__": call, "__getattr__": attribute}
+    content: dict[str, object] = {"__call__": call, "__getattr__": attribute}
     return type(kind.__name__, (kind,), content | ({"as_linear": as_linear} if hasattr(kind, "as_linear") else {}))

@@ -75,7 +75,7 @@ def load(network: Any, folder: Path) -> Any:
         why = " ".join(str(error).split())
         raise UserError(f"{folder}: does not fit the model: {why[:300]}", exit_code=3) from None
     arrays, _ = adapters.read(folder / files.PEFT_ADAPTERS)
-    for name in sorted(arrays.keys() ^ peft.get_peft_model_state_dict(model).keys()):
+    for name in sorted(arrays.keys() ^ peft.get_peft_model_state_dict(model, save_embedding_layers=False).keys()):
         what = "is not in the model" if name in arrays else "is missing"
         raise UserError(f"{folder / files.PEFT_ADAPTERS}: does not fit the model: {name} {what}", exit_code=3)
     return model.eval()
