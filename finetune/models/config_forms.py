@@ -70,6 +70,8 @@ def _lift_rope(made: Form, known: Any | None, reader: Reader) -> None:
     by_type = {name: value for name, value in parameters.items() if isinstance(value, Mapping)}
     by_type = by_type if any(name in by_type for name in _LAYER_TYPES) else {}
     full = by_type.get("full_attention") or by_type.get("sliding_attention") or parameters
+    if by_type:  # transformers looks for it beside the types alone
+        full = {name: value for name, value in full.items() if name != "truncate"}
     local = by_type.get("sliding_attention")
     is_new = bool(made.values.get("rope_parameters"))
     longest = value_of(known, "max_position_embeddings")
@@ -136,11 +138,15 @@ def _complete(made: Form, scaling: Mapping[str, Any], reader: Reader, longest: A
         added[_ORIGINAL] = scaling[_ORIGINAL]
     if kind is None or "rope_scaling" not in reader.fields:
         return
-    full = like_transformers({**added, **own}, longest)
+    full = like_transformers({**added, **own, "type": kind, "rope_type": kind}, longest)
     unlike = full.keys() - own.keys() | {name for name in own if own[name] != full[name]}
     if unlike:
         made.values["rope_scaling"] = full
-        if (_ORIGINAL in unlike and kind in ("yarn", "llama3")) or unlike & {"mscale", "factor"}:
+        if (
+            (_ORIGINAL in unlike and kind in ("yarn", "llama3"))
+            or unlike & {"mscale", "factor"}
+            or "type" in unlike & own.keys()
+        ):
             made.lifted["rope_scaling"], made.alone["rope_scaling"] = made.values["rope_scaling"], own
 
 

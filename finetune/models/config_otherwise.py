@@ -99,6 +99,11 @@ def _falcon_h1(made: Form, known: Any) -> None:
         )
 
 
+def _granitemoehybrid(made: Form, known: Any) -> None:
+    if value_of(known, "position_embedding_type") != "rope" and made.values.get("position_embedding_type") != "nope":
+        _set(made, "position_embedding_type", "nope")  # mlx-lm's word for none
+
+
 def _phimoe(made: Form, known: Any) -> None:
     for name in ("attention_bias", "lm_head_bias"):
         if not value_of(known, name):
@@ -133,6 +138,7 @@ OTHERWISE: dict[str, Callable[[Form, Any], None]] = {
     "deepseek_v2": _deepseek_v2,
     "exaone_moe": _exaone_moe,
     "falcon_h1": _falcon_h1,
+    "granitemoehybrid": _granitemoehybrid,
     "jamba": _jamba,
     "llama": _llama,
     "mellum": _mellum,

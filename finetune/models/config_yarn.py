@@ -10,7 +10,7 @@ _ORIGINAL = "original_max_position_embeddings"
 
 
 def _is_yarn(scaling: Mapping[str, Any]) -> bool:
-    return "yarn" in (scaling.get("rope_type"), scaling.get("type"))
+    return scaling.get("rope_type", scaling.get("type")) == "yarn"
 
 
 def _grown(factor: float, share: float) -> float:
@@ -36,6 +36,8 @@ def attention_factor(scaling: Mapping[str, Any], factor: float) -> float:
 def like_transformers(scaling: Mapping[str, Any], longest: Any) -> dict[str, Any]:
     """``scaling`` of RoPE with the mscale from which mlx-lm computes transformers' attention factor; other kinds as is."""
     found, factor = dict(scaling), _factor(scaling, longest)
+    if "type" in found and found.get("rope_type") is not None:  # of two names mlx-lm looks for the other one first
+        found["type"] = found["rope_type"]
     if not _is_yarn(scaling) or factor is None:
         return found
     if found.get("factor") is None:

@@ -21,7 +21,7 @@ from finetune.backends.mlx.runtime import mx  # isort: skip  before any other im
 import mlx_lm.models
 from mlx.utils import tree_flatten, tree_map_with_path
 
-from model_matrix.cells import CannotBuildError
+from model_matrix.cells import CannotBuildError, cleaned
 from model_matrix.kinds import BORROWED, HEADS, INNER, KEPT, OWN, SIZES, UNKNOWN, VARIANTS, WITHIN
 
 VOCABULARY = 320
@@ -254,9 +254,11 @@ def torch_build(kind: str, folder: Path) -> Path:
             raise ValueError(f"parts beside its text model have {size:,} parameters")
         network = AutoModelForCausalLM.from_config(made, dtype=torch.float32)
     except Exception as error:
+        if "Unrecognized configuration class" in str(error):
+            raise CannotBuildError("transformers has no text model of this type alone") from error
         if "Unrecognized model identifier" in str(error):
             raise CannotBuildError("transformers has no such type") from error
-        raise CannotBuildError(f"transformers has no model of it: {type(error).__name__}: {error}") from error
+        raise CannotBuildError(cleaned(f"transformers has no model of it: {type(error).__name__}: {error}")) from error
     with torch.no_grad():
         chosen_with = [buffer for name, buffer in network.named_buffers() if name.endswith("e_score_correction_bias")]
         for parameter in (*network.parameters(), *chosen_with):

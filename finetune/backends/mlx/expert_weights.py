@@ -1,10 +1,12 @@
 """Weights of experts as transformers saves them, for classes of mlx-lm that know other forms of them."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from finetune.backends.mlx.runtime import mx
 
+_STACKED = re.compile(r"(.*)\.switch_mlp\.(\w+)\.weight")
 _BOTH, _BIAS = ".experts.gate_up_proj", ".experts.gate_up_proj_bias"
 _DOWN, _DOWN_BIAS = ".experts.down_proj", ".experts.down_proj_bias"
 
@@ -32,4 +34,17 @@ def as_read(kind: str, weights: Mapping[str, Any]) -> dict[str, Any]:
             found[name.replace("down_proj_bias", "down_proj.bias")] = array
         else:
             found[name] = array
+    return found
+
+
+def stacked(weights: Mapping[str, Any], wanted: set[str]) -> dict[str, Any]:
+    """Weights with one array of all experts wherever ``wanted`` has its name and ``weights`` one of each expert."""
+    found = dict(weights)
+    for name in wanted - weights.keys():
+        if parts := _STACKED.fullmatch(name):
+            each: list[Any] = []
+            while (one := f"{parts[1]}.experts.{len(each)}.{parts[2]}.weight") in found:
+                each.append(found.pop(one))
+            if each:
+                found[name] = mx.stack(each)
     return found

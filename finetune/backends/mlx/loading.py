@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from finetune.backends.mlx.expert_weights import as_read
+from finetune.backends.mlx.expert_weights import as_read, stacked
 from finetune.backends.mlx.mending import mend
 from finetune.backends.mlx.proofs import UNFIT
 from finetune.backends.mlx.runtime import is_leader
@@ -218,11 +218,12 @@ def _names(model: Any, folder: Path) -> Iterator[list[str]]:
         wanted = set(dict(tree_flatten(self.parameters())))
         if not any(name.endswith("_blocks") for name in weights):  # quantised experts, which mlx-lm reads
             weights = as_read(str(getattr(self, "model_type", "")), weights)
-        cleaned = plain(self, dict(weights))
+        cleaned = stacked(plain(self, dict(weights)), wanted)
         if not _fit(cleaned, wanted):
             for renamed in _renamed(weights, wanted):
-                if _fit(other := plain(self, renamed), wanted):
+                if _fit(other := stacked(plain(self, renamed), wanted), wanted):
                     return other
+            _refuse_names(folder, weights, cleaned.keys() - wanted)
         choices = [array for name, array in weights.items() if name.endswith(_CHOICE)]
         if choices and not any(name.endswith(_CHOICE) for name in cleaned):
             if any(bool((array != array.flatten()[0]).any()) for array in choices):  # the same for all chooses nothing
@@ -243,6 +244,17 @@ def _names(model: Any, folder: Path) -> Iterator[list[str]]:
             del model.sanitize
         else:
             model.sanitize = own
+
+
+def _refuse_names(folder: Path, weights: Mapping[str, Any], unknown: Collection[str]) -> None:
+    """UserError if transformers can have given the weights their names; others mlx-lm names itself."""
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    instead = _instead(str(kind))
+    if "--backend torch" in instead and not any(name.endswith(_OF_QUANTISED) for name in weights):
+        raise UserError(
+            f"{folder}: {len(unknown)} weights have names that mlx-lm's {shortened(str(kind))} does not know, such as"
+            f" {shortened(min(unknown), 100)} ({instead})"
+        )
 
 
 def _without_weights(network: Any, plain: Any) -> dict[str, Any]:

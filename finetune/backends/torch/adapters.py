@@ -12,6 +12,7 @@ import safetensors
 import safetensors.torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import check_target_module_exists
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from transformers.pytorch_utils import Conv1D
 
 from finetune.backends import lora_modules, peft_settings
@@ -76,10 +77,16 @@ def notes(network: Any, config: TrainingConfig) -> list[str]:
 
 
 def _barred(network: Any) -> dict[str, str]:
-    if network.config.model_type not in _MAMBA:
-        return {}
-    why = "PEFT does not adapt it, because a kernel of Mamba reads its weight"
-    return {place.name: why for place in places(network) if place.last == "out_proj"}
+    modules, found = dict(network.named_modules()), places(network)
+    more = "PEFT does not adapt it, because its class computes more than a product"
+    barred = {place.name: more for place in found if not _is_plain(modules[place.path])}
+    others = {last for last in {place.last for place in found} if _is_of_experts(network, last)}
+    experts = "PEFT would adapt the experts of all layers instead"
+    barred |= {place.name: experts for place in found if place.last in others}
+    if network.config.model_type in _MAMBA:
+        why = "PEFT does not adapt it, because a kernel of Mamba reads its weight"
+        barred |= {place.name: why for place in found if place.last == "out_proj"}
+    return barred
 
 
 def _targets(network: Any, chosen: Sequence[Place]) -> Mapping[str, Any]:
@@ -96,6 +103,21 @@ def _targets(network: Any, chosen: Sequence[Place]) -> Mapping[str, Any]:
 
 def _is_linear(module: Any) -> bool:
     return isinstance(module, (torch.nn.Linear, Conv1D))
+
+
+def _is_plain(module: Any) -> bool:
+    """Whether it computes what its class of PyTorch or transformers computes: a router may choose experts besides."""
+    return type(module).forward in (torch.nn.Linear.forward, Conv1D.forward)
+
+
+def _is_of_experts(network: Any, last: str) -> bool:
+    """Whether PEFT takes a module's name for that of experts, which Transformers 5 keeps in arrays of their own."""
+    config = peft.LoraConfig(target_modules=[last])
+    try:
+        convert_peft_config_for_transformers(config, network, None)
+    except ValueError:  # for one of two names that only count together
+        return True
+    return bool(config.target_parameters)
 
 
 def _layers(network: Any) -> tuple[str, Any]:

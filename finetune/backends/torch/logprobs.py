@@ -37,7 +37,7 @@ def learned_logprobs(network: Any, batch: Mapping[str, Any], temperature: float 
     inputs, labels = batch["input_ids"][:, :-1], batch["labels"][:, 1:]
     learned = labels != _IGNORED
     if has_plain_head(network):
-        hidden = network.base_model(input_ids=inputs, use_cache=False).last_hidden_state
+        hidden = _trunk(network)(input_ids=inputs, use_cache=False).last_hidden_state
         head = network.get_output_embeddings()
         return _HeadLogprobs.apply(hidden[learned], head.weight, labels[learned], temperature)
     logits = network(input_ids=inputs, use_cache=False).logits[learned].float() / temperature
@@ -50,16 +50,22 @@ def has_plain_head(network: Any) -> bool:
         return bool(known)
     head = network.get_output_embeddings()
     plain = isinstance(head, torch.nn.Linear) and head.bias is None and not head.weight.requires_grad
+    plain = plain and _trunk(network) is not network
     if plain:
         probe = torch.tensor([[1, 2, 3]], device=head.weight.device)
         was_training = network.training
         network.eval()
         with torch.no_grad():
-            logits = head(network.base_model(input_ids=probe, use_cache=False).last_hidden_state)
+            logits = head(_trunk(network)(input_ids=probe, use_cache=False).last_hidden_state)
             plain = torch.allclose(logits, network(input_ids=probe, use_cache=False).logits, rtol=1e-4, atol=1e-4)
         network.train(was_training)
     network._finetune_plain_head = plain
     return plain
+
+
+def _trunk(network: Any) -> Any:
+    """What computes the hidden states; ``base_model`` is the whole network where it is not called as its type says."""
+    return network.base_model if network.base_model is not network else network.get_decoder()
 
 
 class _HeadLogprobs(torch.autograd.Function):

@@ -19,7 +19,7 @@ from finetune.backends import memory_estimate as scaling
 from finetune.backends.memory_estimate import STEPS, Measured, Sizes, first_layers, measure_steps, text_config
 from finetune.backends.torch import adapters
 from finetune.backends.torch.memory import memory_mb, reset_peak_memory
-from finetune.backends.torch.model import TorchModel, refuse_mlx_quantised
+from finetune.backends.torch.model import TorchModel, refuse_unread
 from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.backends.torch.training import Trainer, optimizer
 from finetune.errors import UserError, first_line
@@ -94,7 +94,7 @@ class Probe:
 def _network(folder: Path, where: Any, layers: int | None = None) -> Any:
     """The model of the folder, or its first layers, its weights not loaded."""
     quiet()
-    refuse_mlx_quantised(folder)
+    refuse_unread(folder)
     with foreign(f"{folder}: PyTorch cannot load this model"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         for name, value in (first_layers(folder, layers) if layers is not None else {}).items():

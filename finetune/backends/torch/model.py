@@ -43,7 +43,7 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
     ``base`` is the fingerprint of the model's weights; an adapter that records another one is refused.
     """
     quiet()
-    refuse_mlx_quantised(folder)
+    refuse_unread(folder)
     with foreign(f"{folder}: PyTorch cannot load this model"):
         network = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype(), local_files_only=True, trust_remote_code=False
@@ -55,8 +55,14 @@ def load(folder: Path, encoder: ChatEncoder, adapter: Path | None = None, base: 
     return TorchModel(network, encoder, model.eval(), switch)
 
 
-def refuse_mlx_quantised(folder: Path) -> None:
+def refuse_unread(folder: Path) -> None:
+    """UserError for a model of which Transformers leaves something out."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config.get("model_type") == "llama" and "sliding_attention" in (config.get("layer_types") or ()):
+        raise UserError(
+            f"{folder}: some layers see {config.get('sliding_window')} tokens (layer_types in config.json), which Transformers'"
+            " llama does not compute (use --backend mlx)"
+        )
     if "quantization" in config:
         raise UserError(f"{folder}: its weights are quantised for MLX (use the original model, or --backend mlx)")
 
@@ -174,8 +180,9 @@ class TorchModel:
 
     def _rows_at_once(self, length: int) -> int:
         config = self._network.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        all_heads = getattr(config, "num_attention_heads", None) or getattr(config, "num_heads", 1)  # Mamba has none
+        heads = getattr(config, "num_key_value_heads", None) or all_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // all_heads
         row, room = 2 * config.num_hidden_layers * heads * size * dtype().itemsize * length, _CACHE_BYTES
         if device().type == "cuda":
             row += _LOGITS_COPIES * 4 * config.vocab_size
