@@ -4,16 +4,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from finetune.backends.mlx.runtime import mx
-
-Weights = dict[str, Any]  # name -> array
+from finetune.backends.mlx.runtime import Arrays, mx
 
 _STACKED = re.compile(r"(.*)\.switch_mlp\.(\w+)\.weight")
 _BOTH, _BIAS = ".experts.gate_up_proj", ".experts.gate_up_proj_bias"
 _DOWN, _DOWN_BIAS = ".experts.down_proj", ".experts.down_proj_bias"
 
 
-def as_read(kind: str, weights: Mapping[str, Any]) -> Weights:
+def as_read(kind: str, weights: Mapping[str, Any]) -> Arrays:
     """Weights of a model of type ``kind`` in a form that mlx-lm reads; those that it reads stay as they are.
 
     gpt-oss, not quantised: of all experts of a layer in one array [experts, in, out], gates and values by turns. mlx-lm knows
@@ -21,7 +19,7 @@ def as_read(kind: str, weights: Mapping[str, Any]) -> Weights:
     """
     if kind != "gpt_oss":
         return dict(weights)
-    found: Weights = {}
+    found: Arrays = {}
     for name, array in weights.items():
         if name.endswith(_BOTH):
             turned = array.swapaxes(-1, -2)
@@ -39,7 +37,7 @@ def as_read(kind: str, weights: Mapping[str, Any]) -> Weights:
     return found
 
 
-def stacked(weights: Mapping[str, Any], wanted: set[str]) -> Weights:
+def stacked(weights: Mapping[str, Any], wanted: set[str]) -> Arrays:
     """Weights with one array of all experts wherever ``wanted`` has its name and ``weights`` one of each expert."""
     found = dict(weights)
     for name in wanted - weights.keys():
