@@ -95,7 +95,7 @@ def completed() -> Iterator[Callable[[str], list[str]]]:
         ("python train.py --optimizer ada", ["adamw", "adam", "adafactor"]),
         ("python dataset.py --type ", [*ROW_KINDS]),
         ("python dataset.py --no-", ["--no-check-answers"]),
-        ("python test_finetuned.py --show", ["--show-base"]),
+        ("python test_finetuned.py --show-", ["--show-base"]),
         ("python benchmark.py --quick --hist", ["--history"]),
         ("python train.py --config Make", ["Makefile"]),  # files, by the shell's own completion
         ("python none.py --lora-ra", ["--lora-ra"]),  # no script of ours: nothing to complete

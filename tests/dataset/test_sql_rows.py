@@ -41,6 +41,17 @@ POSTGRES = {
 }
 
 
+def test_rows_without_tables_are_told_beforehand(tmp_path: Path) -> None:
+    bare = {name: value for name, value in ROW.items() if name != "sql_context"}
+    source = rows_file(tmp_path, bare)
+    told = prepared(source).findings.noted
+    assert told == {"it has no tables (sql_context, or --schema for all rows), so no answer to it can be judged": 20}
+    schema = tmp_path / "tables.sql"
+    schema.write_text(str(ROW["sql_context"]))
+    assert not prepared(source, schema=schema).findings.noted  # the remedy
+    assert not prepared(rows_file(tmp_path, {**bare, "sql": "SELECT 1 + 1"})).findings.noted
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> tuple[Path, Path]:
     """A CSV of questions and queries, and one schema: the usual case."""

@@ -18,12 +18,14 @@ LARGEST = 200_000  # bytes of a schema, which every row holds
 _FENCE = re.compile(r"\s*(```|~~~)[ \t]*[\w+-]*[ \t]*\n(?P<sql>.*?)\n?[ \t]*\1\s*", re.DOTALL)
 _LABEL = re.compile(r"\s*(?:\*\*)?(?:sql|sql query|query|answer)(?:\*\*)?\s*:(?:\*\*)?\s*(?=\S)", re.IGNORECASE)
 _PROMPT = re.compile(r"\s*(?:sqlite|mysql|[\w-]+[=-][#>])>?\s+(?=SELECT|WITH|INSERT|UPDATE|DELETE)", re.IGNORECASE)
+_NEEDS_TABLES = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+[\w\"`\[]", re.IGNORECASE)
 _PATH = re.compile(r"[^\n;()'\"]{1,300}\.(?:sql|ddl|db|sqlite|sqlite3|db3|txt)", re.IGNORECASE)
 _SQLITE_FILE = b"SQLite format 3\0"
 
 
 def prepared(row: Row, mend: Tell, note: Tell, *, dialect: str | None, schema: str | None) -> Row:
-    """The row with its dialect, its tables and its bare SQL; ``mend`` is told of repairs, ``note`` of what a dump has besides.
+    """The row with its dialect, its tables and its bare SQL; ``mend`` is told of repairs, ``note`` of what a dump has besides and
+    of missing tables.
 
     ``dialect`` and ``schema`` are those of --dialect and --schema. Raises ValueError if the row contradicts them.
     """
@@ -46,6 +48,9 @@ def prepared(row: Row, mend: Tell, note: Tell, *, dialect: str | None, schema: s
         row |= _without_settings(context, mend)
     if found != SQLITE and row.get("sql_context"):
         _note_skipped(row["sql_context"], found, note)
+    if not (row.get("sql_context") or "").strip() and _NEEDS_TABLES.search(row["sql"]):
+        judged = "no answer to it can be judged" if found == SQLITE else "answers are compared with its SQL as text"
+        note(f"it has no tables (sql_context, or --schema for all rows), so {judged}")
     return row
 
 
