@@ -24,8 +24,8 @@ _SQLITE_FILE = b"SQLite format 3\0"
 
 
 def prepared(row: Row, mend: Tell, note: Tell, *, dialect: str | None, schema: str | None) -> Row:
-    """The row with its dialect, its tables and its bare SQL; ``mend`` is told of repairs, ``note`` of what a dump has besides and
-    of missing tables.
+    """The row with its dialect, its tables and its bare SQL; ``mend`` is told of repairs, ``note`` of what a dump has besides
+    and of missing tables.
 
     ``dialect`` and ``schema`` are those of --dialect and --schema. Raises ValueError if the row contradicts them.
     """
