@@ -87,7 +87,7 @@ def _by_values(expected: Any, answer: str, parts: Mapping[str, float]) -> Score:
         try:
             inside = json_text.read_inside(bare)
         except json_text.NoJson:
-            return Score(0.0, "invalid_json", "no valid JSON", parts)
+            return Score(0.0, "invalid_json", "", parts)
         if _wrong(expected, inside):
             return Score(0.0, "invalid_json", "no JSON alone, and other values", parts)
         return Score(0.0, "wrong_format", "the right values, but the answer is not JSON alone", parts)
