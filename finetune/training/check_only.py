@@ -2,6 +2,7 @@
 
 from finetune.methods import METHODS, epoch_steps, total_steps
 from finetune.models.templates import find_template
+from finetune.rollouts.own_scorer import check_scorer
 from finetune.settings import advice, conflicts
 from finetune.settings.config import TrainingConfig
 from finetune.terminal import say, show
@@ -16,6 +17,7 @@ def run(config: TrainingConfig) -> None:
     if config.report_to:
         library_of(config.report_to)
     conflicts.check_text(config, plain_text=dataset.pieces is not None)
+    check_scorer(config.scorer, config.scorer_seconds, [row for _, row in rows["valid"] or rows["train"]])
     train, valid = len(rows["train"]), len(rows["valid"])
     steps = total_steps(config, train)
     conflicts.check_warmup(config, steps)

@@ -12,7 +12,7 @@ from finetune.methods.dummies import dummy_rows
 from finetune.models.examples import TrainingRow, examples_of
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files, machine
-from finetune.rollouts.own_scorer import with_scorer
+from finetune.rollouts.own_scorer import check_scorer, with_scorer
 from finetune.rollouts.probe import RewardProbe, probe_rewards
 from finetune.rollouts.rewards import open_judge
 from finetune.rollouts.source import packed
@@ -122,6 +122,7 @@ def make(config: TrainingConfig, method: Method, backend: Backend) -> Plan | Non
     conflicts.check_warmup(config, work.steps)
     conflicts.check_validation(config, work.valid_rows)
     conflicts.check_text(config, plain_text=given.dataset.pieces is not None)
+    check_scorer(config.scorer, config.scorer_seconds, [row.fields for row in given.valid or given.train])
     if not config.probe:
         say("Measuring a step on some layers of the model ...")
     total, available = _machine_memory()  # before anything is in it

@@ -57,12 +57,7 @@ class Seen:
 
     task_score: float | None = None  # 0..1, the mean over the rows of --eval-samples that can be scored
     samples: tuple[Sample, ...] = ()  # of --show-samples
-    measure: str = ""  # what ``task_score`` is
-
-    @property
-    def scored(self) -> str:
-        """The score in words: "execution accuracy 45.0%"."""
-        return "" if self.task_score is None else f"{self.measure} {self.task_score:.1%}"
+    scored: str = ""  # the score in words: "execution accuracy 45.0%"
 
     def as_metrics(self) -> dict[str, object]:
         """Entries of the validation's line in metrics.jsonl."""
@@ -81,7 +76,7 @@ class Watcher:
     def observe(self, stop: Stop) -> Seen | None:
         """Score and samples of the model as it is now; None if ``stop`` interrupted the answers."""
         score: float | None = None
-        measure, samples = "", tuple[Sample, ...]()
+        text, samples = "", tuple[Sample, ...]()
         if self._scored:
             with self._task.open_scorer(stop) as scorer:
                 scored = evaluate(self._model, scorer, self._scored, 4 * _SHOWN_TOKENS, stop=stop)
@@ -89,10 +84,10 @@ class Watcher:
                 return None
             judged = {i: one.score.value for i, one in enumerate(scored) if one.score.value is not None}
             score = fmean(judged.values()) if judged else None
-            graded = not {0.0, 1.0}.issuperset(judged.values())
-            measure = self._task.metric
-            if graded:  # the mean of word overlaps is no share of right answers
-                measure = f"mean score by {self._task.measures(self._scored[i] for i in judged)}"
+            if score is not None and {0.0, 1.0}.issuperset(judged.values()):
+                text = f"{self._task.metric} {score:.1%}"
+            elif score is not None:  # the mean of word overlaps is no share of right answers
+                text = f"mean score {score:.3f} by {self._task.measures(self._scored[i] for i in judged)}"
         if self._shown:
             conversations = [Conversation.of(row).prompt for row in self._shown]
             answers = self._model.answers(conversations, max_tokens=_SHOWN_TOKENS, stop=stop)
@@ -101,7 +96,7 @@ class Watcher:
             samples = tuple(
                 Sample(self._task.question(row), answer.text) for row, answer in zip(self._shown, answers, strict=True)
             )
-        return Seen(score, samples, measure)
+        return Seen(score, samples, text)
 
 
 def add_references(trainer: Trainer, examples: Sequence[Example], console: Console) -> None:

@@ -1,5 +1,6 @@
 """A scorer of the user's: what it may return, what is refused by name, and that it cannot hang or take the evaluation along."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,15 @@ import pytest
 from finetune.errors import UserError
 from finetune.evaluation.compare import compare
 from finetune.records.files import Row
+from finetune.records.run import read_run
 from finetune.rollouts.own_scorer import ScoreFunction, check_scorer, described, with_scorer
 from finetune.rollouts.reward_function import RewardFunction
 from finetune.rollouts.rewards import open_judge
-from finetune.settings.config import TrainingConfig
+from finetune.settings import conflicts
+from finetune.settings.config import EvaluationConfig, TrainingConfig
 from finetune.signals import never
 from finetune.tasks import TASKS
+from finetune.training.start import check_same
 from report_records import ROWS, comparison
 
 ROW: Row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "yes"}], "price": 5}
@@ -152,3 +156,22 @@ def test_thinking_is_not_part_of_the_answer(tmp_path: Path) -> None:
     task: Any = with_scorer(TASKS["chat"], path, 5)
     with task.open_scorer(never) as score:
         assert score(ROW, "<think>no</think>yes").value == 1.0 and score(ROWS[0], "no").value == 0.0
+
+
+def test_a_run_with_another_scorer_is_not_resumed(tmp_path: Path) -> None:
+    begun = Path(__file__).parents[1] / "records" / "older" / "stopped"
+    record = replace(read_run(begun), scorer_sha256="5e" * 32)
+    with pytest.raises(UserError, match="file of --scorer was not set, is now 5e5e5e5e"):
+        check_same(begun, record)
+
+
+def test_a_scorer_without_effect_is_refused() -> None:
+    given = {"scorer": Path("s.py")}
+    for config, why in (
+        (TrainingConfig(**given, origins={"scorer": "flag"}), "without --eval-samples or --method grpo"),
+        (EvaluationConfig(**given, interactive=True, origins={"scorer": "flag"}), "with --interactive"),
+        (EvaluationConfig(scorer_seconds=2.0, origins={"scorer_seconds": "flag"}), "without --scorer"),
+    ):
+        with pytest.raises(UserError, match=f"has no effect {why}"):
+            conflicts.check(config)
+    conflicts.check(TrainingConfig(**given, eval_samples=4, origins={"scorer": "flag"}))

@@ -164,3 +164,19 @@ def session_of(folder: Path, train: Callable[..., None]) -> Session:
     )
     session.console.progress = lambda *_: nullcontext(SimpleNamespace(advance=lambda *_, **__: None))  # type: ignore
     return session
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [("b", "accuracy 100.0%"), ("c b", "mean score 0.667 by word overlap only"), ("", "accuracy 0.0%")],
+)
+def test_the_score_of_a_validation_says_what_it_is(answer: str, said: str) -> None:
+    def answers(conversations: object, on_answer: Callable[[int, Answer], None], **_: object) -> list[object]:
+        on_answer(0, Answer(answer, 1, True, 0.0))
+        return [conversations]
+
+    row = {**ROW, "instruction": "a", "output": "b"}
+    config = TrainingConfig(eval_samples=1, show_samples=0)
+    watcher = Watcher(SimpleNamespace(answers=answers), TASKS["alpaca"], [row], config)  # type: ignore[arg-type]
+    seen = watcher.observe(lambda: False)
+    assert seen and seen.scored == said

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from finetune.tasks.reference.numerals import (
     BODY,
     EXPONENT,
+    GROUPS,
+    POWER,
     SCALES,
     ascii_signs,
     commas_are_points,
@@ -33,12 +35,12 @@ _PART = re.compile(
     | (?P<times> (?<=\d)[x×](?=\d) )
     | (?P<number> (?P<sign>(?<![\w)\]}}%.])[-+])?
         (?:(?P<before>us\$|[$€£¥]|(?<![{_LETTER}])(?:usd|eur|gbp|jpy)(?=\s))\s?(?P<inner>-)?)?
-        (?P<body>{BODY})(?P<exponent>{EXPONENT})?(?P<scale>\s?(?:{"|".join(SCALES)})(?!\w))?
+        (?P<body>{BODY})(?P<exponent>{EXPONENT})?(?P<scale>k(?!\w)|\s?(?:{"|".join(SCALES)})(?!\w))?
         (?P<unit>\s?(?:{_AFTER})(?![\w/])|[{_LETTER}]+(?!\w))?
       )
     | (?P<bracket> [\[\]{{}}] )
     | (?P<limit> (?<![-=<])[<>≤≥≠±]=?(?=\s?[-+]?[$€£]?\.?\d) )
-    | (?P<other> \*\*|[*/+^×÷=|&@%] )
+    | (?P<other> \*\*|[*/+^×÷=|&@%]|(?<=\s)-(?=\s) )
     | (?P<word> [{_ALONE}] | [^\W\d{_ALONE}]+(?:['\u2019][^\W\d{_ALONE}]+)? | \w )
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -118,13 +120,18 @@ def _numbers(match: re.Match[str], last: Item | None, *, comma: bool, listed: bo
     negative = "-" in (match["sign"] or "") + (match["inner"] or "") or (last and last.key in ("minus", "negative"))
     sign = "-" if negative else ""
     written = sign + body + (match["exponent"] or "").casefold() + scale
-    found = values(body, exponent_of(match["exponent"]) + SCALES.get(scale, 0), comma=comma, listed=listed)
+    exponent = exponent_of(match["exponent"]) + SCALES.get(scale, 0)
+    if body == "10" and POWER.fullmatch(match["exponent"] or ""):
+        exponent -= 1  # 10^3 is 1e3
+    found = values(body, exponent, comma=comma, listed=listed)
     if last and last.key in NUMBERED and len(found) == 1 and not match["exponent"] and not scale:
         found = [body]
+    parts = re.split(f"[,{GROUPS}]", body)
     for at, value in enumerate(found):
         key = value if value == "0" else sign + value
         of = unit if at == len(found) - 1 else ""
-        yield Item(key, written if len(found) == 1 else key, hard=True, unit=of, is_number=True)
+        raw = written if len(found) == 1 else parts[at] if len(parts) == len(found) else key
+        yield Item(key, raw, hard=True, unit=of, is_number=True)
     if unit:
         yield Item(f"unit {unit}", unit)
 
@@ -154,11 +161,12 @@ def _with_signs(found: list[Item]) -> Iterator[Item]:
     """A sign between two numbers must be the same: 5 + 3 is not 5 / 3. One before a number belongs to it."""
     for at, item in enumerate(found):
         before, after = (found[place] if 0 <= place < len(found) else None for place in (at - 1, at + 1))
+        between = before and after and after.is_number and (before.is_number or before.key.startswith("unit "))
         if before and before.raw in ("<", ">", "<=", ">=", "≤", "≥", "≠", "±") and item.is_number:
             yield replace(item, limit=before.key)
-        elif item.key in ("*", "/", "+", "^", "x") and before and after and before.is_number and after.is_number:
-            yield replace(item, key=_SAME_SIGN.get(item.key, item.key), hard=True)
-        elif item.key != "*":  # of Markdown
+        elif item.key in ("*", "/", "+", "^", "x", "-") and between:  # 5 - 10 can also be a range
+            yield replace(item, key=_SAME_SIGN.get(item.key, item.key), hard=True, optional=item.key == "-")
+        elif item.key not in ("*", "-"):  # of Markdown, and a dash
             yield item
 
 

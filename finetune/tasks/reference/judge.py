@@ -5,6 +5,7 @@ words in common; if the reference holds numbers, brackets or code, an answer wit
 code, and long texts with numbers, because other ones can be right too.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -32,6 +33,7 @@ MALFORMED = frozenset({"empty", "wrong_format", "invalid_json"})
 VALID = "valid JSON"  # a part
 _LONGEST_CODE = 60  # tokens of code that has one right form
 _LONGEST_TEXT = 60  # words of a text that has to have these numbers
+_SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
 _READ = 20_000  # characters of an answer
 _MOST = 0.99  # of words in common: 1 is for what is right
 
@@ -61,7 +63,7 @@ def compared(reference: str, answer: str, parts: Mapping[str, float], *, same: b
     expected_items = items(code.without_marks(reference))
     pieces = code.pieces(reference)
     length = len(words(reference))
-    if pieces or _is_hard(reference, expected_items, length):
+    if pieces or _is_hard(reference, answer, expected_items, length):
         return _by_items(reference, expected_items, answer, parts, length)
     if same:
         return Score(1.0, "ok", "", parts)
@@ -85,7 +87,7 @@ def _by_values(expected: Any, answer: str, parts: Mapping[str, float]) -> Score:
         try:
             inside = json_text.read_inside(bare)
         except json_text.NoJson:
-            return Score(0.0, "invalid_json", "no valid JSON", parts)
+            return Score(0.0, "invalid_json", "", parts)
         if _wrong(expected, inside):
             return Score(0.0, "invalid_json", "no JSON alone, and other values", parts)
         return Score(0.0, "wrong_format", "the right values, but the answer is not JSON alone", parts)
@@ -112,11 +114,13 @@ def _by_tokens(reference: str, answer: str, parts: Mapping[str, float]) -> Score
     return Score(0.0, "other_code", f"expected: {shortened(' '.join(reference.split()), 100)}", parts)
 
 
-def _is_hard(reference: str, of_reference: Sequence[Item], length: int) -> bool:
-    """Whether a reference holds something that must be the same; in a long text, the "two" of a sentence is not."""
+def _is_hard(reference: str, answer: str, of_reference: Sequence[Item], length: int) -> bool:
+    """Whether a reference holds something that must be the same; in a long text, the "two" of a sentence is not. "One" is if
+    the answer has digits."""
     if any(char.isdecimal() or char in "[]{}" for char in reference):
         return True
-    return length <= _LONGEST_TEXT and any(item.hard and not item.optional for item in of_reference)
+    digits = any(map(str.isdecimal, answer))
+    return length <= _LONGEST_TEXT and any(item.hard and (digits or not item.optional) for item in of_reference)
 
 
 def _by_items(
@@ -133,10 +137,17 @@ def _by_items(
         if start < 0:
             return Score(0.0, "other_code", f"expected: {shortened(piece, 100)}", parts)
     if differ := agree(of_reference, found):
-        listed = [items(code.without_marks(text), like=reference, listed=True) for text in (reference, answer)]
-        if agree(*listed):
+        # "1,5" can be two numbers, and "1 000" one
+        texts = [code.without_marks(text) for text in (reference, answer)]
+        listed = [items(text, like=reference, listed=True) for text in texts]
+        grouped = [
+            items(_SPACED.sub(lambda number: number[0].replace(" ", ""), text), like=reference) for text in texts
+        ]
+        other = next((sides for sides in (listed, grouped) if not agree(*sides)), None)
+        if other is None:
             return _not_agreeing(*differ, parts)
-        of_reference, found = listed
+        of_reference, found = other
+    of_reference, found = ([item for item in side if item.key != "-"] for side in (of_reference, found))
     if len(of_reference) == len(found) and all(
         one.same(other) and one.unit == other.unit for one, other in zip(of_reference, found, strict=True)
     ):
@@ -146,7 +157,7 @@ def _by_items(
 
 
 def _not_agreeing(expected: Item | None, found: Item | None, parts: Mapping[str, float]) -> Score:
-    sides = [f"{item.raw} {item.unit}".strip() if item else "nothing more" for item in (expected, found)]
+    sides = [f"{item.limit} {item.raw} {item.unit}".strip() if item else "nothing more" for item in (expected, found)]
     brackets = any(item and item.raw in ("[", "]", "{", "}") for item in (expected, found))
     kind = "wrong_brackets" if brackets else "wrong_numbers"
     return Score(0.0, kind, f"expected {shortened(sides[0])}, found {shortened(sides[1])}", parts)

@@ -6,11 +6,13 @@ import unicodedata
 _MINUS = dict.fromkeys(map(ord, "\u2212\uff0d\ufe63\u2010\u2011\u2012\u2013"), "-")
 _SIGNS = {ord(sign): plain for sign, plain in zip("\uff0c\u066c\uff0e\u066b\uff05\u066a\uff0b", ",,..%%+", strict=True)}
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
-_GROUPS = "'\u2019_\u00a0\u202f\u2009"  # what parts thousands and nothing else
+GROUPS = "'\u2019_\u00a0\u202f\u2009"  # what parts thousands and nothing else
 
-BODY = rf"\d+(?:[.,{_GROUPS}]\d+)*|\.\d+"
-EXPONENT = r"[eE][+-]?\d{1,6}(?!\w)|\s?[x×·*]\s?10\s?(?:(?:\^|\*\*)\s?[+-]?\d{1,6}|[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,6})"
-SCALES = {"hundred": 2, "thousand": 3, "million": 6, "mn": 6, "billion": 9, "bn": 9, "trillion": 12}
+BODY = rf"\d+(?:[.,{GROUPS}]\d+)*|\.\d+"
+_RAISED_TO = r"(?:\^|\*\*)\s?[+-]?\d{1,6}|[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,6}"
+POWER = re.compile(_RAISED_TO)  # of ten alone
+EXPONENT = rf"[eE][+-]?\d{{1,6}}(?!\w)|\s?[x×·*]\s?10\s?(?:{_RAISED_TO})|(?<=(?<!\d)10)(?:{_RAISED_TO})"
+SCALES = {"k": 3, "hundred": 2, "thousand": 3, "million": 6, "mn": 6, "billion": 9, "bn": 9, "trillion": 12}
 
 _SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
@@ -42,7 +44,7 @@ def values(body: str, exponent: int, *, comma: bool, listed: bool) -> list[str]:
 
     ``comma``: a single comma is a decimal point. ``listed``: a single comma parts two numbers, unless it parts thousands.
     """
-    for group in _GROUPS:
+    for group in GROUPS:
         if group in body:
             parts = body.split(group)
             if not all(len(part) == 3 for part in parts[1:-1]) or len(re.split("[.,]", parts[-1])[0]) != 3:
@@ -80,7 +82,7 @@ def exponent_of(text: str | None) -> int:
     if not text:
         return 0
     raised = text.translate(_RAISED).replace(" ", "")
-    return int(re.sub(r"^(?:[eE]|[x×·*]10(?:\^|\*\*)?)", "", raised))
+    return int(re.sub(r"^(?:[eE]|(?:[x×·*]10)?(?:\^|\*\*)?)", "", raised))
 
 
 def in_words(words: list[str]) -> tuple[str, int] | None:
