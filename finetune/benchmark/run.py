@@ -41,12 +41,11 @@ def run(config: BenchmarkConfig) -> None:
     dataset = read_dataset_record(held_out.data_dir)
     check_scorer(config.scorer, config.scorer_seconds, held_out.rows)
     say(tuned.backend.describe())
-    quality = _compared(tuned, other, held_out, config)
+    max_tokens = answer_limit(tuned, held_out.rows, config)
+    quality = _compared(tuned, other, held_out, config, max_tokens)
     runs = min(config.runs, QUICK_RUNS) if config.quick else config.runs
     try:
-        measured = measure_run(
-            tuned, held_out.rows, runs, config.max_tokens, compare=config.compare, quick=config.quick
-        )
+        measured = measure_run(tuned, held_out.rows, runs, max_tokens, compare=config.compare, quick=config.quick)
     except KeyboardInterrupt as interrupt:
         kept = f"stopped: all answers are kept in {_log(config)} (resume with --resume)"
         raise Stopped(kept, number_of(interrupt)) from None
@@ -78,13 +77,15 @@ def _log(config: BenchmarkConfig) -> Path:
     return config.results_dir / files.BENCHMARK_ANSWERS
 
 
-def _compared(tuned: TunedRun, other: TunedRun | None, held_out: HeldOut, config: BenchmarkConfig) -> EvaluationRecord:
+def _compared(
+    tuned: TunedRun, other: TunedRun | None, held_out: HeldOut, config: BenchmarkConfig, max_tokens: int
+) -> EvaluationRecord:
     return compare(
         Comparison(
             run=tuned,
             rows=held_out.rows,
             split=held_out.split,
-            max_tokens=config.max_tokens,
+            max_tokens=max_tokens,
             log=_log(config),
             resume=config.resume,
             base=config.compare,

@@ -6,7 +6,14 @@ from finetune.errors import UserError
 from finetune.evaluation import scorecard
 from finetune.evaluation.base_asked import base_asked
 from finetune.evaluation.compare import Comparison, compare
-from finetune.evaluation.tuned_run import TunedRun, check_results, held_out_rows, open_other, restriction_rows
+from finetune.evaluation.tuned_run import (
+    TunedRun,
+    answer_limit,
+    check_results,
+    held_out_rows,
+    open_other,
+    restriction_rows,
+)
 from finetune.records import files
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.evaluation import EvaluationRecord
@@ -34,7 +41,7 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
             run=tuned,
             rows=held_out.rows,
             split=held_out.split,
-            max_tokens=config.max_tokens,
+            max_tokens=answer_limit(tuned, held_out.rows, config),
             log=log,
             resume=config.resume,
             other=other,

@@ -9,7 +9,9 @@ from finetune.backends import BACKENDS, load_backend
 from finetune.backends.interface import Backend, Model
 from finetune.errors import UserError, path_of, shortened
 from finetune.evaluation import answer_log
+from finetune.models.conversation import Conversation
 from finetune.models.encoder import ChatEncoder
+from finetune.models.examples import last_answer
 from finetune.models.find import cache_to_avoid, check_folder
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files
@@ -189,6 +191,17 @@ def read_rows(run: TunedRun, data_dir: Path, split: str, num_samples: int | None
     elif num_samples is not None:
         rows = [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), num_samples))]
     return rows
+
+
+def answer_limit(run: TunedRun, rows: Sequence[Row], config: EvaluationConfig | BenchmarkConfig) -> int:
+    """The most tokens of an answer: --max-tokens, or of labels, which are short, twice the longest one if it was not given."""
+    if run.task.knowing is None or config.origins.get("max_tokens") != "default":
+        return config.max_tokens
+    examples = (made[-1] for made in run.encoder.examples(map(Conversation.of, rows)) if isinstance(made, list))
+    longest = max((sum(last_answer(example).loss_mask) for example in examples), default=config.max_tokens)
+    if (limit := min(config.max_tokens, 2 * longest)) < config.max_tokens:
+        say(f"Note: answers are cut off after {limit} tokens, twice the longest label (--max-tokens).")
+    return limit
 
 
 def restriction_rows(run: TunedRun, held_out: HeldOut) -> list[Row]:
