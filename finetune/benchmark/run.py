@@ -12,7 +12,15 @@ from finetune.benchmark.measure import measure_run
 from finetune.errors import Stopped, UserError
 from finetune.evaluation import scorecard
 from finetune.evaluation.compare import Comparison, compare
-from finetune.evaluation.tuned_run import HeldOut, TunedRun, check_results, held_out_rows, open_other, open_run
+from finetune.evaluation.tuned_run import (
+    HeldOut,
+    TunedRun,
+    answer_limit,
+    check_results,
+    held_out_rows,
+    open_other,
+    open_run,
+)
 from finetune.records import files, machine
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.dataset import DatasetRecord, read_dataset_record
