@@ -58,7 +58,7 @@ def test_the_threshold_is_the_lowest_at_which_95_percent_are_right() -> None:
     sure = [Chosen("Red", True, 0.9)] * 19 + [Chosen("Red", False, 0.8)]
     assert threshold(sure) == 0.8
     assert threshold([*sure, Chosen("Red", False, 0.7)]) == 0.8
-    assert threshold([Chosen("Red", False, 0.9), Chosen("Red", True, 0.9)]) is None
+    assert threshold([Chosen("Red", True, 0.9), Chosen("Red", False, 0.9)]) is None
     assert calibration_error([Chosen("Red", True, 0.75), Chosen("Red", False, 0.75)]) == pytest.approx(0.25)
 
 

@@ -79,6 +79,8 @@ def test_each_label_has_its_figures() -> None:
     assert found.base and found.base.n_invented == 2
     assert (found.majority, found.majority_share) == ("Billing", 0.6)
     assert found.never_right == []
+    others = task.summarised(rows, {"tuned": [*tuned[:4], LABELS[2]]}).tuned
+    assert others.labels[LABELS[2]].f1 == 0 and others.macro_f1 == pytest.approx(0.65)
 
 
 def test_labels_that_became_clearly_worse_are_named() -> None:
