@@ -10,7 +10,7 @@ from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.dataset import DatasetRecord
 from finetune.records.evaluation import LOSS, NOTHING
 from finetune.records.run import RunRecord
-from finetune.report import answers, charts, costs, labels, matrix, since, texts
+from finetune.report import answers, charts, costs, field_table, labels, matrix, since, texts
 from finetune.report.curve import Metrics, curve, measure
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def render(benchmark: BenchmarkRecord, run: RunRecord, metrics: Metrics, dataset
         decisive=answers.decisive(evaluation),
         measures=answers.measures(evaluation),
         forgotten=answers.forgotten(evaluation),
+        fields=field_table.rows(evaluation),
         kinds=answers.kinds(evaluation),
         classes=classes,
         label_rows=labels.label_rows(classes) if classes else [],
