@@ -19,7 +19,7 @@ from finetune.records.evaluation import EvaluationRecord, GeneralRecord, General
 from finetune.records.files import Row
 from finetune.rollouts.own_scorer import described, with_scorer
 from finetune.signals import never, number_of
-from finetune.tasks import Score, Scorer
+from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.mixed import for_rows
 from finetune.terminal import Progress, counted, say
 
@@ -106,11 +106,7 @@ def compare(asked: Comparison) -> EvaluationRecord:
         answering=model.answering or None,
     )
     record = result(subject, rows, sides, _general(answers) if answers else None)
-    texts = {name: [one.answer.text for one in side.scored] for name, side in sides.items()}
-    if task.summarised:
-        record = replace(record, classes=task.summarised(rows, texts))
-    if task.field_table:
-        record = replace(record, fields=task.field_table(rows, texts))
+    record = _with_tables(record, task, rows, sides)
     if formed:
         return by_grammar.add(record, {name: side.scored for name, side in sides.items()}, formed)
     if not asked.restrict:
@@ -118,6 +114,16 @@ def compare(asked: Comparison) -> EvaluationRecord:
     return restricted.add(
         record, models, {name: asked.as_asked(name, rows) for name in models}, task.labels, asked.valid
     )
+
+
+def _with_tables(
+    record: EvaluationRecord, task: Task, rows: Sequence[Row], sides: Mapping[str, Side]
+) -> EvaluationRecord:
+    """The record with what the task says over all answers."""
+    texts = {name: [one.answer.text for one in side.scored] for name, side in sides.items()}
+    if task.summarised:
+        record = replace(record, classes=task.summarised(rows, texts))
+    return replace(record, fields=task.field_table(rows, texts)) if task.field_table else record
 
 
 def _fitting(

@@ -73,8 +73,7 @@ class DatasetConfig(FileConfig):
     )
     schema: Path | None = option(
         None,
-        "of all rows: for --type sql their tables, a .sql file in their dialect or a database of SQLite; for --type extract the"
-        " JSON schema of the objects, a .json file",
+        "of --type sql the tables: a .sql file in their dialect, or a database of SQLite; of --type extract the JSON schema",
     )
     fields: str | None = option(
         None, "with --type extract: the columns that make the object, in its order: sku,quantity,total"
