@@ -79,13 +79,7 @@ def compare(asked: Comparison) -> EvaluationRecord:
                     for name, side in models.items()
                     if (asks := asked.as_asked(name, rows))
                 }
-                form = asked.by_form(rows) if asked.by_form else None
-                formed = {
-                    name: _answered(
-                        f"{name}, restricted", side, score, asked.as_asked(name, rows), max_tokens, log, form
-                    )
-                    for name, side in (models.items() if form else ())
-                }
+                formed = _formed(asked, models, score, rows, max_tokens, log)
             answers = {
                 name: _answered(f"{name}, general", side, _score_general, _GENERAL_ROWS, _GENERAL_TOKENS, log)
                 for name, side in (models.items() if asks_general else [])
@@ -114,6 +108,19 @@ def compare(asked: Comparison) -> EvaluationRecord:
     return restricted.add(
         record, models, {name: asked.as_asked(name, rows) for name in models}, task.labels, asked.valid
     )
+
+
+def _formed(
+    asked: Comparison, models: Mapping[str, Model], score: Scorer, rows: Sequence[Row], max_tokens: int, log: AnswerLog
+) -> dict[str, list[Scored]]:
+    """Each model's answers that can only be what the rows say; none if that was not asked for."""
+    if asked.by_form is None:
+        return {}
+    form = asked.by_form(rows)
+    return {
+        name: _answered(f"{name}, restricted", side, score, asked.as_asked(name, rows), max_tokens, log, form)
+        for name, side in models.items()
+    }
 
 
 def _with_tables(
