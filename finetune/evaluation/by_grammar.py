@@ -6,7 +6,7 @@ from dataclasses import replace
 from finetune.errors import UserError
 from finetune.evaluation.evaluate import Scored
 from finetune.evaluation.tuned_run import TunedRun
-from finetune.evaluation.verdict import judge, wilson_interval
+from finetune.evaluation.verdict import Verdict, judge, wilson_interval
 from finetune.models.constraint import Restrict
 from finetune.models.grammar import JsonGrammar
 from finetune.records.evaluation import EvaluationRecord, RestrictedRecord, RestrictedSide
@@ -46,27 +46,37 @@ def add(
     record: EvaluationRecord, free: Mapping[str, Sequence[Scored]], restricted: Mapping[str, Sequence[Scored]]
 ) -> EvaluationRecord:
     """The record with the restricted answers of each side, compared with its free ones and with each other."""
-    right = {name: [one.score.value == 1.0 for one in scored] for name, scored in restricted.items()}
     sides = {name: _side(free[name], restricted[name]) for name in restricted}
     found = RestrictedRecord(tuned=sides["tuned"], base=sides.get("base"))
-    if "base" in right:
-        verdict = judge(right["base"], right["tuned"])
+    if "base" in restricted:
+        verdict = _judged(restricted["base"], restricted["tuned"])
         found = replace(found, verdict=verdict.verdict, explanation=verdict.explanation)
     return replace(record, restricted=found)
 
 
 def _side(free: Sequence[Scored], restricted: Sequence[Scored]) -> RestrictedSide:
-    before, after = ([one.score.value == 1.0 for one in scored] for scored in (free, restricted))
-    verdict = judge(before, after)
-    n = len(after)
+    verdict, n = _judged(free, restricted), len(restricted)
+    scored = [one.score.value == 1.0 for one in restricted if one.score.value is not None]
+    parts = dict.fromkeys(part for one in restricted for part in one.score.parts)
     return RestrictedSide(
-        accuracy=sum(after) / n,
-        right=sum(after),
-        interval=wilson_interval(sum(after), n),
+        accuracy=sum(scored) / max(1, len(scored)),
+        right=sum(scored),
+        interval=wilson_interval(sum(scored), len(scored)),
         stopped=sum(one.answer.stopped for one in restricted) / n,
         mean_tokens=sum(one.answer.tokens for one in restricted) / n,
-        parts={part: sum(one.score.parts[part] for one in restricted) / n for part in restricted[0].score.parts},
+        parts={part: _mean([one.score.parts[part] for one in restricted if part in one.score.parts]) for part in parts},
         verdict=verdict.verdict,
         explanation=verdict.explanation,
         answers=[one.record() for one in restricted],
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _judged(before: Sequence[Scored], after: Sequence[Scored]) -> Verdict:
+    """The verdict on the rows of which both answers have a score."""
+    values = [(one.score.value, other.score.value) for one, other in zip(before, after, strict=True)]
+    both = [(one == 1.0, other == 1.0) for one, other in values if one is not None and other is not None]
+    return judge([one for one, _ in both], [other for _, other in both])

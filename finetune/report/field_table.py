@@ -67,7 +67,7 @@ def restricted(evaluation: EvaluationRecord) -> list[RestrictedRow]:
         return RestrictedRow(label, {name: (Cell(value(free)), Cell(value(by))) for name, (free, by) in pairs.items()})
 
     def of_part(part: str) -> Callable[[SideRecord | RestrictedSide], str]:
-        return lambda side: number(side.parts[part])
+        return lambda side: number(side.parts[part]) if part in side.parts else _NONE
 
     parts = [row(part, of_part(part)) for part in found.tuned.parts]
     return [
