@@ -66,7 +66,7 @@ def test_the_restriction_is_compared_with_free_answers_and_between_the_models() 
 
 def test_the_terminal_shows_both_tables(capsys: pytest.CaptureFixture[str]) -> None:
     scorecard.print_comparison(record(), 0)
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
     assert "most frequent fault" in out and "restricted" in out
     assert "Restricted against free, tuned: no evidence of a difference; 1 answer fixed, 0 broken" in out
 
