@@ -8,12 +8,25 @@ from finetune.evaluation.evaluate import Scored
 from finetune.evaluation.tuned_run import TunedRun
 from finetune.evaluation.verdict import Verdict, judge, wilson_interval
 from finetune.models.constraint import Restrict
+from finetune.models.conversation import Conversation
 from finetune.models.grammar import JsonGrammar
 from finetune.records.evaluation import EvaluationRecord, RestrictedRecord, RestrictedSide
 from finetune.records.files import Row
 from finetune.tasks.extract.grammar import grammar_schema
 from finetune.tasks.extract.reading import SCHEMA
 from finetune.tasks.extract.schema import of_row
+from finetune.terminal import counted, say
+
+
+def tell_cut(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> None:
+    """Say how many references are longer than an answer may be: an object without its end is wrong."""
+    if run.task.field_table is None:
+        return
+    examples = run.encoder.examples(map(Conversation.of, rows))
+    lengths = [sum(made[-1].loss_mask) for made in examples if isinstance(made, list)]
+    if long := [length for length in lengths if length > max_tokens]:
+        what = counted(len(long), "reference")
+        say(f"Note: {what} longer than --max-tokens {max_tokens}: such answers are cut off ({max(long)} holds all).")
 
 
 def open_grammar(run: TunedRun, rows: Sequence[Row]) -> Callable[[Sequence[Row]], Restrict]:

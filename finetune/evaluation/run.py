@@ -30,6 +30,7 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
     say(tuned.backend.describe())
     if config.use_validation:
         say("Note: the checkpoint was chosen on these validation rows; the test rows are unbiased.")
+    by_grammar.tell_cut(tuned, held_out.rows, config.max_tokens)
     log = config.results_dir / files.ANSWERS
     record = compare(
         Comparison(

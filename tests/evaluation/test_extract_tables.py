@@ -84,6 +84,16 @@ def test_the_page_has_the_fields_and_their_wrong_values() -> None:
     assert "n: wrong in 2 rows" in page and "not in the schema" in page
 
 
+def test_references_that_are_longer_than_an_answer_may_be_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    lengths = iter([3, 9, 12])
+    made = [[SimpleNamespace(loss_mask=[False, *[True] * next(lengths)])] for _ in range(3)]
+    run = SimpleNamespace(task=TASKS["extract"], encoder=SimpleNamespace(examples=lambda conversations: made))
+    by_grammar.tell_cut(run, ROWS[:3], 8)  # type: ignore[arg-type]
+    assert "2 references longer than --max-tokens 8" in capsys.readouterr().err
+    by_grammar.tell_cut(run, ROWS[:3], 12)  # type: ignore[arg-type]
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("task", "rows", "problem"),
     [("extract", [{"messages": []}], "rows of several types")],

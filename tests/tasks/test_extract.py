@@ -255,6 +255,16 @@ def test_columns_of_a_table_are_typed_if_all_of_their_values_are(tmp_path: Path)
     assert note in dataset.notes
 
 
+def test_numbers_with_decimal_commas_stay_text_and_that_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("line;price\nA;3,50\nB;4\nC;\n", encoding="utf-8")
+    dataset = prepared(path, column="text=line", fields="price")
+    assert found_types(dataset) == {"price": "text, or null"}
+    assert any(
+        f"'price' stays text: its numbers have decimal commas ('3,50' at {path}:2)" in one for one in dataset.notes
+    )
+
+
 SCHEMA = {
     "type": "object",
     "properties": {

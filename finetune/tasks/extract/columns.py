@@ -11,6 +11,7 @@ from finetune.records.files import Row
 from finetune.tasks.extract.schema import Node, is_of
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_COMMA = re.compile(r"-?\d+,\d+")
 _DIGITS = 15  # of a number that a float holds exactly
 _WORDS = {"true": True, "false": False}
 
@@ -35,6 +36,7 @@ class _Column:
     numbers: int = 0
     words: int = 0  # true or false
     others: int = 0  # values that are no text
+    commas: int = 0  # numbers with a decimal comma
     odd: str = ""  # the first text that is no number, with its place
 
     @property
@@ -61,13 +63,17 @@ class ColumnTypes:
                 column.words += value.strip().lower() in _WORDS
                 is_number = number_of(value) is not None
                 column.numbers += is_number
+                column.commas += _COMMA.fullmatch(value.strip()) is not None
                 if not is_number and not column.odd:
                     column.odd = f"{shortened(value, 20)!r} at {place}"
 
     def told(self) -> Iterator[str]:
         """The columns of which most values are numbers, and not all."""
         for name, column in self.columns.items():
-            if column.texts > column.numbers > column.texts / 2:
+            if column.commas and column.commas + column.numbers == column.texts:
+                what = f"its numbers have decimal commas ({column.odd}); write points to have them learned as numbers"
+                yield f"'{shortened(name)}' stays text: {what}"
+            elif column.texts > column.numbers > column.texts / 2:
                 wrong = column.texts - column.numbers
                 yield f"'{shortened(name)}' stays text: {wrong} of {column.texts} values are no numbers ({column.odd})"
 

@@ -31,6 +31,15 @@ KIND_WORDS = {
     "wrong_value": "a wrong value",
 }
 MALFORMED = frozenset({"no_json", "not_an_object", UNFINISHED, "fence", "text_around"})
+# rewards of wrong answers, so that answers differ before one is right: an object that can be found, one that can be read
+PARTIAL = {
+    "fence": 0.1,
+    "text_around": 0.1,
+    "missing_field": 0.2,
+    "invented_field": 0.2,
+    "wrong_type": 0.2,
+    "wrong_value": 0.4,
+}
 _KINDS = {MISSING: "missing_field", INVENTED: "invented_field", UNWANTED: "invented_field", WRONG_TYPE: "wrong_type"}
 
 

@@ -161,5 +161,6 @@ EXTRACT = Task(
     has_form=False,
     kind_words=scoring.KIND_WORDS,
     malformed=scoring.MALFORMED,
+    partial=scoring.PARTIAL,
     question=_question,
 )
