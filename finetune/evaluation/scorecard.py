@@ -161,7 +161,7 @@ def _fields(record: EvaluationRecord, *, wide: bool) -> Any:
         table.add_column("most frequent fault", overflow="fold")
     for row in field_table.rows(record):
         cells = [plain(row.cells[name].text) for name in record.sides]
-        fault = [visible(row.about if not row.n else row.fault)] if wide else []
+        fault = [plain(visible(row.about if not row.n else row.fault))] if wide else []
         table.add_row(visible(row.name), str(row.n) if row.n else "-", *cells, *fault)
     return table
 

@@ -18,7 +18,7 @@ class FieldRow:
     name: str
     about: str
     n: int
-    cells: Mapping[str, Cell]  # of each side: how many are right, and their share
+    cells: Mapping[str, Cell]  # of each side: the share of the rows in which it is right
     fault: str  # the most frequent one of the tuned model
     faults: str  # the most frequent ones, with their numbers
     wrong: list[WrongField]  # the first rows in which the tuned model is wrong on it
@@ -31,9 +31,9 @@ def rows(evaluation: EvaluationRecord) -> list[FieldRow]:
 
 
 def _row(field: FieldRecord) -> FieldRow:
-    faults = [f"{kind} {count}" for kind, count in field.tuned.faults.items()]
+    faults = [f"{count} × {kind}" for kind, count in field.tuned.faults.items()]
     more = len(faults) - _FAULTS
-    named = ", ".join([*faults[:_FAULTS], *([f"{more} more kinds"] if more > 0 else [])])
+    named = ", ".join([*faults[:_FAULTS], *(["others"] if more > 0 else [])])
     cells = {name: _cell(field, side) for name, side in field.sides.items()}
     return FieldRow(
         field.name, field.about, field.n, cells, next(iter(faults), ""), named, field.wrong[:_ROWS], len(field.wrong)
@@ -45,7 +45,7 @@ def _cell(field: FieldRecord, side: FieldSide) -> Cell:
         count = sum(side.faults.values())
         return Cell(f"{count} times" if count != 1 else "once", "", "bad") if count else Cell(_NONE)
     colour = "good" if side.right == field.n else ""
-    return Cell(percent(side.right / field.n), f"{side.right} of {field.n}", colour)
+    return Cell(percent(side.right / field.n), "", colour)
 
 
 @dataclass(frozen=True)
