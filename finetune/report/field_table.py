@@ -43,7 +43,7 @@ def _row(field: FieldRecord) -> FieldRow:
 def _cell(field: FieldRecord, side: FieldSide) -> Cell:
     if not field.n:
         count = sum(side.faults.values())
-        return Cell(f"{count} times" if count != 1 else "once", "", "bad") if count else Cell(_NONE)
+        return Cell(f"{count} ×", "", "bad") if count else Cell(_NONE)
     colour = "good" if side.right == field.n else ""
     return Cell(percent(side.right / field.n), "", colour)
 
