@@ -14,6 +14,10 @@ from finetune.backends.mlx.decoding import Decoder
 from finetune.backends.mlx.model import load
 from finetune.models.constraint import allowed_rows
 from finetune.models.encoder import ChatEncoder
+from finetune.tasks.extract.fits import problems
+from finetune.tasks.extract.grammar import grammar_schema
+from finetune.tasks.extract.objects import written
+from finetune.tasks.extract.schema import root_of
 
 STOP = 7
 
@@ -102,6 +106,57 @@ def test_a_random_model_writes_objects_of_the_schema(folder: str, request: pytes
         assert alone.text == answer.text
     (cut,) = model.answers(asked[:1], max_tokens=3, restrict=lambda index: grammar.constraint(SCHEMA))
     assert not cut.stopped and cut.tokens == 3
+
+
+@pytest.fixture(scope="module")
+def grammar(builtin_model: Path) -> Any:
+    pytest.importorskip("llguidance", reason="llguidance is not installed (run: make setup)")
+    from finetune.models.grammar import JsonGrammar
+
+    return JsonGrammar(ChatEncoder(builtin_model))
+
+
+@pytest.mark.parametrize(
+    ("part", "fits", "fails"),
+    [
+        ({"type": "string", "minLength": 2, "maxLength": 3}, ["ab", "äöü"], ["a", "abcd"]),
+        ({"type": "string", "pattern": "^[A-Z]{2}-[0-9]+$"}, ["AB-12"], ["ab-12"]),
+        ({"type": "string", "format": "date"}, ["2024-02-29"], ["29.02.2024"]),
+        ({"type": "string", "format": "date-time"}, ["2024-02-29T10:00:00Z"], ["2024-02-29"]),
+        ({"type": "string", "format": "time"}, ["10:00:00Z"], ["10 o'clock"]),
+        ({"type": "string", "format": "email"}, ["a@b.org"], ["a b"]),
+        ({"type": "string", "format": "uuid"}, ["123e4567-e89b-12d3-a456-426614174000"], ["123"]),
+        ({"type": "string", "x-date-form": "%d.%m.%Y"}, ["29.02.2024", "1.3.2024"], ["2024-02-29"]),
+        ({"type": "string", "x-date-form": "%B %d, %Y"}, ["March 5, 2024"], ["Mar 5, 2024"]),
+        ({"type": "integer", "minimum": 1, "maximum": 31}, [1, 31], [0, 32, 1.5]),
+        ({"type": "number", "exclusiveMinimum": 0}, [0.5, 7], [0, -1]),
+        ({"type": ["number", "null"]}, [11864.0, 1e22, None, -3], ["3", True]),
+        ({"type": ["string", "null"], "enum": ["a", None]}, ["a", None], ["b"]),
+        ({"enum": [1, "x", True]}, [1, "x", True], [2, "y", False]),
+        ({"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 2}, [[1], [1, 2]], [[], [1, 2, 3]]),
+        ({"type": "array"}, [[], [1, "x", {"a": []}]], [{}]),
+        (
+            {"type": ["object", "string"], "properties": {"b": {"const": "z"}}},
+            [{}, {"b": "z"}, "t"],
+            [{"c": 1}, {"b": "y"}],
+        ),
+    ],
+)
+def test_the_grammar_holds_every_part_of_a_schema(grammar: Any, part: dict, fits: list, fails: list) -> None:
+    """What the grammar allows is what the score says fits, for each feature that is known."""
+    root = root_of({"type": "object", "properties": {"v": part}, "required": ["v"]})
+    for value, expected in [*((value, True) for value in fits), *((value, False) for value in fails)]:
+        assert (not list(problems({"v": value}, root))) == expected, value
+        constraint, text = grammar.constraint(grammar_schema(root)), written({"v": value})
+        assert _writes(constraint, grammar._encoder, text) == expected, value
+
+
+def _writes(constraint: Any, encoder: ChatEncoder, text: str) -> bool:
+    for token in encoder.tokenizer.encode(text, add_special_tokens=False):
+        if not constraint.allowed()[token]:
+            return False
+        constraint.accept(token)
+    return bool(constraint.allowed()[sorted(encoder.stop_tokens)].all())
 
 
 def test_a_template_that_writes_something_before_an_answer_still_does(builtin_model: Path) -> None:

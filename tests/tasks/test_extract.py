@@ -14,6 +14,7 @@ from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS
 from finetune.tasks.extract.prompt import system_message
 from finetune.tasks.extract.schema import UnknownSchema, root_of
+from finetune.tasks.extract.scoring import score
 from invoices import invoices, write
 
 ALL = {"valid_fraction": 0.0, "test_fraction": 0.0}
@@ -75,6 +76,9 @@ def test_objects_and_plain_columns_make_the_same_rows(tmp_path: Path) -> None:
         ({"json": '```json\n{"a": 1,\n "b": "x"}\n```'}, '{"a":1,"b":"x"}'),
         ({"json": "```\n{\"a\": 1, \"b\": \"x\"}```"}, '{"a":1,"b":"x"}'),
         ({"json": json.dumps(json.dumps(GIVEN))}, '{"a":1,"b":"x"}'),
+        ({"json": "{'a': 1, 'b': None, 'c': True}"}, '{"a":1,"b":null,"c":true}'),
+        ({"json": {"a": {}, "": 1, "x.y": [None, {}]}}, '{"a":{},"":1,"x.y":[null,{}]}'),
+        ({"json": {"a": [1, "x", {"b": 2}]}}, '{"a":[1,"x",{"b":2}]}'),
         ({"expected": {"a": None, "é": "ü"}}, '{"a":null,"é":"ü"}'),
         ({"json": {"c": {"d": [1, 2], "e": {"f": True}}}}, '{"c":{"d":[1,2],"e":{"f":true}}}'),
     ],
@@ -83,6 +87,8 @@ def test_an_object_is_written_in_one_form(tmp_path: Path, row: dict[str, Any], w
     dataset = prepared(rows_file(tmp_path, row, copies=3))
     assert set(answers(dataset)) == {wanted}
     assert ("a fence around the JSON taken off" in dataset.findings.mended) == ("```" in str(row))
+    first = dataset.splits["train"][0]
+    assert score(first, wanted).value == 1 and score(first, wanted).parts["fits the schema"] == 1
 
 
 def test_conversations_are_read_too(tmp_path: Path) -> None:

@@ -32,10 +32,7 @@ def object_of(value: object, mend: Tell = lambda what: None) -> Row:
             mend("a fence around the JSON taken off")
         if not text.lstrip().startswith(("{", "[")) and not _is_json(text):
             raise ValueError(f"json is no JSON: it begins with {shortened(text, 40)!r} (write an object, in braces)")
-        try:
-            value = parsed(text, "json")
-        except ValueError as error:
-            raise ValueError(_explained(str(error))) from None
+        value = _parsed(text, mend)
         if isinstance(value, str):  # JSON in JSON
             return object_of(value, mend)
     if isinstance(value, list):
@@ -48,6 +45,22 @@ def object_of(value: object, mend: Tell = lambda what: None) -> Row:
     demand_shallow(value, "json")
     _demand_numbers(value)
     return value
+
+
+def _parsed(text: str, mend: Tell) -> Any:
+    """The value of JSON text, also as pandas writes an object to a table: as Python shows it."""
+    try:
+        return parsed(text, "json")
+    except ValueError as error:
+        if text.lstrip().startswith("{'") and "not valid JSON" in str(error):
+            try:
+                value = parsed(text, "json", python=True)
+            except ValueError:
+                pass
+            else:
+                mend("objects as Python shows them, read as JSON")
+                return value
+        raise ValueError(_explained(str(error))) from None
 
 
 def _is_json(text: str) -> bool:

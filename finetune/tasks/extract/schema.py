@@ -215,7 +215,7 @@ class _Reader:
                 f"{place}: additionalProperties is not supported: fields without a name cannot be asked for"
                 " (set it to false, and name the fields)"
             )
-        if path and not properties:
+        if path and not properties and "additionalProperties" not in schema:
             raise UnknownSchema(f"{place}: an object without properties is not supported (name its fields)")
         if absent := [name for name in required if name not in properties]:
             raise UnknownSchema(f"{place}: required names {shortened(str(absent[0]))!r}, which is not in properties")
