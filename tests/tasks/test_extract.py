@@ -12,6 +12,7 @@ from finetune.errors import UserError
 from finetune.records.dataset import DatasetRecord
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS
+from finetune.tasks.extract.columns import number_of
 from finetune.tasks.extract.prompt import system_message
 from finetune.tasks.extract.schema import UnknownSchema, root_of
 from finetune.tasks.extract.scoring import score
@@ -259,6 +260,18 @@ def test_columns_of_a_table_are_typed_if_all_of_their_values_are(tmp_path: Path)
     }  # fmt: skip
     note = f"'odd' stays text: 1 of 4 values are no numbers ('n/a' at {path}:3)"
     assert note in dataset.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("7", 7), ("-0.5", -0.5), ("29.60", 29.6), ("1.2E+05", 120000.0), (" 3 ", 3), ("123456789012345", 123456789012345),
+        ("007", None), ("12E4", None), ("1,000", None), ("+3", None), ("1234567890123456", None), ("0x1F", None), ("nan", None),
+        ("1e+999", None), (".5", None), ("5.", None), ("٣", None), ("1_000", None),
+    ],
+)  # fmt: skip
+def test_what_is_a_number_in_a_table(text: str, number: float | None) -> None:
+    assert number_of(text) == number
 
 
 def test_numbers_with_decimal_commas_stay_text_and_that_is_said(tmp_path: Path) -> None:

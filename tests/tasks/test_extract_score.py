@@ -201,6 +201,23 @@ class _Model:
         return []
 
 
+def test_each_restriction_is_that_of_its_row_also_if_some_answers_are_known() -> None:
+    asked: list[int] = []
+
+    class Restricted(_Model):
+        def answers(
+            self, conversations: Any, on_answer: Any, *, max_tokens: int, stop: Any, restrict: Any = None
+        ) -> Any:
+            for at in range(len(conversations)):
+                restrict(at)
+            return super().answers(conversations, on_answer, max_tokens=max_tokens, stop=stop)
+
+    rows = [ROW, ROW, ROW, ROW]
+    known = evaluate(_Model(stops=True), score, rows, 7)
+    found = evaluate(Restricted(stops=True), score, rows, 7, {0: known[0], 2: known[2]}, restrict=asked.append)
+    assert asked == [1, 3] and len(found) == 4
+
+
 @pytest.mark.parametrize(
     ("stops", "reason"),
     [

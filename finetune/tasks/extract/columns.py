@@ -10,7 +10,8 @@ from finetune.errors import shortened
 from finetune.records.files import Row
 from finetune.tasks.extract.schema import Node, is_of
 
-_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
+# 12E4 is the code of an article more often than a number
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?")
 _COMMA = re.compile(r"-?\d+,\d+")
 _DIGITS = 15  # of a number that a float holds exactly
 _WORDS = {"true": True, "false": False}
