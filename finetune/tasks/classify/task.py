@@ -113,6 +113,7 @@ CLASSIFY = Task(
     about="texts with a label each (or several: --multi-label), such as tickets with their category",
     to_messages=to_messages,
     aliases={TEXT: TEXT_NAMES, LABEL: LABEL_NAMES},
+    writes_system=True,
     survey=survey.survey,
     stratified=LABEL,
     one_answer=True,
