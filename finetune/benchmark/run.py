@@ -21,7 +21,7 @@ from finetune.evaluation.tuned_run import (
     open_other,
     open_run,
 )
-from finetune.records import files, machine
+from finetune.records import blind, files, machine
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.dataset import DatasetRecord, read_dataset_record
 from finetune.records.evaluation import EvaluationRecord

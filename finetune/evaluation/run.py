@@ -14,7 +14,7 @@ from finetune.evaluation.tuned_run import (
     open_other,
     restriction_rows,
 )
-from finetune.records import files
+from finetune.records import blind, files
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.evaluation import EvaluationRecord
 from finetune.rollouts.own_scorer import check_scorer
