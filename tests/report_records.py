@@ -52,7 +52,7 @@ KINDS = {
 class Encoder:
     """A token for each word."""
 
-    template, context_length = "", None
+    template, context_length, new_tokens = "", None, None
 
     def prompt(self, conversation: Conversation) -> list[int]:
         return list(range(len(" ".join(message["content"] for message in conversation.messages).split())))

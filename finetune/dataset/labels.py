@@ -102,6 +102,14 @@ class _Rows(Iterable[Row]):
         return (sourced.row for sourced in self.spooled if sourced.row is not None)
 
 
+def ended(labelled: Labelled | None, store: Store, config: DatasetConfig) -> list[str]:
+    """What is to be told of the labels once the rows are divided."""
+    if labelled is None:
+        return []
+    labelled.end(store, config)
+    return labelled.notes
+
+
 def surveyed(sources: Sequence[OpenedPart], config: DatasetConfig, found: Candidates) -> Labelled | None:
     """Look at all rows of the sources that have labels, and set how each is read; None if there is no such source.
 

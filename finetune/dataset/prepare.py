@@ -138,11 +138,8 @@ def prepare(
     if pieces:
         rule = rule.replace("prompt", "document")
     seen = {kind.name: kind for kind in tasks}.values()  # what was found in all rows of a kind
-    notes = [*_notes(config, found, encoder, pieces), *several, *selection.divided.told(names, config)]
-    if labelled:
-        labelled.end(store, config)
-        notes = [*labelled.notes, *notes]
-    notes += [note for kind in seen for note in kind.notes]
+    of_rows = [*_notes(config, found, encoder, pieces), *several, *selection.divided.told(names, config)]
+    notes = [*labels.ended(labelled, store, config), *of_rows, *(note for kind in seen for note in kind.notes)]
     return Dataset(
         divided, as_one(sources), rule, found.read, task.scored_as or task.name, findings, notes, store.lengths(), turns,
         pieces, store.common_value("dialect") if task.name == "sql" else None, in_record(sources, fractions, store),

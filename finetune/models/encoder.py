@@ -11,7 +11,7 @@ from finetune.errors import UserError
 from finetune.models import config_files, new_tokens, template_check, tokenizer, turns
 from finetune.models.answers import AnswerFrame, AnswerReader, Reading
 from finetune.models.conversation import AnyConversation, PlainText, as_conversation
-from finetune.models.ends import End, find_end, up_to_end
+from finetune.models.ends import End, ended, find_end, up_to_end
 from finetune.models.loss_mask import Example, Turn, examples_of_turns
 from finetune.models.plain_text import PlainTokenizer
 from finetune.models.rendering import NO_TEMPLATE, Renderer, refusal
@@ -199,15 +199,9 @@ class ChatEncoder:
                 return [Draft(self._renderer.text(found, prompt=False), "")]
         except ValueError as error:
             return error
-        return [draft._replace(completion=self._ended(draft.completion)) for draft in drafts]
-
-    def _ended(self, completion: str) -> str:
-        """With the end of an answer, if the template writes none."""
-        if not self.end.added:
-            return completion
-        text, known = completion.rstrip(), self.tokenizer.added_tokens_decoder  # which is made anew each time
-        ends = tuple(known[end].content for end in self.stop_tokens if end in known)
-        return completion if text.endswith(ends) else text + self.end.added
+        known, stops = self.tokenizer.added_tokens_decoder, self.stop_tokens  # which are made anew each time
+        marks = tuple(known[end].content for end in stops if end in known)
+        return [draft._replace(completion=ended(draft.completion, self.end, marks)) for draft in drafts]
 
     def _learned(
         self, drafts: Sequence[Draft], tokens: Sequence[Sequence[list[int] | ValueError]]

@@ -59,3 +59,11 @@ def up_to_end(
         elif decode(completion[at : at + 1]).strip():
             break
     return first, last
+
+
+def ended(completion: str, end: End, marks: tuple[str, ...]) -> str:
+    """The text of an answer with the end of one, if the template writes none and it has none of the ``marks``."""
+    if not end.added:
+        return completion
+    text = completion.rstrip()
+    return completion if text.endswith(marks) else text + end.added

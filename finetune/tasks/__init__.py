@@ -1,4 +1,4 @@
-"""--type: sql, alpaca, riscv, chat, classify, text, preference; fields, prompt, score, builtin rows.
+"""--type: sql, alpaca, riscv, chat, classify, extract, text, preference; fields, prompt, score, builtin rows.
 
 One file or folder per task.
 """
