@@ -55,7 +55,7 @@ def _dbrx(made: Form, known: Any) -> None:
             " transformers reads"
         )
     elif own != understood:
-        made.notes.append(
+        made.theirs.append(
             f"transformers computes something else: it takes {understood!r} for rope_theta instead of attn_config's {own!r}"
         )
     if added:
@@ -104,7 +104,26 @@ def _granitemoehybrid(made: Form, known: Any) -> None:
         _set(made, "position_embedding_type", "nope")  # mlx-lm's word for none
 
 
+def _gemma4_text(made: Form, known: Any) -> None:
+    """transformers 5 writes what layers without a window have as settings of single layers."""
+    layers = made.values.get("per_layer_config")
+    full = [at for at, kind in enumerate(value_of(known, "layer_types") or ()) if kind == "full_attention"]
+    if not isinstance(layers, dict):
+        return
+    each = [layers.get(str(at), layers.get(at)) or {} for at in full]
+    for name, ours in (("head_dim", "global_head_dim"), ("num_key_value_heads", "num_global_key_value_heads")):
+        found = {one.get(name) for one in each}
+        if len(found) > 1:
+            made.problems.append(
+                f"{name} differs between layers without a window, and mlx-lm's gemma4_text has one for all"
+            )
+        elif (value := next(iter(found), None)) is not None and value != made.values.get(ours):
+            _set(made, ours, value)
+
+
 def _phimoe(made: Form, known: Any) -> None:
+    if (count := value_of(known, "num_experts_per_tok")) != 2:
+        made.problems.append(f"num_experts_per_tok is {count}, and transformers' phimoe takes 2 whatever it says")
     for name in ("attention_bias", "lm_head_bias"):
         if not value_of(known, name):
             made.problems.append(f"{name} is false, and mlx-lm's phimoe always has one")
@@ -127,9 +146,9 @@ def _mellum(made: Form, known: Any) -> None:
 def _llama(made: Form, known: Any) -> None:
     window = made.values.get("sliding_window")
     if "sliding_attention" in (made.values.get("layer_types") or ()) and window is not None:
-        made.notes.append(
-            f"some layers see {window} tokens (layer_types), here and in mlx-lm; transformers' llama does not read that and"
-            " computes something else beyond them"
+        made.theirs.append(
+            f"some layers see {window} tokens (layer_types), which transformers' llama does not read: beyond them it computes"
+            " something else"
         )
 
 
@@ -138,6 +157,7 @@ OTHERWISE: dict[str, Callable[[Form, Any], None]] = {
     "deepseek_v2": _deepseek_v2,
     "exaone_moe": _exaone_moe,
     "falcon_h1": _falcon_h1,
+    "gemma4_text": _gemma4_text,
     "granitemoehybrid": _granitemoehybrid,
     "jamba": _jamba,
     "llama": _llama,

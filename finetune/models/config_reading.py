@@ -1,5 +1,6 @@
 """What transformers and mlx-lm make of a config.json: transformers' object, and what a class of mlx-lm reads."""
 
+import ast
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -30,13 +31,15 @@ class Reader:
 class Form:
     """``values`` are for the class. ``lifted`` are those that it would not have found, ``alone`` what it would have had.
 
-    ``problems`` and ``notes`` are clauses about what it cannot take: it computes something else, or only in some cases."""
+    ``problems`` and ``notes`` are clauses about what it cannot take: it computes something else, or only in some cases.
+    ``theirs`` are clauses about what transformers does not read of config.json, and it does."""
 
     values: dict[str, Any]
     lifted: dict[str, Any] = field(default_factory=dict)
     alone: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    theirs: list[str] = field(default_factory=list)
 
 
 def known_config(config: Mapping[str, Any]) -> Any | None:
@@ -114,3 +117,16 @@ def usual_of(known: Any | None) -> Any | None:
             return None if known is None else type(known)()
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
+
+
+def used_names(source: str) -> Iterator[str]:
+    """Names of attributes that a module reads: anywhere outside its classes of settings, or to make another one there."""
+    for node in ast.parse(source).body:
+        is_settings = isinstance(node, ast.ClassDef) and any(isinstance(each, ast.AnnAssign) for each in node.body)
+        statements = (each for each in ast.walk(node) if isinstance(each, ast.Assign | ast.AugAssign | ast.Return))
+        for part in statements if is_settings else (node,):
+            for each in ast.walk(part):
+                if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Load):
+                    yield each.attr
+                elif isinstance(each, ast.Constant) and isinstance(each.value, str):  # getattr(args, "name", None)
+                    yield each.value

@@ -93,7 +93,7 @@ def test_yarn_is_exact_if_it_is_not_to_be_rounded(tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps({**config, "rope_parameters": {**scaling, **more}}))
         loaded = loading.load(tmp_path, strict=False, quiet=True)
         found.append(loaded.network.layers[0].self_attn.rope._freqs.tolist())
-        assert bool(more) == any("rounds the range" in note for note in loaded.notes)
+        assert bool(more) == any("rounds the range" in clause for clause in loaded.mended)
     low, high = (32 * math.log(512 / (turns * 2 * math.pi)) / (2 * math.log(1e4)) for turns in (32, 1))
     for pair, (exact, rounded) in enumerate(zip(*found, strict=True)):
         for wave, begin, end in ((exact, low, high), (rounded, math.floor(low), math.ceil(high))):
@@ -124,8 +124,8 @@ def test_groups_of_mamba_2_are_normalised_apart(tmp_path: Path) -> None:
     for part in (slice(0, 64), slice(64, 128)):
         half.weight = norm.weight[part]
         assert mx.allclose(norm(x, gate)[..., part], half(x[..., part], gate[..., part]), atol=1e-5)
-    assert any("each of 2 has its own mean" in note for note in loaded.notes)
-    assert not loading.load(builders.build("mamba2", tmp_path / "other"), quiet=True).notes
+    assert any("each of 2 has its own mean" in clause for clause in loaded.mended)
+    assert not loading.load(builders.build("mamba2", tmp_path / "other"), quiet=True).mended
 
 
 def test_the_steps_of_nemotron_h_are_as_long_as_transformers_has_them(tmp_path: Path) -> None:
@@ -181,3 +181,14 @@ def test_scaled_rope_that_mlx_lm_takes_for_granted_may_be_missing(kind: str, tmp
             8, traditional=kind == "deepseek_v2", base=builders.config_of(kind)[0]["rope_theta"]
         )
     assert mx.allclose(network(mx.array(PROBE)), found, atol=1e-4)
+
+
+def test_a_window_that_transformers_does_not_read_is_told(tmp_path: Path) -> None:
+    from finetune.backends.logits import Agreement
+    from finetune.commands.doctor.model import _of_logits
+
+    loaded = loading.load(builders.build("llama, window", tmp_path / "model"), quiet=True)
+    assert "which transformers' llama does not read" in loaded.theirs[0] and not loaded.notes
+    assert not loading.load(builders.build("llama", tmp_path / "plain"), quiet=True).theirs
+    assert _of_logits(Agreement(4.0), loaded.theirs).remedy.startswith("use --backend mlx")
+    assert "--backend torch" in _of_logits(Agreement(4.0), ()).remedy

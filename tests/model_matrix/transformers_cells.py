@@ -34,7 +34,7 @@ class Case(OfMlx):
         from transformers import AutoModelForCausalLM
 
         folder = find_model(str(self.model), lambda line: None).path
-        network, notes = load_network(folder), loading.load(folder, quiet=True).notes
+        network, loaded = load_network(folder), loading.load(folder, quiet=True)
         other = AutoModelForCausalLM.from_pretrained(self.model, dtype=torch.float32)
         with torch.no_grad():
             wanted = other(input_ids=torch.tensor(PROBE)).logits.float().numpy()
@@ -44,7 +44,7 @@ class Case(OfMlx):
         why = f"logits off by {off:.0e} standard deviations"
         if off <= CLOSE:
             return Cell("close", f"{why}: an approximation of the same function")
-        told = [note for note in notes if "something else" in note]
+        told = [note for note in (*loaded.notes, *loaded.theirs) if "something else" in note]
         return Cell("told", f"{why}: {told[0]}") if told else wrong(why)
 
     def to_peft_and_back(self) -> Cell:

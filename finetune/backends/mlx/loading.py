@@ -5,12 +5,11 @@ one that sees. While a network is made, that function is ours: it lifts what tra
 (``models.config_forms``), and refuses what the class would leave out. No code of a model's folder is run.
 """
 
-import ast
 import inspect
 import io
 import json
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import MISSING, dataclass, fields
 from functools import cache, partial
@@ -24,7 +23,7 @@ from finetune.backends.mlx.proofs import UNFIT
 from finetune.backends.mlx.runtime import is_leader
 from finetune.errors import UserError, closest, shell_command, shortened
 from finetune.models.config_forms import differences, form
-from finetune.models.config_reading import REQUIRED, Form, Reader, known_config, why_not_known
+from finetune.models.config_reading import REQUIRED, Form, Reader, known_config, used_names, why_not_known
 from finetune.models.foreign import foreign
 from finetune.records.plain_path import plain_path
 from finetune.terminal import say
@@ -44,7 +43,8 @@ class Loaded:
     """A network, and its config.json as mlx-lm got it.
 
     ``lifted`` are values that mlx-lm alone would not have found, by the part of config.json ("" for the whole, "text_config");
-    ``differences`` says so, a clause for each. ``notes`` are clauses about what it computes otherwise in some cases.
+    ``differences`` says so, a clause for each. ``notes`` are clauses about what it computes otherwise in some cases, ``mended``
+    about what it does here alone, ``theirs`` about what transformers computes otherwise than config.json says.
     """
 
     network: Any
@@ -52,6 +52,8 @@ class Loaded:
     lifted: Mapping[str, Mapping[str, object]]
     differences: tuple[str, ...]
     notes: tuple[str, ...]
+    mended: tuple[str, ...]
+    theirs: tuple[str, ...]
 
 
 def load(folder: Path, *, strict: bool = True, quiet: bool = False) -> Loaded:
@@ -80,12 +82,15 @@ def load(folder: Path, *, strict: bool = True, quiet: bool = False) -> Loaded:
         if made.lifted:
             lifted.setdefault(part, {}).update(made.lifted)
     clauses = tuple(dict.fromkeys(text for _, made in forms for text in differences(made)))
-    mended = [clause for _, made in forms for clause in mend(network, made.values)]
+    mended = tuple(dict.fromkeys(clause for _, made in forms for clause in mend(network, made.values)))
     if why := why_not_known(config):
-        mended.append(f"transformers refuses this config.json ({shortened(why, 120)}): nothing of it could be compared")
-    notes = tuple(dict.fromkeys([*(note for _, made in forms for note in made.notes), *left_out, *mended]))
-    _tell(folder, clauses, notes, quiet=quiet)
-    return Loaded(network, read, lifted, clauses, notes)
+        left_out.append(
+            f"transformers refuses this config.json ({shortened(why, 120)}): nothing of it could be compared"
+        )
+    notes = tuple(dict.fromkeys([*(note for _, made in forms for note in made.notes), *left_out]))
+    theirs = tuple(dict.fromkeys(clause for _, made in forms for clause in made.theirs))
+    _tell(folder, clauses, [*notes, *mended, *theirs], quiet=quiet)
+    return Loaded(network, read, lifted, clauses, notes, mended, theirs)
 
 
 def classes(folder: Path, config: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -183,23 +188,10 @@ def _reader(cls: Any) -> Reader:
     beside = {getattr(each, "__module__", None) or "" for name in own for each in vars(sys.modules[name]).values()}
     beside = {name for name in beside if name.startswith(_PACKAGE)} - own.keys()
     sources = {name: inspect.getsource(sys.modules[name]) for name in (*own, *sorted(beside))}
-    used = {name for source in sources.values() for name in _used(source)} & defaults.keys()
+    used = {name for source in sources.values() for name in used_names(source)} & defaults.keys()
     source = "\n".join(sources[name] for name in own)
     name = cls.__module__.removeprefix(_PACKAGE)
     return Reader(name, defaults, frozenset(used), source, "\n".join(sources.values()))
-
-
-def _used(source: str) -> Iterator[str]:
-    """Names of attributes that a module reads: anywhere outside its classes of settings, or to make another one there."""
-    for node in ast.parse(source).body:
-        is_settings = isinstance(node, ast.ClassDef) and any(isinstance(each, ast.AnnAssign) for each in node.body)
-        statements = (each for each in ast.walk(node) if isinstance(each, ast.Assign | ast.AugAssign | ast.Return))
-        for part in statements if is_settings else (node,):
-            for each in ast.walk(part):
-                if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Load):
-                    yield each.attr
-                elif isinstance(each, ast.Constant) and isinstance(each.value, str):  # getattr(args, "name", None)
-                    yield each.value
 
 
 @contextmanager
@@ -279,7 +271,7 @@ def _fit(weights: Mapping[str, Any], wanted: set[str]) -> bool:
     return {name for name in weights if not name.endswith(_OF_QUANTISED)} <= wanted
 
 
-def _tell(folder: Path, lifted: tuple[str, ...], notes: tuple[str, ...], *, quiet: bool) -> None:
+def _tell(folder: Path, lifted: Sequence[str], notes: Sequence[str], *, quiet: bool) -> None:
     """Say once what another program than ours would compute with this folder; ``quiet``: somebody else says it."""
     lines = [f"Note: {folder.name}: {note}." for note in notes]
     if lifted:

@@ -91,7 +91,7 @@ def _exact_yarn(network: Any, values: Mapping[str, Any]) -> Iterator[str]:
     for rope in ropes if theta > 0 else ():
         rounded, exact = (_yarn(rope._freqs.size, theta, scaling, rounds=rounds) for rounds in (True, False))
         if not mx.allclose(rope._freqs, rounded, rtol=1e-4):
-            yield "mlx-lm rounds the range that YaRN scales, although truncate is false: logits differ"
+            yield "mlx-lm rounds the range that YaRN scales, although truncate is false: it computes something else"
             return
         rope._freqs = exact
     if ropes:

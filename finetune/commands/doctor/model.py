@@ -1,7 +1,7 @@
 """One model: whether MLX loads it, reads its config.json as transformers does, and computes the same logits."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from finetune.backends.logits import Agreement, compare
@@ -36,14 +36,21 @@ def examine(name: str, copy: Path | None) -> Iterator[Finding]:
         yield Finding("config.json", "ok", "mlx-lm reads it as transformers does")
     for note in loaded.notes:
         yield Finding("config.json", "warn", note, "use --backend torch if that matters")
+    for clause in loaded.theirs:
+        yield Finding("config.json", "warn", clause, "use --backend mlx")
+    for clause in loaded.mended:
+        yield Finding("mlx-lm", "warn", clause, "answer with this project, or with Transformers after an export")
     if copy:
         write_copy(found, copy, loaded.lifted)
         yield Finding("copy", "ok", f"{copy}: links to the files, and a config.json that mlx-lm reads in the same way")
-    yield _of_logits(compare(found.path))
+    yield _of_logits(compare(found.path), loaded.theirs)
 
 
-def _of_logits(found: Agreement) -> Finding:
+def _of_logits(found: Agreement, theirs: Sequence[str]) -> Finding:
+    """``theirs``: what transformers computes otherwise than config.json says, so that other logits are no fault of MLX."""
     details = {"difference": found.difference, "verdict": found.verdict}
+    if found.verdict == "different" and theirs:
+        return Finding("logits", "warn", found.said, "use --backend mlx, which computes what config.json says", details)
     if found.verdict == "different":
         remedy = "train and evaluate with --backend torch, or use another model"
         return Finding("logits", "fail", found.said, remedy, details)
