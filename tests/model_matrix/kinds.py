@@ -208,6 +208,7 @@ OWN: dict[str, dict[str, Any]] = {
         "expert_layer_offset": 1,
         "expert_layer_period": 2,
         "mamba_expand": 2,
+        "num_experts": 1,
     },
     "kimi_linear": {"linear_attn_config": KDA, "num_experts_per_token": 2},
     "kimi_k3": {"linear_attn_config": KDA, "attn_res_block_size": 2},
@@ -394,6 +395,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_oss mxfp4": ("gpt_oss", {"quantize": {"bits": 4, "group_size": 32, "mode": "mxfp4"}}),
     "mamba2 4-bit": ("mamba2", {"quantize": {"bits": 4, "group_size": 32}}),
     "qwen3_5 4-bit": ("qwen3_5", {"quantize": {"bits": 4, "group_size": 32}}),
+    "jamba MoE": ("jamba", {"num_experts": 4}),
     "exaone untied": ("exaone", {"tie_word_embeddings": False}),
     "mistral3 of Llama": ("mistral3", {"inner": "llama"}),
 }
