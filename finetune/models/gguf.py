@@ -51,7 +51,7 @@ def convert(gguf: Path, folder: Path, say: Callable[[str], None] = lambda line: 
             architecture = _architecture(metadata)
             sizes = _sizes(metadata, tensors, architecture)
             config = _config(metadata, architecture, sizes)
-            config |= rope_config(metadata, tensors, architecture, sizes, say)
+            config |= rope_config(metadata, tensors, architecture, sizes)
             if "gemma3" in architecture.model_type:
                 config["rope_local_base_freq"] = metadata.real(".rope.freq_base_swa", 10_000.0)
             layer, flags = _layer(tensors, architecture)

@@ -5,7 +5,7 @@ proven: the factors that they make must be those of the file.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from finetune.errors import UserError, shortened
@@ -40,9 +40,8 @@ def rope_config(
     tensors: Mapping[str, Tensor],
     architecture: Architecture,
     sizes: Sizes,
-    say: Callable[[str], None],
 ) -> Config:
-    """What config.json says of the RoPE. ``say`` gets what the user has to know.
+    """What config.json says of the RoPE.
 
     UserError for a scaling that the model's class in mlx-lm does not compute, or whose numbers cannot be found again.
     """
@@ -58,7 +57,7 @@ def rope_config(
         scaling = _llama3(_factors(tensors, ROPE_FACTORS, rotated), float(str(config["rope_theta"])), rotated)
     elif LONG_FACTORS in tensors and "longrope" in architecture.scalings:
         kind = _only("longrope", kind)
-        scaling = _longrope(metadata, tensors, rotated, say)
+        scaling = _longrope(metadata, tensors, rotated)
         config["original_max_position_embeddings"] = metadata.integer(".rope.scaling.original_context_length")
     else:
         scaling = _by_keys(metadata, kind, architecture)
@@ -89,7 +88,7 @@ def _by_keys(metadata: Metadata, kind: str, architecture: Architecture) -> Confi
     return scaling
 
 
-def _longrope(metadata: Metadata, tensors: Mapping[str, Tensor], rotated: int, say: Callable[[str], None]) -> Config:
+def _longrope(metadata: Metadata, tensors: Mapping[str, Tensor], rotated: int) -> Config:
     original, longest = metadata.integer(".rope.scaling.original_context_length"), metadata.integer(".context_length")
     scale = longest / original
     usual = math.sqrt(1 + math.log(scale) / math.log(original)) if scale > 1 and original > 1 else 1.0
@@ -100,11 +99,6 @@ def _longrope(metadata: Metadata, tensors: Mapping[str, Tensor], rotated: int, s
             f" {original:,} give {usual:g}: mlx-lm and transformers compute the latter ({ELSEWHERE})"
         )
     long, short = _factors(tensors, LONG_FACTORS, rotated), _factors(tensors, SHORT_FACTORS, rotated)
-    if long != short:
-        say(
-            f"Note: mlx-lm uses this model's RoPE factors for long texts for all texts; transformers and llama.cpp use others"
-            f" up to {original:,} tokens."
-        )
     return {"rope_type": "longrope", "type": "longrope", "long_factor": long, "short_factor": short}
 
 

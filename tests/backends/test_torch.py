@@ -419,3 +419,50 @@ def test_preferences_are_learned_as_on_mlx(tiny_model: Path, tmp_path: Path) -> 
     )
     after = [sum(values) for values in again.logprobs(examples)]
     assert sum(after[::2]) - sum(after[1::2]) > sum(references["torch"][::2]) - sum(references["torch"][1::2]) + 1
+
+
+class _Router(torch.nn.Linear):
+    """As routers of Transformers are: a linear layer whose class returns more than the product."""
+
+    def forward(self, x):
+        logits = super().forward(x)
+        return logits, logits.topk(1)
+
+
+def test_a_linear_layer_that_computes_more_is_left_alone_and_told(tiny_model: Path, encoder: ChatEncoder) -> None:
+    network = pytorch.load(tiny_model, encoder).network
+    for layer in network.model.layers:
+        layer.mlp.router = _Router(8, 4)
+    config = replace(CONFIG, lora_modules="all")
+    assert "mlp.router" not in {place.name for place in adapters.chosen(network, config)}
+    assert "mlp.router: PEFT does not adapt it" in adapters.notes(network, config)[0]
+    with pytest.raises(UserError, match="computes more than a product"):
+        adapters.chosen(network, replace(CONFIG, lora_modules="mlp.router"))
+
+
+def test_what_peft_takes_for_experts_is_left_alone_and_told() -> None:
+    """A dense layer and shared experts of a model whose experts are arrays: PEFT would adapt those instead."""
+    from transformers import DeepseekV2Config, DeepseekV2ForCausalLM
+
+    sizes = {
+        "vocab_size": 32,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "moe_intermediate_size": 8,
+        "num_hidden_layers": 2,
+    }
+    sizes |= {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 2, "first_k_dense_replace": 1}
+    sizes |= {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8}
+    network = DeepseekV2ForCausalLM(DeepseekV2Config(**sizes, num_experts_per_tok=1))
+    config = replace(CONFIG, lora_modules="all")
+    assert not [place for place in adapters.chosen(network, config) if "proj" in place.last and "mlp" in place.name]
+    assert any("PEFT would adapt the experts of all layers instead" in note for note in adapters.notes(network, config))
+    attached = adapters.attach(network, adapters.settings(network, config))
+    assert not attached.peft_config["default"].target_parameters
+
+
+def test_a_window_that_transformers_does_not_compute_is_refused(tmp_path: Path, encoder: ChatEncoder) -> None:
+    config = {"model_type": "llama", "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"some layers see 8 tokens .*use --backend mlx"):
+        pytorch.load(tmp_path, encoder)
