@@ -111,16 +111,16 @@ def _lift_yarn_of(made: Form, reader: Reader, longest: Any) -> None:
     given = made.values.get("rope_parameters")
     if not isinstance(given, Mapping):
         return
-    wanted = {
+    parts = {
         name: like_transformers(value, longest) if isinstance(value, Mapping) else value
         for name, value in given.items()
     }
-    wanted = like_transformers(wanted, longest)
+    wanted = like_transformers(parts, longest)
     if wanted != given:
         _lift(made, reader, "rope_parameters", wanted)
 
 
-def _scaling(parameters: Mapping[str, Any], longest: Any) -> dict[str, Any] | None:
+def _scaling(parameters: Mapping[str, Any], longest: Any) -> Mapping[str, Any] | None:
     """``rope_scaling`` as it was before transformers 5; None without scaling. Its kind has two names: mlx-lm looks for both."""
     kind = parameters.get("rope_type", parameters.get("type"))
     if kind in PLAIN:

@@ -46,7 +46,7 @@ def _dbrx(made: Form, known: Any) -> None:
     attention, experts = dict(made.values.get("attn_config") or {}), made.values.get("ffn_config") or {}
     whole = (made.values.get("rope_parameters") or {}).get("rope_theta")
     understood = (value_of(known, "rope_parameters") or {}).get("rope_theta")
-    added: dict[str, Any] = {} if attention.get("clip_qkv") is not None else {"clip_qkv": _NO_LIMIT}
+    added: dict[str, object] = {} if attention.get("clip_qkv") is not None else {"clip_qkv": _NO_LIMIT}
     if (own := attention.get("rope_theta")) is None:
         added["rope_theta"] = understood
     elif whole is not None and own != whole:

@@ -33,7 +33,7 @@ def attention_factor(scaling: Mapping[str, Any], factor: float) -> float:
     return _grown(factor, one) / _grown(factor, all_dims) if one and all_dims else _grown(factor, 1.0)
 
 
-def like_transformers(scaling: Mapping[str, Any], longest: Any) -> dict[str, Any]:
+def like_transformers(scaling: Mapping[str, Any], longest: Any) -> Mapping[str, Any]:
     """``scaling`` of RoPE with the mscale from which mlx-lm computes transformers' attention factor; other kinds as is."""
     found, factor = dict(scaling), _factor(scaling, longest)
     if "type" in found and found.get("rope_type") is not None:  # of two names mlx-lm looks for the other one first
