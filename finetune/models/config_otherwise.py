@@ -121,6 +121,14 @@ def _gemma4_text(made: Form, known: Any) -> None:
             _set(made, ours, value)
 
 
+def _gpt_neox(made: Form, known: Any) -> None:
+    inner, size = made.values.get("intermediate_size"), value_of(known, "hidden_size")
+    if inner not in (None, 4 * size):
+        made.problems.append(
+            f"intermediate_size is {inner}, and mlx-lm's gpt_neox has 4 times hidden_size ({4 * size})"
+        )
+
+
 def _phimoe(made: Form, known: Any) -> None:
     if (count := value_of(known, "num_experts_per_tok")) != 2:
         made.problems.append(f"num_experts_per_tok is {count}, and transformers' phimoe takes 2 whatever it says")
@@ -158,6 +166,7 @@ OTHERWISE: dict[str, Callable[[Form, Any], None]] = {
     "exaone_moe": _exaone_moe,
     "falcon_h1": _falcon_h1,
     "gemma4_text": _gemma4_text,
+    "gpt_neox": _gpt_neox,
     "granitemoehybrid": _granitemoehybrid,
     "jamba": _jamba,
     "llama": _llama,

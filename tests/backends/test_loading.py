@@ -48,7 +48,7 @@ FORMS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"rope_parameters": {"rope_type": "default", "rope_theta": 20000.0, "partial_rotary_factor": 0.5}},
     ),
     "other names": (
-        {"model_type": "gpt_neox", "layer_norm_eps": 1e-5, "tie_word_embeddings": False},
+        {"model_type": "gpt_neox", "intermediate_size": 128, "layer_norm_eps": 1e-5, "tie_word_embeddings": False},
         {"rotary_emb_base": 20000, "rotary_pct": 0.5},
         {"rope_parameters": {"rope_type": "default", "rope_theta": 20000, "partial_rotary_factor": 0.5}},
     ),

@@ -163,6 +163,7 @@ OWN: dict[str, dict[str, Any]] = {
         "rope_parameters": {"rope_type": "default", "rope_theta": THETA},
         "index_n_heads": 16,
     },
+    "gpt_neox": {"intermediate_size": 256},
     "gpt_oss": {
         "layer_types": MIXED,
         "rope_scaling": {
