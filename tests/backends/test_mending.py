@@ -167,6 +167,11 @@ def test_a_choice_of_experts_that_is_left_out_is_refused(tmp_path: Path) -> None
         loading.load(folder, quiet=True)
 
 
+@pytest.mark.parametrize("kind", ["baichuan_m1", "plamo3", "youtu_llm"])
+def test_a_network_that_does_not_keep_its_settings_loads(kind: str, tmp_path: Path) -> None:
+    assert loading.load(builders.build(kind, tmp_path / "model"), quiet=True).network.layers
+
+
 @pytest.mark.parametrize("kind", ["minicpm3", "deepseek_v2"])
 def test_scaled_rope_that_mlx_lm_takes_for_granted_may_be_missing(kind: str, tmp_path: Path) -> None:
     folder = builders.build(kind, tmp_path / "model")

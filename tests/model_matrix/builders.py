@@ -22,7 +22,7 @@ import mlx_lm.models
 from mlx.utils import tree_flatten, tree_map_with_path
 
 from model_matrix.cells import CannotBuildError, cleaned
-from model_matrix.kinds import BORROWED, HEADS, INNER, KEPT, OWN, SIZES, UNKNOWN, VARIANTS, WITHIN
+from model_matrix.kinds import BORROWED, HEADS, INNER, KEPT, OWN, SAVED, SIZES, UNKNOWN, VARIANTS, WITHIN
 
 VOCABULARY = 320
 _MOST_PARAMETERS = 20_000_000
@@ -239,7 +239,7 @@ def torch_build(kind: str, folder: Path) -> Path:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config, options = config_of(kind)
+    config, options = config_of(kind, **SAVED.get(kind, {}))
     if options:
         raise CannotBuildError("transformers saves no weights of this kind")
     model_type = config["model_type"]

@@ -88,7 +88,8 @@ LLAMA_4 = {
     "original_max_position_embeddings": 64,
     "llama_4_scaling_beta": 0.1,
 }
-LONG = {"type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+LONG = {"type": "longrope", "short_factor": [2.0] * 4, "long_factor": [2.0] * 4}
+SHORT_TOO = {**LONG, "short_factor": [1.0] * 4, "original_max_position_embeddings": 64}
 SCALED = {"mla_scale_q_lora": True, "mla_scale_kv_lora": True}
 KDA = {"kda_layers": [1, 3], "full_attn_layers": [2, 4], "num_heads": 4, "head_dim": HEAD, "short_conv_kernel_size": 4}
 
@@ -135,6 +136,7 @@ OWN: dict[str, dict[str, Any]] = {
         "mamba_n_heads": 4,
         "mamba_chunk_size": 8,
         "attention_in_multiplier": 1.0,
+        "key_multiplier": 1.0,
     },
     "gear": {"layer_types": MIXED},
     "gemma3n": {
@@ -171,7 +173,7 @@ OWN: dict[str, dict[str, Any]] = {
             "factor": 8.0,
             "beta_fast": 32.0,
             "beta_slow": 1.0,
-            "truncate": False,
+            "truncate": True,
             "original_max_position_embeddings": 64,
         },
     },
@@ -399,6 +401,16 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "jamba MoE": ("jamba", {"num_experts": 4}),
     "exaone untied": ("exaone", {"tie_word_embeddings": False}),
     "mistral3 of Llama": ("mistral3", {"inner": "llama"}),
+}
+# What mlx-lm alone computes otherwise, so that the reference cannot say what is right: of models that transformers saves.
+SAVED: dict[str, dict[str, Any]] = {
+    "falcon_h1": {"key_multiplier": 0.4},
+    "gpt_oss": {"rope_scaling": {**OWN["gpt_oss"]["rope_scaling"], "truncate": False}},
+    "minicpm3": {"rope_scaling": SHORT_TOO},
+    "nemotron_h": {"time_step_min": 0.1},
+    "mamba2": {"n_groups": 2},
+    "granitemoehybrid": {"mamba_n_groups": 2},
+    "phi3 LongRoPE": {"rope_scaling": SHORT_TOO},
 }
 # of the text model inside a wrapper, where it differs from that type alone
 WITHIN: dict[str, dict[str, Any]] = {

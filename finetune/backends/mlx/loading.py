@@ -222,7 +222,7 @@ def _names(model: Any, folder: Path) -> Iterator[list[str]]:
                 raise UserError(
                     f"{folder}: mlx-lm leaves out {_CHOICE}, with which this model chooses experts ({_TORCH})"
                 )
-        elif getattr(self.args, "moe_use_aux_free", False) and not choices:
+        elif getattr(getattr(self, "args", None), "moe_use_aux_free", False) and not choices:
             left_out.append(
                 f"{_CHOICE}, with which this type of model chooses experts, was left out when it was converted"
             )
