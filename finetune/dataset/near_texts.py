@@ -6,7 +6,9 @@ read as they come, and a few numbers of each are kept.
 
 from array import array
 from collections.abc import Iterator
+from functools import cache
 from hashlib import blake2b
+from typing import Any
 
 from finetune.tasks.words import words
 
@@ -15,7 +17,6 @@ _SAME = 0.8  # of the words of both texts
 _FEWEST = 4  # different words; shorter texts are compared as they are
 _MOST_WORDS = 400  # of a text
 _MOST_TEXTS = 100_000
-_PRIME = (1 << 61) - 1
 
 
 class NearTexts:
@@ -39,7 +40,7 @@ class NearTexts:
         number = len(self._keys)
         self._keys.append(key)
         self._words.append(array("Q", found))
-        others = [self._first.setdefault(band, number) for band in _bands(found)]
+        others = [self._first.setdefault(band, number) for band in _bands(self._words[-1])]
         for other in dict.fromkeys(others):
             if other != number and self._alike(found, frozenset(self._words[other])):
                 self._same[number] = self._top(other)
@@ -64,14 +65,24 @@ class NearTexts:
 
 
 def _hashed(word: str) -> int:
-    return int.from_bytes(blake2b(word.encode(errors="replace"), digest_size=7).digest())
+    return int.from_bytes(blake2b(word.encode(errors="replace"), digest_size=8).digest())
 
 
-_FACTORS = [(2 * _hashed(f"factor {n}") + 1, _hashed(f"shift {n}")) for n in range(_BANDS * _PER_BAND)]
+@cache
+def _factors() -> tuple[Any, Any]:
+    """Of the hash functions x -> factor * x + shift, modulo 2^64: [functions, 1] odd factors, and shifts."""
+    import numpy
+
+    numbers = [[2 * (_hashed(f"factor {n}") >> 1) + 1, _hashed(f"shift {n}")] for n in range(_BANDS * _PER_BAND)]
+    factors, shifts = numpy.array(numbers, numpy.uint64).T
+    return factors[:, None], shifts[:, None]
 
 
-def _bands(found: frozenset[int]) -> Iterator[int]:
+def _bands(found: "array[int]") -> Iterator[int]:
     """A hash of the least values in each band."""
-    least = [min((factor * word + shift) % _PRIME for word in found) for factor, shift in _FACTORS]
+    import numpy
+
+    factors, shifts = _factors()
+    least = (numpy.frombuffer(found, numpy.uint64) * factors + shifts).min(axis=1).tolist()
     for band in range(_BANDS):
         yield hash((band, *least[band * _PER_BAND : (band + 1) * _PER_BAND]))

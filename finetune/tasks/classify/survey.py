@@ -114,7 +114,7 @@ def survey(kind: RowKind, sources: Mapping[str, Iterable[Row]], asked: Asked) ->
     if not asked.several:
         _demand_one(sources, roles)
     separator = _separator(sources, roles) if asked.several else ""
-    spellings, rows = _counted(sources, roles, separator, several=asked.several)
+    spellings, rows, most = _counted(sources, roles, separator, several=asked.several)
     totals = spellings.totals
     _demand_labels(totals, rows, ", ".join(dict.fromkeys(label for _, label in values)), several=asked.several)
     names = list(totals)
@@ -134,7 +134,11 @@ def survey(kind: RowKind, sources: Mapping[str, Iterable[Row]], asked: Asked) ->
     return Surveyed(
         kinds=[replace(kind, prepared=one.prepared, to_messages=_messages, unused=one.unused) for one in readings],
         labels=labels,
-        notes=[*_told(labels, columns, roles, totals), *_told_of_labels(totals, labels, columns, roles)],
+        notes=[
+            *(["--multi-label: no row has several labels"] if asked.several and most < 2 else []),
+            *_told(labels, columns, roles, totals),
+            *_told_of_labels(totals, labels, columns, roles),
+        ],
         fields={name for found in columns.values() for name in found.found} | set(asked.columns.values()),
     )
 
@@ -195,20 +199,20 @@ def _separator(sources: Mapping[str, Iterable[Row]], roles: Mapping[str, Roles])
 
 def _counted(
     sources: Mapping[str, Iterable[Row]], roles: Mapping[str, Roles], separator: str, *, several: bool
-) -> tuple[Spellings, int]:
-    """The spellings of the labels, and how many rows have one."""
-    spellings, rows = Spellings(), 0
+) -> tuple[Spellings, int, int]:
+    """The spellings of the labels, how many rows have one, and the most that a row has."""
+    spellings, rows, most = Spellings(), 0, 0
     for value, what in _values(sources, roles):
         try:
             found = written.several(value, separator, what) if several else [label_text(value, what)]
         except ValueError:  # told when the row is read
             continue
-        rows += 1
+        rows, most = rows + 1, max(most, len(found))
         for label in found:
             spellings.add(label)
         if len(spellings.counts) > 2 * _MOST_LABELS and len(spellings.counts) > rows // 2:
             break
-    return spellings, rows
+    return spellings, rows, most
 
 
 def _demand_labels(totals: Mapping[str, int], rows: int, label: str, *, several: bool) -> None:
