@@ -52,7 +52,8 @@ def chat(
                 "The model was trained on plain text; here it is asked through the chat template, as before the training."
             )
         if session.system:
-            show(f"System message (as in training): {session.system}")
+            first, *others = session.system.split("\n")
+            show(f"System message (as in training): {first}", *others)
         if task_name == CLASSIFY.name:
             show("Each message is classified by itself.")
         asked: dict[str, str | None]  # what each model is asked; None: it goes on after the result of its call
