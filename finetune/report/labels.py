@@ -63,7 +63,7 @@ def remarks(evaluation: EvaluationRecord, classes: Classes) -> Iterator[str]:
     named = {"base": "the other model" if evaluation.against else "the base model", "tuned": "the tuned model"}
     for name, side in classes.sides.items():
         if side.n_invented:
-            what = [f"“{text[:40]}” {count}" for text, count in side.invented.items() if text]
+            what = [f"“{text[:40].strip()}” {count}" for text, count in side.invented.items() if text]
             answers = f"{side.n_invented} of {evaluation.n} answers of {named[name]} are no label"
             yield f"{answers}: {_named(what)}." if what else f"{answers}: they are empty."
     if few := [label for label, score in classes.tuned.labels.items() if 0 < score.n < _FEW]:
