@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from finetune.methods import Method
 from finetune.methods.base import Sample
 from finetune.methods.batches import BatchSource, Policy
+from finetune.models.constraint import Restrict
 from finetune.models.conversation import AnyConversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import TrainingRow
@@ -137,12 +138,11 @@ class Model(Protocol):
         max_tokens: int,
         stops: bool = True,
         stop: Stop = never,
+        restrict: Restrict | None = None,
     ) -> list[Answer]:
         """Greedy answers, many decoded at a time, in the order of the conversations; empty if ``stop`` interrupted them.
-
-        ``on_answer`` is called with the index of each answer when it is finished. With ``stops`` False every answer runs to
-        ``max_tokens``, for measurements. ValueError if the chat template refuses a conversation.
-        """
+        ``on_answer`` is called with the index of each when it is finished. With ``stops`` False every answer runs to
+        ``max_tokens``. ``restrict`` says what each may be. ValueError if the chat template refuses a conversation."""
 
     def sample(
         self,

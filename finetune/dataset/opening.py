@@ -8,8 +8,9 @@ from finetune.dataset.hub_rows import read_for
 from finetune.dataset.mixture import BUILTIN, Part
 from finetune.dataset.readers.sourced import SourcedRow
 from finetune.dataset.sources import Opened, looks_local, read_local, wanted_of
+from finetune.dataset.store import Store
 from finetune.errors import UserError, path_of
-from finetune.records.dataset import Source
+from finetune.records.dataset import PartOfRows, Source
 from finetune.records.files import REJECTED, SPLITS, check_apart, split_file
 from finetune.settings.config import DatasetConfig
 from finetune.settings.fields import flag
@@ -31,9 +32,17 @@ def refuse_for(parts: Sequence[Part], config: DatasetConfig) -> None:
     if not any(kind.open_checker for kind in kinds):
         refuse(config, ("check_answers",), types)
     if not any(kind.configured for kind in kinds):
-        refuse(config, ("dialect", "schema"), types)
+        refuse(config, ("dialect",), types)
     if not any(kind.survey for kind in kinds):
         refuse(config, ("multi_label", "labels_in_prompt"), types)
+    if not any(kind.configured or kind.fitted for kind in kinds):
+        refuse(config, ("schema",), types)
+    if not any(kind.fitted for kind in kinds):
+        refuse(config, ("fields",), types)
+    if config.schema and len({kind.name for kind in kinds if kind.configured or kind.fitted}) > 1:
+        raise UserError(
+            "--schema is of sql rows or of extract rows, and there are both (prepare each in its own --output-dir)"
+        )
     on_hub = [part for part in parts if part.name != BUILTIN and not looks_local(part.name)]
     if not on_hub:
         refuse(config, ("revision", "subset", "split"), "a local file" if len(parts) == 1 else "sources on this disk")
@@ -69,6 +78,35 @@ def opened(part: Part, config: DatasetConfig, rows: int | None = None) -> Opened
         check_apart("--output-dir", config.output_dir, {"the folder of the source": folder})
     written = [*(split_file(config.output_dir, split) for split in SPLITS), config.output_dir / REJECTED]
     return read_local(part.name, written, wanted_of(config, part.kind))
+
+
+def as_one(sources: Sequence[OpenedPart]) -> Source:
+    """What stands for all sources where a record names one."""
+    if len(sources) == 1:
+        return sources[0].opened.source
+    return Source(" + ".join(source.part.given for source in sources))
+
+
+def in_record(
+    sources: Sequence[OpenedPart], fractions: Sequence[float] | None, store: Store
+) -> tuple[PartOfRows, ...] | None:
+    """Each of several sources, and how many rows are of it."""
+    if len(sources) == 1:
+        return None
+    kept = [store.taken(number) for number in range(len(sources))]
+    return tuple(
+        PartOfRows(
+            source=source.opened.source,
+            given=source.part.given,
+            type=source.part.kind.scored_as or source.part.kind.name,
+            rows_read=source.read,
+            kept=kept[number],
+            rows={split: store.taken(number, split) for split in SPLITS},
+            share_asked=fractions[number] if fractions else None,
+            share=kept[number] / max(1, sum(kept)),
+        )
+        for number, source in enumerate(sources)
+    )
 
 
 def settings_of(part: Part, config: DatasetConfig) -> DatasetConfig:

@@ -5,15 +5,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 from finetune.dataset import builtin_rows, documents, labels, mixture, opening
 from finetune.dataset.candidates import Candidate, Candidates, demand_fields, of_no_use, read_candidates
 from finetune.dataset.checking import FEW, Checks
 from finetune.dataset.documents import Cutter
 from finetune.dataset.findings import Findings
+from finetune.dataset.fitting import fit
 from finetune.dataset.hub_choice import CARD
 from finetune.dataset.mixture import Part
-from finetune.dataset.opening import OpenedPart
+from finetune.dataset.opening import OpenedPart, as_one, in_record
 from finetune.dataset.selection import Shares, select, several_answers
 from finetune.dataset.sources import demand_unchanged
 from finetune.dataset.store import Store
@@ -52,6 +54,7 @@ class Dataset:
     sources: tuple[PartOfRows, ...] | None = None  # if there are several
     train_of: tuple[Sequence[Row], ...] = ()  # the rows to train on of each of several sources
     labels: Labels | None = None  # of rows that have some
+    found: Mapping[str, Any] = field(default_factory=dict)  # in all rows, by the fields of the record
 
     def record(self, config: DatasetConfig) -> DatasetRecord:
         """The record of the rows, without the hashes of the files."""
@@ -82,6 +85,7 @@ class Dataset:
             pieces=self.pieces,
             sources=self.sources,
             labels=self.labels,
+            **self.found,
         )
 
 
@@ -106,6 +110,7 @@ def prepare(
             raise
         say(_FALLING_BACK.format(error))
         return _of_builtin(config, task, encoder)
+    fit(sources, config)
     found, findings, store = Candidates(), Findings(), Store(config.seed)
     labelled = labels.surveyed(sources, config, found)
     tasks = [source.part.kind for source in sources]
@@ -131,15 +136,18 @@ def prepare(
     pieces = cutter.record(found.documents) if cutter else None
     if pieces:
         rule = rule.replace("prompt", "document")
+    seen = {kind.name: kind for kind in tasks}.values()  # what was found in all rows of a kind
     notes = [*_notes(config, found, encoder, pieces), *several, *selection.divided.told(names, config)]
     if labelled:
         labelled.end(store, config)
         notes = [*labelled.notes, *notes]
+    notes += [note for kind in seen for note in kind.notes]
     return Dataset(
-        divided, _as_one(sources), rule, found.read, task.scored_as or task.name, findings, notes, store.lengths(), turns,
-        pieces, store.common_value("dialect") if task.name == "sql" else None, _in_record(sources, fractions, store),
+        divided, as_one(sources), rule, found.read, task.scored_as or task.name, findings, notes, store.lengths(), turns,
+        pieces, store.common_value("dialect") if task.name == "sql" else None, in_record(sources, fractions, store),
         tuple(StoredRows(store, "train", number) for number in range(len(sources))) if len(sources) > 1 else (),
         labelled.record if labelled else None,
+        {name: value for kind in seen for name, value in kind.recorded.items()},
     )  # fmt: skip
 
 
@@ -215,35 +223,6 @@ def _demand_usable(
     if config.keep_splits and not store.splits:
         has = "has no splits of its own" if len(names) == 1 else "have no splits of their own"
         raise UserError(f"--keep-splits: {', '.join(names)} {has} (no file is named train, valid or test)")
-
-
-def _as_one(sources: Sequence[OpenedPart]) -> Source:
-    """What stands for all sources where a record names one."""
-    if len(sources) == 1:
-        return sources[0].opened.source
-    return Source(" + ".join(source.part.given for source in sources))
-
-
-def _in_record(
-    sources: Sequence[OpenedPart], fractions: Sequence[float] | None, store: Store
-) -> tuple[PartOfRows, ...] | None:
-    """Each of several sources, and how many rows are of it."""
-    if len(sources) == 1:
-        return None
-    kept = [store.taken(number) for number in range(len(sources))]
-    return tuple(
-        PartOfRows(
-            source=source.opened.source,
-            given=source.part.given,
-            type=source.part.kind.scored_as or source.part.kind.name,
-            rows_read=source.read,
-            kept=kept[number],
-            rows={split: store.taken(number, split) for split in SPLITS},
-            share_asked=fractions[number] if fractions else None,
-            share=kept[number] / max(1, sum(kept)),
-        )
-        for number, source in enumerate(sources)
-    )
 
 
 def _of_builtin(config: DatasetConfig, task: RowKind, encoder: ChatEncoder | None) -> Dataset:

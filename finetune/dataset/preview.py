@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 _LABEL, _MOST_LABELS = 40, 50  # characters of a label, and labels
 _BINS = 12  # of the histogram
 _LISTED = 20  # fields that are not used
+_MOST_FIELDS = 60  # that are to be extracted
 _BAR, _BEFORE_BAR = 40, 24  # columns
 _NAME, _BESIDE_NAME = 60, 50  # columns
 _OWN_FIELDS = {
     "preference": "prompt, chosen, rejected",
     "chat": "messages, or prompt and completion, and others",
     "classify": "a text and a label, under any names (--column text=FIELD,label=FIELD)",
+    "extract": "text and json, or text and the columns of --fields",
 }
 
 
@@ -76,6 +78,8 @@ def print_summary(config: DatasetConfig, dataset: Dataset) -> None:
         show(f"  {line}")
     if record.blank_lines:
         show(f"  {record.blank_lines:>6} blank line{'s' if record.blank_lines != 1 else ''} skipped")
+    for line in _fields(record):
+        show(f"  {line}")
     for split, count in record.rows.items():
         show(f"  {files.split_file(config.output_dir, split)}  {counted(count, 'row')}")
     if record.labels:
@@ -119,6 +123,22 @@ def _turns(record: DatasetRecord) -> Iterator[str]:
     left = [f"{turns.context:,} only context ({why})"] if turns.context else []
     left += [rewritten(turns.rewritten)] if turns.rewritten else []
     yield f"{turns.learned:,} of {count} of the assistant learned{': ' if left else ''}{'; '.join(left)}"
+
+
+def _fields(record: DatasetRecord) -> Iterator[str]:
+    """The fields that are to be extracted, and the prompt that asks for them."""
+    if not record.fields:
+        return
+    yield "fields:"
+    names = [shortened(field.name, _NAME) for field in record.fields]
+    width = max(map(len, names))
+    for name, field in list(zip(names, record.fields, strict=True))[:_MOST_FIELDS]:
+        rare = "" if field.present == field.objects else f" (in {field.present:,} of {field.objects:,})"
+        yield f"  {name:<{width}}  {field.about}{rare}"
+    if (more := len(record.fields) - _MOST_FIELDS) > 0:
+        yield f"  and {more} more (dataset.json has them)"
+    yield "system message, the one to send in production too (dataset.json has it as system):"
+    yield from (f"  | {line}" for line in (record.system or "").split("\n"))
 
 
 def _short(places: Sequence[str]) -> str:

@@ -1,24 +1,25 @@
 """Base against tuned on the rows of a run: asks the models, scores the answers, keeps what was found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune.backends.interface import Model
 from finetune.errors import Stopped, UserError
-from finetune.evaluation import general, restricted
+from finetune.evaluation import by_grammar, general, restricted
 from finetune.evaluation.answer_log import AnswerLog
 from finetune.evaluation.base_asked import BaseAsked
 from finetune.evaluation.evaluate import Losses, Scored, Side, Subject, evaluate, reference_losses, result
 from finetune.evaluation.tuned_run import TunedRun
 from finetune.evaluation.verdict import judge, wilson_interval
+from finetune.models.constraint import Restrict
 from finetune.models.conversation import Conversation
 from finetune.records import files
 from finetune.records.evaluation import EvaluationRecord, GeneralRecord, GeneralRow, GeneralSide, ScorerRecord
 from finetune.records.files import Row
 from finetune.rollouts.own_scorer import described, with_scorer
 from finetune.signals import never, number_of
-from finetune.tasks import Score, Scorer
+from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.mixed import for_rows
 from finetune.terminal import Progress, counted, say
 
@@ -40,6 +41,7 @@ class Comparison:
     general: bool = True  # ask the general questions as well
     restrict: bool = False  # also let each model answer with one of the labels only
     valid: Sequence[Row] = ()  # rows to calibrate the confidence of these answers on
+    by_form: Callable[[Sequence[Row]], Restrict] | None = None  # also let each answer only what these rows say
     scorer: Path | None = None  # scores the answers in the place of the task
     scorer_seconds: float = 5.0  # for one answer
     base_asked: BaseAsked | None = None  # what the base model is told beside the questions
@@ -77,6 +79,7 @@ def compare(asked: Comparison) -> EvaluationRecord:
                     for name, side in models.items()
                     if (asks := asked.as_asked(name, rows))
                 }
+                formed = _formed(asked, models, score, rows, max_tokens, log)
             answers = {
                 name: _answered(f"{name}, general", side, _score_general, _GENERAL_ROWS, _GENERAL_TOKENS, log)
                 for name, side in (models.items() if asks_general else [])
@@ -97,14 +100,37 @@ def compare(asked: Comparison) -> EvaluationRecord:
         answering=model.answering or None,
     )
     record = result(subject, rows, sides, _general(answers) if answers else None)
-    if task.summarised:
-        texts = {name: [one.answer.text for one in side.scored] for name, side in sides.items()}
-        record = replace(record, classes=task.summarised(rows, texts))
+    record = _with_tables(record, task, rows, sides)
+    if formed:
+        return by_grammar.add(record, {name: side.scored for name, side in sides.items()}, formed)
     if not asked.restrict:
         return record
     return restricted.add(
         record, models, {name: asked.as_asked(name, rows) for name in models}, task.labels, asked.valid
     )
+
+
+def _formed(
+    asked: Comparison, models: Mapping[str, Model], score: Scorer, rows: Sequence[Row], max_tokens: int, log: AnswerLog
+) -> dict[str, list[Scored]]:
+    """Each model's answers that can only be what the rows say; none if that was not asked for."""
+    if asked.by_form is None:
+        return {}
+    form = asked.by_form(rows)
+    return {
+        name: _answered(f"{name}, restricted", side, score, asked.as_asked(name, rows), max_tokens, log, form)
+        for name, side in models.items()
+    }
+
+
+def _with_tables(
+    record: EvaluationRecord, task: Task, rows: Sequence[Row], sides: Mapping[str, Side]
+) -> EvaluationRecord:
+    """The record with what the task says over all answers."""
+    texts = {name: [one.answer.text for one in side.scored] for name, side in sides.items()}
+    if task.summarised:
+        record = replace(record, classes=task.summarised(rows, texts))
+    return replace(record, fields=task.field_table(rows, texts)) if task.field_table else record
 
 
 def _fitting(
@@ -169,6 +195,7 @@ def _key(
         "max_tokens": max_tokens,
         **({"file of --scorer": scorer.sha256} if scorer else {}),
         **({"--base-prompt or --few-shot": files.text_hash(str(asked.base_asked))} if asked.base_asked else {}),
+        **({"restrict": True} if asked.by_form else {}),
     }
 
 
@@ -177,7 +204,13 @@ def _adapter_hashes(run: TunedRun) -> list[str]:
 
 
 def _answered(
-    name: str, model: Model, score: Scorer, rows: Sequence[Row], max_tokens: int, log: AnswerLog
+    name: str,
+    model: Model,
+    score: Scorer,
+    rows: Sequence[Row],
+    max_tokens: int,
+    log: AnswerLog,
+    restrict: Restrict | None = None,
 ) -> list[Scored]:
     with Progress(f"Answers ({name})", len(rows), "rows") as bar:
         known = log.known(name)
@@ -187,7 +220,7 @@ def _answered(
             log.add(name, index, scored)
             bar.advance()
 
-        return evaluate(model, score, rows, max_tokens, dict(known), on_scored)
+        return evaluate(model, score, rows, max_tokens, dict(known), on_scored, restrict=restrict)
 
 
 def _losses(name: str, model: Model, rows: Sequence[Row]) -> Losses:

@@ -11,6 +11,7 @@ from finetune.errors import UserError
 from finetune.evaluation.decision import compared
 from finetune.evaluation.verdict import wilson_interval
 from finetune.models.call_text import shown
+from finetune.models.constraint import Restrict
 from finetune.models.conversation import Conversation, PlainText
 from finetune.models.examples import last_answer
 from finetune.records.evaluation import (
@@ -24,6 +25,7 @@ from finetune.records.evaluation import (
 from finetune.records.files import Row
 from finetune.signals import Stop, never
 from finetune.tasks import Score, Scorer, Task
+from finetune.tasks.base import UNFINISHED
 from finetune.tasks.text_overlap import repetition
 
 
@@ -57,24 +59,41 @@ def evaluate(
     known: Mapping[int, Scored] | None = None,
     on_scored: Callable[[int, Scored], None] = lambda index, scored: None,
     stop: Stop = never,
+    restrict: Restrict | None = None,
 ) -> list[Scored]:
     """Greedy answers to each row's conversation up to its last assistant turn, and their scores; empty if ``stop`` interrupted
     them.
 
     ``known`` has the answers that are already there, by index; ``on_scored`` is called with index and answer as each is scored.
+    ``restrict`` says what each answer may be.
     """
     found = dict(known or {})
     missing = [index for index in range(len(rows)) if index not in found]
 
     def on_answer(at: int, answer: Answer) -> None:
         index = missing[at]
-        found[index] = Scored(answer, score(rows[index], answer.text))
+        found[index] = Scored(answer, _ended(score(rows[index], answer.text), answer, max_tokens))
         on_scored(index, found[index])
 
     conversations = [Conversation.of(rows[index]).prompt for index in missing]
-    model.answers(conversations, on_answer, max_tokens=max_tokens, stop=stop)
+    if restrict is None:
+        model.answers(conversations, on_answer, max_tokens=max_tokens, stop=stop)
+    else:
+        model.answers(
+            conversations, on_answer, max_tokens=max_tokens, stop=stop, restrict=lambda at: restrict(missing[at])
+        )
     # the last answers may be there, and their scores interrupted
     return [found[index] for index in range(len(rows))] if len(found) == len(rows) and not stop() else []
+
+
+def _ended(score: Score, answer: Answer, max_tokens: int) -> Score:
+    """The score, with how an answer ended whose end is missing."""
+    if score.kind != UNFINISHED:
+        return score
+    how = (
+        "the model ended it" if answer.stopped else f"cut off after {answer.tokens} tokens (--max-tokens {max_tokens})"
+    )
+    return replace(score, reason=f"{score.reason}: {how}")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from finetune.errors import UserError
-from finetune.evaluation import scorecard
+from finetune.evaluation import by_grammar, scorecard
 from finetune.evaluation.base_asked import base_asked
 from finetune.evaluation.compare import Comparison, compare
 from finetune.evaluation.tuned_run import (
@@ -28,13 +28,16 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
     """Compare, write evaluation.json and print the result; UserError if a part is missing or cannot be written."""
     other = open_other(config.against, tuned) if config.against else None
     held_out = held_out_rows(tuned, config, quick=config.quick_test)
-    valid = restriction_rows(tuned, held_out) if config.restrict else []
+    by_form = by_grammar.open_grammar(tuned, held_out.rows) if config.restrict and tuned.task.field_table else None
+    by_label = config.restrict and by_form is None
+    valid = restriction_rows(tuned, held_out) if by_label else []
     check_results(config.results_dir, tuned, held_out.data_dir, EvaluationRecord, (files.EVALUATION,), files.ANSWERS)
     asked = base_asked(tuned, config, held_out.data_dir, held_out.rows)
     check_scorer(config.scorer, config.scorer_seconds, held_out.rows)
     say(tuned.backend.describe())
     if config.use_validation:
         say("Note: the checkpoint was chosen on these validation rows; the test rows are unbiased.")
+    by_grammar.tell_cut(tuned, held_out.rows, config.max_tokens)
     log = config.results_dir / files.ANSWERS
     record = compare(
         Comparison(
@@ -46,11 +49,12 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
             resume=config.resume,
             other=other,
             general=config.general and not config.quick_test,
-            restrict=config.restrict,
+            restrict=by_label,
             valid=valid,
             scorer=config.scorer,
             scorer_seconds=config.scorer_seconds,
             base_asked=asked,
+            by_form=by_form,
         )
     )
     record.write(config.results_dir / files.EVALUATION)

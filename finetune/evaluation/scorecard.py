@@ -7,7 +7,7 @@ from finetune.errors import visible
 from finetune.evaluation.label_tables import print_labels, print_warnings
 from finetune.records.blind import BlindRecord
 from finetune.records.evaluation import NOTHING, EvaluationRecord, GeneralRecord
-from finetune.report import answers, preferred
+from finetune.report import answers, field_table, preferred
 from finetune.report.answers import POINTS
 from finetune.report.texts import plain
 from finetune.terminal import counted, results
@@ -32,6 +32,12 @@ def print_comparison(record: EvaluationRecord, examples: int, blind: BlindRecord
         print_labels(record, record.classes, console)
     if (skipped := answers.skipped(record)) and not plain_text:  # of plain text nothing is scored but the loss
         console.print(plain(f"Not judged: {skipped}."))
+    if record.fields:
+        console.print(_fields(record, wide=console.width >= _WIDE))
+    if record.restricted:
+        console.print(_restricted(record))
+        for line in field_table.restriction(record):
+            console.print(line)
     for name, side in record.sides.items():
         if side.kinds:
             kinds = (f"{count} × {answers.in_words(kind, record.task)}" for kind, count in side.kinds.items())
@@ -145,6 +151,40 @@ def _measures(record: EvaluationRecord, blind: BlindRecord | None, *, wide: bool
     if not below:
         return table
     return Group(table, "Differences (95 %):", *below)
+
+
+def _fields(record: EvaluationRecord, *, wide: bool) -> Any:
+    """The fields that were to be extracted: how often each is right, and what is wrong with it most often."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("field", overflow="fold")
+    table.add_column("rows", justify="right")
+    for name in record.sides:
+        table.add_column(name, justify="right")
+    if wide:
+        table.add_column("most frequent fault", overflow="fold")
+    for row in field_table.rows(record):
+        cells = [plain(row.cells[name].text) for name in record.sides]
+        fault = [plain(visible(row.about if not row.n else row.fault))] if wide else []
+        table.add_row(visible(row.name), str(row.n) if row.n else "-", *cells, *fault)
+    return table
+
+
+def _restricted(record: EvaluationRecord) -> Any:
+    """Free answers beside those under --restrict."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for name in record.sides:
+        table.add_column(name, justify="right")
+        table.add_column("restricted", justify="right")
+    for row in field_table.restricted(record):
+        table.add_row(row.label, *(plain(cell.text) for pair in row.cells.values() for cell in pair))
+    return table
 
 
 def _forgotten(general: GeneralRecord) -> str:

@@ -89,6 +89,16 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class FieldOfRows:
+    """A field of the objects that are to be extracted."""
+
+    name: str  # its path, such as "customer.name"
+    about: str  # what it may be, in words
+    present: int  # objects that have it; of a field of inner objects, these
+    objects: int  # objects that could have it
+
+
+@dataclass(frozen=True)
 class PartOfRows:
     """One of several sources."""
 
@@ -110,7 +120,7 @@ class DatasetRecord(Record):
     MADE_BY: ClassVar[str] = "python dataset.py"
     FOLDER_FLAG = "--output-dir"
 
-    type: str  # task whose score holds for the rows: sql, alpaca, riscv, chat, text
+    type: str  # task whose score holds for the rows: sql, alpaca, riscv, chat, extract, text
     source: Source  # where the rows came from
     files: Mapping[str, str]  # file name -> its SHA-256
     rejected_sha256: str | None = None  # SHA-256 of rejected.jsonl, if there is one
@@ -123,7 +133,7 @@ class DatasetRecord(Record):
     mended: Mapping[str, int] = field(default_factory=dict)  # repair -> rows read with it, kept or not
     noted: Mapping[str, int] = field(default_factory=dict)  # remark -> rows that were kept as they are and it holds for
     dialect: str | None = None  # SQL dialect of all rows; null for SQLite, and if rows differ
-    schema: str | None = None  # file whose tables all rows have (--schema)
+    schema: str | None = None  # file of --schema: of SQL rows the tables of all, of `extract` rows the JSON schema
     schema_sha256: str | None = None  # its hash
     unused: Mapping[str, int] = field(
         default_factory=dict
@@ -137,6 +147,9 @@ class DatasetRecord(Record):
     pieces: Pieces | None = None  # how documents were cut; null for other rows
     sources: tuple[PartOfRows, ...] | None = None  # each source, if there are several; source then only names them
     labels: Labels | None = None  # labels of rows of type classify; null for other rows
+    fields: tuple[FieldOfRows, ...] | None = None  # of `extract` rows: what is extracted; null for other rows
+    json_schema: Mapping[str, object] | None = None  # of `extract` rows: the schema of the answers
+    system: str | None = None  # of `extract` rows: the system message with the fields, the one to send in production
 
     @classmethod
     def upgrade(cls, value: Row, written: int) -> None:

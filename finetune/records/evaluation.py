@@ -78,6 +78,40 @@ class SideRecord:
 
 
 @dataclass(frozen=True)
+class FieldSide:
+    """What one model did with one field of the objects that it was to extract."""
+
+    right: int  # rows that have the field, and it is right
+    faults: Mapping[str, int]  # kind of fault -> rows, the most frequent first
+
+
+@dataclass(frozen=True)
+class WrongField:
+    """A field of the tuned model's answer to one row that is wrong."""
+
+    row: int  # its place in `rows`, from 0
+    fault: str  # kind of fault, such as "missing" or "lost sign"
+    reference: str | None  # the value of the row, in JSON and shortened; null if it has none
+    answer: str | None  # that of the answer; null if it has none
+
+
+@dataclass(frozen=True)
+class FieldRecord:
+    """A field of the objects that were to be extracted."""
+
+    name: str  # its path, such as "customer.name"
+    about: str  # what it may be, in words; "not in the schema" if it was invented
+    n: int  # rows that have it; 0 if it was invented
+    tuned: FieldSide  # the tuned model
+    base: FieldSide | None = None  # the base model; null without a comparison
+    wrong: list[WrongField] = field(default_factory=list)  # the rows in which the tuned model is wrong on it
+
+    @property
+    def sides(self) -> dict[str, FieldSide]:
+        return _sides(self.base, self.tuned)
+
+
+@dataclass(frozen=True)
 class GeneralSide:
     """One model's answers to the general questions."""
 
@@ -108,6 +142,35 @@ class GeneralRecord:
 
     @property
     def sides(self) -> dict[str, GeneralSide]:
+        return _sides(self.base, self.tuned)
+
+
+@dataclass(frozen=True)
+class RestrictedSide:
+    """One model's answers to the same rows that could only be objects of the schema."""
+
+    accuracy: float  # share of right answers
+    right: int  # right answers
+    interval: tuple[float, float]  # 95 % interval of the accuracy (Wilson)
+    stopped: float  # share of the answers that ended before the limit on tokens
+    mean_tokens: float  # mean length of an answer, in tokens
+    parts: Mapping[str, float]  # other measure -> its mean
+    verdict: Word  # of the restricted answers against the free ones of the same model
+    explanation: str  # the reason in words
+    answers: list[AnswerRecord]  # in the order of the rows
+
+
+@dataclass(frozen=True)
+class RestrictedRecord:
+    """Answers by the grammar of the schema (`--restrict`), beside the free ones."""
+
+    tuned: RestrictedSide  # the tuned model
+    base: RestrictedSide | None = None  # the base model; null without a comparison
+    verdict: Word | None = None  # of the tuned model against the base model, both restricted
+    explanation: str | None = None  # the reason in words
+
+    @property
+    def sides(self) -> dict[str, RestrictedSide]:
         return _sides(self.base, self.tuned)
 
 
@@ -148,6 +211,8 @@ class EvaluationRecord(Record):
     rows: list[RowRecord]  # in the order of the file
     general: GeneralRecord | None = None  # the general questions; null if they were not asked
     classes: Classes | None = None  # what the answers say of each label; null for rows that have none
+    fields: tuple[FieldRecord, ...] | None = None  # of `extract` rows: each field; null for other rows
+    restricted: RestrictedRecord | None = None  # answers under --restrict; null without it
 
     @property
     def sides(self) -> dict[str, SideRecord]:

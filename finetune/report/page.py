@@ -11,7 +11,7 @@ from finetune.records.blind import BlindRecord
 from finetune.records.dataset import DatasetRecord
 from finetune.records.evaluation import LOSS, NOTHING
 from finetune.records.run import RunRecord
-from finetune.report import answers, charts, costs, labels, matrix, preferred, since, texts
+from finetune.report import answers, charts, costs, field_table, labels, matrix, preferred, since, texts
 from finetune.report.curve import Metrics, curve, measure
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def render(
         measures=[*answers.measures(evaluation), *preferred.measure(evaluation, blind)],
         preferred=preferred.sentence(evaluation, blind.result) if blind and blind.result else None,
         forgotten=answers.forgotten(evaluation),
+        fields=field_table.rows(evaluation),
         kinds=answers.kinds(evaluation),
         classes=classes,
         label_rows=labels.label_rows(classes) if classes else [],

@@ -69,7 +69,11 @@ class DatasetConfig(FileConfig):
         " snowflake, oracle or spark",
     )
     schema: Path | None = option(
-        None, "tables of all rows, for --type sql: a .sql file in their dialect, or a database of SQLite"
+        None,
+        "of --type sql the tables: a .sql file in their dialect, or a database of SQLite; of --type extract the JSON schema",
+    )
+    fields: str | None = option(
+        None, "with --type extract: the columns that make the object, in its order: sku,quantity,total"
     )
     multi_label: bool = switch("with --type classify: rows can have several labels, in a list or as a|b")
     labels_in_prompt: str = option(
@@ -239,7 +243,9 @@ class EvaluationConfig(ScorerFlags, FileConfig):
         None, "training rows that the base model alone is shown as earlier turns", at_least=1, at_most=64
     )
     general: bool = switch("also ask general questions, to measure what the tuned model has forgotten", default=True)
-    restrict: bool = switch("also let the models answer with one of the labels only, and say how sure they are")
+    restrict: bool = switch(
+        "also let the models answer with a label only, and say how sure they are, or by the JSON schema only"
+    )
     data_dir: Path | None = option(None, _ROWS_FOLDER, group="rows")
     use_validation: bool = switch("score the validation rows instead of the test rows")
     num_samples: int | None = option(None, "score a random sample of N rows (default: all)", at_least=1)

@@ -1,7 +1,7 @@
 """What a task is: a kind of rows, and a way to score answers to them."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Protocol
 from finetune.models.conversation import Message
 from finetune.records.classes import Classes
 from finetune.records.dataset import Labels
+from finetune.records.evaluation import FieldRecord
 from finetune.records.files import Row
 from finetune.signals import Stop
 
@@ -73,6 +74,15 @@ class Configure(Protocol):
     def __call__(self, dialect: str | None, schema: Path | None, *, check_answers: bool) -> "RowKind": ...
 
 
+class Fit(Protocol):
+    """The same kind of rows, once all of them were seen: with the fields of --fields and the schema of a file, or without."""
+
+    def __call__(
+        self, fields: tuple[str, ...], schema: Path | None, rows: Callable[[], Iterator[tuple[str, Row]]]
+    ) -> "RowKind":
+        """``rows`` gives every row with its place, as --column names its fields; it can be called again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RowKind:
     """A value of ``--type`` of dataset.py: which fields a row has and how they become a conversation.
@@ -112,6 +122,9 @@ class RowKind:
     survey: "TakeSurvey | None" = None  # looks at all rows before the first becomes a conversation
     stratified: str = ""  # the field, a text or several, whose values have the same share in each split
     one_answer: bool = False  # a prompt has one answer: rows that contradict each other are dropped
+    fitted: "Fit | None" = None  # looks at all rows before the first becomes a conversation
+    notes: tuple[str, ...] = ()  # what was found so, and a person should know
+    recorded: Mapping[str, object] = field(default_factory=dict)  # what was found so, by the fields of dataset.json
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,9 @@ class Score:
 
 Scorer = Callable[[Row, str], Score]
 Summarise = Callable[[Sequence[Row], Mapping[str, Sequence[str]]], Classes]  # rows, and the answers of each side
+# the rows, and for each side its answers -> what it did with each field
+FieldTable = Callable[[Sequence[Row], Mapping[str, Sequence[str]]], tuple[FieldRecord, ...]]
+UNFINISHED = "unfinished"  # the kind of an answer that ends in its middle; the evaluation says whether it was cut off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +163,7 @@ class Task(RowKind):
     knowing: "Callable[[Iterable[str]], Task] | None" = None  # the same task with its labels
     of_rows: "Callable[[Iterable[Row]], Task] | None" = None  # the same with the labels of these rows
     summarised: "Summarise | None" = None  # what answers say of each label
+    field_table: "FieldTable | None" = None  # what each side did with each field of its answers
 
     def is_formed(self, row: Row) -> bool:
         """Whether an answer to the row can be malformed."""

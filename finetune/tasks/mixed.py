@@ -50,6 +50,7 @@ def for_rows(task: Task, rows: Iterable[Row]) -> Task:
         rows_with_form=lambda row: task_of(row, task).is_formed(row),
         measure_of=lambda row: task_of(row, task).measures([row]),
         kind_words={kind: words for one in tasks.values() for kind, words in one.kind_words.items()},
+        field_table=next((one.field_table for one in tasks.values() if one.field_table), None),
         question=lambda row: task_of(row, task).question(row),
         summarised=None,
         labels=(),

@@ -191,6 +191,16 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def strictly(text: str) -> Any:
+    """The value of a JSON text that every program reads alike. ValueError if it is none: it has NaN, or a name twice."""
+    try:
+        found = json.loads(text, parse_constant=_no_number, object_pairs_hook=_distinct)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    _written(found)
+    return found
+
+
 def demand_shallow(value: Any, what: str) -> None:
     """ValueError if lists and objects are nested so deeply in it that templates and parsers would fail."""
     level, depth = [value], 0

@@ -226,6 +226,22 @@ def test_answers_to_many_are_those_to_each(tiny_model: Path, encoder: ChatEncode
     assert [heard[i] for i in range(3)] == answers
 
 
+def test_restricted_answers_are_those_of_mlx(tiny_model: Path, encoder: ChatEncoder) -> None:
+    pytest.importorskip("llguidance", reason="llguidance is not installed (run: make setup)")
+    from finetune.models.grammar import JsonGrammar
+
+    parts = {"a": {"type": "string", "maxLength": 5}, "b": {"type": "boolean"}, "c": {"enum": ["x", "y"]}}
+    schema = {"type": "object", "properties": parts, "required": [*parts], "additionalProperties": False}
+    grammar, found = JsonGrammar(encoder), {}
+    conversations = [[{"role": "user", "content": "word " * i}] for i in (1, 30, 7)]
+    for name, backend in (("mlx", mlx), ("torch", pytorch)):
+        model = backend.load(tiny_model, encoder)
+        answers = model.answers(conversations, max_tokens=40, restrict=lambda index: grammar.constraint(schema))
+        found[name] = [answer.text for answer in answers]
+        assert all(list(json.loads(text)) == [*parts] for text in found[name])
+    assert found["torch"] == found["mlx"]
+
+
 def test_what_does_not_fit_is_refused(
     new: Callable, tiny_model: Path, tiny_gemma: Path, encoder: ChatEncoder, tmp_path: Path
 ):

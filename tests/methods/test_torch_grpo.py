@@ -29,7 +29,7 @@ import torch  # noqa: E402
 torch.set_num_threads(1)  # beside the threads of the BLAS that MLX has loaded, its own take several times as long
 
 from finetune.backends.torch import adapters  # noqa: E402
-from finetune.backends.torch.model import _TokenSampler  # noqa: E402
+from finetune.backends.torch.processors import TokenSampler  # noqa: E402
 
 
 def new(folder: Path, config: TrainingConfig = CONFIG, judge: Judge = letters, backend: Any = pytorch) -> Any:
@@ -109,7 +109,7 @@ def test_draws_follow_the_softmax() -> None:
     logits = torch.tensor([0.0, 3.0, -torch.inf, 1.0])
     numbers = iter([(number + 0.5) / 2000 for number in range(2000)] + [0.0, 1.0])
     rows = [type("Numbers", (), {"random": lambda self: next(numbers)})() for _ in range(2002)]
-    draws = _TokenSampler(2.0, rows)
+    draws = TokenSampler(2.0, rows)
     tokens = draws(None, logits.expand(2002, 4)).argmax(-1).tolist()
     wanted = (logits / 2).softmax(-1)
     for token in (0, 1, 3):

@@ -12,6 +12,7 @@ from finetune.backends.mlx.batches import extend, keep_rows, read, row_bytes
 from finetune.backends.mlx.cpu_math import exp
 from finetune.backends.mlx.mending import whole_texts
 from finetune.backends.mlx.runtime import mx, streams
+from finetune.models.constraint import Constraint, Restrict, allowed_rows
 from finetune.signals import Stop, never
 
 _MOST_ROWS = 128  # at once: each step reads all weights, however many rows there are
@@ -53,6 +54,7 @@ class _Row:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     live: bool = True
+    constraint: Constraint | None = None  # of what the answer may be
 
 
 class _Batch:
@@ -101,7 +103,7 @@ class Decoder:
     """Answers of ``network``, until one of the ``stop_tokens`` or ``max_tokens``.
 
     Each step adds a token to every row. Without ``sampling`` only the largest logit is looked for: a softmax over the
-    vocabulary would cost as much as the layers.
+    vocabulary would cost as much as the layers. ``restrict`` says what each answer may be.
     """
 
     def __init__(
@@ -110,9 +112,10 @@ class Decoder:
         stop_tokens: frozenset[int],
         max_tokens: int,
         sampling: Sampling | None = None,
+        restrict: Restrict | None = None,
     ):
         self.network, self.stop_tokens, self.max_tokens = network, stop_tokens, max_tokens
-        self.sampling = sampling
+        self.sampling, self.restrict = sampling, restrict
 
     def run(self, prompts: Sequence[Sequence[int]], stop: Stop = never) -> Iterator[Finished]:
         """The answer to each prompt, as soon as it is finished; none after ``stop`` has returned True.
@@ -177,6 +180,8 @@ class Decoder:
             stopped = token in self.stop_tokens
             if not stopped:
                 row.tokens.append(token)
+                if row.constraint:
+                    row.constraint.accept(token)
             if stopped or len(row.tokens) == self.max_tokens:
                 row.live = False
                 seconds = time.perf_counter() - row.started
@@ -184,10 +189,15 @@ class Decoder:
 
     def _row(self, index: int) -> _Row:
         generator = random.Random(f"{self.sampling.seed} {index}") if self.sampling else None
-        return _Row(index, time.perf_counter(), generator)
+        constraint = self.restrict(index) if self.restrict else None
+        return _Row(index, time.perf_counter(), generator, constraint=constraint)
 
     def _next(self, logits: Any, rows: Sequence[_Row]) -> tuple[Any, Any]:
         """The next token [rows] after logits [rows, vocabulary] and, if it is sampled, its log-probability [rows]."""
+        if self.restrict:
+            open_rows = [row.constraint if row.live else None for row in rows]
+            allowed = allowed_rows(open_rows, logits.shape[-1], self.stop_tokens)
+            logits = mx.where(mx.array(allowed), logits, mx.array(-mx.inf, logits.dtype))
         if self.sampling is None:
             return mx.argmax(logits, axis=-1), None
         numbers = [row.generator.random() if row.generator else 0.0 for row in rows]

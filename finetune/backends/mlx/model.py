@@ -12,6 +12,7 @@ from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.logprobs import collate, logprob_function
 from finetune.backends.mlx.proofs import largest
 from finetune.backends.mlx.runtime import DTYPE, ON_CPU, is_leader, mx, streams
+from finetune.models.constraint import Restrict
 from finetune.models.conversation import AnyConversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.foreign import foreign
@@ -124,16 +125,18 @@ class MlxModel:
         max_tokens: int,
         stops: bool = True,
         stop: Stop = never,
+        restrict: Restrict | None = None,
     ) -> list[Answer]:
         """Greedy answers, decoded many at a time, in the order of the conversations; empty if ``stop`` interrupted them.
 
         ``on_answer`` is called with each as soon as it is finished. With ``stops`` False each runs to ``max_tokens``, for
-        measurements.
+        measurements. ``restrict`` says what each may be.
         """
         self.network.eval()
         prompts = [self.encoder.prompt(conversation) for conversation in conversations]
         answers: dict[int, Answer] = {}
-        decoder = Decoder(self.network, self.encoder.stop_tokens if stops else frozenset(), max_tokens)
+        stop_tokens = self.encoder.stop_tokens if stops else frozenset[int]()
+        decoder = Decoder(self.network, stop_tokens, max_tokens, restrict=restrict)
         for finished in decoder.run(prompts, stop):
             read = self.encoder.read(finished.tokens, stopped=finished.stopped)
             answer = Answer(read.text, len(finished.tokens), finished.stopped, finished.seconds, read.raw)

@@ -2,7 +2,6 @@
 
 import json
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from transformers import (
     DynamicCache,
     LogitsProcessor,
     LogitsProcessorList,
-    StoppingCriteria,
     StoppingCriteriaList,
 )
 
@@ -20,8 +18,10 @@ from finetune.backends.interface import Answer, Sample
 from finetune.backends.length_batches import length_batches, split_by_learned
 from finetune.backends.torch import adapters
 from finetune.backends.torch.logprobs import collate, learned_logprobs
+from finetune.backends.torch.processors import Ends, Masked, TokenSampler
 from finetune.backends.torch.runtime import device, dtype, quiet, torch
 from finetune.errors import UserError
+from finetune.models.constraint import Restrict
 from finetune.models.conversation import AnyConversation
 from finetune.models.encoder import ChatEncoder
 from finetune.models.foreign import foreign
@@ -125,6 +125,7 @@ class TorchModel:
         max_tokens: int,
         stops: bool = True,
         stop: Stop = never,
+        restrict: Restrict | None = None,
     ) -> list[Answer]:
         """Greedy answers, decoded many at a time, in the order of the conversations; empty if ``stop`` interrupted them.
 
@@ -134,8 +135,9 @@ class TorchModel:
         prompts = [self.encoder.prompt(conversation) for conversation in conversations]
         answers: dict[int, Answer] = {}
         for indices in self._batches(prompts, max_tokens):
-            ends = _Ends(self.encoder.stop_tokens if stops else frozenset(), len(indices), stop)
-            decoded = self._decode([prompts[index] for index in indices], max_tokens, ends)
+            ends = Ends(self.encoder.stop_tokens if stops else frozenset(), len(indices), stop)
+            masked = Masked([restrict(index) for index in indices], self.encoder.stop_tokens) if restrict else None
+            decoded = self._decode([prompts[index] for index in indices], max_tokens, ends, masked)
             if ends.interrupted:
                 return []
             for row, tokens in enumerate(decoded):
@@ -159,8 +161,8 @@ class TorchModel:
         found: dict[int, Sample] = {}
         with adapters.fused_for_a_while(self.network):
             for indices in self._batches(prompts, max_tokens):
-                ends = _Ends(self.encoder.stop_tokens, len(indices), stop)
-                sampler = _TokenSampler(temperature, [random.Random(f"{seed} {index}") for index in indices])
+                ends = Ends(self.encoder.stop_tokens, len(indices), stop)
+                sampler = TokenSampler(temperature, [random.Random(f"{seed} {index}") for index in indices])
                 for row, tokens in enumerate(self._decode([prompts[i] for i in indices], max_tokens, ends, sampler)):
                     at = ends.at[row]
                     count = len(tokens) if at is None else at + 1  # with the token that stops it
@@ -197,9 +199,9 @@ class TorchModel:
 
     @torch.no_grad()
     def _decode(
-        self, prompts: Sequence[Sequence[int]], max_tokens: int, ends: "_Ends", sampler: "_TokenSampler | None" = None
+        self, prompts: Sequence[Sequence[int]], max_tokens: int, ends: Ends, processor: LogitsProcessor | None = None
     ) -> list[list[int]]:
-        """The tokens after each prompt, until all have ended: greedy, or sampled."""
+        """The tokens after each prompt, until all have ended: greedy, unless ``processor`` samples or restricts them."""
         network = self.network.eval()
         length = max(len(prompt) for prompt in prompts)
         inputs = torch.tensor([[0] * (length - len(prompt)) + list(prompt) for prompt in prompts], device=device())
@@ -209,7 +211,7 @@ class TorchModel:
             attention_mask=mask,
             do_sample=False,
             max_new_tokens=max_tokens,
-            logits_processor=LogitsProcessorList([sampler] if sampler else []),
+            logits_processor=LogitsProcessorList([processor] if processor else []),
             stopping_criteria=StoppingCriteriaList([ends]),
             pad_token_id=0,
             eos_token_id=None,
@@ -253,45 +255,3 @@ class TorchModel:
             if stops and token in self.encoder.stop_tokens:
                 return
             yield token
-
-
-class _TokenSampler(LogitsProcessor):
-    """Keeps of each row's logits only that of a sampled token, and notes its log-probability.
-
-    What a row samples depends on its own random numbers alone, not on the rows beside it.
-    """
-
-    def __init__(self, temperature: float, generators: Sequence[random.Random]):
-        self._temperature, self._generators = temperature, generators
-        self.logprobs: list[list[float]] = []  # of each step, of each row
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        logprobs = (scores.float() / self._temperature).log_softmax(-1)
-        sums = logprobs.exp().cumsum(-1)
-        numbers = torch.tensor([[one.random()] for one in self._generators], device=scores.device)
-        # a number that rounding puts beyond the last sum means the last token that can come
-        wanted = torch.minimum(numbers * sums[:, -1:], sums[:, -1:] * (1 - 2**-24))
-        tokens = torch.searchsorted(sums, wanted, right=True).clamp_max(scores.shape[-1] - 1)
-        self.logprobs.append(logprobs.gather(-1, tokens).squeeze(-1).tolist())
-        return torch.full_like(scores, -torch.inf).scatter_(-1, tokens, 0.0)
-
-
-class _Ends(StoppingCriteria):
-    """Notes at which token, and after how many seconds, each row of a batch has ended; all end if ``stop`` returns True."""
-
-    def __init__(self, stop_tokens: frozenset[int], rows: int, stop: Stop = never):
-        self._stop_tokens, self._started, self._steps, self._stop = stop_tokens, time.perf_counter(), 0, stop
-        self.at: list[int | None] = [None] * rows
-        self.seconds = [0.0] * rows
-        self.interrupted = False
-
-    def __call__(self, input_ids: Any, scores: Any, **named: Any) -> Any:
-        seconds = time.perf_counter() - self._started
-        for row, token in enumerate(input_ids[:, -1].tolist()):
-            if self.at[row] is None:
-                self.seconds[row] = seconds
-                if token in self._stop_tokens:
-                    self.at[row] = self._steps
-        self._steps += 1
-        self.interrupted = self.interrupted or self._stop()
-        return torch.tensor([self.interrupted or at is not None for at in self.at], device=input_ids.device)
