@@ -271,7 +271,8 @@ KEY: dict[str, object] = {"rows": "r", "max_tokens": 8}
 def test_rows_that_are_scored_otherwise_are_other_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer is kept with its score, which depends on what a prompt does not show."""
     monkeypatch.setattr("finetune.evaluation.compare._adapter_hashes", lambda run: [])
-    asked: Any = SimpleNamespace(run=SimpleNamespace(record=MagicMock()), other=None, split="test", base_asked=None, by_form=None)
+    run = SimpleNamespace(record=MagicMock())
+    asked: Any = SimpleNamespace(run=run, other=None, split="test", base_asked=None, by_form=None)
     row = {"messages": [], "sql": "SELECT a FROM t", "sql_context": "CREATE TABLE t (a INT); INSERT INTO t VALUES (1);"}
     keys = [_key(asked, [one], 8)["rows"] for one in (row, {**row}, {**row, "sql_context": "CREATE TABLE t (a INT);"})]
     assert keys[0] == keys[1] != keys[2]

@@ -1,6 +1,7 @@
 """Fields and restricted answers: in the record, on the terminal, on the page; which rows cannot be restricted."""
 
 import json
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -102,6 +103,13 @@ def test_rows_that_cannot_be_restricted(task: str, rows: list, problem: str) -> 
     run = SimpleNamespace(task=TASKS[task], encoder=None)
     with pytest.raises(UserError, match=f"--restrict has no effect with {problem}"):
         by_grammar.open_grammar(run, rows)  # type: ignore[arg-type]
+
+
+def test_without_the_grammar_library_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    run = SimpleNamespace(task=TASKS["extract"], encoder=None)
+    with pytest.raises(UserError, match=r"--restrict: llguidance is not installed \(run: make setup\)"):
+        by_grammar.open_grammar(run, ROWS)  # type: ignore[arg-type]
 
 
 def test_dates_in_another_form_are_a_pattern_of_the_grammar() -> None:
