@@ -1,5 +1,6 @@
 """Commands beside the four scripts; each explains itself with --help.
 
+python -m finetune init FILE          look at your rows, and write a run.yml for all four scripts
 python -m finetune doctor             check this machine, and how to fix what is missing
 python -m finetune models             list the cached models; --remove NAME deletes one
 python -m finetune convert-adapter    convert adapters between MLX and PEFT
@@ -26,6 +27,7 @@ from finetune.settings import command_line
 from finetune.terminal import show
 
 COMMANDS = {  # each has a main and a Config, and CHOICES where a flag takes a name
+    "init": "finetune.commands.init.command",
     "doctor": "finetune.commands.doctor.command",
     "models": "finetune.commands.models",
     "convert-adapter": "finetune.commands.convert_adapter",

@@ -126,7 +126,11 @@ def parse(
 
 def _parser(config_class: type, choices: Choices, about: str, version: str) -> argparse.ArgumentParser:
     fields = flags_of(config_class)
-    named = [field.name.upper() for field in fields if field.metadata["positional"]]
+    named = [
+        _positional(field) + (" ..." if field.metadata["several"] else "")
+        for field in fields
+        if field.metadata["positional"]
+    ]
     parser = _Parser(
         usage=" ".join(["%(prog)s", *named, "[--flag VALUE ...]"]),
         description=about,
@@ -142,7 +146,8 @@ def _parser(config_class: type, choices: Choices, about: str, version: str) -> a
             group = parser.add_argument_group(title)
         kind, _ = kind_of(config_class, field)
         if field.metadata["positional"]:
-            parser.add_argument(field.name, metavar=field.name.upper(), help=_help(field))
+            count = "+" if field.metadata["several"] else None
+            parser.add_argument(field.name, metavar=_positional(field), help=_help(field), nargs=count)
         elif kind is bool:
             _add_switch(group, field)
         else:
@@ -158,6 +163,11 @@ def _parser(config_class: type, choices: Choices, about: str, version: str) -> a
             if names:
                 action.completer = lambda names=tuple(names), **_: names  # for argcomplete
     return parser
+
+
+def _positional(field: dataclasses.Field[Any]) -> str:
+    """How the usage names what is given without a flag: one of several files is FILE."""
+    return field.name.upper().removesuffix("S") if field.metadata["several"] else field.name.upper()
 
 
 def _help(field: dataclasses.Field[Any]) -> str:

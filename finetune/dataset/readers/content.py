@@ -8,6 +8,7 @@ from finetune.dataset.readers.parts import Part, members
 from finetune.errors import UserError, shell_command
 
 _SHEET = "save its sheet as CSV in UTF-8: in Excel 'CSV UTF-8 (Comma delimited)', in LibreOffice 'Text CSV'"
+_NAME_ROWS = "name the files with rows"
 _UNPACK = "unpack it, and name the folder"
 # first bytes -> what it is, and what to do
 _REFUSED: dict[bytes, tuple[str, str]] = {
@@ -22,9 +23,29 @@ _REFUSED: dict[bytes, tuple[str, str]] = {
     b"Rar!\x1a": ("a RAR archive", _UNPACK),
     b"ORC": ("an ORC file", "write it as Parquet"),
     b"Obj\x01": ("an Avro file", "write it as Parquet"),
-    b"\x89PNG": ("a picture", "name the files with rows"),
-    b"\xff\xd8\xff": ("a picture", "name the files with rows"),
-    b"GGUF": ("a model", "name the files with rows"),
+    b"\x89PNG": ("a picture", _NAME_ROWS),
+    b"\xff\xd8\xff": ("a picture", _NAME_ROWS),
+    b"GIF87a": ("a picture", _NAME_ROWS),
+    b"GIF89a": ("a picture", _NAME_ROWS),
+    b"II*\0": ("a picture", _NAME_ROWS),
+    b"MM\0*": ("a picture", _NAME_ROWS),
+    b"ID3": ("a sound", _NAME_ROWS),
+    b"\xff\xfb": ("a sound", _NAME_ROWS),
+    b"OggS": ("a sound", _NAME_ROWS),
+    b"fLaC": ("a sound", _NAME_ROWS),
+    b"\x1aE\xdf\xa3": ("a film", _NAME_ROWS),
+    b"\x7fELF": ("a program", _NAME_ROWS),
+    b"GGUF": ("a model", _NAME_ROWS),
+}
+# what begins with a size or the name of a container, and at which byte its kind stands
+_CONTAINED = {
+    (8, b"WEBP"): "a picture",
+    (8, b"WAVE"): "a sound",
+    (8, b"AVI "): "a film",
+    (4, b"ftypheic"): "a picture",
+    (4, b"ftypavif"): "a picture",
+    (4, b"ftypM4A"): "a sound",
+    (4, b"ftyp"): "a film",
 }
 _PAGES = (b"<!doctype html", b"<html")
 _PAGE = "download the file itself: on the Hub, the address with /resolve/ in place of /blob/"
@@ -48,6 +69,9 @@ def kind_of(part: Part) -> str:
     for magic, (what, remedy) in _REFUSED.items():
         if begin.startswith(magic) and not (magic.isalnum() and _is_text(begin)):  # "ORCID" begins a table, too
             raise UserError(f"{place}: {what} ({remedy.replace('FILE', shell_command(part.path))})")
+    for (at, kind), what in _CONTAINED.items():
+        if begin[at:].startswith(kind) and not _is_text(begin):
+            raise UserError(f"{place}: {what} ({_NAME_ROWS})")
     if begin[257:262] == b"ustar":
         raise UserError(
             f"{place}: a tar archive (unpack it: {shell_command('tar', 'xf', part.path)}, and name the folder)"
