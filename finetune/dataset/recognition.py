@@ -28,7 +28,9 @@ from finetune.tasks import ROW_KINDS
 from finetune.tasks.classify.columns import LABEL, LABEL_NAMES, TEXT, TEXT_NAMES, Column
 from finetune.tasks.conversations import FORMATS, named
 from finetune.tasks.values import is_empty, is_listed, listed
+from finetune.terminal import counted
 
+_WORDS_OF_PROSE = 5
 _LONG_TEXT = 400  # characters on average, of a field that looks like documents
 _PAIRS = (("chosen", "rejected"), ("better", "worse"), ("preferred", "dispreferred"), ("accepted", "rejected"))
 _QUESTIONS = ("prompt", "question", "instruction", "query", "input", "problem", "user", *TEXT_NAMES)
@@ -40,7 +42,7 @@ _MOST_LABELS = 100  # of a label that is proposed
 def guesses(seen: Look, place: str) -> list[Guess]:
     """The types that fit, the likeliest first. UserError, which begins with ``place``, with what is missing if none does."""
     if seen.documents:
-        return [Guess("text", "text", f"{seen.documents} texts, to be learned as they stand")]
+        return [Guess("text", "text", f"{counted(seen.documents, 'text')}, to be learned as they stand")]
     rules: tuple[Callable[[Rows], Iterator[Guess]], ...] = (
         *(_preference, _tools, _sql, _extract, _conversations, _classify, _pairs, _text),
     )
@@ -244,18 +246,20 @@ def _text(rows: Rows) -> Iterator[Guess]:
 
 
 def _is_prose(rows: Rows, name: str) -> bool:
-    return rows.columns[name].looks_like_texts or rows.share(name, is_words) > MOST
+    column = rows.columns[name]
+    return column.words >= _WORDS_OF_PROSE * max(1, column.texts) or rows.length(name) >= _LONG_TEXT / 4
 
 
 def _why_none(rows: Rows) -> str:
     """What rows are that no model can learn from, in one line."""
     fields = [name for name in rows.columns if rows.values(name)]
+    needed = "add a field with a text, and one with its label or its answer"
     if all(rows.share(name, is_number) > MOST for name in fields):
         what = f"a table of numbers ({len(fields)} columns, {rows.count} rows)"
-        return (
-            f"{what}: a language model learns from texts (add a column with a text, and one with its label or answer)"
-        )
-    texts = rows.texts()
-    held = f"one text ({', '.join(texts)}) and no label, answer or object to it" if texts else "no field with texts"
-    remedy = "name them: python dataset.py --type chat --column prompt=FIELD,completion=FIELD"
-    return f"rows with the fields {named(fields)}: {held} ({remedy})"
+        return f"{what}: a language model learns from texts ({needed})"
+    texts = [name for name in fields if rows.share(name, is_words) > MOST and _is_prose(rows, name)]
+    if not texts:
+        what = f"no field holds sentences (fields: {named(fields)})"
+        return f"{what}: a language model learns from texts ({needed})"
+    remedy = f"add it; if it is there: python dataset.py --type chat --column prompt={texts[0]},completion=FIELD"
+    return f"{named(texts)}: a text without a label, an answer or an object (fields: {named(fields)}; {remedy})"

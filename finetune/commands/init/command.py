@@ -71,7 +71,7 @@ def main(config: Config) -> None:
     model = proposing.model_of(name) if needs else Found(name)
     if not config.json:
         say("Preparing the rows, without writing them ...")
-    found = _first_that_works(config, seen, wanted, model)
+    found = _of_likeliest(config, seen, wanted, model)
     found = proposing.with_training(found, estimate=config.estimate)
     files.write_text(config.output, _text(found, config))
     if config.json:
@@ -102,20 +102,23 @@ def _wanted(config: Config, seen: Look) -> list[Guess]:
     return found or [Guess(config.type_, config.type_, "asked for by --type")]
 
 
-def _first_that_works(config: Config, seen: Look, wanted: Sequence[Guess], model: Found) -> Proposal:
-    """The proposal for the first type with which dataset.py accepts the rows. UserError with what it says of the likeliest."""
-    folders, problem = Folders.free(config.names[0]), None
-    for guess in wanted:
-        try:
-            return proposing.of_rows(config.names, seen, guess, model, folders)
-        except UserError as error:
-            problem = problem or UserError(
-                f"{', '.join(config.names)}: looks like {guess.kind} ({guess.why}), but {error}",
-                error.exit_code,
-                details=error.details,
-            )
-    assert problem
-    raise problem
+def _of_likeliest(config: Config, seen: Look, wanted: Sequence[Guess], model: Found) -> Proposal:
+    """The proposal for the first type. UserError with what dataset.py says of it, and which other types are possible: none of
+    them is taken in its place, since it would learn something else."""
+    guess, *others = wanted
+    try:
+        return proposing.of_rows(config.names, seen, guess, model, Folders.free(config.names[0]))
+    except UserError as error:
+        other = (
+            f"; or another type: --type {', --type '.join(dict.fromkeys(one.type_ for one in others))}"
+            if others
+            else ""
+        )
+        raise UserError(
+            f"{', '.join(config.names)} looks like {guess.kind} ({guess.why}), but: {error}{other}",
+            error.exit_code,
+            details=error.details,
+        ) from None
 
 
 def _text(found: Proposal, config: Config) -> str:

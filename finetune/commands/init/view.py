@@ -15,6 +15,7 @@ from finetune.terminal import counted, format_bytes, format_seconds, show
 _TITLE = 9
 _VERBS = {"train": "to train on", "valid": "to validate", "test": "to test"}
 _LABELS = 12
+_REASONS = 4
 
 
 def told(proposal: Proposal, seen: Look) -> None:
@@ -57,9 +58,12 @@ def _rows(proposal: Proposal) -> Iterator[str]:
     what = "piece" if record.pieces else "row"
     parts = ", ".join(f"{record.rows[split]:,} {_VERBS[split]}" for split in SPLITS)
     yield f"{counted(record.rows_read, what)} read, {record.kept} kept: {parts}"
-    for reason, count in proposal.dataset.findings.dropped.items():
+    dropped = proposal.dataset.findings.dropped
+    for reason, count in dropped.most_common(_REASONS):
         places = ", ".join(record.first_places.get(reason, ())[:2])
         yield f"{count} dropped: {reason}" + (f" ({places})" if places else "")
+    if len(dropped) > _REASONS:
+        yield f"{sum(dropped.values()) - sum(count for _, count in dropped.most_common(_REASONS))} dropped for other reasons"
     errors = proposal.dataset.findings.errors
     for reason, count in errors.groups.most_common(3):
         yield f"{count} not usable: {reason} ({errors.first[reason]})"
