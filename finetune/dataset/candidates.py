@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from finetune.dataset import preflight
+from finetune.dataset import preflight, systems
 from finetune.dataset.columns import check_fields, hidden, parsed_columns, renamed, used
 from finetune.dataset.documents import LONGEST, Cutter
 from finetune.dataset.findings import Findings, RowError
@@ -44,6 +44,7 @@ class Candidates:
 
     read: int = 0
     usable: int = 0  # rows that can be trained on
+    without_system: int = 0  # rows without a system message
     documents: int = 0  # those that were cut into pieces; then rows are pieces
     recognised: Counter[str] = field(default_factory=Counter)  # fields read under other names -> rows
     ignored: dict[str, bool] = field(default_factory=dict)  # fields of --ignore, and whether a row has them unused
@@ -113,6 +114,8 @@ def of_no_use(config: DatasetConfig, found: Candidates) -> Iterator[str]:
     """The flags that were given for something that no row has."""
     if config.thinking and not any(what in found.recognised for what in thinking.TOLD.values()):
         yield f"--thinking {config.thinking}: no answer has thinking"
+    if config.system and systems.ADDED not in found.recognised:
+        yield f"--system: {systems.KEPT}"
     for name, is_there in found.ignored.items():
         if not is_there:
             yield f"--ignore {name}: no row has it, or it is used"
@@ -188,6 +191,8 @@ def _candidate(
     messages = thinking.applied(messages, config.thinking, lambda what: found.recognised.update([what]))
     # a text without a prompt of its own is told from others by itself
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
+    messages = systems.added(messages, None if task.writes_system else config.system, found.recognised)
+    found.without_system += not systems.has_one(messages)
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, place), config.learn)
     apart = _apart(sourced, row, config)
     likeness = preflight.likeness(messages) + text

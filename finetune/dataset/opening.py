@@ -1,20 +1,23 @@
 """Opening the sources of rows, and refusing the flags that have no effect on them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from finetune.dataset import splits
+from finetune.dataset.hub_choice import CARD
 from finetune.dataset.hub_rows import read_for
 from finetune.dataset.mixture import BUILTIN, Part
 from finetune.dataset.readers.sourced import SourcedRow
 from finetune.dataset.sources import Opened, looks_local, read_local, wanted_of
 from finetune.errors import UserError, path_of
+from finetune.models.hub import hub_problem
 from finetune.records.dataset import Source
 from finetune.records.files import REJECTED, SPLITS, check_apart, split_file
 from finetune.settings.config import DatasetConfig
 from finetune.settings.fields import flag
 from finetune.tasks.base import RowKind
 
+FALLING_BACK = "{}. Using the builtin rows instead (--dataset-name builtin avoids this message)."
 BUILTIN_ROWS = 2000  # of a kind, unless --sample-size says how many
 
 
@@ -30,6 +33,9 @@ def refuse_for(parts: Sequence[Part], config: DatasetConfig) -> None:
         refuse(config, ("same_prompt",), types)
     if not any(kind.open_checker for kind in kinds):
         refuse(config, ("check_answers",), types)
+    if config.system and all(kind.writes_system or kind.plain_text for kind in kinds):
+        why = "which have no messages" if kinds[0].plain_text else "which have the system message of their task"
+        raise UserError(f"--system has no effect with {types}, {why} (omit it, or use --type chat)")
     if not any(kind.configured for kind in kinds):
         refuse(config, ("dialect", "schema"), types)
     if not any(kind.survey for kind in kinds):
@@ -104,3 +110,14 @@ def refuse(config: DatasetConfig, names: Iterable[str], source: str) -> None:
             raise UserError(f"--no-check-answers has no effect with {source} (omit it)")
         if name != "check_answers" and getattr(config, name) not in (None, False, "all", "auto"):
             raise UserError(f"{flag(name)} has no effect with {source} (omit it)")
+
+
+def default_source(task: RowKind, say: Callable[[str], None]) -> str:
+    """The default rows of a type; the builtin ones if those of the Hub cannot be reached. UserError if it has none."""
+    if task.hub_dataset is None:
+        raise UserError(f"--dataset-name: --type {task.name} has no default rows (give a file or a Hub dataset)")
+    problem = hub_problem(task.hub_dataset, "dataset", [CARD])  # whether the cache has the rows too, read_hub finds out
+    if problem and task.builtin:
+        say(FALLING_BACK.format(f"{task.hub_dataset}: {problem}"))
+        return BUILTIN
+    return task.hub_dataset

@@ -6,12 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from finetune.dataset import builtin_rows, documents, labels, mixture, opening
+from finetune.dataset import builtin_rows, documents, labels, mixture, opening, systems
 from finetune.dataset.candidates import Candidate, Candidates, demand_fields, of_no_use, read_candidates
 from finetune.dataset.checking import FEW, Checks
 from finetune.dataset.documents import Cutter
 from finetune.dataset.findings import Findings
-from finetune.dataset.hub_choice import CARD
 from finetune.dataset.mixture import Part
 from finetune.dataset.opening import OpenedPart
 from finetune.dataset.selection import Shares, select, several_answers
@@ -21,7 +20,7 @@ from finetune.dataset.stored import Stored
 from finetune.dataset.stored_rows import StoredRows
 from finetune.errors import UserError
 from finetune.models.encoder import ChatEncoder
-from finetune.models.hub import HubUnavailable, hub_problem
+from finetune.models.hub import HubUnavailable
 from finetune.models.thinking import told
 from finetune.records.dataset import DatasetRecord, Labels, PartOfRows, Pieces, Source, Turns
 from finetune.records.files import SPLITS, Row, encoded, file_hash
@@ -31,7 +30,6 @@ from finetune.tasks.base import RowKind
 from finetune.terminal import counted
 
 _LISTED = 20  # of what --strict refuses
-_FALLING_BACK = "{}. Using the builtin rows instead (--dataset-name builtin avoids this message)."
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ class Dataset:
     sources: tuple[PartOfRows, ...] | None = None  # if there are several
     train_of: tuple[Sequence[Row], ...] = ()  # the rows to train on of each of several sources
     labels: Labels | None = None  # of rows that have some
+    added_system: str | None = None  # system message of rows that had none, if there were any
 
     def record(self, config: DatasetConfig) -> DatasetRecord:
         """The record of the rows, without the hashes of the files."""
@@ -76,6 +75,7 @@ class Dataset:
             learn=config.learn,
             thinking=config.thinking or "learn",
             turns=self.turns,
+            added_system=self.added_system,
             blank_lines=self.findings.blank_lines,
             first_places={reason: tuple(places) for reason, places in self.findings.places.items()},
             recognised=tuple(self.notes),
@@ -92,7 +92,8 @@ def prepare(
 
     UserError if a row cannot be trained on, unless --fix skips such rows.
     """
-    names = config.dataset_names or (_default_source(config, task, say),)
+    config = replace(config, system=systems.given(config.system))
+    names = config.dataset_names or (opening.default_source(task, say),)
     parts = [mixture.parsed(name, ROW_KINDS, task) for name in names]
     mixture.check(parts, task)
     if [part.name for part in parts] == [mixture.BUILTIN]:
@@ -104,7 +105,7 @@ def prepare(
     except HubUnavailable as error:
         if config.dataset_name or config.revision or config.subset or config.split or not task.builtin:
             raise
-        say(_FALLING_BACK.format(error))
+        say(opening.FALLING_BACK.format(error))
         return _of_builtin(config, task, encoder)
     found, findings, store = Candidates(), Findings(), Store(config.seed)
     labelled = labels.surveyed(sources, config, found)
@@ -139,7 +140,7 @@ def prepare(
         divided, _as_one(sources), rule, found.read, task.scored_as or task.name, findings, notes, store.lengths(), turns,
         pieces, store.common_value("dialect") if task.name == "sql" else None, _in_record(sources, fractions, store),
         tuple(StoredRows(store, "train", number) for number in range(len(sources))) if len(sources) > 1 else (),
-        labelled.record if labelled else None,
+        labelled.record if labelled else None, config.system if systems.ADDED in found.recognised else None,
     )  # fmt: skip
 
 
@@ -151,6 +152,8 @@ def _notes(
         yield documents.how_cut(pieces)
     yield from (f"{what} ({counted(count, 'row')})" for what, count in found.recognised.most_common())
     yield from of_no_use(config, found)
+    if encoder and not pieces:
+        yield from systems.of_template(encoder, found.without_system)
     if encoder:  # what the chat template does not show of the rows, and how it is written
         thinks = any(thinking.TOLD[mode] in found.recognised for mode in ("learn", "keep"))
         yield from filter(None, (*(() if pieces else encoder.notes), told(encoder.thinking_way) if thinks else ""))
@@ -288,13 +291,3 @@ def _demand_rows(
         larger = "a larger --valid-fraction and --test-fraction, or " if groups >= sum(wanted.values()) else ""
         remedy = f"{larger}--valid-fraction 0 --test-fraction 0"
     raise UserError(f"{name}: {too_few} ({remedy})" + (f"; dropped: {why}" if why else ""))
-
-
-def _default_source(config: DatasetConfig, task: RowKind, say: Callable[[str], None]) -> str:
-    if task.hub_dataset is None:
-        raise UserError(f"--dataset-name: --type {task.name} has no default rows (give a file or a Hub dataset)")
-    problem = hub_problem(task.hub_dataset, "dataset", [CARD])  # whether the cache has the rows too, read_hub finds out
-    if problem and task.builtin:
-        say(_FALLING_BACK.format(f"{task.hub_dataset}: {problem}"))
-        return "builtin"
-    return task.hub_dataset

@@ -127,6 +127,11 @@ class ChatEncoder:
         return [*filter(None, [self.tool_note, self.end.note if self.template else "", asked if named else ""])]
 
     @property
+    def default_system(self) -> str:
+        """The system message that the template writes where a conversation has none; "" if it writes none."""
+        return self._renderer.default_system
+
+    @property
     def frozen_date(self) -> str:
         """The date that the template writes, for all of a run; "" if it writes none."""
         return self.now.strftime("%Y-%m-%d") if self._renderer.writes_date else ""

@@ -8,10 +8,12 @@ from typing import Any
 from finetune.errors import first_line, shortened
 from finetune.models import template_check, thinking, tool_style
 from finetune.models.controls import Controls, names_in, texts_in
-from finetune.models.conversation import AnyConversation, Conversation, PlainText, Tool, as_conversation
+from finetune.models.conversation import AnyConversation, Conversation, Message, PlainText, Tool, as_conversation
 from finetune.models.tool_style import ToolStyle
 
 NO_TEMPLATE = "the model has no chat template (choose one with --template, such as chatml)"
+
+_ASKED, _SAID = "What is asked here?", "What the system says here."
 
 
 class Renderer:
@@ -36,6 +38,25 @@ class Renderer:
     @property
     def writes_date(self) -> bool:
         return "strftime_now" in self.template
+
+    @cached_property
+    def default_system(self) -> str:
+        """What the template writes where a system message would stand, in a conversation without one."""
+        asked: Message = {"role": "user", "content": _ASKED}
+        try:
+            without = self.text(Conversation([asked]), prompt=True)
+            given = self.text(Conversation([{"role": "system", "content": _SAID}, asked]), prompt=True)
+        except ValueError:
+            return ""
+        before, said, after = given.partition(_SAID)
+        if (
+            not said
+            or len(without) < len(before + after)
+            or not without.startswith(before)
+            or not without.endswith(after)
+        ):
+            return ""
+        return without[len(before) : len(without) - len(after)].strip()
 
     def texts(self) -> list[str]:
         """The template; if the model has several by name, such as one for tools, all of them."""

@@ -131,6 +131,7 @@ class DatasetRecord(Record):
     learn: str = "all"  # turns of the assistant that are learned: all, last or marked
     thinking: str = "learn"  # what became of thinking before answers: learn, keep (as context) or drop
     turns: Turns | None = None  # how many they are; null for pairs of own answers, and from older versions
+    added_system: str | None = None  # system message of rows that had none (--system), to be sent later too
     blank_lines: int = 0  # blank lines that were skipped
     first_places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason or repair -> its first places
     recognised: tuple[str, ...] = ()  # row formats that were recognised

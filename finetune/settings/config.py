@@ -57,6 +57,9 @@ class DatasetConfig(FileConfig):
     ignore: str | None = option(
         None, "fields that are meant not to be used, so that they are not reported and --strict accepts them: id,source"
     )
+    system: str | None = option(
+        None, "system message of rows that have none: the text itself, or a file that holds it; other rows keep theirs"
+    )
     learn: str = option(
         "all", "turns of the assistant that are learned: all, the last one, or those with weight 1", choices="learn"
     )

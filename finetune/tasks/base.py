@@ -103,6 +103,7 @@ class RowKind:
     )
     told: Callable[[Row], Iterable[str]] = lambda row: ()  # what a person should know of how a row was read
     known: tuple[str, ...] = ()  # further fields that are used, or known to be of no use
+    writes_system: bool = False  # every row gets a system message of the task, which names what is asked for
     plain_text: bool = False  # rows are documents, cut into pieces and learned without a chat template
     scored_as: str = ""  # the task that scores these rows, if they are not a task of their own
     open_checker: Callable[[], AbstractContextManager[Checker]] | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from finetune.errors import UserError, shell_command
+from finetune.errors import UserError, shell_command, shortened
 from finetune.methods import METHODS
 from finetune.models import config_files, thinking
 from finetune.models.conversation import Conversation
@@ -28,7 +28,7 @@ from finetune.records import files
 from finetune.records.dataset import DatasetRecord, Pieces, Turns, read_dataset_record, read_split
 from finetune.records.run import read_run
 from finetune.settings.config import TrainingConfig
-from finetune.terminal import say
+from finetune.terminal import counted, say
 
 Rows = dict[str, list[tuple[int, files.Row]]]  # of each split, with their line numbers
 
@@ -97,6 +97,7 @@ def read_inputs(
     if dataset.pieces is None:
         for note in encoder.notes:
             say(f"Note: {note}")
+        _tell_default_system(encoder, rows)
         if encoder.frozen_date:
             say(f"Note: the chat template writes the date; this run keeps {encoder.frozen_date}, later stages too.")
     _check_vocabulary(folder, examples_of([*train, *valid]))
@@ -110,6 +111,17 @@ def read_inputs(
     if encode is whole_conversations:
         train, valid = ([*_single(of_split)] for of_split in (train, valid))
     return Inputs(dataset, folder, encoder, train, valid, too_long, kept, turns, way)
+
+
+def _tell_default_system(encoder: ChatEncoder, rows: Rows) -> None:
+    """Say what the template writes into rows without a system message."""
+    own = [row for of_split in rows.values() for _, row in of_split]
+    without = sum(Conversation.of(row).messages[0]["role"] != "system" for row in own)
+    if without and encoder.default_system:
+        say(
+            f"Note: {without} of {counted(len(own), 'row')} have no system message, and the chat template writes"
+            f" {shortened(encoder.default_system, 80)!r} there; so it does later (dataset.py --system TEXT gives another)."
+        )
 
 
 def _single(rows: Sequence[TrainingRow]) -> Iterator[TrainingRow]:

@@ -444,7 +444,7 @@ def test_builtin_splits_share_no_domain() -> None:
 def test_default_rows_fall_back_with_one_warning_and_a_given_name_never(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("finetune.dataset.prepare.hub_problem", lambda name, kind, files: "the Hub cannot be reached")
+    monkeypatch.setattr("finetune.dataset.opening.hub_problem", lambda name, kind, files: "the Hub cannot be reached")
     monkeypatch.setattr(
         "finetune.models.hub.ask_hub", lambda name, kind: HubProblem("the Hub cannot be reached", False)
     )

@@ -129,7 +129,10 @@ def _text(found: Proposal, config: Config) -> str:
         *(f"  {line}" for line in _commands(config)),
         "A flag on the command line is stronger than a value here. docs/flags.md explains all of them.",
     ]
+    kind = ROW_KINDS[found.guess.type_]
+    own = [] if kind.writes_system or kind.plain_text else ["system: You are ...  # for rows without a system message"]
     hints = {
+        "dataset": own,
         "train": ["learning_rate: 2e-4", "lora_rank: 16", "patience: 3  # stop early", "batch_size: 4"],
         "test": ["num_samples: 200  # fewer rows, less time"],
     }

@@ -114,6 +114,7 @@ CLASSIFY = Task(
     also_called=("classification", "classifier", "labels", "categories", "sentiment", "intent"),
     to_messages=to_messages,
     aliases={TEXT: TEXT_NAMES, LABEL: LABEL_NAMES},
+    writes_system=True,
     survey=survey.survey,
     stratified=LABEL,
     one_answer=True,

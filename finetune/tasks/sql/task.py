@@ -169,6 +169,7 @@ SQL = Task(
     open_scorer=open_scorer,
     builtin=builtin,
     split_rule="no domain is in two splits",
+    writes_system=True,
     open_checker=open_checker,
     checked=("sql_context", "sql", *FIELDS),
     configured=configured,
