@@ -14,7 +14,8 @@ if __name__ == "__main__":  # before the imports, which take a moment
 from finetune import scripts
 from finetune.backends import load_backend, resolved
 from finetune.methods import METHODS
-from finetune.settings.config import TrainingConfig, describe
+from finetune.settings.config import TrainingConfig
+from finetune.settings.described import describe
 
 
 def main(config: TrainingConfig) -> None:

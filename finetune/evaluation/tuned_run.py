@@ -51,12 +51,12 @@ class TunedRun:
 
     @property
     def system(self) -> str:
-        """The system message of the rows it was trained on, if it names their labels; "" for other rows."""
+        """The system message of the rows it was trained on, if it names their labels or was given; "" for other rows."""
         try:
-            labels = read_dataset_record(self.data_dir).labels
+            record = read_dataset_record(self.data_dir)
         except UserError:
             return ""
-        return labels.prompt if labels else ""
+        return record.labels.prompt if record.labels else record.added_system or ""
 
     def load(self, *, tuned: bool = True) -> Model:
         """The tuned model, or the base model alone. UserError (exit 3) if the adapters are damaged or do not fit."""

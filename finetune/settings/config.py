@@ -1,14 +1,11 @@
 """The four configurations: each frozen dataclass is a script's command line and the record of its run."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finetune.errors import one_line
-from finetune.settings.fields import flag, flags_of, option, switch
+from finetune.settings.fields import option, switch
 from finetune.settings.method_flags import DpoFlags, GrpoFlags, OrpoFlags
-from finetune.settings.modes import of_other_method
 from finetune.settings.scorer_flags import ScorerFlags
 
 _SEEDS = 2**31  # what every generator of random numbers takes
@@ -52,16 +49,12 @@ class DatasetConfig(FileConfig):
     )
     revision: str | None = option(None, "branch, tag or commit of the Hub dataset")
     subset: str | None = option(None, "configuration of the Hub dataset, if it has several")
-    split: str | None = option(
-        None, "splits of the Hub dataset to read: train_sft,test_sft (default: train)", commas=True
-    )
+    split: str | None = option(None, "splits of the Hub dataset to read: train_sft,test_sft (default: train)")
     column: str | None = option(
         None, "field names that differ from the expected ones: sql=query,sql_prompt=question", commas=True
     )
     ignore: str | None = option(
-        None,
-        "fields that are meant not to be used, so that they are not reported and --strict accepts them: id,source",
-        commas=True,
+        None, "fields that are meant not to be used, which are not reported or refused: id,source", commas=True
     )
     system: str | None = option(
         None, "system message of rows that have none: the text itself, or a file that holds it; other rows keep theirs"
@@ -284,20 +277,3 @@ SECTIONS: dict[str, type[FileConfig]] = {
     "test": EvaluationConfig,
     "benchmark": BenchmarkConfig,
 }
-
-
-def describe(config: TrainingConfig, idle: Mapping[str, str] | None = None) -> list[str]:
-    """A line for each setting and where it came from, without those of other methods; ``-`` for none.
-
-    ``idle``: the settings without effect, and what makes them so.
-    """
-    words = {None: "-", True: "yes", False: "no"}
-    rows = []
-    for setting in flags_of(type(config)):
-        name, value = setting.name, getattr(config, setting.name)
-        if setting.metadata["in_file"] and not of_other_method(name, config.method):
-            said = words[value] if value is None or isinstance(value, bool) else str(value)
-            why = f" (no effect {idle[name]})" if idle and name in idle else ""
-            rows.append((flag(name), said, config.origins[name] + why))
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    return [one_line(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}") for name, value, origin in rows]

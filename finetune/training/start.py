@@ -14,7 +14,8 @@ from finetune.models.fingerprint import fingerprint
 from finetune.records import files, machine
 from finetune.records.dataset import DatasetRecord
 from finetune.records.run import STARTED, Data, Model, RunRecord, read_run
-from finetune.settings.config import TrainingConfig, describe
+from finetune.settings.config import TrainingConfig
+from finetune.settings.described import describe
 from finetune.settings.fields import Layer, flag, flags_of
 from finetune.settings.layers import file_layers, strongest, training_layers
 from finetune.settings.recorded import recorded_layer, training_config, unknown_settings
