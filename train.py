@@ -15,7 +15,7 @@ from finetune import scripts
 from finetune.backends import load_backend, resolved
 from finetune.methods import METHODS
 from finetune.settings.config import TrainingConfig
-from finetune.settings.description import describe
+from finetune.settings.described import describe
 
 
 def main(config: TrainingConfig) -> None:

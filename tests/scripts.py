@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -14,6 +14,18 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "error::ResourceWarning"}  #
 def command(script: str, *arguments: object) -> list[str]:
     """The command line of ``python SCRIPT ARGUMENTS``, for any working directory."""
     return [sys.executable, str(ROOT / script), *map(str, arguments)]
+
+
+def overridden(arguments: Sequence[object]) -> list[object]:
+    """Flags with one value each, of one that is there twice the last: the scripts refuse to be given two."""
+    given: dict[object, list[object]] = {}
+    for argument in arguments:
+        if str(argument).startswith("--"):
+            given.pop(argument, None)
+            given[argument] = []
+        else:
+            next(reversed(given.values())).append(argument)
+    return [word for name, values in given.items() for word in (name, *values)]
 
 
 def start(folder: Path, script: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:

@@ -53,13 +53,12 @@ class TunedRun:
 
     @property
     def system(self) -> str:
-        """The system message of the rows it was trained on, if it names their labels or fields; "" for other rows."""
+        """The system message of the rows it was trained on, if it names their labels or was given; "" for other rows."""
         try:
             record = read_dataset_record(self.data_dir)
         except UserError:
             return ""
-        of_fields = record.system if record.type == self.task.name else None
-        return record.labels.prompt if record.labels else of_fields or ""
+        return record.labels.prompt if record.labels else record.added_system or ""
 
     def load(self, *, tuned: bool = True) -> Model:
         """The tuned model, or the base model alone. UserError (exit 3) if the adapters are damaged or do not fit."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from finetune import signals
-from finetune.errors import Stopped, UserError
+from finetune.errors import Stopped, UserError, shortened
 from finetune.settings.fields import Choices, Layer, build, flag, flags_of, kind_of
 from finetune.terminal import guard, say
 
@@ -158,7 +158,8 @@ def _parser(config_class: type, choices: Choices, about: str, version: str) -> a
                 metavar="{" + ",".join(names) + "}" if names else _METAVAR[kind],
                 help=_help(field),
                 required=field.metadata["required"],
-                action="append" if field.metadata["several"] else "store",
+                action="append" if field.metadata["several"] else _Once,
+                **({"commas": True} if field.metadata["commas"] else {}),
             )
             if names:
                 action.completer = lambda names=tuple(names), **_: names  # for argcomplete
@@ -180,17 +181,53 @@ def _help(field: dataclasses.Field[Any]) -> str:
 def _add_switch(group: Any, field: dataclasses.Field[Any]) -> None:
     """``--x`` and ``--no-x``. The help shows the second only if the default is on; it always overrides a file."""
     if field.default:
-        action = argparse.BooleanOptionalAction
-        group.add_argument(flag(field.name), dest=field.name, action=action, help=field.metadata["help"])
+        group.add_argument(flag(field.name), dest=field.name, action=_OnOrOff, help=field.metadata["help"])
         return
-    group.add_argument(flag(field.name), dest=field.name, action="store_true", help=field.metadata["help"])
     group.add_argument(
-        flag(f"no_{field.name}"),
-        dest=field.name,
-        action="store_false",
-        default=argparse.SUPPRESS,
-        help=argparse.SUPPRESS,
+        flag(field.name), dest=field.name, action=_Once, nargs=0, const=True, help=field.metadata["help"]
     )
+    off = {"nargs": 0, "const": False, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    group.add_argument(flag(f"no_{field.name}"), dest=field.name, action=_Once, **off)
+
+
+class _Once(argparse.Action):
+    """A flag that can be given once: of two values argparse would take the last one, and say nothing.
+
+    ``commas``: several values are given as one, with commas between them."""
+
+    def __init__(self, *names: Any, commas: bool = False, **options: Any):
+        super().__init__(*names, **options)
+        self.commas = commas
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, name: str | None = None
+    ) -> None:
+        _demand_once(parser, self, name, value)
+        setattr(namespace, self.dest, self.const if self.nargs == 0 else value)
+
+
+class _OnOrOff(argparse.BooleanOptionalAction):
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, name: str | None = None
+    ) -> None:
+        _demand_once(parser, self, name, value)
+        super().__call__(parser, namespace, value, name)
+
+
+def _demand_once(parser: argparse.ArgumentParser, action: argparse.Action, name: str | None, value: Any) -> None:
+    """UserError if the flag, or its opposite, was given before."""
+    assert isinstance(parser, _Parser)
+    if (before := parser.given.get(action.dest)) is None:
+        parser.given[action.dest] = (name, value)
+        return
+    if name != before[0]:
+        raise UserError(f"{before[0]} and {name} contradict each other (give one of them)")
+    if action.nargs == 0:
+        raise UserError(f"{name} is given twice (give it once)")
+    both = f"{shortened(str(before[1]))}, then {shortened(str(value))}"
+    if getattr(action, "commas", False):
+        raise UserError(f"{name} is given twice: {both} (give it once: {name} {before[1]},{value})")
+    raise UserError(f"{name} is given twice: {both} (give it once)")
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -219,5 +256,9 @@ def fitted(text: str, width: int) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.given: dict[str, tuple[str | None, Any]] = {}  # field -> the flag, and its value
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")

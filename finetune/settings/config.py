@@ -50,9 +50,14 @@ class DatasetConfig(FileConfig):
     revision: str | None = option(None, "branch, tag or commit of the Hub dataset")
     subset: str | None = option(None, "configuration of the Hub dataset, if it has several")
     split: str | None = option(None, "splits of the Hub dataset to read: train_sft,test_sft (default: train)")
-    column: str | None = option(None, "field names that differ from the expected ones: sql=query,sql_prompt=question")
+    column: str | None = option(
+        None, "field names that differ from the expected ones: sql=query,sql_prompt=question", commas=True
+    )
     ignore: str | None = option(
-        None, "fields that are meant not to be used, so that they are not reported and --strict accepts them: id,source"
+        None, "fields that are meant not to be used, which are not reported or refused: id,source", commas=True
+    )
+    system: str | None = option(
+        None, "system message of rows that have none: the text itself, or a file that holds it; other rows keep theirs"
     )
     system: str | None = option(
         None, "system message of rows that have none: the text itself, or a file that holds it; other rows keep theirs"
@@ -198,7 +203,7 @@ class TrainingConfig(DpoFlags, OrpoFlags, GrpoFlags, ScorerFlags, FileConfig):
     lora_dropout: float = option(0.0, "dropout on the input of the adapters, 0 to 0.9", at_least=0, at_most=0.9)
     lora_layers: int | None = option(None, "adapt only the last N layers (default: all)", at_least=1)
     lora_modules: str = option(
-        "all", "modules to adapt: all, or names and patterns such as q_proj,self_attn.*,layers.8-15.mlp"
+        "all", "modules to adapt: all, or names and patterns such as q_proj,self_attn.*,layers.8-15.mlp", commas=True
     )
     train_embeddings: bool = switch("also train the embeddings and the output head", group="embeddings and tokens")
     add_tokens: Path | None = option(None, "file of new tokens, one per line (<order>), whose embeddings are trained")

@@ -4,8 +4,9 @@ Values below ``inherited`` are those that nobody chose, which ``--save-config`` 
 of the file, and never refused for having no effect.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from finetune.errors import UserError, closest, shortened
 from finetune.settings.fields import Given, Layer, check_value, flag, flags_of, key
@@ -43,7 +44,7 @@ def layers(path: Path, document: Entry, own: str, sections: Sections) -> list[La
 
 
 def _of_class(
-    path: Path, entries: Mapping[str, Entry], config_class: type, sections: Iterable[str] = ()
+    path: Path, entries: Mapping[str, Entry], config_class: type, sections: Sections = MappingProxyType({})
 ) -> list[Layer]:
     inherited = entries.get(INHERITED)
     own = {name: entry for name, entry in entries.items() if name != INHERITED}
@@ -61,7 +62,7 @@ def _of_class(
 
 
 def _values(
-    path: Path, entries: Mapping[str, Entry], config_class: type, sections: Iterable[str] = ()
+    path: Path, entries: Mapping[str, Entry], config_class: type, sections: Sections = MappingProxyType({})
 ) -> dict[str, Given]:
     fields = {key(field.name): field for field in flags_of(config_class)}
     known = [name for name, field in fields.items() if field.metadata["in_file"]]
@@ -71,7 +72,7 @@ def _values(
                 f"{path}:{entry.line}: {name!r} cannot stand in a file (give {flag(name)} on the command line)"
             )
         if name not in known:
-            raise unknown(path, name, entry.line, [*known, *sections])
+            raise _of_another(path, name, entry.line, sections) or unknown(path, name, entry.line, [*known, *sections])
     # without line numbers: a list or a mapping is refused by whatever takes it
     bare = {
         name: type(value)() if isinstance(value := entry.value, list | dict) else value
@@ -83,6 +84,20 @@ def _values(
                 type(value)() if isinstance(value := one.value, list | dict) else value for one in entry.value
             ]
     return {fields[name].name: Given(bare[name], f"{path}:{entry.line}: {name}") for name, entry in entries.items()}
+
+
+def _of_another(path: Path, name: str, line: int, sections: Sections) -> UserError | None:
+    """What to say of a key that is one of another script; None if it is none of any."""
+    owners = [
+        section
+        for section, config_class in sections.items()
+        if any(key(field.name) == name and field.metadata["in_file"] for field in flags_of(config_class))
+    ]
+    if not owners:
+        return None
+    others = " or ".join(f"{one}:" for one in owners)
+    what = f"{shortened(name)!r} is a setting of another script"
+    return UserError(f"{path}:{line}: {what} (for several scripts in one file: sections, this one in {others})")
 
 
 def unknown(path: Path, name: str, line: int, known: list[str], why: str = "") -> UserError:

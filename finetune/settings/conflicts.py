@@ -116,8 +116,20 @@ def without_effect(config: FileConfig) -> Iterator[Idle]:
 
 _OF_OWN_PAIRS = ("data_dir", "answers", "max_tokens", "temperature", "reference_chosen")
 _OF_SOURCES = (
-    *("dataset_name", "subset", "revision", "split", "column", "ignore", "learn", "thinking", "dialect", "schema"),
-    *("same_prompt", "multi_label", "labels_in_prompt", "fields"),
+    *(
+        "dataset_name",
+        "subset",
+        "revision",
+        "split",
+        "column",
+        "ignore",
+        "system",
+        "learn",
+        "thinking",
+        "dialect",
+        "schema",
+    ),
+    *("same_prompt", "multi_label", "labels_in_prompt"),
     *("valid_fraction", "test_fraction", "split_by", "keep_splits", "check_answers", "strict", "fix", "show"),
     *("model", "template", "max_seq_length", "overlap"),
 )

@@ -38,16 +38,20 @@ def option(
     required: bool = False,
     positional: bool = False,
     several: bool = False,
+    commas: bool = False,
 ) -> Any:
     """A field of a configuration. ``choices`` names the registry whose keys are allowed; the script hands it to ``run``.
 
     ``in_file``: whether a file can hold it too. ``group``: the heading in the help, of this field and those that follow.
     ``required``: the command line must give it, and the default is never seen; ``positional``: it is given without a flag.
+    ``commas``: a text with several values, and commas between them.
     ``several``: it can be given more than once, or as a list in a file; then the value is a tuple.
     """
     limits = {"choices": choices, "at_least": at_least, "at_most": at_most, "above": above}
     where = {"in_file": in_file, "group": group, "required": required or positional, "positional": positional}
-    return dataclasses.field(default=default, metadata={"help": help, **limits, **where, "several": several})
+    return dataclasses.field(
+        default=default, metadata={"help": help, **limits, **where, "several": several, "commas": commas}
+    )
 
 
 def switch(help: str, *, default: bool = False, in_file: bool = True, group: str = "") -> Any:

@@ -15,7 +15,7 @@ from finetune.records import files, machine
 from finetune.records.dataset import DatasetRecord
 from finetune.records.run import STARTED, Data, Model, RunRecord, read_run
 from finetune.settings.config import TrainingConfig
-from finetune.settings.description import describe
+from finetune.settings.described import describe
 from finetune.settings.fields import Layer, flag, flags_of
 from finetune.settings.layers import file_layers, strongest, training_layers
 from finetune.settings.recorded import recorded_layer, training_config, unknown_settings

@@ -32,7 +32,7 @@ class Runs:
 
     def command(self, name: str, *more: object, options: str = RUN) -> list[str]:
         arguments = ["--model", self.model, "--adapter-path", name, *options.split(), *more]
-        return scripts.command("train.py", *arguments)
+        return scripts.command("train.py", *scripts.overridden(arguments))
 
     @property
     def environment(self) -> dict[str, str]:

@@ -10,8 +10,8 @@ from finetune import scripts
 from finetune.errors import Stopped, UserError
 from finetune.settings import command_line
 from finetune.settings.command_line import parse
-from finetune.settings.config import TrainingConfig
-from finetune.settings.fields import build, option, switch
+from finetune.settings.config import SECTIONS, FileConfig, TrainingConfig
+from finetune.settings.fields import build, flag, flags_of, kind_of, option, switch
 from finetune.settings.layers import training_layers
 from finetune.settings.modes import MODES
 
@@ -186,3 +186,43 @@ def test_other_errors_of_a_library_are_not_hidden(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sys.argv", ["train.py"])
     with pytest.raises(RuntimeError, match="shapes differ"):
         scripts.run(main, TrainingConfig)
+
+
+@dataclass(frozen=True)
+class _Twice(Config):
+    names: str | None = option(None, "names", commas=True)
+    sources: str | tuple[str, ...] | None = option(None, "sources", several=True)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ("--size 4 --size 5", "--size is given twice: 4, then 5 (give it once)"),
+        ("--size=4 --rate 0.1 --size=4", "--size is given twice: 4, then 4 (give it once)"),
+        ("--shuffle --no-shuffle", "--shuffle and --no-shuffle contradict each other (give one of them)"),
+        ("--no-shuffle --no-shuffle", "--no-shuffle is given twice (give it once)"),
+        ("--names a,b --names c", "--names is given twice: a,b, then c (give it once: --names a,b,c)"),
+        ("--folder a --folder b", "--folder is given twice: a, then b (give it once)"),
+    ],
+)
+def test_what_is_given_twice_is_refused(argv: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parse(_Twice, COLOURS, argv.split(), "")
+    assert str(refused.value) == said
+
+
+def test_what_is_said_to_do_about_it_works() -> None:
+    argv = "--names a,b,c --sources x --sources y --no-shuffle".split()
+    found = {"names": "a,b,c", "sources": ["x", "y"], "shuffle": False}
+    assert parse(_Twice, COLOURS, argv, "") == found
+
+
+@pytest.mark.parametrize("config", [*SECTIONS.values()], ids=[*SECTIONS])
+def test_no_flag_of_a_script_can_be_given_twice_without_effect(config: type[FileConfig]) -> None:
+    for one in flags_of(config):
+        kind = kind_of(config, one)[0]
+        if one.metadata["several"]:
+            continue
+        value = [] if kind is bool else ["1"]
+        with pytest.raises(UserError, match="twice"):
+            parse(config, {}, [flag(one.name), *value, flag(one.name), *value], "")

@@ -53,6 +53,10 @@ def test_each_script_takes_its_section(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content, message",
     [
+        (
+            "seed: 1\nruns: 3",
+            "run.yml:2: 'runs' is a setting of another script (for several scripts in one file: sections",
+        ),
         ("\n\nlearning_rat: 1e-5", "run.yml:3: unknown key 'learning_rat' (did you mean learning_rate?)"),
         ("seed: 1\nbatch_size: many", "run.yml:2: batch_size: 'many' is not a whole number"),
         ("batch_size: 0", "run.yml:1: batch_size: 0 is too small (at least 1)"),

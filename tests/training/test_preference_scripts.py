@@ -21,8 +21,8 @@ GRPO = (
 
 
 def run(folder: Path, script: str, arguments: str, code: int = 0) -> str:
-    """What the script prints; of a flag that is given twice the last counts."""
-    done = scripts.run(folder, script, *arguments.split(), code=code)
+    """What the script prints; of a flag that is there twice the last counts."""
+    done = scripts.run(folder, script, *scripts.overridden(arguments.split()), code=code)
     return done.stderr + done.stdout
 
 

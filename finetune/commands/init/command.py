@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune import scripts
 from finetune.commands.init import proposal as proposing
 from finetune.commands.init import view
 from finetune.commands.init.asking import Asker
@@ -29,7 +28,7 @@ from finetune.settings.fields import option, switch
 from finetune.tasks import ROW_KINDS
 from finetune.terminal import say, show, show_json
 
-CHOICES = {"row_kinds": scripts.CHOICES["row_kinds"]}
+CHOICES = {"row_kinds": ROW_KINDS}
 SCRIPTS = ("dataset.py", "train.py", "test_finetuned.py", "benchmark.py")
 
 

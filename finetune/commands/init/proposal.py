@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from finetune import scripts
 from finetune.backends import load_backend, resolved
 from finetune.commands.init.settings_file import Line, written
 from finetune.dataset import preview
@@ -27,9 +26,10 @@ from finetune.records.dataset import DatasetRecord, write_dataset
 from finetune.settings import conflicts
 from finetune.settings.config import BenchmarkConfig, DatasetConfig, EvaluationConfig, FileConfig, TrainingConfig
 from finetune.settings.fields import build
+from finetune.settings.layers import file_layers
 from finetune.tasks import ROW_KINDS
 from finetune.terminal import say
-from finetune.training import plan
+from finetune.training import plan, start
 from finetune.training.plan import Plan
 
 _FEW_ROWS = 1000  # with fewer the usual shares leave too little to test on
@@ -144,7 +144,9 @@ def _built(config_class: type[FileConfig], sections: Mapping[str, Mapping[str, L
         path = Path(folder) / "run.yml"
         path.write_text(written([], sections, {}), encoding="utf-8")
         explicit = {"config": path, **flags}
-        config = build(config_class, [("flag", explicit), *scripts.layers_of(config_class)(explicit)], scripts.CHOICES)
+        is_training = config_class is TrainingConfig
+        below = start.layers(explicit) if is_training else file_layers(config_class, explicit)
+        config = build(config_class, [("flag", explicit), *below], {"row_kinds": ROW_KINDS})
     conflicts.check(config)
     return config
 
