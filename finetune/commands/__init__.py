@@ -1,4 +1,4 @@
-"""python -m finetune: doctor, models, convert-adapter, completion, init.
+"""python -m finetune: init, doctor, models, fuse, convert-adapter, completion.
 
 One module, or one folder, per command.
 """

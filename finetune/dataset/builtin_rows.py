@@ -38,7 +38,7 @@ def generated(
                 "same_prompt",
                 "check_answers",
             ),
-            *("system", "learn", "thinking", "dialect", "schema", "multi_label", "labels_in_prompt"),
+            *("system", "learn", "thinking", "dialect", "schema", "fields", "multi_label", "labels_in_prompt"),
         ),
         "the builtin rows",
     )

@@ -12,7 +12,7 @@ from finetune.dataset.sources import Opened, looks_local, read_local, wanted_of
 from finetune.dataset.store import Store
 from finetune.errors import UserError, path_of
 from finetune.models.hub import hub_problem
-from finetune.records.dataset import Source
+from finetune.records.dataset import PartOfRows, Source
 from finetune.records.files import REJECTED, SPLITS, check_apart, split_file
 from finetune.settings.config import DatasetConfig
 from finetune.settings.fields import flag

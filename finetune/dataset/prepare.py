@@ -12,6 +12,7 @@ from finetune.dataset.candidates import Candidate, Candidates, demand_fields, of
 from finetune.dataset.checking import FEW, Checks
 from finetune.dataset.documents import Cutter
 from finetune.dataset.findings import Findings
+from finetune.dataset.fitting import fit
 from finetune.dataset.mixture import Part
 from finetune.dataset.opening import OpenedPart, as_one, in_record
 from finetune.dataset.selection import Shares, select, several_answers
@@ -51,6 +52,7 @@ class Dataset:
     sources: tuple[PartOfRows, ...] | None = None  # if there are several
     train_of: tuple[Sequence[Row], ...] = ()  # the rows to train on of each of several sources
     labels: Labels | None = None  # of rows that have some
+    found: Mapping[str, Any] = field(default_factory=dict)  # in all rows, by the fields of the record
     added_system: str | None = None  # system message of rows that had none, if there were any
 
     def record(self, config: DatasetConfig) -> DatasetRecord:
@@ -136,16 +138,15 @@ def prepare(
     if pieces:
         rule = rule.replace("prompt", "document")
     seen = {kind.name: kind for kind in tasks}.values()  # what was found in all rows of a kind
-    notes = [*_notes(config, found, encoder, pieces), *several, *selection.divided.told(names, config)]
-    if labelled:
-        labelled.end(store, config)
-        notes = [*labelled.notes, *notes]
-    notes += [note for kind in seen for note in kind.notes]
+    of_rows = [*_notes(config, found, encoder, pieces), *several, *selection.divided.told(names, config)]
+    notes = [*labels.ended(labelled, store, config), *of_rows, *(note for kind in seen for note in kind.notes)]
     return Dataset(
         divided, as_one(sources), rule, found.read, task.scored_as or task.name, findings, notes, store.lengths(), turns,
         pieces, store.common_value("dialect") if task.name == "sql" else None, in_record(sources, fractions, store),
         tuple(StoredRows(store, "train", number) for number in range(len(sources))) if len(sources) > 1 else (),
-        labelled.record if labelled else None, config.system if systems.ADDED in found.recognised else None,
+        labelled.record if labelled else None,
+        {name: value for kind in seen for name, value in kind.recorded.items()},
+        config.system if systems.ADDED in found.recognised else None,
     )  # fmt: skip
 
 

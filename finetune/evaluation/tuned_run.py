@@ -53,12 +53,13 @@ class TunedRun:
 
     @property
     def system(self) -> str:
-        """The system message of the rows it was trained on, if it names their labels or was given; "" for other rows."""
+        """The system message of the rows it was trained on, if it names their labels or fields, or was given; ""."""
         try:
             record = read_dataset_record(self.data_dir)
         except UserError:
             return ""
-        return record.labels.prompt if record.labels else record.added_system or ""
+        of_fields = record.system if record.type == self.task.name else None
+        return record.labels.prompt if record.labels else of_fields or record.added_system or ""
 
     def load(self, *, tuned: bool = True) -> Model:
         """The tuned model, or the base model alone. UserError (exit 3) if the adapters are damaged or do not fit."""

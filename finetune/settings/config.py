@@ -59,9 +59,6 @@ class DatasetConfig(FileConfig):
     system: str | None = option(
         None, "system message of rows that have none: the text itself, or a file that holds it; other rows keep theirs"
     )
-    system: str | None = option(
-        None, "system message of rows that have none: the text itself, or a file that holds it; other rows keep theirs"
-    )
     learn: str = option(
         "all", "turns of the assistant that are learned: all, the last one, or those with weight 1", choices="learn"
     )

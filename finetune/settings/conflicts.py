@@ -129,7 +129,7 @@ _OF_SOURCES = (
         "dialect",
         "schema",
     ),
-    *("same_prompt", "multi_label", "labels_in_prompt"),
+    *("same_prompt", "multi_label", "labels_in_prompt", "fields"),
     *("valid_fraction", "test_fraction", "split_by", "keep_splits", "check_answers", "strict", "fix", "show"),
     *("model", "template", "max_seq_length", "overlap"),
 )

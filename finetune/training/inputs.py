@@ -117,6 +117,14 @@ def read_inputs(
     return Inputs(dataset, folder, encoder, train, valid, too_long, kept, turns, way)
 
 
+def _added(config: TrainingConfig) -> dict[str, str]:
+    """New tokens, each with its place: those of the file, or of the run that is resumed or continued."""
+    if config.add_tokens and (not config.resume or config.add_tokens.exists()):
+        return new_tokens.read(config.add_tokens)
+    run = config.adapter_path if config.resume else config.from_adapter
+    return dict.fromkeys(read_run(run).new_tokens, f"{run / files.RUN_RECORD}: new_tokens") if run else {}
+
+
 def _tell_default_system(encoder: ChatEncoder, rows: Rows) -> None:
     """Say what the template writes into rows without a system message."""
     own = [row for of_split in rows.values() for _, row in of_split]
