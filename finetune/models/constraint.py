@@ -1,9 +1,10 @@
 """What may come next in an answer that cannot be any text: the interface between a grammar and the backends."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Constraint(Protocol):
@@ -26,6 +27,8 @@ def allowed_rows(
 
     ``vocabulary`` is that of the logits, which can be larger than the tokenizer's. An answer that nothing can follow ends.
     """
+    import numpy as np
+
     found = np.ones((len(constraints), vocabulary), np.bool_)
     for row, constraint in zip(found, constraints, strict=True):
         if constraint is None:
