@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -109,6 +109,7 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+_WIDEST_CHOICES = 50  # columns of a flag with its choices in braces
 _METAVAR = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 
@@ -152,11 +153,13 @@ def _parser(config_class: type, choices: Choices, about: str, version: str) -> a
             _add_switch(group, field)
         else:
             names = choices.get(field.metadata["choices"] or "")
+            braces = "{" + ",".join(names or ()) + "}"
+            is_wide = len(flag(field.name)) + len(braces) > _WIDEST_CHOICES
             action = group.add_argument(
                 flag(field.name),
                 dest=field.name,
-                metavar="{" + ",".join(names) + "}" if names else _METAVAR[kind],
-                help=_help(field),
+                metavar=braces if names and not is_wide else _METAVAR[kind],
+                help=_help(field, names if is_wide else None),
                 required=field.metadata["required"],
                 action="append" if field.metadata["several"] else _Once,
                 **({"commas": True} if field.metadata["commas"] else {}),
@@ -171,8 +174,9 @@ def _positional(field: dataclasses.Field[Any]) -> str:
     return field.name.upper().removesuffix("S") if field.metadata["several"] else field.name.upper()
 
 
-def _help(field: dataclasses.Field[Any]) -> str:
-    text = str(field.metadata["help"])
+def _help(field: dataclasses.Field[Any], names: Iterable[str] | None = None) -> str:
+    """``names``: the choices, if they are to be listed."""
+    text = str(field.metadata["help"]) + (f": {', '.join(names)}" if names else "")
     if field.default is None:
         return text
     return f"{text[:-1]}; default: {field.default})" if text.endswith(")") else f"{text} (default: {field.default})"
