@@ -6,7 +6,7 @@ from pathlib import Path
 
 from finetune.backends.interface import Model
 from finetune.errors import Stopped, UserError
-from finetune.evaluation import by_grammar, general, restricted
+from finetune.evaluation import by_grammar, drafts, general, restricted
 from finetune.evaluation.answer_log import AnswerLog
 from finetune.evaluation.base_asked import BaseAsked
 from finetune.evaluation.evaluate import Losses, Scored, Side, Subject, evaluate, reference_losses, result
@@ -102,7 +102,7 @@ def compare(asked: Comparison) -> EvaluationRecord:
         answering=model.answering or None,
     )
     record = result(subject, rows, sides, _general(answers) if answers else None)
-    record = _with_tables(record, task, rows, sides)
+    record = drafts.add(_with_tables(record, task, rows, sides), run, rows)
     if formed:
         return by_grammar.add(record, {name: side.scored for name, side in sides.items()}, formed)
     if not asked.restrict:

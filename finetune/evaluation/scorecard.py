@@ -7,7 +7,7 @@ from finetune.errors import visible
 from finetune.evaluation.label_tables import print_labels, print_warnings
 from finetune.records.blind import BlindRecord
 from finetune.records.evaluation import NOTHING, EvaluationRecord, GeneralRecord
-from finetune.report import answers, field_table, preferred
+from finetune.report import answers, drafts, field_table, preferred
 from finetune.report.answers import POINTS
 from finetune.report.texts import plain
 from finetune.terminal import counted, results
@@ -19,6 +19,7 @@ _VERDICTS = {
     "worse": "{tuned} is worse than {base} by {by}.",
     "no evidence": "no evidence that {tuned} differs from {base} by {by}.",
 }
+_QUOTES = str.maketrans("“”", '""')
 
 
 def print_comparison(record: EvaluationRecord, examples: int, blind: BlindRecord | None = None) -> None:
@@ -28,6 +29,8 @@ def print_comparison(record: EvaluationRecord, examples: int, blind: BlindRecord
     if told := answers.base_told(record):
         console.print(f"The base model is asked with {told}.")
     console.print(_measures(record, blind, wide=console.width >= _WIDE))
+    for remark in drafts.remarks(record):
+        console.print(plain(remark).translate(_QUOTES))
     if record.classes:
         print_labels(record, record.classes, console)
     if (skipped := answers.skipped(record)) and not plain_text:  # of plain text nothing is scored but the loss
@@ -138,7 +141,7 @@ def _measures(record: EvaluationRecord, blind: BlindRecord | None, *, wide: bool
         if difference and not wide:
             below.append(f"  {label}: {plain(difference)}")
 
-    for row in (*answers.measures(record), *preferred.measure(record, blind)):
+    for row in (*answers.measures(record), *drafts.measures(record), *preferred.measure(record, blind)):
         # a terminal of 80 columns has no room for the unit
         change = f"{row.difference.text.removesuffix(POINTS)} ({row.difference.detail})" if row.difference else ""
         add(row.label, [cell.text for cell in row.cells], change)

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from finetune.records.classes import Classes
 from finetune.records.difference import Difference
+from finetune.records.drafts import Drafts
 from finetune.records.record import Record
 
 LOSS = "loss per token"  # of `decided_by` and `differences`: the loss of the references
@@ -210,6 +211,7 @@ class EvaluationRecord(Record):
     worse_rows: list[int] = field(default_factory=list)  # places in `rows`, from 0, that got worse, the worst first
     rows: list[RowRecord]  # in the order of the file
     general: GeneralRecord | None = None  # the general questions; null if they were not asked
+    drafts: Drafts | None = None  # what was measured of long answers; null for short ones
     classes: Classes | None = None  # what the answers say of each label; null for rows that have none
     fields: tuple[FieldRecord, ...] | None = None  # of `extract` rows: each field; null for other rows
     restricted: RestrictedRecord | None = None  # answers under --restrict; null without it

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.blind import BlindRecord
 from finetune.records.dataset import DatasetRecord
-from finetune.records.evaluation import LOSS, NOTHING
+from finetune.records.evaluation import LOSS, NOTHING, EvaluationRecord
 from finetune.records.run import RunRecord
-from finetune.report import answers, charts, costs, field_table, labels, matrix, preferred, since, texts
+from finetune.report import answers, charts, costs, drafts, field_table, labels, matrix, preferred, since, texts
 from finetune.report.curve import Metrics, curve, measure
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def render(
     from markupsafe import Markup
 
     benchmark, run, metrics, dataset = texts.clean((benchmark, run, metrics, dataset))
-    evaluation, history, classes = benchmark.quality, benchmark.history, benchmark.quality.classes
+    evaluation, history = benchmark.quality, benchmark.history
     names, speed, examples = answers.labels(evaluation), costs.speed(benchmark), answers.examples(evaluation)
     script = (_FOLDER / "search.js").read_text(encoding="utf-8")
     return _template().render(
@@ -67,17 +67,13 @@ def render(
         is_scored=answers.is_scored(evaluation),
         headline=answers.headline(evaluation),
         decisive=answers.decisive(evaluation),
-        measures=[*answers.measures(evaluation), *preferred.measure(evaluation, blind)],
+        drafts=list(drafts.remarks(evaluation)),
+        measures=[*answers.measures(evaluation), *drafts.measures(evaluation), *preferred.measure(evaluation, blind)],
         preferred=preferred.sentence(evaluation, blind.result) if blind and blind.result else None,
         forgotten=answers.forgotten(evaluation),
         fields=field_table.rows(evaluation),
         kinds=answers.kinds(evaluation),
-        classes=classes,
-        label_rows=labels.label_rows(classes) if classes else [],
-        warnings=labels.warnings(classes) if classes else [],
-        remarks=[*labels.remarks(evaluation, classes), *labels.confidence(classes)] if classes else [],
-        confused=labels.confused(classes.tuned) if classes else [],
-        confusion_chart=matrix.confusion(list(classes.tuned.labels), classes.tuned.confusion) if classes else None,
+        **_labels(evaluation),
         examples=examples,
         groups=answers.groups(examples),
         speed=speed,
@@ -94,6 +90,19 @@ def render(
         latency_chart=charts.latency(benchmark.latency_ms),
         lengths_chart=charts.lengths(benchmark.lengths),
     )
+
+
+def _labels(evaluation: EvaluationRecord) -> dict[str, object]:
+    """What the page says of rows that have labels."""
+    classes = evaluation.classes
+    return {
+        "classes": classes,
+        "label_rows": labels.label_rows(classes) if classes else [],
+        "warnings": labels.warnings(classes) if classes else [],
+        "remarks": [*labels.remarks(evaluation, classes), *labels.confidence(classes)] if classes else [],
+        "confused": labels.confused(classes.tuned) if classes else [],
+        "confusion_chart": matrix.confusion(list(classes.tuned.labels), classes.tuned.confusion) if classes else None,
+    }
 
 
 @cache
