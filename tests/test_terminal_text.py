@@ -239,6 +239,8 @@ OTHER_DOORS = {
     "finetune/models/hub_client.py: logging.getLogger('huggingface_hub')": "adds a filter",
     "finetune/signals.py": "a constant, in a signal handler that must not print",
     "finetune/evaluation/chat/keyboard.py: input(_PROMPT)": "a constant",
+    "finetune/commands/init/asking.py: input(visible(prompt))": "made visible",
+    "finetune/evaluation/blind.py: sys.stdout": "asks whether it is a terminal",
     "finetune/commands/doctor/command.py: sys.stderr": "what a library prints to stdout goes there",
     "finetune/commands/doctor/software.py: sys.__stdout__": "asks for its encoding",
     "finetune/__main__.py: sys.exit(...)": "for a Python that is too old to read terminal.py",

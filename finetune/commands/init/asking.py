@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from finetune.errors import visible
 from finetune.terminal import say, show
 
 
@@ -35,7 +36,7 @@ class Asker:
     def _read(prompt: str) -> str:
         """A line; "" if there are no more."""
         try:
-            return input(prompt).strip()
+            return input(visible(prompt)).strip()
         except EOFError:
             show("")
             return ""
