@@ -70,8 +70,10 @@ def compare(asked: Comparison) -> EvaluationRecord:
         models["base"] = other.load()
     elif asked.base:
         models["base"] = model.without_adapter()
-    if run.encoder.new_tokens and asked.base and other is None:
-        say("Note: losses per token do not compare: the answers have new tokens for the tuned model alone.")
+    if "base" in models and run.encoder.new_tokens != (other.encoder.new_tokens if other else None):
+        say(
+            "Note: the models have different tokens: each loss per token is by its own, the difference by the tuned ones."
+        )
     task, scorer = with_scorer(for_rows(run.task, rows), asked.scorer, asked.scorer_seconds), described(asked.scorer)
     with AnswerLog(asked.log, _key(asked, rows, max_tokens, scorer), resume=asked.resume) as log:
         try:
