@@ -65,15 +65,7 @@ def compare(asked: Comparison) -> EvaluationRecord:
     asks_general = asked.general and not (run.task.plain_text and not run.encoder.template)
     if asked.general and not asks_general:
         say("Note: the model has no chat template, so it is asked no general questions.")
-    models = {"tuned": model}
-    if other is not None:
-        models["base"] = other.load()
-    elif asked.base:
-        models["base"] = model.without_adapter()
-    if "base" in models and run.encoder.new_tokens != (other.encoder.new_tokens if other else None):
-        say(
-            "Note: the models have different tokens: each loss per token is by its own, the difference by the tuned ones."
-        )
+    models = _sides(asked, model)
     task, scorer = with_scorer(for_rows(run.task, rows), asked.scorer, asked.scorer_seconds), described(asked.scorer)
     with AnswerLog(asked.log, _key(asked, rows, max_tokens, scorer), resume=asked.resume) as log:
         try:
@@ -135,6 +127,18 @@ def _with_tables(
     if task.summarised:
         record = replace(record, classes=task.summarised(rows, texts))
     return replace(record, fields=task.field_table(rows, texts)) if task.field_table else record
+
+
+def _sides(asked: Comparison, model: Model) -> dict[str, Model]:
+    """The tuned ``model``, and the one that it is compared with."""
+    run, other = asked.run, asked.other
+    if other is None and not asked.base:
+        return {"tuned": model}
+    if run.encoder.new_tokens != (other.encoder.new_tokens if other else None):
+        say(
+            "Note: the models have different tokens: each loss per token is by its own, the difference by the tuned ones."
+        )
+    return {"tuned": model, "base": other.load() if other else model.without_adapter()}
 
 
 def _fitting(
