@@ -17,7 +17,7 @@ from finetune.settings.fields import flag, flags_of
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "README.md"]
 GENERATED = ("flags.md", "records.md")
 CONFIGS = {"test_finetuned" if name == "test" else name: config for name, config in SECTIONS.items()}
 
@@ -117,7 +117,9 @@ def test_flags_exist(page: Path) -> None:
     configs = [*CONFIGS.values(), *(import_module(module).Config for module in COMMANDS.values())]
     known = {flag(field.name) for config in configs for field in flags_of(config)}
     known |= {flag(f"no_{field.name}") for config in configs for field in flags_of(config)} | {"--help", "--version"}
-    of_others = re.compile(r"(mlx_lm\.\w+|accelerate|pip|git|mlx\.launch|python tests/[\w/]+\.py) [^`\n]*")
+    of_others = re.compile(
+        r"(pg_dump|mysqldump|mlx_lm\.\w+|accelerate|pip|git|mlx\.launch|python tests/[\w/]+\.py) [^`\n]*"
+    )
     text = of_others.sub("", page.read_text(encoding="utf-8"))
     assert set(FLAG.findall(text)) <= known | OTHERS
 
@@ -151,9 +153,9 @@ def test_the_readme_is_short() -> None:
 
 def test_every_page_is_linked_and_begins_with_a_command() -> None:
     linked = {(page.parent / target.partition("#")[0]).resolve() for page in PAGES for target in links(page)}
-    for page in (ROOT / "docs").glob("*.md"):
+    for page in (ROOT / "docs").rglob("*.md"):
         assert page in linked, f"nothing links to {name(page)}"
-        if page.name not in GENERATED:
+        if page.name not in (*GENERATED, "README.md"):
             assert re.match(r"# .*\n\n```sh\n", page.read_text(encoding="utf-8")), f"{name(page)}: no command on top"
 
 

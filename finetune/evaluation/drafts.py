@@ -13,15 +13,13 @@ from finetune.records.dataset import read_dataset_record, read_split
 from finetune.records.drafts import DoubtfulFact, Drafts, FactCounts, SideDrafts, StyleMark
 from finetune.records.evaluation import EvaluationRecord
 from finetune.records.files import Row
-from finetune.tasks import TASKS
+from finetune.tasks.chat import CHAT, SHORT, wanted_number
 from finetune.tasks.draft_facts import KINDS, Fact, facts, known, names_hidden, uncapitalised
 from finetune.tasks.draft_marks import Mark, closes, closings, openings, opens
 from finetune.tasks.words import pieces
 
-_LONG = 20  # words of a reference, or characters of a script without blanks
 _SEVERAL = 2  # training answers that say a fact without having it from their prompt: it is the house's
 _OFTEN = 0.02  # share of the training answers; a fact that so many have is the house's, wherever they have it from
-_TASK = "chat"
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,11 @@ class Written:
 
     @classmethod
     def of(cls, row: Row) -> "Written | None":
-        """None if the row's own answer is short, or a call."""
+        """None if the row's own answer is short, a call, or ends in the number that is asked for: it is scored."""
         conversation = Conversation.of(row)
         last = conversation.messages[-1]
         answer = answer_of(last["content"])
-        if last.get("tool_calls") or len(pieces(answer)) < _LONG:
+        if last.get("tool_calls") or len(pieces(answer)) <= SHORT or wanted_number(row) is not None:
             return None
         before = [f"{message['content']} {message.get('tool_calls') or ''}" for message in conversation.prompt.messages]
         return cls("\n".join(before), answer)
@@ -45,7 +43,7 @@ class Written:
 
 def add(record: EvaluationRecord, run: TunedRun, rows: Sequence[Row]) -> EvaluationRecord:
     """The record with ``drafts``, if these are conversations and most of their references are long."""
-    if record.task != TASKS[_TASK].name:
+    if record.task != CHAT.name:
         return record
     asked = {at: found for at, row in enumerate(rows) if (found := Written.of(row))}
     if not asked or 2 * len(asked) < len(rows):

@@ -12,7 +12,7 @@ from finetune.tasks.text_overlap import rouge_l, token_f1
 from finetune.tasks.words import pieces, plain
 
 # words, or characters of a script without blanks; an answer is expected to match a reference this short word for word
-_SHORT = 8
+SHORT = 8
 
 _NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
 
@@ -25,7 +25,7 @@ def last_number(text: str) -> float | None:
     return float(found[-1].replace(",", "")) if found else None
 
 
-def _wanted(row: Row) -> float | None:
+def wanted_number(row: Row) -> float | None:
     """The number that a row asks for: its ``answer`` is a number, or ends with one after "####"."""
     end = str(row.get("answer", "")).rpartition("####")[2]
     return last_number(end) if _NUMBER.fullmatch(end.strip()) else None
@@ -43,7 +43,7 @@ def score(row: Row, answer: str) -> Score:
     if has_tools and (of_calls := tool_score.score(row, answer)):
         return of_calls
     parts = {"token F1": token_f1(reference, answer), "ROUGE-L": rouge_l(reference, answer)}
-    if (wanted := _wanted(row)) is not None:
+    if (wanted := wanted_number(row)) is not None:
         found = last_number(answer)
         if found is None:
             return Score(0.0, "no_number", f"expected: {wanted:g}", parts)
@@ -54,9 +54,9 @@ def score(row: Row, answer: str) -> Score:
         return Score(1.0, "ok", "no call is wanted, and none is made", {**parts, tool_score.NONE: 1.0})
     if plain(answer) == plain(reference):
         return Score(1.0, "ok", "", parts)
-    if len(pieces(reference)) > _SHORT:
+    if len(pieces(reference)) > SHORT:
         return Score(
-            None, "long_reference", f"the reference has more than {_SHORT} words: only its loss is compared", parts
+            None, "long_reference", f"the reference has more than {SHORT} words: only its loss is compared", parts
         )
     return Score(0.0, "different", f"expected: {reference}", parts)
 
@@ -64,7 +64,7 @@ def score(row: Row, answer: str) -> Score:
 def _measure(row: Row) -> str:
     if Conversation.of(row).uses_tools:
         return "the right calls"
-    return "the right number" if _wanted(row) is not None else "exact match"
+    return "the right number" if wanted_number(row) is not None else "exact match"
 
 
 CHAT = Task(
@@ -74,17 +74,17 @@ CHAT = Task(
     calls_tools=True,
     conversations=True,
     kept=conversations.without_source,
-    unused=lambda row: (name for name in row_fields.unused(row) if name != "answer" or _wanted(row) is None),
+    unused=lambda row: (name for name in row_fields.unused(row) if name != "answer" or wanted_number(row) is None),
     told=row_fields.told,
     open_scorer=lambda stop: nullcontext(score),
     metric="exact match",
     has_form=False,
-    rows_with_form=lambda row: Conversation.of(row).uses_tools or _wanted(row) is not None,
+    rows_with_form=lambda row: Conversation.of(row).uses_tools or wanted_number(row) is not None,
     measure="exact match",
     measure_of=_measure,
     kind_words={
         "different": "another text than the reference",
-        "long_reference": f"a reference of more than {_SHORT} words",
+        "long_reference": f"a reference of more than {SHORT} words",
         "no_number": "no number",
         "wrong_number": "another number",
         **tool_score.KIND_WORDS,

@@ -82,6 +82,9 @@ def test_where_the_facts_of_an_answer_come_from(train: None, capsys: pytest.Capt
 
 
 def test_nothing_is_said_of_short_answers_calls_and_other_types(train: None) -> None:
+    sums = [{**row("How many?", f"First there are {i} and then {i} more, which makes #### {2 * i}"), "answer": f"{2 * i}"}
+            for i in range(4)]  # fmt: skip
+    assert drafts.add(record(TUNED, BASE, sums), RUN, sums).drafts is None
     short = [row("Which?", "Billing")] * 4
     assert drafts.add(record(TUNED, BASE, short), RUN, short).drafts is None
     assert drafts.add(record(TUNED, BASE, task="sql"), RUN, TEST).drafts is None
