@@ -163,13 +163,13 @@ class Findings:
         return "; ".join(reasons) + "".join(f" ({remedy})" for remedy in self.remedies)
 
     def error(self, read: int, *, fixable: bool, remedy: str = "") -> UserError:
-        """All errors as one: rows with the same problem share a line that names the first of them. ``remedy`` stands first."""
+        """All errors as one: rows with the same problem share a line that names the first of them. ``remedy`` stands for theirs."""
         groups = _alike(self.errors.groups)
         lines = []
         for reason, alike in list(groups.items())[:_LISTED]:
             count = sum(self.errors.groups[one] for one in alike)
             lines.append(f"{self.errors.first[reason]}: {reason}{self._more(count - 1, alike)}")
-        remedies = [*filter(None, (remedy, self.errors.remedy)), *(["--fix skips them"] if fixable else [])]
+        remedies = [*filter(None, [remedy or self.errors.remedy]), *(["--fix skips them"] if fixable else [])]
         hint = f" ({'; '.join(remedies)})" if remedies else ""
         if len(groups) == 1:
             return UserError(lines[0] + hint)
