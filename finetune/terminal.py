@@ -211,6 +211,7 @@ class Progress:
         self.done = 0
         self._bar: Any = None
         self._last_line = time.monotonic()
+        self._begun: tuple[float, int] | None = None  # when the first work was counted, and what was done then
 
     def __enter__(self) -> "Progress":
         if sys.stderr and sys.stderr.isatty() and not self.silent:
@@ -241,11 +242,21 @@ class Progress:
     def advance(self, count: int = 1, note: str | None = None) -> None:
         """Count work that is done. ``note`` is shown behind the bar until another replaces it; "" removes it."""
         self.done += count
+        self._begun = self._begun or (time.monotonic(), self.done)
         if self._bar is not None:
             self._bar.update(self._task, advance=count, **({} if note is None else {"note": self._fitting(note)}))
         elif not self.silent and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            say(f"{self.title}: {self.done}/{self.total} {self.unit}" + (f", {note}" if note else ""))
+            parts = [f"{self.title}: {self.done}/{self.total} {self.unit}", self._left(), note or ""]
+            say(", ".join(filter(None, parts)))
+
+    def _left(self) -> str:
+        """How long the rest takes at the pace so far; "" if that is not known."""
+        since, before = self._begun or (0.0, self.done)
+        if not before < self.done < self.total:
+            return ""
+        seconds = (time.monotonic() - since) / (self.done - before) * (self.total - self.done)
+        return f"about {format_seconds(max(1, float(f'{seconds:.2g}')))} left"
 
     def _fitting(self, note: str) -> str:
         """As many parts of the note as fit: a number cut in the middle would be another number."""

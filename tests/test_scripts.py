@@ -469,7 +469,7 @@ GOOD_ROW = b'{"prompt": "p", "completion": "c"}\n'
         (GOOD_ROW + b"{broken\n", "rows.jsonl:2: not JSON"),
         (GOOD_ROW + b'{"prompt": "caf\xe9", "completion": "c"}\n', "rows.jsonl:2: not UTF-8"),
         (GOOD_ROW + b'{"prompt": "\x00", "completion": "c"}\n', "rows.jsonl:2: not JSON"),
-        (b"[1, 2]\n", "rows.jsonl row 1: not a JSON object (and 1 more row)"),
+        (b"[1, 2]\n", "rows.jsonl row 1: not a JSON object (and 1 more row: rows.jsonl row 2)"),
         (b"7\n", "rows.jsonl row 1: not a JSON object"),
         (GOOD_ROW * 20 + b'{"prompt": "p"}\n', "rows.jsonl:21: not a conversation (fields: prompt"),
         (b'{"messages": []}\n', "rows.jsonl:1: the list of messages is empty"),

@@ -11,7 +11,7 @@ import termios
 import pytest
 
 from finetune.errors import closest, shortened
-from finetune.terminal import format_bytes, format_seconds
+from finetune.terminal import Progress, format_bytes, format_seconds
 
 SCRIPT = """
 from finetune.terminal import Progress
@@ -71,3 +71,20 @@ def test_shortened_is_one_line_of_bounded_length() -> None:
     assert shortened("a\nb") == "a b"
     assert shortened("x" * 500) == "x" * 57 + "..."
     assert shortened("x" * 50, most=40) == "x" * 37 + "..."
+
+
+def test_a_log_says_how_long_the_rest_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("finetune.terminal.time.monotonic", lambda: now[0])
+    with Progress("Training", 100, "steps") as bar:
+        bar.advance(40)  # done before, by a run that is resumed
+        for _ in range(20):
+            now[0] += 4
+            bar.advance(1, "loss 0.123")
+        now[0] += 20
+        bar.advance(0, "validation 8/34")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Training: 44/100 steps, about 3 min 40 s left, loss 0.123"
+    assert lines[-1] == "Training: 60/100 steps, about 3 min 20 s left, validation 8/34"

@@ -1,10 +1,11 @@
 """What is found in rows before any of them is trained on: errors, and counts of what was dropped or repaired."""
 
 import json
+import re
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -16,6 +17,8 @@ from finetune.terminal import counted
 _PLACES = 3  # kept of each finding
 _LISTED = 20  # different errors that are printed
 _KINDS = 1000  # different reasons, or names of fields, that are counted each by itself
+_EACH = 3  # different reasons that are told each by itself
+_VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 _NAME = 100  # characters of a field's name
 
 
@@ -38,6 +41,7 @@ class Errors(Collection[Row]):
     def __init__(self) -> None:
         self.groups: Counter[str] = Counter()
         self.first: dict[str, str] = {}  # reason -> the first place
+        self.others: dict[str, list[str]] = {}  # reason -> a few further places
         self.remedy = ""  # the first that there is
         self._count = 0
         self._file: IO[bytes] | None = None
@@ -46,7 +50,9 @@ class Errors(Collection[Row]):
         self._count += 1
         reason = _bounded(error.reason, self.groups, "further reasons")
         self.groups[reason] += 1
-        self.first.setdefault(reason, error.place)
+        if self.first.setdefault(reason, error.place) != error.place:
+            others = self.others.setdefault(reason, [])
+            others += [error.place] if len(others) < _PLACES - 1 else []
         self.remedy = self.remedy or error.remedy
         line = json.dumps({"place": error.place, "reason": error.reason, "row": error.row}) + "\n"
         with told():
@@ -156,15 +162,14 @@ class Findings:
             reasons.append(f"{count} x {reason}{detail}{first}")
         return "; ".join(reasons) + "".join(f" ({remedy})" for remedy in self.remedies)
 
-    def error(self, read: int, *, fixable: bool) -> UserError:
-        """All errors as one: rows with the same problem share a line that names the first of them."""
-        groups = self.errors.groups
+    def error(self, read: int, *, fixable: bool, remedy: str = "") -> UserError:
+        """All errors as one: rows with the same problem share a line that names the first of them. ``remedy`` stands for theirs."""
+        groups = _alike(self.errors.groups)
         lines = []
-        for reason, count in list(groups.items())[:_LISTED]:
-            more = f" (and {counted(count - 1, 'more row')})" if count > 1 else ""
-            lines.append(f"{self.errors.first[reason]}: {reason}{more}")
-        remedies = [self.errors.remedy] if self.errors.remedy else []
-        remedies += ["--fix skips them"] if fixable else []
+        for reason, alike in list(groups.items())[:_LISTED]:
+            count = sum(self.errors.groups[one] for one in alike)
+            lines.append(f"{self.errors.first[reason]}: {reason}{self._more(count - 1, alike)}")
+        remedies = [*filter(None, [remedy or self.errors.remedy]), *(["--fix skips them"] if fixable else [])]
         hint = f" ({'; '.join(remedies)})" if remedies else ""
         if len(groups) == 1:
             return UserError(lines[0] + hint)
@@ -172,3 +177,26 @@ class Findings:
             lines.append(f"... and {counted(len(groups) - _LISTED, 'more problem')}")
         head = f"{len(self.errors)} of {read} rows cannot be trained on, and nothing was written{hint}"
         return UserError(head, details=lines)
+
+    def _more(self, count: int, alike: Sequence[str]) -> str:
+        """How many further rows have a problem, and where two of them are."""
+        if not count:
+            return ""
+        first, *rest = alike
+        others = [*self.errors.others.get(first, ()), *(self.errors.first[one] for one in rest)][: _PLACES - 1]
+        file = self.errors.first[first].rpartition(":")[0]
+        shown = ", ".join(place.removeprefix(file) if file else place for place in others)
+        like = " like it" if rest else ""
+        return (
+            f" (and {counted(count, 'more row')}{like}{f', such as {shown}' if count > len(others) else f': {shown}'})"
+        )
+
+
+def _alike(groups: Mapping[str, int]) -> dict[str, list[str]]:
+    """The reasons by the first one that says the same: if there are many, those alike but for values and numbers are one."""
+    found: dict[str, list[str]] = {}
+    keys: dict[str, str] = {}
+    for reason in groups:
+        key = _VALUE.sub("*", reason) if len(groups) > _EACH else reason
+        found.setdefault(keys.setdefault(key, reason), []).append(reason)
+    return found

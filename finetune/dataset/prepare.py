@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from finetune.dataset import builtin_rows, documents, labels, mixture, opening, systems
+from finetune.dataset import builtin_rows, documents, labels, mixture, opening, recognition, systems
 from finetune.dataset.candidates import Candidate, Candidates, demand_fields, of_no_use, read_candidates
 from finetune.dataset.checking import FEW, Checks
 from finetune.dataset.documents import Cutter
@@ -113,7 +113,8 @@ def prepare(
         return _of_builtin(config, task, encoder)
     fit(sources, config)
     found, findings, store = Candidates(), Findings(), Store(config.seed)
-    labelled = labels.surveyed(sources, config, found)
+    with recognition.advising(names, task.name):
+        labelled = labels.surveyed(sources, config, found)
     tasks = [source.part.kind for source in sources]
     cutter = documents.open_cutter(config, encoder) if task.plain_text else None
     with ExitStack() as stack:
@@ -220,7 +221,8 @@ def _demand_usable(
     """UserError if some rows cannot be trained on, if no row has a field that a flag names, or if --keep-splits finds none."""
     demand_fields(config, found)
     if findings.errors and not (config.fix and found.usable):
-        raise findings.error(found.read, fixable=bool(found.usable) and not config.strict)
+        other = "" if found.usable or config.column else recognition.advice(names, config.type_)
+        raise findings.error(found.read, fixable=bool(found.usable) and not config.strict, remedy=other)
     if config.keep_splits and not store.splits:
         has = "has no splits of its own" if len(names) == 1 else "have no splits of their own"
         raise UserError(f"--keep-splits: {', '.join(names)} {has} (no file is named train, valid or test)")

@@ -6,6 +6,7 @@ replies to learn.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from finetune.dataset.guess import (
@@ -21,9 +22,10 @@ from finetune.dataset.guess import (
     is_words,
     same,
 )
-from finetune.dataset.looking import Look
-from finetune.errors import UserError, shortened
+from finetune.dataset.looking import Look, look
+from finetune.errors import UserError, shell_command, shortened
 from finetune.records.files import Row
+from finetune.settings.fields import flag
 from finetune.tasks import ROW_KINDS
 from finetune.tasks.classify.columns import LABEL, LABEL_NAMES, TEXT, TEXT_NAMES, Column
 from finetune.tasks.conversations import FORMATS, named
@@ -263,3 +265,30 @@ def _why_none(rows: Rows) -> str:
         return f"{what}: a language model learns from texts ({needed})"
     remedy = f"add it; if it is there: python dataset.py --type chat --column prompt={texts[0]},completion=FIELD"
     return f"{named(texts)}: a text without a label, an answer or an object (fields: {named(fields)}; {remedy})"
+
+
+def advice(names: Sequence[str], type_: str) -> str:
+    """The command for rows that were read as another type than they look like; "" if they do not look like another."""
+    try:
+        guess = guesses(look(names), "")[0]
+    except UserError:
+        return ""
+    if guess.type_ == type_:
+        return ""
+    words = ["python", "dataset.py", "--type", guess.type_]
+    words += [word for name in names for word in ("--dataset-name", name)]
+    words += ["--column", guess.column] if guess.column else []
+    for key, value in guess.flags.items():
+        words += [flag(key)] if value is True else [flag(key), str(value)]
+    return f"these rows look like {guess.kind}, since {guess.why}: {shell_command(*words)}"
+
+
+@contextmanager
+def advising(names: Sequence[str], type_: str) -> Iterator[None]:
+    """UserErrors within name the command for rows of another type, if these look like it."""
+    try:
+        yield
+    except UserError as error:
+        if not (hint := advice(names, type_)):
+            raise
+        raise UserError(f"{error}; {hint}", error.exit_code, details=error.details) from None

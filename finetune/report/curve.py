@@ -10,6 +10,7 @@ Metrics = Sequence[Mapping[str, float]]
 Points = list[tuple[float, float]]  # (step, value), by step
 
 _MOST = 1e100  # of what is drawn: not NaN, not infinite, and its square is a number
+_STEEP = 5  # times the last value
 MEAN_OF = 10  # points of a curve of rewards: from step to step prompts are easier or harder
 
 
@@ -33,6 +34,13 @@ class Curve:
             for at, (step, _) in enumerate(self.training)
             if at + 1 >= MEAN_OF
         ]
+
+    @property
+    def is_steep(self) -> bool:
+        """Whether a loss falls so far that on a linear axis its end would lie flat on the floor."""
+        curves = [[value for _, value in points] for points in (self.training, self.validation) if points]
+        is_positive = all(value > 0 for values in curves for value in values)
+        return is_positive and self.measure == "loss" and any(values[0] > _STEEP * values[-1] for values in curves)
 
     @property
     def best_label(self) -> str:
@@ -61,8 +69,8 @@ def _points(metrics: Metrics, key: str) -> Points:
     return sorted((step, value) for step, value in found.items() if abs(value) < _MOST and abs(step) < _MOST)
 
 
-def curve_picture(metrics: Metrics) -> bytes | None:
-    """The curves as a PNG; None without any."""
+def curve_picture(metrics: Metrics, title: str = "") -> bytes | None:
+    """The curves as a PNG, under the name of the run; None without any."""
     found = curve(metrics)
     if found is None:
         return None
@@ -71,6 +79,7 @@ def curve_picture(metrics: Metrics) -> bytes | None:
     )  # is for windows, and matplotlib cannot be imported with one that it does not know
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     ink, muted, grey, blue = "#1a1a1a", "#666666", "#9a9a9a", "#0b6e8f"
     style = {"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#d0d0d0", "font.size": 9.5}
@@ -88,6 +97,12 @@ def curve_picture(metrics: Metrics) -> bytes | None:
             axes.scatter(*found.best, s=80, facecolors="none", edgecolors=ink, zorder=3, label=found.best_label)
         axes.locator_params(axis="x", integer=True)
         axes.set(xlabel="step", ylabel=found.measure, axisbelow=True)
+        axes.set_title(title, loc="left", fontsize="small", color=muted, parse_math=False)
+        if found.is_steep:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(axis="y", color="#d0d0d0", lw=0.6)
         axes.legend(
             loc="lower right", bbox_to_anchor=(1, 1), ncol=4, borderaxespad=0.2, columnspacing=1.2, fontsize="small"

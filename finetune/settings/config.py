@@ -78,7 +78,7 @@ class DatasetConfig(FileConfig):
         "of --type sql the tables: a .sql file in their dialect, or a database of SQLite; of --type extract the JSON schema",
     )
     fields: str | None = option(
-        None, "with --type extract: the columns that make the object, in its order: sku,quantity,total"
+        None, "with --type extract: the columns that make the object, in its order: sku,quantity,total", commas=True
     )
     multi_label: bool = switch("with --type classify: rows can have several labels, in a list or as a|b")
     labels_in_prompt: str = option(

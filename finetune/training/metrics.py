@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from finetune.backends.interface import Step
+from finetune.errors import one_line, shortened
 from finetune.records import files
 from finetune.records.run import keep_metrics, read_metrics
 from finetune.terminal import format_bytes
@@ -30,7 +31,7 @@ class Metrics:
         """Write the run's curve as a picture beside the adapters."""
         from finetune.report.curve import curve_picture
 
-        picture = curve_picture(read_metrics(self._folder))
+        picture = curve_picture(read_metrics(self._folder), shortened(one_line(self._folder.resolve().name), 24))
         if self._writes and picture is not None:
             with files.atomic(self._folder / files.CURVE) as temporary:
                 temporary.write_bytes(picture)

@@ -135,7 +135,7 @@ def build(begun: Start, judge: Judge | None) -> Session:
     if judge:
         source = RolloutSource(method, inputs.train, judge, inputs.encoder, config)
     trainer = backend.Trainer(model, method, source, config, begun.steps, base, begun.adapters)
-    measure = loss_measure(trainer, inputs.valid) if inputs.valid else None
+    measure = loss_measure(trainer, inputs.valid, config.batch_size) if inputs.valid else None
     if judge:
         measure = reward_measure(model, judge, inputs.valid, config)
     if method.reference:

@@ -193,6 +193,9 @@ def _demand_same(adapter_path: Path, compared: list[tuple[str, object, object]])
     if {what for what, _ in different} <= {"--iters", "--epochs"}:
         begin = shell_command("--from-adapter", adapter_path)
         remedy = f"to train longer, start a new run with {begin} and another --adapter-path"
+    elif {what for what, _ in different}.isdisjoint(map(flag, _OF_START)) and changed == "settings":
+        begin = shell_command("--from-adapter", adapter_path)
+        remedy = f"use the original values; or go on with others in a new run: {begin} and another --adapter-path"
     raise UserError(
         f"cannot resume {adapter_path}: {changed} changed: {'; '.join(text for _, text in different)} ({remedy})",
         exit_code=3,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import count
 from statistics import fmean
 
 from finetune.backends.interface import Answer, Model, Trainer
@@ -107,11 +108,17 @@ def add_references(trainer: Trainer, examples: Sequence[Example], console: Conso
         example.terms[REFERENCE] = math.fsum(values)
 
 
-def loss_measure(trainer: Trainer, rows: Sequence[TrainingRow]) -> Measure:
-    """The method's loss over all validation rows."""
+def loss_measure(trainer: Trainer, rows: Sequence[TrainingRow], batch_size: int) -> Measure:
+    """The method's loss over all validation rows, of which the trainer takes ``batch_size`` at once."""
 
     def measured(stop: Stop, note: Note) -> Found:
-        loss = trainer.validation_loss(rows, stop)
+        batches = count()
+
+        def noting() -> bool:  # the trainer asks before each batch
+            note(f"validation {min(len(rows), batch_size * next(batches))}/{len(rows)}")
+            return stop()
+
+        loss = trainer.validation_loss(rows, noting)
         return None if loss is None else (loss, [])
 
     return Measure("loss", measured)

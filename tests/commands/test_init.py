@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from finetune.dataset import looking, recognition
 from finetune.errors import UserError
 from finetune.records.dataset import read_dataset_record
 from finetune.settings import conflicts
+from finetune.settings.command_line import parse
 from finetune.settings.config import SECTIONS, DatasetConfig
 from finetune.settings.fields import build
 from finetune.tasks import ROW_KINDS
@@ -288,3 +290,27 @@ def test_fields_of_other_names_and_values(rows: list[dict[str, object]], type_: 
     first = recognition.guesses(seen, "rows")[0]
     assert first.type_ == type_
     assert parts.items() <= dict(first.parts).items()
+
+
+def test_the_wrong_type_names_the_command_that_works(here: Path) -> None:
+    (here / "tickets.csv").write_text(KINDS["tickets.csv"][0])
+    with pytest.raises(UserError) as refused:
+        dataset_script.main(DatasetConfig(dataset_name="tickets.csv"))  # --type sql, the default
+    assert "tickets.csv:2: no field sql_prompt" in str(refused.value)
+    assert "(and 59 more rows, such as :3, :4)" in str(refused.value)
+    command = re.search(r"these rows look like classify, since .*?: python dataset\.py ([^;)]*)", str(refused.value))
+    assert command
+    explicit = parse(DatasetConfig, scripts.CHOICES, command[1].split(), "")
+    layers = scripts.layers_of(DatasetConfig)(explicit)
+    dataset_script.main(build(DatasetConfig, [("flag", explicit), *layers], scripts.CHOICES))
+    assert read_dataset_record(here / "data").type == "classify"
+
+
+def test_many_problems_that_differ_in_values_are_one_line(here: Path) -> None:
+    rows = [{"messages": [{"role": f"bot{n}", "content": "x"}, *turns(n)]} for n in range(30)]
+    (here / "rows.jsonl").write_text(lines(rows))
+    with pytest.raises(UserError) as refused:
+        dataset_script.main(DatasetConfig(type_="chat", dataset_name="rows.jsonl"))
+    assert not refused.value.details
+    assert "rows.jsonl:1: a message has the role 'bot0'" in str(refused.value)
+    assert "(and 29 more rows like it, such as :2, :3)" in str(refused.value)

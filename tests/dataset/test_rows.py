@@ -288,7 +288,8 @@ def test_one_problem_of_many_rows_is_one_line_and_its_remedy_works(tmp_path: Pat
         prepared(tmp_path, tickets)
     assert str(error.value) == (
         f"{tmp_path / 'rows.jsonl'}:1: no field sql_prompt and no field sql (fields: ticket_text, category)"
-        " (and 39 more rows) (if the field has another name: --column sql_prompt=FIELD,sql=FIELD; for prompts and answers"
+        " (and 39 more rows, such as :2, :3)"
+        " (if the field has another name: --column sql_prompt=FIELD,sql=FIELD; for prompts and answers"
         " of another kind: --type chat, and name its fields, for example --column prompt=ticket_text,completion=category)"
     )
     column = str(error.value).rpartition("--column ")[2].rstrip(")")
@@ -305,9 +306,9 @@ def test_one_problem_of_many_rows_is_one_line_and_its_remedy_works(tmp_path: Pat
     with pytest.raises(UserError) as error:
         prepared(tmp_path, mixed, kind="chat")
     assert str(error.value) == "32 of 33 rows cannot be trained on, and nothing was written (--fix skips them)"
-    assert [line.rpartition("rows.jsonl:")[2] for line in error.value.details] == [
-        "1: completion is empty (and 29 more rows)",
-        "31: prompt is empty (and 1 more row)",
+    assert [line.partition("rows.jsonl:")[2] for line in error.value.details] == [
+        "1: completion is empty (and 29 more rows, such as :2, :3)",
+        "31: prompt is empty (and 1 more row: :32)",
     ]
 
 

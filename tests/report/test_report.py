@@ -16,7 +16,7 @@ from finetune.evaluation.scorecard import print_comparison
 from finetune.records.benchmark import Repeats
 from finetune.records.difference import Difference
 from finetune.report import render
-from finetune.report.curve import curve_picture
+from finetune.report.curve import curve, curve_picture
 from finetune.report.texts import clean
 from report_records import TOKEN, attacked, evaluation, labelled, measured, of_quality, records, spoilt
 
@@ -423,3 +423,21 @@ def test_the_terminal_shows_the_labels(capsys: pytest.CaptureFixture[str], monke
     assert "Most often confused: Feature -> Late delivery 12" in narrow
     assert "But never right: Damaged item (0 of 16, before 3)" in wide
     assert all(len(line.rstrip()) <= 60 for line in narrow.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("losses", "steep"), [([8.0, 1.0, 0.4], True), ([2.0, 1.0, 0.5], False), ([8.0, 0.0], False), ([0.1], False)]
+)
+def test_a_loss_that_falls_far_is_drawn_on_a_logarithmic_axis(losses: list[float], steep: bool) -> None:
+    metrics = [{"step": step, "valid_loss": loss} for step, loss in enumerate(losses)]
+    found = curve(metrics)
+    assert found and found.is_steep == steep
+    assert curve_picture(metrics, "a $title_ of_ a run") != curve_picture(metrics)
+
+
+def test_the_page_names_run_rows_and_date() -> None:
+    given = records()
+    title = re.findall("<title>(.*?)</title>", render(**given))[0].replace("\N{NO-BREAK SPACE}", " ")
+    assert given["benchmark"].quality.adapter_path in title
+    assert given["dataset"].source.source.rpartition("/")[2] in title
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d – fine-tuning report$", title)

@@ -126,6 +126,20 @@ def test_a_resumed_run_takes_no_other_settings(tmp_path: Path) -> None:
             prepare(configured("train", *same, *flags))
 
 
+def test_other_settings_than_those_of_the_run_can_go_on_in_a_new_one(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    config = configured("train", "--adapter-path", run)
+    write_record(run, {name: getattr(config, name) for name in config.origins} | {"model": "builtin"})
+    same = ["--adapter-path", run, "--model", "builtin", "--resume", "--dry-run"]
+    remedy = rf"go on with others in a new run: --from-adapter {run} and another --adapter-path"
+    with pytest.raises(UserError, match=remedy):
+        prepare(configured("train", *same, "--learning-rate", 1e-5))
+    prepare(configured("train", "--from-adapter", run, "--adapter-path", tmp_path / "next", "--learning-rate", 1e-5))
+    with pytest.raises(UserError, match=r"\(use the original values, or start a new run without --resume\)"):
+        prepare(configured("train", *same, "--lora-rank", 4))  # adapters of another shape cannot go on
+
+
 @pytest.mark.parametrize(
     "flags, rate, origin",
     [

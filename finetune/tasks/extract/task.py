@@ -152,6 +152,7 @@ EXTRACT = Task(
     about="a text and what it says, as a JSON object (--fields, --schema)",
     to_messages=to_messages,
     known=(TEXT, JSON, SCHEMA, *TEXTS, *SYSTEM),
+    writes_system=True,
     fitted=fitted,
     kept=_kept,
     open_scorer=lambda stop: nullcontext(scoring.score),
