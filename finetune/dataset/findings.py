@@ -163,7 +163,7 @@ class Findings:
         return "; ".join(reasons) + "".join(f" ({remedy})" for remedy in self.remedies)
 
     def error(self, read: int, *, fixable: bool, remedy: str = "") -> UserError:
-        """All errors as one: rows with the same problem share a line that names the first of them. ``remedy`` stands for theirs."""
+        """All errors as one: rows with the same problem share a line with the first of them. ``remedy`` replaces theirs."""
         groups = _alike(self.errors.groups)
         lines = []
         for reason, alike in list(groups.items())[:_LISTED]:
