@@ -236,3 +236,35 @@ def test_the_tokenizer_moves_with_its_run(run: Path, given: Mapping[str, Any], t
     assert list(read_run(folder).new_tokens) == [] and embeddings.KEY not in json.loads(
         (folder / "adapter_config.json").read_text()
     )
+
+
+@pytest.mark.models
+def test_the_builtin_model_writes_new_tokens_and_mlx_lm_too(
+    data: Path, builtin_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """60 steps on answers with two new tokens: each is written as one token, by the run and by the fused folder."""
+    from mlx_lm import generate, load
+
+    few = {
+        **FEW,
+        "iters": 60,
+        "batch_size": 4,
+        "lora_rank": 16,
+        "learning_rate": 2e-4,
+        "steps_per_eval": 60,
+        "warmup": 10,
+    }
+    run = tmp_path / "run"
+    train(
+        **few, model="builtin", backend="mlx", data_dir=data / "data", add_tokens=data / "tokens.txt", adapter_path=run
+    )
+    tuned = open_run(run).load()
+    conversation = Conversation.of({"messages": [{"role": "user", "content": "31 lamps"}]})
+    prompt = tuned.encoder.prompt(conversation)
+    tokens = list(tuned.stream(prompt, 16))
+    assert tokens.count(49152) == tokens.count(49154) == 1 and tokens[0] == 49152
+    (answer,) = tuned.answers([conversation], max_tokens=16)
+    assert answer.text == "<order>31 lamps</order>" and answer.stopped
+    fuse(run, tmp_path / "fused")
+    network, tokenizer = load(str(tmp_path / "fused"))
+    assert generate(network, tokenizer, prompt, max_tokens=16) == answer.text
