@@ -37,6 +37,8 @@ def test_facts_of_a_text(text: str, expected: list[tuple[str, str]]) -> None:
     [
         ("1,234.50 EUR", "1234.5"),
         ("1.234,50 EUR", "1,234.50"),
+        ("0,125 l", "0.1250"),
+        ("1.234 EUR", "1,234"),
         ("May 3rd", "on the 3 May 2024"),
         ("3 May", "03.05.2024"),
         ("order #1234", "my order 1234"),
