@@ -29,7 +29,7 @@ from finetune.settings.fields import flag
 from finetune.tasks import ROW_KINDS
 from finetune.tasks.classify.columns import LABEL, LABEL_NAMES, TEXT, TEXT_NAMES, Column
 from finetune.tasks.conversations import FORMATS, named
-from finetune.tasks.values import is_empty, is_listed, listed
+from finetune.tasks.values import is_empty, is_listed, listed_or_nothing
 from finetune.terminal import counted
 
 _WORDS_OF_PROSE = 5
@@ -64,7 +64,7 @@ def _preference(rows: Rows) -> Iterator[Guess]:
         if rows.has(chosen) and rows.has(rejected):
             parts = {"chosen": chosen, "rejected": rejected}
             others = [name for name in rows.columns if name not in (chosen, rejected) and rows.has(name)]
-            inside = is_listed(rows.values(chosen)[0]) and len(listed(rows.values(chosen)[0])) > 1
+            inside = is_listed(rows.values(chosen)[0]) and len(listed_or_nothing(rows.values(chosen)[0])) > 1
             if not inside and (asked := rows.named(("prompt", "question", "instruction", "input", "query"), others)):
                 parts = {"prompt": asked, **parts}
             yield Guess("preference", "preference", f"{chosen} and {rejected}: two answers, one better", parts)
@@ -73,7 +73,7 @@ def _preference(rows: Rows) -> Iterator[Guess]:
 
 def _turns(row: Row) -> list[Any]:
     found = next((row[name] for name in ("messages", "conversations") if is_listed(row.get(name))), None)
-    return listed(found) if found is not None else []
+    return listed_or_nothing(found) if found is not None else []
 
 
 def _tools(rows: Rows) -> Iterator[Guess]:
@@ -89,7 +89,7 @@ def _tools(rows: Rows) -> Iterator[Guess]:
 def _calls(row: Row) -> bool:
     turns = [turn for turn in _turns(row) if isinstance(turn, Mapping)]
     has = any(not is_empty(row.get(name)) for name in ("tools", "functions"))
-    roles = {turn.get("role", turn.get("from")) for turn in turns}
+    roles = {str(turn.get("role", turn.get("from"))) for turn in turns}
     called = any(not is_empty(turn.get(name)) for turn in turns for name in ("tool_calls", "function_call"))
     return bool(turns) and (has or called or bool(roles & {"tool", "function_call", "observation"}))
 
@@ -160,7 +160,7 @@ def _is_pair(turns: Sequence[Any]) -> bool:
 def _conversations(rows: Rows) -> Iterator[Guess]:
     for name in ("messages", "conversations"):
         if rows.share(name, is_listed) > MOST:
-            turns = [len(listed(value)) for value in rows.values(name) if is_listed(value)]
+            turns = [len(listed_or_nothing(value)) for value in rows.values(name) if is_listed(value)]
             pair = "conversations of several turns" if max(turns) > 3 else "conversations"
             chat = Guess("chat", "chat", f"{name}: {pair}")
             if (labels := rows.columns.get(LABEL)) and TEXT in rows.columns and _few(labels):

@@ -47,6 +47,14 @@ def listed(turns: Any) -> list[Any]:
     return turns
 
 
+def listed_or_nothing(turns: object) -> list[Any]:
+    """As ``listed``; nothing for text that only looks like a list."""
+    try:
+        return listed(turns)
+    except ValueError:
+        return []
+
+
 def is_listed(value: object) -> bool:
     """Whether a value is a list of messages, or was one before it was written as text. An answer can be other JSON."""
     if _is_message(value):

@@ -148,7 +148,7 @@ def test_hostile_answers_do_nothing(tab: Tab, tmp_path: Path, listener: tuple[in
     assert tab.named("Page.javascriptDialogOpening") == [] and tab.named("Runtime.exceptionThrown") == []
     assert tab.run("[window.pwned ?? 0, document.title, location.href, document.scripts.length]") == [
         0,
-        "Better by executed SQL: 25.0\u00a0% → 75.0\u00a0% – fine-tuning report",
+        "Better by executed SQL: 25.0\u00a0% → 75.0\u00a0% – checkpoints, repository, 2026-11-20 12:00 – fine-tuning report",
         url,
         1,
     ]

@@ -268,7 +268,7 @@ def test_a_row_that_is_mended_as_its_refusal_says_is_read(
 
 def test_a_pair_of_answers_is_sent_to_the_type_that_reads_it(tmp_path: Path) -> None:
     pair = {"prompt": "p", "chosen": "c", "rejected": "r"}
-    with pytest.raises(UserError, match="--type preference reads pairs"):
+    with pytest.raises(UserError, match=r"dataset\.py --type preference --dataset-name"):
         prepared(tmp_path, [pair])
     assert len(prepared(tmp_path, [pair], "preference").splits["train"]) == 1
 
