@@ -231,7 +231,7 @@ OTHER_DOORS = {
     "finetune/terminal.py": "the doors themselves",
     "finetune/settings/command_line.py": "opens and closes the streams; writes nothing",
     "finetune/tasks/sql/judging/worker.py": "answers to a pipe",
-    "finetune/rollouts/reward_worker.py": "answers to a pipe",
+    "finetune/tasks/user_function_worker.py": "answers to a pipe",
     "finetune/models/child.py": "answers to a pipe",
     "finetune/tasks/sql/judging/translating/process.py": "answers to a pipe",
     "finetune/dataset/checking.py": "answers to a pipe",

@@ -27,10 +27,10 @@ from finetune.records.dataset import DatasetRecord, read_dataset_record
 from finetune.records.evaluation import EvaluationRecord
 from finetune.records.record import as_json
 from finetune.records.run import read_metrics
-from finetune.rollouts.own_scorer import check_scorer
 from finetune.settings.config import BenchmarkConfig
 from finetune.settings.conflicts import QUICK_RUNS
 from finetune.signals import number_of
+from finetune.tasks.own_scorer import check_scorer
 from finetune.terminal import say, show, show_json
 
 

@@ -17,10 +17,10 @@ from finetune.models.conversation import Conversation
 from finetune.records import files
 from finetune.records.evaluation import EvaluationRecord, GeneralRecord, GeneralRow, GeneralSide, ScorerRecord
 from finetune.records.files import Row
-from finetune.rollouts.own_scorer import described, with_scorer
 from finetune.signals import never, number_of
 from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.mixed import for_rows
+from finetune.tasks.own_scorer import described, with_scorer
 from finetune.terminal import Progress, counted, say
 
 _GENERAL_TOKENS = 32  # of an answer to a general question

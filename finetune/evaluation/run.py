@@ -17,8 +17,8 @@ from finetune.evaluation.tuned_run import (
 from finetune.records import blind, files
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.evaluation import EvaluationRecord
-from finetune.rollouts.own_scorer import check_scorer
 from finetune.settings.config import EvaluationConfig
+from finetune.tasks.own_scorer import check_scorer
 from finetune.terminal import say, show
 
 _EXAMPLES_SHOWN = 3

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from finetune.errors import UserError
 from finetune.records.files import Row
-from finetune.rollouts.reward_function import RewardFunction
 from finetune.settings.config import TrainingConfig
 from finetune.signals import Stop, never
 from finetune.tasks import Score, Scorer, Task
+from finetune.tasks.user_function import RewardFunction
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from finetune.methods import METHODS, epoch_steps, total_steps
 from finetune.models.templates import find_template
-from finetune.rollouts.own_scorer import check_scorer
 from finetune.settings import advice, conflicts
 from finetune.settings.config import TrainingConfig
+from finetune.tasks.own_scorer import check_scorer
 from finetune.terminal import say, show
 from finetune.training import inputs
 from finetune.training.reporters import library_of

@@ -12,7 +12,6 @@ from finetune.methods.dummies import dummy_rows
 from finetune.models.examples import TrainingRow, examples_of
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files, machine
-from finetune.rollouts.own_scorer import check_scorer, with_scorer
 from finetune.rollouts.probe import RewardProbe, probe_rewards
 from finetune.rollouts.rewards import open_judge
 from finetune.rollouts.source import packed
@@ -21,6 +20,7 @@ from finetune.settings.config import TrainingConfig
 from finetune.signals import ending
 from finetune.tasks import TASKS
 from finetune.tasks.mixed import for_rows
+from finetune.tasks.own_scorer import check_scorer, with_scorer
 from finetune.terminal import say
 from finetune.training.inputs import Inputs, read_inputs
 

@@ -16,7 +16,6 @@ from finetune.models.examples import examples_of
 from finetune.models.find import ModelFolder
 from finetune.records import files, machine
 from finetune.records.run import RunRecord, read_run
-from finetune.rollouts.own_scorer import check_scorer, with_scorer
 from finetune.rollouts.probe import probe_rewards
 from finetune.rollouts.rewards import Judge, open_judge
 from finetune.rollouts.source import RolloutSource
@@ -25,6 +24,7 @@ from finetune.settings.config import TrainingConfig
 from finetune.signals import StopRequest, stopping
 from finetune.tasks import TASKS, Task
 from finetune.tasks.mixed import for_rows
+from finetune.tasks.own_scorer import check_scorer, with_scorer
 from finetune.terminal import Console, format_bytes, say
 from finetune.training import checkpoints, folder, run_view, start
 from finetune.training.checkpoints import Checkpoint

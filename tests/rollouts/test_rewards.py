@@ -15,10 +15,10 @@ from finetune.models.answers import Reading
 from finetune.models.examples import TrainingRow
 from finetune.models.loss_mask import Example
 from finetune.rollouts.groups import sample_groups
-from finetune.rollouts.reward_function import RewardFunction
 from finetune.rollouts.rewards import Reward, open_judge
 from finetune.settings.config import TrainingConfig
 from finetune.tasks import TASKS
+from finetune.tasks.user_function import RewardFunction
 
 ROW = {
     "sql_prompt": "Names of the dear ones?",

@@ -14,7 +14,7 @@ from finetune.signals import Stop, never
 from finetune.tasks.json_worker import START_SECONDS, BadReply, Interrupted, JsonWorker, LateReply, WorkerDied
 from finetune.terminal import say
 
-_WORKER = Path(__file__).with_name("reward_worker.py")
+_WORKER = Path(__file__).with_name("user_function_worker.py")
 _MOST_BYTES = 1 << 16  # of a reply
 
 

@@ -16,10 +16,10 @@ from finetune.models.thinking import answer_of
 from finetune.records import files
 from finetune.records.evaluation import LOSS, ScorerRecord
 from finetune.records.files import Row
-from finetune.rollouts.reward_function import UserFunction
 from finetune.signals import Stop, never
 from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.json_worker import Interrupted, LateReply
+from finetune.tasks.user_function import UserFunction
 from finetune.terminal import counted, say
 
 FLAG = "--scorer"

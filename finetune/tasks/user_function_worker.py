@@ -1,7 +1,7 @@
 """Calls the function ``reward`` or ``score`` of a file: a line {"row": ..., "answer": ...} on stdin, a line {"reward": ...} or
 {"score": ..., "parts": ...} on stdout.
 
-Run as a script by ``reward_function.py`` with the path and the names that the function may have; imports nothing of this
+Run as a script by ``user_function.py`` with the path and the names that the function may have; imports nothing of this
 project. The file itself sees an empty stdin, and what it prints goes to stderr.
 """
 

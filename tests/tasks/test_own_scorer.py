@@ -10,13 +10,13 @@ from finetune.errors import UserError
 from finetune.evaluation.compare import compare
 from finetune.records.files import Row
 from finetune.records.run import read_run
-from finetune.rollouts.own_scorer import ScoreFunction, check_scorer, described, with_scorer
-from finetune.rollouts.reward_function import RewardFunction
 from finetune.rollouts.rewards import open_judge
 from finetune.settings import conflicts
 from finetune.settings.config import EvaluationConfig, TrainingConfig
 from finetune.signals import never
 from finetune.tasks import TASKS
+from finetune.tasks.own_scorer import ScoreFunction, check_scorer, described, with_scorer
+from finetune.tasks.user_function import RewardFunction
 from finetune.training.start import check_same
 from report_records import ROWS, comparison
 
