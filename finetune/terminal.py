@@ -33,6 +33,13 @@ def say(*lines: str) -> None:
         sys.stderr.flush()
 
 
+def pass_on(said: bytes) -> None:
+    """Write what another process printed to stderr, as it is; as with ``say``, the work does not depend on it."""
+    with suppress(OSError, AttributeError):
+        sys.stderr.flush()
+        os.write(2, said)
+
+
 def show(*lines: str) -> None:
     """Print lines of the result to stdout."""
     show_part("".join(f"{one_line(line)}\n" for line in lines))

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 from finetune.signals import Stop, never
+from finetune.terminal import pass_on
 
 START_SECONDS = 60.0  # until the first line of a new process
 _MOMENT = 0.05  # seconds between two looks at the clock, at ``stop`` and at the process
@@ -65,8 +66,9 @@ class JsonWorker(Closing):
 
     The process is started by the first request, and again after it has ended. It is the leader of a session of its own, so
     Ctrl-C at the terminal reaches us alone, and whatever it has started is killed with it; it does not outlive us, however we
-    end. ``environment`` replaces ours; ``quiet`` discards what it writes to stderr; ``stop`` interrupts a request; ``most`` is
-    the number of bytes of a reply. Use as a context manager, or call ``close``.
+    end. ``environment`` replaces ours; ``quiet`` discards what it writes to stderr, and ``most_said`` is how many bytes of that
+    are passed on for one request; ``stop`` interrupts a request; ``most`` is the number of bytes of a reply. Use as a context
+    manager, or call ``close``.
     """
 
     def __init__(
@@ -75,11 +77,13 @@ class JsonWorker(Closing):
         *,
         environment: Mapping[str, str] | None = None,
         quiet: bool = False,
+        most_said: int | None = None,
         stop: Stop = never,
         most: int = 1 << 30,
     ):
         self._command, self._environment = list(command), environment
-        self._stderr = subprocess.DEVNULL if quiet else None
+        self._stderr = subprocess.DEVNULL if quiet else None if most_said is None else subprocess.PIPE
+        self._most_said = self._left = most_said or 0
         self._stop, self._most = stop, most
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
@@ -132,12 +136,13 @@ class JsonWorker(Closing):
             # it has ended already; macOS says that it is not ours to kill then
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            for stream in (process.stdin, process.stdout):
+            for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
             process.wait()
 
     def _exchange(self, process: "subprocess.Popen[bytes]", text: bytes, seconds: float) -> Any:
+        self._left = self._most_said
         try:
             line, end, more = self._line(process, text, time.monotonic() + seconds).partition(b"\n")
             try:
@@ -159,6 +164,9 @@ class JsonWorker(Closing):
         target, source, unsent, read = process.stdin.fileno(), process.stdout.fileno(), memoryview(text), bytearray()
         pipes = select.poll()
         pipes.register(source, select.POLLIN)
+        said = process.stderr.fileno() if process.stderr else None
+        if said is not None:
+            pipes.register(said, select.POLLIN)
         os.set_blocking(target, False)
         if unsent:
             pipes.register(target, select.POLLOUT)
@@ -170,6 +178,8 @@ class JsonWorker(Closing):
                 raise LateReply
             ended = process.poll() is not None
             ready = dict(pipes.poll(0 if ended else 1000 * min(left, _MOMENT)))
+            if said in ready and not self._pass_on(process):
+                pipes.unregister(said)
             if target in ready:
                 with suppress(BlockingIOError):
                     try:
@@ -180,10 +190,21 @@ class JsonWorker(Closing):
                     pipes.unregister(target)
             piece = os.read(source, _PIECE) if source in ready else b""
             read += piece
-            if piece:
+            if piece or (said in ready and ended):  # it may have said why it ended
                 continue
             if ended:
                 raise WorkerDied(process.returncode)
             if source in ready:  # closed: the process is about to end, and says how
                 pipes.unregister(source)
         return bytes(read)
+
+    def _pass_on(self, process: "subprocess.Popen[bytes]") -> bool:
+        """Write what it has said to our stderr, up to the limit; False at its end."""
+        assert process.stderr is not None
+        piece = os.read(process.stderr.fileno(), _PIECE)
+        shown, rest = piece[: self._left], piece[self._left :]
+        self._left -= len(shown)
+        pass_on(shown)
+        if shown and rest:
+            pass_on(b"\n... (what it prints beyond that is not shown)\n")
+        return bool(piece)

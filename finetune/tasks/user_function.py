@@ -16,6 +16,7 @@ from finetune.terminal import say
 
 _WORKER = Path(__file__).with_name("user_function_worker.py")
 _MOST_BYTES = 1 << 16  # of a reply
+_MOST_SAID = 1 << 14  # bytes of what a call prints
 
 
 class UserFunction:
@@ -31,7 +32,7 @@ class UserFunction:
         self.late = 0  # calls that timed out
         # -P: the modules beside the worker are not for the file
         command = [sys.executable, "-P", "-B", str(_WORKER), str(path.resolve()), *names]
-        self._worker = JsonWorker(command, stop=stop, most=_MOST_BYTES)
+        self._worker = JsonWorker(command, stop=stop, most=_MOST_BYTES, most_said=_MOST_SAID)
 
     def __enter__(self) -> Self:
         self._start()

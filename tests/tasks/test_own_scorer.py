@@ -95,6 +95,35 @@ def test_a_scorer_that_hangs_is_found_before_a_model_is_loaded(tmp_path: Path) -
         assert [function(ROW, answer).kind for answer in ("slow", "fine")] == ["took_too_long", "ok"]
 
 
+def test_what_it_prints_is_shown_but_does_not_flood_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = """
+import os, sys
+def score(row, answer):
+    print("looks at", answer)
+    print("and complains", file=sys.stderr)
+    while answer == "flood":
+        os.write(1, b"x" * 1000)
+    if answer == "end":
+        os.write(2, b"last words")
+        os._exit(3)
+    return 1
+"""
+    path = written(tmp_path, text)
+    with ScoreFunction(path, 0.5) as function:
+        assert function(ROW, "one").kind == "ok"
+        shown = capfd.readouterr().err
+        assert "looks at one" in shown and "and complains" in shown
+        assert function(ROW, "flood").kind == "took_too_long"
+        flood = capfd.readouterr().err
+        assert flood.count("x") <= 1 << 14 and flood.count("what it prints beyond that is not shown") == 1
+        assert function(ROW, "two").kind == "ok" and "looks at two" in capfd.readouterr().err
+        with pytest.raises(UserError, match="exit code 3"):
+            function(ROW, "end")
+        assert "last words" in capfd.readouterr().err
+
+
 def test_only_a_reward_may_be_called_reward(tmp_path: Path) -> None:
     path = written(tmp_path, "def reward(row, answer):\n    return 7\n")
     with pytest.raises(UserError, match=r"no function score\(row, answer\), and reward.* is for --grpo-reward alone"):
