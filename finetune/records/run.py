@@ -1,6 +1,6 @@
 """run.json, which says what made the adapters, and metrics.jsonl beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -85,7 +85,7 @@ class RunRecord(Record):
     scorer_sha256: str | None = None  # hash of the file of --scorer
     switches: Mapping[str, bool] = field(default_factory=dict)  # template variable -> value, to be asked for thinking
     end: str | None = None  # token added after each learned answer; null if the chat template writes the end
-    new_tokens: Sequence[str] = ()  # tokens that were added to the tokenizer, in the order of their ids
+    new_tokens: tuple[str, ...] = ()  # tokens that were added to the tokenizer, in the order of their ids
     started: str | None = None  # ISO 8601; chat templates that write a date write this one, also on resume and later
     device: str | None = None  # what the backend computed on
     machine: Machine | None = None  # the machine and its software

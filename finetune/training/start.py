@@ -115,7 +115,7 @@ def describe_run(
         template_sha256=files.text_hash(encoder.template),
         switches=encoder.switches,
         end=encoder.end.added or None,
-        new_tokens=list(encoder.new_tokens.tokens) if encoder.new_tokens else [],
+        new_tokens=tuple(encoder.new_tokens.tokens) if encoder.new_tokens else (),
         data=Data(str(config.data_dir.resolve()), dataset.source, dataset.files),
         reward_sha256=_hash_of("--grpo-reward", config.grpo_reward),
         scorer_sha256=_hash_of("--scorer", config.scorer),
