@@ -4,9 +4,10 @@ from finetune.errors import shell_command
 from finetune.methods import Method, epoch_steps
 from finetune.models.examples import examples_of
 from finetune.records import files
+from finetune.records.times import in_parts
 from finetune.settings import advice
 from finetune.settings.config import TrainingConfig
-from finetune.terminal import Console, counted, format_seconds
+from finetune.terminal import Console, counted
 from finetune.training.inputs import Inputs
 from finetune.training.session import Session
 
@@ -72,7 +73,7 @@ def conclude(session: Session, *, over: bool = False) -> None:
 
 
 def _times(session: Session) -> str:
-    return f"{format_seconds(session.state.seconds)} of training ({format_seconds(session.wall_seconds)} in total)"
+    return in_parts(session.wall_seconds, {"steps": session.state.seconds, **session.state.seconds_of})
 
 
 def _outcome(session: Session) -> str:
