@@ -44,7 +44,8 @@ def overview(config: TrainingConfig, method: Method, inputs: Inputs, steps: int)
 
 def conclude(session: Session, *, over: bool = False) -> None:
     """Draw the curve and print what came out, where it is, and what to do next. ``over``: the run had ended long before."""
-    session.metrics.draw_curve()
+    with session.times.of("curve"):
+        session.metrics.draw_curve()
     config, state, say = session.config, session.state, session.console.say
     done = "This run had already finished, nothing was done" if over else "Done"
     say(f"{done}: {counted(session.trainer.position.step, 'step')} in {_times(session)}; {_outcome(session)}.")
