@@ -172,7 +172,7 @@ def _fitting(
             fitting.append(row)
             room = min(room, context - prompt) if context is not None else room
     if not fitting:
-        raise UserError(f"no row fits into the model's context of {context} tokens")
+        raise UserError(f"no row fits into the model's context of {context} tokens (name shorter ones with --data-dir)")
     if skipped := len(rows) - len(fitting):
         say(
             f"Note: {skipped} of {len(rows)} rows skipped: they are longer than the model's context of {context} tokens."
