@@ -13,6 +13,7 @@ if __name__ == "__main__":  # before the imports, which take a moment
 
 from finetune import scripts
 from finetune.records.dataset import check_output, write_dataset
+from finetune.records.times import Times
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS
 from finetune.terminal import say
@@ -30,14 +31,18 @@ def main(config: DatasetConfig) -> None:
 
         own_pairs.make(config)
         return
+    times = Times()
     check_output(config.output_dir)
     encoder = preview.encoder(config, say)
     dataset = prepare(config, ROW_KINDS[config.type_], say, encoder)
-    write_dataset(config.output_dir, dataset.splits, dataset.findings.rejected, dataset.record(config))
+    times.rest("reading and checking")
+    with times.of("writing"):
+        write_dataset(config.output_dir, dataset.splits, dataset.findings.rejected, dataset.record(config))
     preview.print_summary(config, dataset)
     if encoder:
         preview.print_lengths(dataset.lengths, config)
         preview.print_examples(dataset, config.show, encoder)
+    say(f"Done in {times}.")
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def prepare(config: FileConfig) -> None:
     conflicts.check(config)
     if isinstance(config, TrainingConfig):
         start.check_start(config)
-        if config.resume and config.dry_run:
+        if config.resume and (config.dry_run or config.validate):
             start.check_settings(config)
     if config.save_config:
         save.save(config, config.save_config, shell_command("python", *sys.argv))

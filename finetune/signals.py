@@ -10,16 +10,23 @@ Imports next to nothing, because the scripts import it before everything else.
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 Stop = Callable[[], bool]  # whether somebody asked to stop
+_begun: list[float] = []  # when the script of this process began, if it is one
 
 
 def never() -> bool:
     """The ``stop`` of work that nobody asks to stop."""
     return False
+
+
+def began() -> float:
+    """When the script began, as time.monotonic() says; now if this process is no script."""
+    return _begun[0] if _begun else time.monotonic()
 
 
 class StopRequest:
@@ -33,6 +40,8 @@ class StopRequest:
 
 def exit_at_once() -> None:
     """From now on, a signal ends the process at once and without a word: nothing has begun, or all is done."""
+    if not _begun:
+        _begun.append(time.monotonic())
     _handle(lambda number, frame: os._exit(128 + number))
 
 

@@ -126,6 +126,14 @@ def format_bytes(count: float) -> str:
     return f"{count / 1e6:.0f} MB" if count >= 999_500 else f"{count / 1e3:.0f} kB"
 
 
+def time_left(seconds: float, done: int, total: int) -> str:
+    """How long the rest takes at the pace so far, "about 40 s left"; "" if that is not known."""
+    if not 0 < done < total:
+        return ""
+    rest = seconds / done * (total - done)
+    return f"about {format_seconds(max(1, float(f'{rest:.2g}')))} left"
+
+
 def format_seconds(seconds: float) -> str:
     """A duration in at most two units: ``"8.2 s"``, ``"41 s"``, ``"12 min 20 s"``, ``"3 h 5 min"``, ``"2 d 4 h"``."""
     if round(seconds, 1) < 10:
@@ -260,10 +268,7 @@ class Progress:
     def _left(self) -> str:
         """How long the rest takes at the pace so far; "" if that is not known."""
         since, before = self._begun or (0.0, self.done)
-        if not before < self.done < self.total:
-            return ""
-        seconds = (time.monotonic() - since) / (self.done - before) * (self.total - self.done)
-        return f"about {format_seconds(max(1, float(f'{seconds:.2g}')))} left"
+        return time_left(time.monotonic() - since, self.done - before, self.total - before)
 
     def _fitting(self, note: str) -> str:
         """As many parts of the note as fit: a number cut in the middle would be another number."""

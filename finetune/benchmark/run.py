@@ -10,7 +10,8 @@ from finetune import report
 from finetune.benchmark import history, tables
 from finetune.benchmark.measure import measure_run
 from finetune.errors import Stopped, UserError
-from finetune.evaluation import scorecard
+from finetune.evaluation import by_grammar, scorecard
+from finetune.evaluation.by_grammar import Restriction
 from finetune.evaluation.compare import Comparison, compare
 from finetune.evaluation.tuned_run import (
     HeldOut,
@@ -43,14 +44,16 @@ def run(config: BenchmarkConfig) -> None:
     other = open_other(config.against, tuned) if config.against else None
     held_out = held_out_rows(tuned, config, quick=config.quick)
     written = (files.BENCHMARK, files.BENCHMARK_TABLE, files.REPORT)
+    restriction = by_grammar.restriction(tuned, held_out, asked=config.restrict)
     check_results(config.results_dir, tuned, held_out.data_dir, BenchmarkRecord, written, files.BENCHMARK_ANSWERS)
     files.make_folder(config.results_dir / files.HISTORY)
     metrics = read_metrics(config.adapter_path)
     dataset = read_dataset_record(held_out.data_dir)
     check_scorer(config.scorer, config.scorer_seconds, held_out.rows)
     say(tuned.backend.describe())
+    by_grammar.tell_cut(tuned, held_out.rows, config.max_tokens)
     max_tokens = answer_limit(tuned, held_out.rows, config)
-    quality = _compared(tuned, other, held_out, config, max_tokens)
+    quality = _compared(tuned, other, held_out, config, max_tokens, restriction)
     runs = min(config.runs, QUICK_RUNS) if config.quick else config.runs
     try:
         measured = measure_run(tuned, held_out.rows, runs, max_tokens, compare=config.compare, quick=config.quick)
@@ -86,7 +89,12 @@ def _log(config: BenchmarkConfig) -> Path:
 
 
 def _compared(
-    tuned: TunedRun, other: TunedRun | None, held_out: HeldOut, config: BenchmarkConfig, max_tokens: int
+    tuned: TunedRun,
+    other: TunedRun | None,
+    held_out: HeldOut,
+    config: BenchmarkConfig,
+    max_tokens: int,
+    restriction: Restriction,
 ) -> EvaluationRecord:
     return compare(
         Comparison(
@@ -101,6 +109,7 @@ def _compared(
             general=config.compare and not config.quick,
             scorer=config.scorer,
             scorer_seconds=config.scorer_seconds,
+            **restriction,
         )
     )
 

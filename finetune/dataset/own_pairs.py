@@ -56,7 +56,7 @@ def make(config: DatasetConfig) -> None:
         split: [row for _, row in read_split(folder, split, dataset, may_be_empty=split != "train")]
         for split in files.SPLITS
     }
-    files.make_folder(config.output_dir)
+    files.make_output(config.output_dir)
     check_output(config.output_dir)
     model = run.load()
     say(run.backend.describe())

@@ -74,7 +74,7 @@ def _examples(data_dir: Path, count: int, seed: int, rows: Sequence[Row]) -> lis
     found = [row for row in found if str(row["messages"][:-1]) not in asked]
     if len(found) < count:
         path = files.split_file(data_dir, "train")
-        raise UserError(
-            f"--few-shot {count}: {path} has only {counted(len(found), 'row')} (at most --few-shot {len(found)})"
-        )
+        remedy = f"at most --few-shot {len(found)}" if found else "omit it, or use --base-prompt"
+        has = f"has only {counted(len(found), 'row')}" if found else "has no row"
+        raise UserError(f"--few-shot {count}: {path} {has} beside those that are asked ({remedy})")
     return random.Random(f"few-shot {seed}").sample(found, count)

@@ -6,28 +6,35 @@ The order of the rows, and which answer is A, come from the seed. Every choice i
 
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from math import exp, fsum, lgamma, log
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from finetune.errors import Stopped, UserError, shell_command
 from finetune.evaluation import scorecard
 from finetune.evaluation.chat.keyboard import has_keys, read_key
-from finetune.evaluation.pair_screen import look_alike, pair_lines, show_pages
+from finetune.evaluation.pair_screen import asked_lines, look_alike, pair_lines, show_pages
 from finetune.evaluation.verdict import mcnemar_p
 from finetune.records import files, lock
 from finetune.records.blind import BlindRecord, BlindResult, Choice, Judged, SideName, answers_hash, of_evaluation
 from finetune.records.evaluation import EvaluationRecord, Word
+from finetune.report.asked import system_of
 from finetune.settings.config import EvaluationConfig
 from finetune.signals import number_of
 from finetune.terminal import counted, results, say, show
 
 _SIGNIFICANT = 0.05
 _CHOICES: dict[str, Choice] = {"a": "A", "b": "B", "s": "same", "1": "A", "2": "B", "3": "same"}
-_BACK, _STOP = ("u", "\x7f", "\x08"), ("q", "\x04", "")
+_WHOLE, _BACK, _STOP = ("w",), ("u", "\x7f", "\x08"), ("q", "\x04", "")
 _KEYS = "Better: a, b or s (same); u back, q stop: "
-_HINT = ("a or 1: A is better; b or 2: B is; s or 3: the same", "u: back to the last row; q: stop, all is kept")
+_HINT = (
+    "a or 1: A is better; b or 2: B is; s or 3: the same",
+    "w: show the whole conversation; u: back to the last row; q: stop, all is kept",
+)
 
 
 def run(config: EvaluationConfig) -> None:
@@ -135,6 +142,7 @@ class Session:
     def __init__(self, evaluation: EvaluationRecord, record: BlindRecord, path: Path):
         self.evaluation, self.record, self._path = evaluation, record, path
         self._order = order(evaluation, record.seed)[: record.n]
+        self._system = ""  # the system message of the row that was shown last
         if any((one.row, one.a) != at for one, at in zip(record.judged, self._order, strict=False)):
             raise UserError(f"{path}: rows in another order than its seed gives (move it away, and begin again)")
 
@@ -170,9 +178,21 @@ class Session:
         row, side = self._order[len(self.record.judged)]
         shown = self.evaluation.rows[row]
         answers = [shown.sides["tuned"], shown.sides["base"]]
+        if side == "base":
+            answers.reverse()
         title = f"{len(self.record.judged) + 1} of {self.record.n}"
         what = "text to be continued" if self.evaluation.tuned.bits_per_byte is not None else "prompt"
-        lines = pair_lines(console, title, (what, shown.prompt), answers if side == "tuned" else answers[::-1])
+        whole = False
+        while True:
+            asked = asked_lines(console, shown, what, self._system, whole=whole)
+            key = self._read(console, pair_lines(console, title, asked, answers))
+            if key not in _WHOLE:
+                self._system = system_of(shown)
+                return key
+            whole = True
+
+    def _read(self, console: Any, lines: Sequence[Text]) -> str:
+        """Show the lines page by page; the key that was pressed: a choice, whole conversation, back or stop."""
         pressed = ""
 
         def more(left: int) -> bool:
@@ -181,13 +201,13 @@ class Session:
                 key = _pressed(f"-- {counted(left, 'more line')}: space or enter; u back, q stop: ")
                 if key in (" ", "\r", "\n"):
                     return True
-                if key in (*_BACK, *_STOP):
+                if key in (*_WHOLE, *_BACK, *_STOP):
                     pressed = key
                     return False
 
         if not show_pages(console, lines, more):
             return pressed
-        while (key := _pressed(_KEYS)) not in (*_CHOICES, *_BACK, *_STOP):
+        while (key := _pressed(_KEYS)) not in (*_CHOICES, *_WHOLE, *_BACK, *_STOP):
             show(*_HINT)
         return key
 

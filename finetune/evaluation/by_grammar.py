@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypedDict
 
 from finetune.errors import UserError
 from finetune.evaluation.evaluate import Scored
-from finetune.evaluation.tuned_run import TunedRun
+from finetune.evaluation.tuned_run import HeldOut, TunedRun, restriction_rows
 from finetune.evaluation.verdict import Verdict, judge, wilson_interval
 from finetune.models.constraint import Restrict
 from finetune.models.conversation import Conversation
@@ -27,6 +28,21 @@ def tell_cut(run: TunedRun, rows: Sequence[Row], max_tokens: int) -> None:
     if long := [length for length in lengths if length > max_tokens]:
         what = counted(len(long), "reference")
         say(f"Note: {what} longer than --max-tokens {max_tokens}: such answers are cut off ({max(long)} holds all).")
+
+
+class Restriction(TypedDict):
+    """What ``Comparison`` is told of --restrict."""
+
+    restrict: bool  # to the labels of the rows
+    valid: Sequence[Row]  # to calibrate the confidence on
+    by_form: Callable[[Sequence[Row]], Restrict] | None  # to objects of the schema of the rows
+
+
+def restriction(run: TunedRun, held_out: HeldOut, *, asked: bool) -> Restriction:
+    """What answers are restricted to, if that is ``asked`` for. UserError if the rows have nothing of the kind."""
+    if asked and run.task.field_table:
+        return {"restrict": False, "valid": [], "by_form": open_grammar(run, held_out.rows)}
+    return {"restrict": asked, "valid": restriction_rows(run, held_out) if asked else [], "by_form": None}
 
 
 def open_grammar(run: TunedRun, rows: Sequence[Row]) -> Callable[[Sequence[Row]], Restrict]:

@@ -1,7 +1,7 @@
 """Base against tuned on the rows of a run: asks the models, scores the answers, keeps what was found."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from finetune.backends.interface import Model
@@ -17,6 +17,7 @@ from finetune.models.conversation import Conversation
 from finetune.records import files
 from finetune.records.evaluation import EvaluationRecord, GeneralRecord, GeneralRow, GeneralSide, ScorerRecord
 from finetune.records.files import Row
+from finetune.records.times import Times
 from finetune.signals import never, number_of
 from finetune.tasks import Score, Scorer, Task
 from finetune.tasks.mixed import for_rows
@@ -45,6 +46,7 @@ class Comparison:
     scorer: Path | None = None  # scores the answers in the place of the task
     scorer_seconds: float = 5.0  # for one answer
     base_asked: BaseAsked | None = None  # what the base model is told beside the questions
+    times: Times = field(default_factory=Times)  # is told how long the parts take
 
     def as_asked(self, name: str, rows: Sequence[Row]) -> Sequence[Row]:
         """The rows as a side is asked them."""
@@ -67,17 +69,20 @@ def compare(asked: Comparison) -> EvaluationRecord:
         say("Note: the model has no chat template, so it is asked no general questions.")
     models = _sides(asked, model)
     task, scorer = with_scorer(for_rows(run.task, rows), asked.scorer, asked.scorer_seconds), described(asked.scorer)
+    asked.times.rest("loading")
     with AnswerLog(asked.log, _key(asked, rows, max_tokens, scorer), resume=asked.resume) as log:
         try:
             with task.open_scorer(never) as score:
                 sides = {
-                    name: Side(_answered(name, side, score, asks, max_tokens, log), _losses(name, side, asks))
+                    name: Side(
+                        _answered(asked, name, side, score, asks, max_tokens, log), _losses(asked, name, side, asks)
+                    )
                     for name, side in models.items()
                     if (asks := asked.as_asked(name, rows))
                 }
                 formed = _formed(asked, models, score, rows, max_tokens, log)
             answers = {
-                name: _answered(f"{name}, general", side, _score_general, _GENERAL_ROWS, _GENERAL_TOKENS, log)
+                name: _answered(asked, f"{name}, general", side, _score_general, _GENERAL_ROWS, _GENERAL_TOKENS, log)
                 for name, side in (models.items() if asks_general else [])
             }
         except KeyboardInterrupt as interrupt:
@@ -114,7 +119,7 @@ def _formed(
         return {}
     form = asked.by_form(rows)
     return {
-        name: _answered(f"{name}, restricted", side, score, asked.as_asked(name, rows), max_tokens, log, form)
+        name: _answered(asked, f"{name}, restricted", side, score, asked.as_asked(name, rows), max_tokens, log, form)
         for name, side in models.items()
     }
 
@@ -167,7 +172,7 @@ def _fitting(
             fitting.append(row)
             room = min(room, context - prompt) if context is not None else room
     if not fitting:
-        raise UserError(f"no row fits into the model's context of {context} tokens")
+        raise UserError(f"no row fits into the model's context of {context} tokens (name shorter ones with --data-dir)")
     if skipped := len(rows) - len(fitting):
         say(
             f"Note: {skipped} of {len(rows)} rows skipped: they are longer than the model's context of {context} tokens."
@@ -212,6 +217,7 @@ def _adapter_hashes(run: TunedRun) -> list[str]:
 
 
 def _answered(
+    asked: Comparison,
     name: str,
     model: Model,
     score: Scorer,
@@ -220,7 +226,8 @@ def _answered(
     log: AnswerLog,
     restrict: Restrict | None = None,
 ) -> list[Scored]:
-    with Progress(f"Answers ({name})", len(rows), "rows") as bar:
+    part = {"general": "general questions", "restricted": "restricted answers"}.get(name.partition(", ")[2], "answers")
+    with asked.times.of(part), Progress(f"Answers ({name})", len(rows), "rows") as bar:
         known = log.known(name)
         bar.advance(len(known))
 
@@ -231,8 +238,8 @@ def _answered(
         return evaluate(model, score, rows, max_tokens, dict(known), on_scored, restrict=restrict)
 
 
-def _losses(name: str, model: Model, rows: Sequence[Row]) -> Losses:
-    with Progress(f"Losses ({name})", len(rows), "rows") as bar:
+def _losses(asked: Comparison, name: str, model: Model, rows: Sequence[Row]) -> Losses:
+    with asked.times.of("losses"), Progress(f"Losses ({name})", len(rows), "rows") as bar:
         return reference_losses(model, rows, bar.advance)
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
+from typing import TypedDict
 
 from finetune.backends.interface import Answer, Model
 from finetune.errors import UserError
@@ -21,6 +22,7 @@ from finetune.records.evaluation import (
     RowRecord,
     ScorerRecord,
     SideRecord,
+    TurnRecord,
 )
 from finetune.records.files import Row
 from finetune.signals import Stop, never
@@ -223,6 +225,7 @@ def result(
                 reference=shown(row["messages"][-1]) if row.get("messages") else Conversation.of(row).reference,
                 base=base.record(i) if base else None,
                 tuned=tuned.record(i),
+                **_around(Conversation.of(row)),
             )
             for i, row in enumerate(rows)
         ],
@@ -240,3 +243,18 @@ def result(
         differences=found.differences,
         worse_rows=found.worse_rows,
     )
+
+
+class _Around(TypedDict):
+    before: list[TurnRecord]
+    after: list[TurnRecord]
+    tools: list[str]
+
+
+def _around(conversation: Conversation) -> _Around:
+    """What a model is given beside the last turn of the user."""
+    messages = conversation.prompt.messages
+    turns = [TurnRecord(message["role"], shown(message)) for message in messages]
+    last = max((at for at, turn in enumerate(turns) if turn.role == "user"), default=len(turns))
+    names = [str(tool.get("function", tool)["name"]) for tool in conversation.tools]
+    return {"before": turns[:last], "after": turns[last + 1 :], "tools": names}

@@ -7,20 +7,60 @@ from typing import Any
 from rich.text import Text
 
 from finetune.errors import visible
-from finetune.records.evaluation import AnswerRecord
+from finetune.records.evaluation import AnswerRecord, RowRecord
+from finetune.report.asked import SYSTEM, history, system_of, told
+from finetune.terminal import counted
 
 _WIDE = 100  # columns of a terminal with room for two answers side by side
 _FEWEST = 5  # lines of a page, however low the terminal is
 _BETWEEN = " │ "
+_SAME = "(the same as in the row before; w shows it)"
 _RIGHT_TO_LEFT = ("R", "AL")
 
 
-def pair_lines(console: Any, title: str, prompt: tuple[str, str], answers: Sequence[AnswerRecord]) -> list[Text]:
-    """The lines that show a prompt, with what it is called, and below it the answers A and B, each at most as wide as the
-    terminal."""
+def asked_lines(console: Any, row: RowRecord, prompt: str, known: str = "", *, whole: bool = False) -> list[Text]:
+    """The lines that show what was asked, each at most as wide as the terminal: the functions and the turns before the prompt,
+    the prompt, which is called ``prompt``, and the turns after it.
+
+    Unless it is to be ``whole``, a system message that is ``known`` is named only, long turns around the prompt are cut, and
+    lines say by how much.
+    """
+    most, system = max(_FEWEST, console.height // 3), system_of(row)
+    same = bool(system) and system == known and not whole
+    lines = _turn(console, SYSTEM, _SAME) if same else []
+    for turn in told(row, system if same else ""):
+        lines += _first(_turn(console, turn.role, turn.text), most, whole=whole)
+    earlier = [line for turn in history(row) for line in _turn(console, turn.role, turn.text)]
+    lines += _last(earlier, most, whole=whole)
+    if row.prompt or not lines:
+        lines += _turn(console, prompt, row.prompt)
+    for turn in row.after:
+        lines += _first(_turn(console, turn.role, turn.text), most, whole=whole)
+    return lines
+
+
+def _turn(console: Any, role: str, text: str) -> list[Text]:
+    return [Text(role, style="bold"), *_wrapped(console, _text(text), console.width)]
+
+
+def _first(lines: list[Text], most: int, *, whole: bool) -> list[Text]:
+    left = len(lines) - most
+    return lines if whole or left <= 1 else [*lines[:most], _not_shown(left, "more line")]
+
+
+def _last(lines: list[Text], most: int, *, whole: bool) -> list[Text]:
+    left = len(lines) - most
+    return lines if whole or left <= 1 else [_not_shown(left, "earlier line"), *lines[left:]]
+
+
+def _not_shown(count: int, what: str) -> Text:
+    return Text(f"[{counted(count, what)} not shown; w shows the whole conversation]", style="dim")
+
+
+def pair_lines(console: Any, title: str, asked: Sequence[Text], answers: Sequence[AnswerRecord]) -> list[Text]:
+    """The lines that show what was ``asked``, and below it the answers A and B, each at most as wide as the terminal."""
     width = console.width
-    lines = [Text(), Text(f"── {title} ".ljust(min(width, _WIDE), "─"), style="dim"), Text(prompt[0], style="bold")]
-    lines += _wrapped(console, _text(prompt[1]), width)
+    lines = [Text(), Text(f"── {title} ".ljust(min(width, _WIDE), "─"), style="dim"), *asked]
     shown = [_answer(one) for one in answers]
     # a terminal that draws Arabic or Hebrew from the right would exchange two columns, and nobody could tell which is A
     if width >= _WIDE and not any(_is_right_to_left(one.answer) for one in answers):

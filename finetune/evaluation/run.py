@@ -12,11 +12,11 @@ from finetune.evaluation.tuned_run import (
     check_results,
     held_out_rows,
     open_other,
-    restriction_rows,
 )
 from finetune.records import blind, files
 from finetune.records.benchmark import BenchmarkRecord
 from finetune.records.evaluation import EvaluationRecord
+from finetune.records.times import Times
 from finetune.settings.config import EvaluationConfig
 from finetune.tasks.own_scorer import check_scorer
 from finetune.terminal import say, show
@@ -28,9 +28,7 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
     """Compare, write evaluation.json and print the result; UserError if a part is missing or cannot be written."""
     other = open_other(config.against, tuned) if config.against else None
     held_out = held_out_rows(tuned, config, quick=config.quick_test)
-    by_form = by_grammar.open_grammar(tuned, held_out.rows) if config.restrict and tuned.task.field_table else None
-    by_label = config.restrict and by_form is None
-    valid = restriction_rows(tuned, held_out) if by_label else []
+    restriction = by_grammar.restriction(tuned, held_out, asked=config.restrict)
     check_results(config.results_dir, tuned, held_out.data_dir, EvaluationRecord, (files.EVALUATION,), files.ANSWERS)
     asked = base_asked(tuned, config, held_out.data_dir, held_out.rows)
     check_scorer(config.scorer, config.scorer_seconds, held_out.rows)
@@ -39,6 +37,7 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
         say("Note: the checkpoint was chosen on these validation rows; the test rows are unbiased.")
     by_grammar.tell_cut(tuned, held_out.rows, config.max_tokens)
     log = config.results_dir / files.ANSWERS
+    times = Times()
     record = compare(
         Comparison(
             run=tuned,
@@ -49,18 +48,18 @@ def run(tuned: TunedRun, config: EvaluationConfig) -> None:
             resume=config.resume,
             other=other,
             general=config.general and not config.quick_test,
-            restrict=by_label,
-            valid=valid,
             scorer=config.scorer,
             scorer_seconds=config.scorer_seconds,
             base_asked=asked,
-            by_form=by_form,
+            times=times,
+            **restriction,
         )
     )
     record.write(config.results_dir / files.EVALUATION)
     log.unlink(missing_ok=True)
     scorecard.print_comparison(record, _EXAMPLES_SHOWN, blind.of_evaluation(config.results_dir, record))
     show(f"All answers: {config.results_dir / files.EVALUATION}")
+    say(f"Done in {times}.")
 
 
 def show_again(path: Path) -> None:

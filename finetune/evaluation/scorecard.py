@@ -1,19 +1,21 @@
 """The result of an evaluation on the terminal: some answers, the measures side by side, and the verdict last."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from finetune.errors import visible
+from finetune.errors import shortened, visible
 from finetune.evaluation.label_tables import print_labels, print_warnings
 from finetune.records.blind import BlindRecord
-from finetune.records.evaluation import NOTHING, EvaluationRecord, GeneralRecord
-from finetune.report import answers, drafts, field_table, preferred
+from finetune.records.evaluation import NOTHING, EvaluationRecord, GeneralRecord, RowRecord, TurnRecord
+from finetune.report import answers, asked, drafts, field_table, preferred
 from finetune.report.answers import POINTS
 from finetune.report.texts import plain
 from finetune.terminal import counted, results
 
 _WIDE = 72  # columns of a terminal that has room for the differences
 _WORSE = 5  # rows that got worse, named
+_MOST = 400  # characters of a text in an example
+_TURNS = 4  # turns before the question of an example
 _VERDICTS = {
     "better": "{tuned} is better than {base} by {by}.",
     "worse": "{tuned} is worse than {base} by {by}.",
@@ -45,9 +47,7 @@ def print_comparison(record: EvaluationRecord, examples: int, blind: BlindRecord
         if side.kinds:
             kinds = (f"{count} × {answers.in_words(kind, record.task)}" for kind, count in side.kinds.items())
             console.print(plain(f"{name}: {', '.join(kinds)}"))
-    for index in _telling(record)[:examples]:
-        console.print()
-        console.print(_example(record, index))
+    _print_examples(record, examples, console)
     if record.verdict is None:
         return
     if worse := record.worse_rows:
@@ -98,7 +98,20 @@ def _telling(record: EvaluationRecord) -> list[int]:
     return [*fixed[:1], *record.worse_rows[:1], *fixed[1:2], *others]
 
 
-def _example(record: EvaluationRecord, index: int) -> Any:
+def _print_examples(record: EvaluationRecord, count: int, console: Any) -> None:
+    from rich.text import Text
+
+    system, shown = asked.common_system(record), _telling(record)[:count]
+    if system and shown:
+        console.print()
+        console.print("System message of all rows:", style="bold")
+        console.print(Text(visible(answers.shortened(system, _MOST))))
+    for index in shown:
+        console.print()
+        console.print(_example(record, index, system))
+
+
+def _example(record: EvaluationRecord, index: int, system: str) -> Any:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -108,18 +121,30 @@ def _example(record: EvaluationRecord, index: int) -> Any:
     table = Table(box=box.HORIZONTALS, show_header=False, title=title, title_justify="left", title_style="bold")
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    asked, reference = ("text", "goes on") if plain_text else ("question", "reference")
-    table.add_row(asked, Text(visible(row.question)))
-    table.add_row(reference, Text(visible(row.reference[:400])))
+    what, reference = ("text", "goes on") if plain_text else ("question", "reference")
+    for name, text in (*_earlier(row, system), (what, row.question), *_turns(row.after), (reference, row.reference)):
+        table.add_row(name, Text(visible(answers.shortened(text, _MOST))))
     for name, side in row.sides.items():
         mark = "not scored" if side.value is None else "right" if side.value == 1.0 else "wrong"
         style = "green" if mark == "right" else ""
-        table.add_row(name, Text(visible(side.answer[:400])), style=style)
+        table.add_row(name, Text(visible(answers.shortened(side.answer, _MOST))), style=style)
         if plain_text:
             continue
         kind = answers.in_words(side.kind, record.task)
-        table.add_row(f"  {mark}", f"{kind}: {side.reason[:160]}" if side.reason else kind, style=style)
+        table.add_row(f"  {mark}", f"{kind}: {shortened(side.reason, 160)}" if side.reason else kind, style=style)
     return table
+
+
+def _earlier(row: RowRecord, system: str) -> list[tuple[str, str]]:
+    """The system message, the functions and the newest turns before the question; a line says how many are left out."""
+    turns = _turns(asked.history(row))
+    left = len(turns) - _TURNS
+    cut = [("", f"[{counted(left, 'earlier turn')} not shown]")] if left > 0 else []
+    return [*_turns(asked.told(row, system)), *cut, *turns[-_TURNS:]]
+
+
+def _turns(turns: Iterable[TurnRecord]) -> list[tuple[str, str]]:
+    return [(turn.role, turn.text) for turn in turns]
 
 
 def _measures(record: EvaluationRecord, blind: BlindRecord | None, *, wide: bool) -> Any:

@@ -212,7 +212,7 @@ def write_dataset(
     UserError if another process writes there, or if a file of somebody else is in the place of one; (exit 4) if the folder
     cannot be written.
     """
-    files.make_folder(folder)
+    files.make_output(folder)
     with lock.demanded(folder / ".lock", f"{folder}: another dataset.py is writing here (use another --output-dir)"):
         check_output(folder)
         contents = {files.split_file(folder, split).name: splits[split] for split in files.SPLITS}

@@ -46,6 +46,14 @@ class AnswerRecord:
 
 
 @dataclass(frozen=True)
+class TurnRecord:
+    """A turn of a conversation."""
+
+    role: str  # system, user, assistant or tool
+    text: str  # its text without thinking, then a line for each call, such as `calls get_weather(city="Paris")`
+
+
+@dataclass(frozen=True)
 class RowRecord:
     """A row of the split."""
 
@@ -54,6 +62,9 @@ class RowRecord:
     reference: str  # its own answer; of plain text, how it goes on
     tuned: AnswerRecord  # answer of the tuned model
     base: AnswerRecord | None = None  # answer of the base model; null without a comparison
+    before: list[TurnRecord] = field(default_factory=list)  # the turns before `prompt`; none in older files
+    after: list[TurnRecord] = field(default_factory=list)  # the turns between `prompt` and the answer, such as calls
+    tools: list[str] = field(default_factory=list)  # the functions that can be called
 
     @property
     def sides(self) -> dict[str, AnswerRecord]:

@@ -36,6 +36,8 @@ BENCHMARK = "benchmark.json"
 BENCHMARK_TABLE = "benchmark.csv"
 HISTORY = "history"  # earlier benchmark.json files
 REPORT = "report.html"
+GIT_IGNORE = ".gitignore"
+_IGNORED = "# Written once by FineTune: git ignores this folder. To commit or upload it, delete this file.\n*\n"
 
 Row = dict[str, Any]  # a JSON object: a line of a JSON lines file, or a whole file
 
@@ -55,9 +57,22 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"{folder}: cannot be written: {problem}", exit_code=4) from None
 
 
+def make_output(folder: Path) -> None:
+    """As ``make_folder``; if the folder is new, git ignores it: rows and answers are rarely meant for a repository.
+
+    Not for adapters and models, which are uploaded to the Hub: its client obeys the .gitignore of a folder, and would upload
+    nothing.
+    """
+    is_new = not os.path.lexists(folder)
+    make_folder(folder)
+    if is_new:  # whoever deletes it wants the folder in git
+        with suppress(OSError), (folder / GIT_IGNORE).open("x", encoding="utf-8") as file:
+            file.write(_IGNORED)
+
+
 def check_targets(folder: Path, names: Sequence[str]) -> None:
     """UserError (exit 4), before any work is done, if one of these files of ``folder`` cannot be written."""
-    make_folder(folder)
+    make_output(folder)
     check_names(folder, names)
 
 

@@ -48,6 +48,7 @@ class Result:
     seconds: float = 0.0  # time in optimizer steps
     seconds_on: Mapping[str, float] = field(default_factory=dict)  # of it, seconds on rollout and on reward
     wall_seconds: float | None = None  # time in all: loading, steps, validations, sample answers
+    seconds_of: Mapping[str, float] = field(default_factory=dict)  # of it, seconds by part apart from the steps
     stopped_early: bool = False  # true if --patience ended the run
     validations: int = 0  # validations, apart from the one at the start
     trainable_parameters: int | None = None  # parameters that were trained

@@ -270,6 +270,7 @@ def mark(answer: AnswerRecord, task: str) -> Cell:
     return Cell(in_words(answer.kind, task) + graded, "", "good" if value == 1 else "bad" if value == 0 else "")
 
 
-def shortened(text: str) -> str:
-    more = len(text) - _SHOWN
-    return text if more <= 0 else f"{text[:_SHOWN]}\n[{more:,} more characters]"
+def shortened(text: str, most: int = _SHOWN) -> str:
+    """The text, or its beginning and how much is cut off."""
+    more = len(text) - most
+    return text if more <= 0 else f"{text[:most]}\n[{more:,} more characters]"

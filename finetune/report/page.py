@@ -11,7 +11,7 @@ from finetune.records.blind import BlindRecord
 from finetune.records.dataset import DatasetRecord
 from finetune.records.evaluation import LOSS, NOTHING, EvaluationRecord
 from finetune.records.run import RunRecord
-from finetune.report import answers, charts, costs, drafts, field_table, labels, matrix, preferred, since, texts
+from finetune.report import answers, asked, charts, costs, drafts, field_table, labels, matrix, preferred, since, texts
 from finetune.report.curve import Metrics, curve, measure
 
 if TYPE_CHECKING:
@@ -72,10 +72,14 @@ def render(
         preferred=preferred.sentence(evaluation, blind.result) if blind and blind.result else None,
         forgotten=answers.forgotten(evaluation),
         fields=field_table.rows(evaluation),
+        restricted=field_table.restricted(evaluation),
+        restriction=field_table.restriction(evaluation),
         kinds=answers.kinds(evaluation),
         **_labels(evaluation),
         examples=examples,
         groups=answers.groups(examples),
+        system=asked.common_system(evaluation),
+        conversation=asked.conversation,
         speed=speed,
         latency_labels=costs.LATENCIES,
         memory_labels=costs.MEMORY,

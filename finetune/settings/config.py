@@ -16,6 +16,7 @@ LABELS_IN_PROMPT = ("auto", "yes", "no")
 CLASSIFY_SPLITS = {"valid_fraction": 0.1, "test_fraction": 0.2}  # large enough to say something of each label
 _TEMPLATE = "chat template: model (the model's own), gemma, chatml, llama, llama2, alpaca, mistral or a Jinja file"
 _LONGEST_ANSWER = "longest answer, in tokens"
+_RESTRICT = "also let the models answer with a label only, and say how sure they are, or by the JSON schema only"
 _RUN_FOLDER = "folder that train.py wrote"
 _ROWS_FOLDER = "folder with the rows (default: the folder recorded by train.py)"
 _AGAINST = "compare with the adapters in this folder instead of the base model"
@@ -243,9 +244,7 @@ class EvaluationConfig(ScorerFlags, FileConfig):
         None, "training rows that the base model alone is shown as earlier turns", at_least=1, at_most=64
     )
     general: bool = switch("also ask general questions, to measure what the tuned model has forgotten", default=True)
-    restrict: bool = switch(
-        "also let the models answer with a label only, and say how sure they are, or by the JSON schema only"
-    )
+    restrict: bool = switch(_RESTRICT)
     data_dir: Path | None = option(None, _ROWS_FOLDER, group="rows")
     use_validation: bool = switch("score the validation rows instead of the test rows")
     num_samples: int | None = option(None, "score a random sample of N rows (default: all)", at_least=1)
@@ -274,6 +273,7 @@ class BenchmarkConfig(ScorerFlags, FileConfig):
     quick: bool = switch("use few rows and few repeats, to check that everything works")
     runs: int = option(6, "repeats of each speed measurement", at_least=1, at_most=1000)
     max_tokens: int = option(160, _LONGEST_ANSWER, at_least=1)
+    restrict: bool = switch(_RESTRICT)
     data_dir: Path | None = option(None, _ROWS_FOLDER, group="rows")
     use_validation: bool = switch("use the validation rows instead of the test rows")
     num_samples: int | None = option(None, "rows for the quality measurement (default: all test rows)", at_least=1)

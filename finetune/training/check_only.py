@@ -6,7 +6,7 @@ from finetune.settings import advice, conflicts
 from finetune.settings.config import TrainingConfig
 from finetune.tasks.own_scorer import check_scorer
 from finetune.terminal import say, show
-from finetune.training import inputs
+from finetune.training import inputs, start
 from finetune.training.reporters import library_of
 
 
@@ -14,6 +14,8 @@ def run(config: TrainingConfig) -> None:
     """Print what was checked; UserError for what is wrong."""
     dataset, rows = inputs.read_rows(config, METHODS[config.method].columns)
     find_template(config.template)
+    inputs.tokens_added(config)
+    start.hash_of("--grpo-reward", config.grpo_reward)
     if config.report_to:
         library_of(config.report_to)
     conflicts.check_text(config, plain_text=dataset.pieces is not None)

@@ -51,7 +51,10 @@ def read_rows(config: TrainingConfig, columns: Sequence[str] = ()) -> tuple[Data
     if one lacks a field of ``columns``, which the method needs."""
     dataset = read_dataset_record(config.data_dir)
     if config.dataset_type not in (None, dataset.type):
-        raise UserError(f"--dataset-type: {config.data_dir} holds {dataset.type} rows, not {config.dataset_type}")
+        raise UserError(
+            f"--dataset-type: {config.data_dir} holds {dataset.type} rows, not {config.dataset_type} (omit it, or name other"
+            " rows with --data-dir)"
+        )
     if dataset.pieces and config.method != "sft":
         raise UserError(
             f"--method {config.method}: {config.data_dir} holds plain text, which has no prompts and no answers"
@@ -88,7 +91,7 @@ def read_inputs(
     template = find_template(config.template)
     folder = find_model(config.model, say, weights=weights)
     now = read_run(config.adapter_path).began if config.resume else None
-    chats, added = dataset.pieces is None, _added(config)
+    chats, added = dataset.pieces is None, tokens_added(config)
     encoder = ChatEncoder(folder.path, template, name=folder.name, chats=chats, now=now, added=added)
     if dataset.pieces:
         _check_pieces(dataset.pieces, encoder, config)
@@ -117,7 +120,7 @@ def read_inputs(
     return Inputs(dataset, folder, encoder, train, valid, too_long, kept, turns, way)
 
 
-def _added(config: TrainingConfig) -> dict[str, str]:
+def tokens_added(config: TrainingConfig) -> dict[str, str]:
     """New tokens, each with its place: those of the file, or of the run that is resumed or continued."""
     if config.add_tokens and (not config.resume or config.add_tokens.exists()):
         return new_tokens.read(config.add_tokens)

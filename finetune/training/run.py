@@ -1,12 +1,12 @@
 """A training run: rows in, adapters and their record out. ``prepare`` refuses, ``build`` loads, ``fit`` trains."""
 
 import signal
-import time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from finetune import signals
 from finetune.backends import chosen_because, logits
 from finetune.backends.interface import Backend, Step, Trainer
 from finetune.errors import Stopped, UserError, shell_command
@@ -89,7 +89,7 @@ def train(config: TrainingConfig, method: Method, backend: Backend) -> None:
 
 def prepare(config: TrainingConfig, method: Method, backend: Backend) -> Start:
     """Read and check what the run needs; UserError if anything is wrong with it."""
-    began = time.monotonic()
+    began = signals.began()
     inputs = read_inputs(config, method.encode, method.columns)
     steps = total_steps(config, len(inputs.train))
     conflicts.check_warmup(config, steps)
@@ -174,6 +174,7 @@ def build(begun: Start, judge: Judge | None) -> Session:
 def fit(session: Session, stop: StopRequest) -> None:
     """Train and validate until the run has ended or ``stop`` was requested; afterwards everything is saved."""
     trainer = session.trainer
+    session.begin()
     with session.console.progress("Training", trainer.steps, "steps") as bar:
         bar.advance(trainer.position.step)
 

@@ -4,9 +4,10 @@ from finetune.errors import shell_command
 from finetune.methods import Method, epoch_steps
 from finetune.models.examples import examples_of
 from finetune.records import files
+from finetune.records.times import in_parts
 from finetune.settings import advice
 from finetune.settings.config import TrainingConfig
-from finetune.terminal import Console, counted, format_seconds
+from finetune.terminal import Console, counted
 from finetune.training.inputs import Inputs
 from finetune.training.session import Session
 
@@ -43,7 +44,8 @@ def overview(config: TrainingConfig, method: Method, inputs: Inputs, steps: int)
 
 def conclude(session: Session, *, over: bool = False) -> None:
     """Draw the curve and print what came out, where it is, and what to do next. ``over``: the run had ended long before."""
-    session.metrics.draw_curve()
+    with session.times.of("curve"):
+        session.metrics.draw_curve()
     config, state, say = session.config, session.state, session.console.say
     done = "This run had already finished, nothing was done" if over else "Done"
     say(f"{done}: {counted(session.trainer.position.step, 'step')} in {_times(session)}; {_outcome(session)}.")
@@ -72,7 +74,7 @@ def conclude(session: Session, *, over: bool = False) -> None:
 
 
 def _times(session: Session) -> str:
-    return f"{format_seconds(session.state.seconds)} of training ({format_seconds(session.wall_seconds)} in total)"
+    return in_parts(session.wall_seconds, {"steps": session.state.seconds, **session.state.seconds_of})
 
 
 def _outcome(session: Session) -> str:

@@ -11,6 +11,7 @@ from finetune.backends.interface import Step, Trainer
 from finetune.errors import UserError
 from finetune.records import files
 from finetune.records.run import Result, finish_run
+from finetune.records.times import Times
 from finetune.settings.config import TrainingConfig
 from finetune.terminal import Console, Progress
 from finetune.training import best, checkpoints, metrics
@@ -45,6 +46,11 @@ class Session:
         return self._before + time.monotonic() - self.began
 
     @property
+    def times(self) -> Times:
+        """The parts of them, apart from the steps."""
+        return Times(self.state.seconds_of)
+
+    @property
     def leader(self) -> bool:
         """Whether this process is the one that writes and prints."""
         return not self.console.silent
@@ -67,6 +73,11 @@ class Session:
         at = self.trainer.position
         due = at.step % self.config.steps_per_eval == 0 or at.step == self.trainer.steps
         return self.measure is not None and due and at.batch == 0 and self.state.validated < at.step
+
+    def begin(self) -> None:
+        """Count the time until now, before the first step or validation."""
+        loading = self.state.seconds_of.get("loading", 0.0)
+        self.state.seconds_of["loading"] = loading + time.monotonic() - self.began
 
     def take_step(self, step: Step, bar: Progress) -> None:
         """Count a step; report and save a training state every few. UserError (exit 5) if the run has gone wrong."""
@@ -97,18 +108,21 @@ class Session:
         """Measure the model and keep its adapters; False if ``stop`` interrupted it, and then nothing is kept."""
         step, measure, state = self.trainer.position.step, self.measure, self.state
         assert measure is not None
-        found = measure.of(stop, lambda note: bar.advance(0, note))
+        with self.times.of("validation"):
+            found = measure.of(stop, lambda note: bar.advance(0, note))
         if found is None:
             return False
         value, values = found
         # answers that ``stop`` interrupts are missing below; the measurement itself stands
-        seen = (self.watcher.observe(stop) if self.leader else None) or Seen()
+        with self.times.of("sample answers"):
+            seen = (self.watcher.observe(stop, lambda note: bar.advance(0, note)) if self.leader else None) or Seen()
         # the reward of a run that goes wrong can well be the best one
         improved = measure.better(value, state.best.value) and not state.collapse.drifting
         state.best.take(step, value, values, improved=improved)
         state.validated = step
         if self.leader:
-            best.keep(self.trainer, step, self.config.adapter_path, self.adapter_file, best=improved)
+            with self.times.of("saving"):
+                best.keep(self.trainer, step, self.config.adapter_path, self.adapter_file, best=improved)
         line = {"step": step, measure.key: value, "best": improved, "seconds": state.seconds}
         self.metrics.append({**line, **seen.as_metrics()})
         score = f", {seen.scored}" if seen.scored else ""
@@ -125,7 +139,8 @@ class Session:
         at = self.trainer.position
         if not self.leader or self._saved == (at.step, at.batch, self.state.validated):
             return
-        checkpoints.write(self.config.adapter_path / files.STATE, f"{at.step:07d}-{at.batch:04d}", self._fill)
+        with self.times.of("saving"):
+            checkpoints.write(self.config.adapter_path / files.STATE, f"{at.step:07d}-{at.batch:04d}", self._fill)
         self._saved = (at.step, at.batch, self.state.validated)
 
     def _fill(self, folder: Path) -> Mapping[str, object]:
@@ -171,6 +186,7 @@ class Session:
             seconds=state.seconds,
             seconds_on=state.seconds_on,
             wall_seconds=self.wall_seconds,
+            seconds_of=state.seconds_of,
             stopped_early=self.stopped_early,
             validations=state.best.validations,
             trainable_parameters=self.trainer.trainable_parameters,

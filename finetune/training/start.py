@@ -117,8 +117,8 @@ def describe_run(
         end=encoder.end.added or None,
         new_tokens=tuple(encoder.new_tokens.tokens) if encoder.new_tokens else (),
         data=Data(str(config.data_dir.resolve()), dataset.source, dataset.files),
-        reward_sha256=_hash_of("--grpo-reward", config.grpo_reward),
-        scorer_sha256=_hash_of("--scorer", config.scorer),
+        reward_sha256=hash_of("--grpo-reward", config.grpo_reward),
+        scorer_sha256=hash_of("--scorer", config.scorer),
         command=shell_command("python", *sys.argv),
         started=encoder.now.strftime(STARTED),
         device=device,
@@ -126,11 +126,14 @@ def describe_run(
     )
 
 
-def _hash_of(flag: str, path: Path | None) -> str | None:
+def hash_of(flag: str, path: Path | None) -> str | None:
+    """SHA-256 of the file that a flag names; None without one. UserError if it cannot be read."""
     try:
         return files.file_hash(path) if path else None
     except OSError as error:
-        raise UserError(f"{flag}: {path}: {(error.strerror or str(error)).lower()}") from None
+        raise UserError(
+            f"{flag}: {path}: {(error.strerror or str(error)).lower()} (name a file that can be read)"
+        ) from None
 
 
 def start(

@@ -17,6 +17,7 @@ class RunState:
 
     seconds: float = 0.0  # in optimizer steps, rollouts included
     wall_seconds: float = 0.0  # in all, up to the newest training state
+    seconds_of: dict[str, float] = field(default_factory=dict)  # part of `wall_seconds`: "loading", "validation" ...
     seconds_on: dict[str, float] = field(default_factory=dict)  # part of ``seconds``: "rollout" and "reward"
     validated: int = 0  # step of the last validation; -1 if the adapters at the start are still to be validated
     best: BestAdapters = field(default_factory=BestAdapters)
@@ -42,6 +43,7 @@ class RunState:
         return cls(
             seconds=saved["seconds"],
             wall_seconds=saved.get("wall_seconds", saved["seconds"]),
+            seconds_of=saved.get("seconds_of", {}),
             seconds_on=saved["seconds_on"] if "seconds_on" in saved else saved["shares"],
             validated=saved["validated"],
             best=BestAdapters(**best),

@@ -1,6 +1,7 @@
 """Measuring the model between the steps of its training, on the validation rows."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from finetune.rollouts.rewards import Judge
 from finetune.settings.config import TrainingConfig
 from finetune.signals import Stop
 from finetune.tasks import Task
-from finetune.terminal import Console
+from finetune.terminal import Console, time_left
 
 _SHOWN_TOKENS = 64  # of a sample answer
 
@@ -66,6 +67,18 @@ class Seen:
         return {**score, "samples": [asdict(one) for one in self.samples]} if self.samples else dict(score)
 
 
+def _counting(what: str, total: int, note: Note) -> Callable[[int], None]:
+    """Notes how many of ``total`` are done, and how long the rest takes."""
+    begun = time.monotonic()
+
+    def at(done: int) -> None:
+        left = time_left(time.monotonic() - begun, done, total)
+        note(f"{what} {done}/{total}" + (f" ({left})" if left else ""))
+
+    at(0)  # the first may take a while
+    return at
+
+
 class Watcher:
     """Has the model under training answer validation rows: some to be scored, some to be shown."""
 
@@ -74,13 +87,21 @@ class Watcher:
         self._scored = rows[: 0 if task.plain_text else config.eval_samples]
         self._shown = rows[: config.show_samples]
 
-    def observe(self, stop: Stop) -> Seen | None:
+    def observe(self, stop: Stop, note: Note = lambda text: None) -> Seen | None:
         """Score and samples of the model as it is now; None if ``stop`` interrupted the answers."""
         score: float | None = None
         text, samples = "", tuple[Sample, ...]()
         if self._scored:
             with self._task.open_scorer(stop) as scorer:
-                scored = evaluate(self._model, scorer, self._scored, 4 * _SHOWN_TOKENS, stop=stop)
+                done, counted = count(1), _counting("answers", len(self._scored), note)
+                scored = evaluate(
+                    self._model,
+                    scorer,
+                    self._scored,
+                    4 * _SHOWN_TOKENS,
+                    on_scored=lambda *_: counted(next(done)),
+                    stop=stop,
+                )
             if not scored:
                 return None
             judged = {i: one.score.value for i, one in enumerate(scored) if one.score.value is not None}
@@ -112,10 +133,10 @@ def loss_measure(trainer: Trainer, rows: Sequence[TrainingRow], batch_size: int)
     """The method's loss over all validation rows, of which the trainer takes ``batch_size`` at once."""
 
     def measured(stop: Stop, note: Note) -> Found:
-        batches = count()
+        batches, counted = count(), _counting("validation", len(rows), note)
 
         def noting() -> bool:  # the trainer asks before each batch
-            note(f"validation {min(len(rows), batch_size * next(batches))}/{len(rows)}")
+            counted(min(len(rows), batch_size * next(batches)))
             return stop()
 
         loss = trainer.validation_loss(rows, noting)
@@ -139,12 +160,12 @@ def mean_reward(
 ) -> Found:
     """The mean reward of greedy answers, with that of each row; UserError if none can be judged."""
     totals: dict[int, float | None] = {}
+    counted = _counting("validation", len(rows), note)
 
     def on_answer(index: int, answer: Answer) -> None:
         totals[index] = judge(rows[index].fields, answer.text, stopped=answer.stopped).total
-        note(f"validation {len(totals)}/{len(rows)}")
+        counted(len(totals))
 
-    note(f"validation 0/{len(rows)}")  # the first answer takes a while
     conversations = [Conversation.of(row.fields).prompt for row in rows]
     answers = model.answers(conversations, on_answer, max_tokens=config.grpo_max_tokens, stop=stop)
     note("")  # the next step may take a while before it has something to show

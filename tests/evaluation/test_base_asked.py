@@ -87,7 +87,7 @@ def test_what_cannot_be_told_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         if content is not None:
             (tmp_path / name).write_bytes(content)
         refused(f"--base-prompt: .*{match}", base_prompt=tmp_path / name)
-    refused(r"--few-shot 9: .* has only 4 rows \(at most --few-shot 4\)", few_shot=9)
+    refused(r"--few-shot 9: .* has only 4 rows beside those that are asked \(at most --few-shot 4\)", few_shot=9)
     refused("--few-shot has no effect with plain text", few_shot=1, task=TASKS["text"])
     refused("--few-shot: these rows have tools", few_shot=1, rows=[{**ROW, "tools": [{}]}])
 

@@ -18,9 +18,9 @@ import pytest
 
 from finetune.errors import Stopped, UserError
 from finetune.evaluation import blind, scorecard
-from finetune.evaluation.pair_screen import pages, pair_lines
+from finetune.evaluation.pair_screen import asked_lines, pages, pair_lines
 from finetune.records.blind import BlindRecord, of_evaluation
-from finetune.records.evaluation import EvaluationRecord
+from finetune.records.evaluation import EvaluationRecord, TurnRecord
 from finetune.report import render
 from finetune.settings import conflicts
 from finetune.settings.config import EvaluationConfig
@@ -176,7 +176,7 @@ def test_nothing_of_an_answer_is_cut_off(columns: int, answer: str, monkeypatch:
     monkeypatch.setenv("LINES", "24")
     row = of_pairs([("p", answer, "short")]).rows[0]
     console = results()
-    lines = pair_lines(console, "1 of 9", ("prompt", "p"), list(row.sides.values()))
+    lines = pair_lines(console, "1 of 9", asked_lines(console, row, "prompt"), list(row.sides.values()))
     assert all(line.cell_len <= columns for line in lines)
     assert all(len(page) <= 22 for page in pages(console, lines)) and sum(map(len, pages(console, lines))) == len(lines)
     beside = any("│" in line.plain for line in lines)
@@ -259,3 +259,27 @@ def keys(folder: Path, pressed: list[str]) -> str:
 def test_the_table_of_an_evaluation_without_choices_has_no_such_line(capsys: pytest.CaptureFixture[str]) -> None:
     scorecard.print_comparison(of_pairs(PAIRS), 0)
     assert "blind" not in capsys.readouterr().out
+
+
+HISTORY = [
+    TurnRecord("system", "Be kind.\nYou are Northwind's support."),
+    TurnRecord("user", "\n".join(f"earlier line {number}" for number in range(60))),
+    TurnRecord("assistant", "Which order is it?"),
+]
+
+
+def test_the_conversation_before_the_prompt_is_shown_and_what_is_cut_can_be_seen(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINES", "24")
+    made = of_pairs(PAIRS)
+    rows = [replace(row, before=HISTORY, after=[TurnRecord("tool", '{"state": "lost"}')]) for row in made.rows]
+    monkeypatch.setattr(f"{__name__}.of_pairs", lambda pairs: replace(made, rows=rows))
+    said = judge(2, " ", "a", " ", "w", *" " * 9, "w", *" " * 4, "q")
+    first, second, whole = said.split("of 2 ──")[1:4]
+    assert first.index("Northwind") < first.index("line 59") < first.index("Which order") < first.index("Which one?")
+    assert first.index("Which one?") < first.index('{"state": "lost"}') < first.index("Hi Hans")
+    cut = re.search(r"\[(\d+) earlier lines not shown; w shows the whole conversation\]", first)
+    assert cut and f"earlier line {int(cut[1]) - 1}" in first and f"earlier line {int(cut[1]) - 2}\n" not in first
+    assert "Northwind" not in second and "the same as in the row before; w shows it" in second
+    assert "Northwind" in whole and all(f"earlier line {number}\n" in whole for number in range(60))

@@ -321,3 +321,24 @@ def test_overlap_by_hand() -> None:
     assert rouge_l("the cat sat on the mat", "the cat lay on a mat") == pytest.approx(2 * 4 / 12)
     assert rouge_l("a b", "") == 0.0
     assert repetition("a b c d e") == 0.0 and repetition("a b c d a b c d a b c d") == pytest.approx(1 - 4 / 9)
+
+
+def test_a_row_keeps_the_whole_conversation_that_was_to_be_answered() -> None:
+    call = {"type": "function", "function": {"name": "find", "arguments": {"id": 7}}}
+    turns: list[dict[str, Any]] = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hello, Hans!"},
+        {"role": "user", "content": "Where is it?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "lost"},
+        {"role": "assistant", "content": "It is lost."},
+    ]
+    rows: list[Row] = [{"messages": turns, "tools": [{"type": "function", "function": {"name": "find"}}]}, ROWS[0]]
+    whole, short = result(subject("chat"), rows, {"tuned": side([1, 1], [1, 1])}).rows
+    assert (whole.prompt, whole.tools, whole.reference) == ("Where is it?", ["find"], "It is lost.")
+    assert [(turn.role, turn.text) for turn in whole.before] == [
+        *(("system", "Be kind."), ("user", "Hello"), ("assistant", "Hello, Hans!")),
+    ]
+    assert [(turn.role, turn.text) for turn in whole.after] == [("assistant", "calls find(id=7)"), ("tool", "lost")]
+    assert not (short.before or short.after or short.tools)

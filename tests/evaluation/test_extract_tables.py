@@ -78,11 +78,13 @@ def test_a_restricted_answer_that_was_cut_off_is_told() -> None:
     assert "5 restricted answers of the tuned model were cut off at the token limit: their objects have no end." in told
 
 
-def test_the_page_has_the_fields_and_their_wrong_values() -> None:
+def test_the_page_has_the_fields_their_wrong_values_and_the_restricted_answers() -> None:
     made = record()
     page = render(**of_quality(records(), fields=made.fields, restricted=made.restricted))
     assert 'href="#fields"' in page and "s&lt;b&gt;" in page and "s<b>" not in page
     assert "n: wrong in 2 rows" in page and "not in the schema" in page
+    assert 'href="#restricted"' in page and "Restricted against free, tuned: no evidence of a difference" in page
+    assert "Only objects of the schema" not in render(**of_quality(records(), fields=made.fields))
 
 
 def test_references_that_are_longer_than_an_answer_may_be_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,5 @@
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,22 @@ def test_a_library_that_takes_only_utf8_can_open_a_path_of_any_bytes(tmp_path: P
     with plain_path(folder / "new.txt") as plain:
         Path(plain).write_text("new")
     assert (folder / "new.txt").read_text() == "new"
+
+
+def test_git_ignores_a_folder_that_was_made_for_results_until_that_is_deleted(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+
+    def status() -> str:
+        return subprocess.run(
+            ["git", "-C", tmp_path, "status", "-s"], check=True, capture_output=True, text=True
+        ).stdout
+
+    files.check_targets(tmp_path / "runs" / "results", ["evaluation.json"])
+    files.write_json(tmp_path / "runs" / "results" / "evaluation.json", {})
+    assert status() == ""
+    (tmp_path / "runs" / "results" / ".gitignore").unlink()
+    files.check_targets(tmp_path / "runs" / "results", ["evaluation.json"])
+    assert status() == "?? runs/\n"  # not written again
+    (tmp_path / "mine").mkdir()
+    files.check_targets(tmp_path / "mine", ["evaluation.json"])
+    assert not list((tmp_path / "mine").iterdir())  # nor into a folder that was there

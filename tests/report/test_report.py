@@ -15,6 +15,7 @@ from finetune.benchmark.tables import print_benchmark
 from finetune.evaluation.scorecard import print_comparison
 from finetune.records.benchmark import Repeats
 from finetune.records.difference import Difference
+from finetune.records.evaluation import TurnRecord
 from finetune.report import render
 from finetune.report.curve import curve, curve_picture
 from finetune.report.texts import clean
@@ -441,3 +442,33 @@ def test_the_page_names_run_rows_and_date() -> None:
     assert given["benchmark"].quality.adapter_path in title
     assert given["dataset"].source.source.rpartition("/")[2] in title
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d – fine-tuning report$", title)
+
+
+def test_an_example_has_the_whole_conversation_and_a_common_system_message_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    quality = records()["benchmark"].quality
+    system = TurnRecord("system", "You are <b>kind</b>.")
+    turns = [system, *(TurnRecord("user" if i % 2 else "assistant", f"turn {i} " + "x" * 500) for i in range(7))]
+    rows = [replace(quality.rows[0], before=turns, after=[TurnRecord("tool", "42 parcels")], tools=["find", "send"])]
+    rows += [replace(row, before=[system]) for row in quality.rows[1:]]
+    html = render(**of_quality(records(), rows=rows))
+    assert html.count("You are &lt;b&gt;kind&lt;/b&gt;.") == 1 and html.count("the conversation</h3>") == 1
+    shown = text(html)
+    order = [shown.index(part) for part in ("find, send", "turn 0", "turn 6", "Question: question 0", "42 parcels")]
+    assert order == sorted(order)
+    rows[1] = replace(rows[1], before=[TurnRecord("system", "Another one.")])
+    html = render(**of_quality(records(), rows=rows))
+    assert html.count("You are &lt;b&gt;kind&lt;/b&gt;.") == len(rows) - 1 and "Another one." in html
+    capsys.readouterr()
+    print_comparison(replace(quality, rows=rows), 1)
+    said = capsys.readouterr().out
+    assert (
+        "[3 earlier turns not shown]" in said
+        and "You are <b>kind" in said
+        and "turn 2" not in said
+        and "turn 3" in said
+        and "42 parcels" in said
+    )
+    assert "[107 more characters]" in said

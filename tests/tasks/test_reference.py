@@ -9,8 +9,10 @@ from finetune.tasks.reference import has_form
 
 INVOICE = '{"sku": "A-7", "quantity": 5, "unit_price": 29.61, "total": 148.05}'
 ADD = "def add(a, b):\n    return a + b"
+SHUFFLED = "server:\n  hosts:\n    - one\n  port: 8080"
 CONFIG = "server:\n  port: 8080\n  hosts:\n    - one"
 PAGE = '<p class="a">Hello <b>5</b></p>'
+TWO_HOSTS = "hosts:\n  - one\n  - two\nport: 8080"
 SENTENCE = "The meeting begins at 14:30 on 12 March 2024."
 
 # reference, answer, and the score: a number, or two between which it lies
@@ -58,6 +60,39 @@ CASES = [
     ("+49 170 1234567", "+49-170-1234567", 1),
     ("+49 170 1234567", "+49 170 1234576", 0),
     ("555-1234", "555-1243", 0),
+    # telephone numbers
+    ("030 1234567", "030 123 45 67", 1),
+    ("030 1234567", "030/1234567", 1),
+    ("(030) 1234567", "0301234567", 1),
+    ("030 1234567", "030 1234576", 0),
+    ("Call 0170 123 4567 today.", "Call 0170-1234567 today.", 1),
+    ("(555) 123-4567", "555-123-4567", 1),
+    ("555-123-4567", "555.123.4567", 1),
+    ("555-123-4567", "555-123-4576", 0),
+    ("05 06 2024", "05 06 2025", 0),
+    ("12 34", "1234", (0, 0.99)),
+    # fractions in a character
+    ("1/2", "\u00bd", 1),
+    ("\u00bd", "1/2", 1),
+    ("1\u00bd cups", "1 1/2 cups", 1),
+    ("1\u00bd cups", "11/2 cups", 0),
+    ("\u00be", "1/4", 0),
+    ("1\u20442", "1/2", 1),
+    # a sentence around a number
+    ("42", "The answer is 42.", 1),
+    ("42", "There are forty-two of them in the box, so the answer is 42.", (0, 0.99)),
+    ("42", "The answer is 41.", 0),
+    ("42", "The answer is not 42.", (0, 0.99)),
+    ("42", "It isn't 42.", (0, 0.99)),
+    ("42", "It is about 42.", (0, 0.99)),
+    ("42", "Is it 42?", (0, 0.99)),
+    ("42", "The answer is 42.\nOr something else.", (0, 0.99)),
+    ("42", "7 times 6 is 42.", 0),
+    ("5 kg", "It weighs 5 kilograms.", 1),
+    ("5 kg", "It weighs 5.", (0, 0.99)),
+    ("5 kg", "It weighs 5 g.", 0),
+    ("90", "It takes 90 minutes.", 1),
+    ("It takes 90 minutes.", "90", (0, 0.99)),
     ("5 kg", "5kg", 1),
     ("5 kg", "5 g", 0),
     ("5 kg", "5 kilograms", 1),
@@ -104,7 +139,6 @@ CASES = [
     ("The total is 12.50 for 3 items", "the total is 12.5 for 3 items.", 1),
     ("The total is 12.50 for 3 items", "For 3 items it is 12.50", 0),
     ("The total is 12.50 for 3 items", "It costs 12.50 for 3 items", (0.5, 0.99)),
-    ("42", "The answer is 42.", (0.1, 0.99)),
     ("42", "The answer is 42, not 41.", 0),
     ("1. cut 2 pears\n2. mix", "- cut 2 pears\n- mix", 1),
     ("Take **5** of them", "Take 5 of them", 1),
@@ -144,6 +178,16 @@ CASES = [
     ("print('hi')", "print('hi'", 0),
     (CONFIG, CONFIG.replace("  ", "    "), 1),
     (CONFIG, CONFIG.replace("8080", "8081"), 0),
+    (CONFIG, SHUFFLED, 1),
+    (CONFIG, f"```yaml\n{SHUFFLED}\n```", 1),
+    (CONFIG, SHUFFLED.replace("8080", "8081"), 0),
+    (CONFIG, SHUFFLED.replace("8080", "'8080'"), 0),
+    (CONFIG, f"{SHUFFLED}\n  port: 8080", 0),
+    (TWO_HOSTS, "port: 8080\nhosts:\n  - one\n  - two", 1),
+    (TWO_HOSTS, "port: 8080\nhosts:\n  - two\n  - one", 0),
+    (TWO_HOSTS, "port: 8080\nhosts: [one, two]", 1),
+    ("version: 3.10\nname: a", "name: a\nversion: 3.1", 0),
+    ("a: &x [1]\nb: *x", "b: *x\na: &x [1]", (0, 1)),
     (CONFIG, CONFIG.replace("  hosts", "hosts"), 0),
     (PAGE, PAGE.replace("<b>", "\n<b>"), 1),
     (PAGE, PAGE.replace("</b>", ""), 0),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from finetune.models.examples import Encoded, as_rows, encode_rows, examples_of
 from finetune.models.find import ModelFolder
 from finetune.models.loss_mask import Example
 from finetune.settings.config import TrainingConfig
-from finetune.training import inputs
+from finetune.training import check_only, inputs
 
 
 class Line(int):
@@ -102,3 +103,24 @@ def test_rows_are_compared_with_the_positions_that_the_model_has(
     else:
         inputs._check_length(asked, model, rows)
     assert capsys.readouterr().err.strip() == said
+
+
+def test_validate_looks_at_the_files_that_flags_name(tmp_path: Path) -> None:
+    """Each refusal, then its remedy."""
+    rows = [
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": f"a{i}"}]} for i in range(9)
+    ]
+    data = SimpleNamespace(type="chat", pieces=None)
+    given = {"data_dir": tmp_path, "method": "grpo", "iters": 2, "warmup": 0}
+
+    def check(**more: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            numbered = [*enumerate(rows, start=1)]
+            patch.setattr(inputs, "read_rows", lambda config, columns: (data, {"train": numbered, "valid": numbered}))
+            check_only.run(TrainingConfig(**given, **more))
+
+    for flag in ("grpo_reward", "add_tokens"):
+        with pytest.raises(UserError, match=f"--{flag.replace('_', '-')}: .*(no such file|not found)"):
+            check(**{flag: tmp_path / "gone"})
+        (tmp_path / flag).write_text("<order>" if flag == "add_tokens" else "def reward(row, answer): return 1")
+        check(**{flag: tmp_path / flag})

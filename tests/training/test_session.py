@@ -97,7 +97,7 @@ def test_a_finished_measurement_stands_if_its_sample_answers_are_interrupted(tmp
         config=TrainingConfig(adapter_path=tmp_path, steps_per_eval=2),
         trainer=trainer,  # type: ignore[arg-type]
         measure=Measure("loss", lambda stop, note: (0.25, [])),
-        watcher=SimpleNamespace(observe=lambda stop: None),  # type: ignore[arg-type]
+        watcher=SimpleNamespace(observe=lambda stop, note: None),  # type: ignore[arg-type]
         metrics=metrics.Metrics(tmp_path, lambda line: None, writes=True),
         lines=[1],
         adapter_file=files.ADAPTERS,

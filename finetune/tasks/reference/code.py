@@ -64,10 +64,22 @@ def is_code(text: str) -> bool:
     lines = [line for line in whole.splitlines() if line.strip()]
     if len(lines) == 1:
         return bool(_LINE.match(lines[0])) and not re.search(r"[a-z]{3,}[.!?]$", lines[0])
-    if sum(bool(_YAML_KEY.match(line)) for line in lines) > 1 and all(map(_YAML_LINE.match, lines)):
+    if _has_yaml_lines(lines):
         return True
     sure = sum(bool(_LINE.match(line)) for line in lines)
     return sure > 0 and 3 * (sure + sum(bool(_LINE_OF_MANY.match(line)) for line in lines)) >= 2 * len(lines)
+
+
+def is_yaml(text: str) -> bool:
+    """Whether code is YAML: a fence says so, or all its lines look like keys and items."""
+    fence = _FENCE.fullmatch(text.strip())
+    if fence and fence[1]:
+        return fence[1].lower() in ("yaml", "yml")
+    return "=" not in text and _has_yaml_lines([line for line in unfenced(text).splitlines() if line.strip()])
+
+
+def _has_yaml_lines(lines: list[str]) -> bool:
+    return sum(bool(_YAML_KEY.match(line)) for line in lines) > 1 and all(map(_YAML_LINE.match, lines))
 
 
 def pieces(text: str) -> list[str]:

@@ -23,12 +23,16 @@ from finetune.tasks.words import plain
 _LETTER = "A-Za-z_\u00b5\u00c0-\u024f\u0370-\u052f"
 _ALONE = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # scripts without blanks
 _AFTER = "|".join(sorted(map(re.escape, UNIT_OF), key=len, reverse=True))
+# with a country code; with an area code that begins with 0; as in North America. Other digits with blanks can be anything
+_PHONES = r"""(?<!\w)\+\d(?:[\ ().-]{0,2}\d){7,14}(?!\d)
+    | (?<![\w.,/-])\(?0[1-9]\d{0,4}\)?(?:[\ /-]{1,3}|(?<=\)))\d{2,}(?:[\ -]\d{2,}){0,3}(?![\w/-]|[.,:]\d)
+    | (?<![\w.,/-])(?:\(\d{3}\)\ ?|\d{3}[-.\ ])\d{3}[-.]\d{4}(?![\w/-]|[.,:]\d)"""
 _PART = re.compile(
     rf"""
       (?P<address> (?:https?://|www\.)[^\s<>"']+ | [\w.+-]{{1,64}}@[\w-]{{1,64}}\.[\w.-]{{0,64}}\w )
     | (?P<date> {DATES} )
     | (?P<time> {TIMES} )
-    | (?P<phone> (?<!\w)\+\d(?:[\ ().-]{{0,2}}\d){{7,14}}(?!\d) )
+    | (?P<phone> {_PHONES} )
     | (?P<hex> (?<!\w)0x[0-9a-f]+ )
     | (?P<version> (?<![\w.])v\d+(?:\.\d+)*(?!\w) )
     | (?P<name> (?<!\w)[{_LETTER}]+\d\w* )
@@ -99,7 +103,7 @@ def _items_of(match: re.Match[str], last: Item | None, *, comma: bool, listed: b
     elif match["time"] is not None:
         yield Item(time(raw), raw, hard=True, is_number=True)
     elif match["phone"] is not None:
-        yield Item("+" + re.sub(r"\D", "", raw), raw, hard=True, is_number=True)
+        yield Item(re.sub(r"[^\d+]", "", raw), raw, hard=True, is_number=True)
     elif match["address"] is not None:
         yield Item(raw.rstrip(".,;:!?)"), raw, hard=any(map(str.isdigit, raw)))
     elif match["version"] is not None:

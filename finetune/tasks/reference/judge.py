@@ -12,7 +12,7 @@ from typing import Any
 
 from finetune.errors import shortened
 from finetune.tasks.base import Score
-from finetune.tasks.reference import code, json_text
+from finetune.tasks.reference import code, json_text, yaml_text
 from finetune.tasks.reference.items import Item, agree, items
 from finetune.tasks.text_overlap import overlap_in_order, token_f1
 from finetune.tasks.words import words
@@ -34,6 +34,13 @@ VALID = "valid JSON"  # a part
 _LONGEST_CODE = 60  # tokens of code that has one right form
 _LONGEST_TEXT = 60  # words of a text that has to have these numbers
 _SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
+_LONGEST_STATEMENT = 20  # words around a number that is the whole reference
+_LIMITS = frozenset(
+    "not no nor never neither without cannot wrong false incorrect except unless if less more fewer than over under above below"
+    " least most about approximately approx roughly around nearly almost between or either maybe perhaps probably possibly"
+    " might may could would plus minus times divided".split()
+)
+_DENIED = re.compile(r"n['\u2019]t\b", re.IGNORECASE)
 _READ = 20_000  # characters of an answer
 _MOST = 0.99  # of words in common: 1 is for what is right
 
@@ -108,6 +115,8 @@ def _by_tokens(reference: str, answer: str, parts: Mapping[str, float]) -> Score
     expected = code.tokens(bare)
     if code.tokens(code.unfenced(answer), like=bare) == expected:
         return Score(1.0, "ok", "", parts)
+    if code.is_yaml(reference) and yaml_text.same(bare, code.unfenced(answer)):
+        return Score(1.0, "ok", "", parts)
     if len(expected) > _LONGEST_CODE:
         why = f"the reference is code of more than {_LONGEST_CODE} tokens: other code can be right too"
         return Score(None, "long_reference", why, parts)
@@ -152,8 +161,22 @@ def _by_items(
         one.same(other) and one.unit == other.unit for one, other in zip(of_reference, found, strict=True)
     ):
         return Score(1.0, "ok", "", parts)
+    if _is_stated(of_reference, answer, found):
+        return Score(1.0, "ok", "", parts)
     ones, others = [item.key for item in of_reference], [item.key for item in found][:_READ]
     return _by_overlap(min(overlap_in_order(ones, others), _MOST), parts)
+
+
+def _is_stated(of_reference: Sequence[Item], answer: str, found: Sequence[Item]) -> bool:
+    """Whether the reference is one number, and the answer a sentence that says it, with its unit and without a word that could
+    deny or limit it."""
+    expected, stated = ([item for item in side if item.is_number] for side in (of_reference, found))
+    alone = all(item.is_number or item.key.startswith("unit ") for item in of_reference)
+    if len(expected) != 1 or len(stated) != 1 or not alone or expected[0].unit not in ("", stated[0].unit):
+        return False
+    said = words(answer)
+    is_sentence = len(said) <= _LONGEST_STATEMENT and len(answer.strip().splitlines()) == 1 and "?" not in answer
+    return is_sentence and not any(word in _LIMITS for word in said) and not _DENIED.search(answer)
 
 
 def _not_agreeing(expected: Item | None, found: Item | None, parts: Mapping[str, float]) -> Score:

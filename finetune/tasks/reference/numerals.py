@@ -4,7 +4,11 @@ import re
 import unicodedata
 
 _MINUS = dict.fromkeys(map(ord, "\u2212\uff0d\ufe63\u2010\u2011\u2012\u2013"), "-")
-_SIGNS = {ord(sign): plain for sign, plain in zip("\uff0c\u066c\uff0e\u066b\uff05\u066a\uff0b", ",,..%%+", strict=True)}
+_SIGNS = {
+    ord(sign): plain for sign, plain in zip("\uff0c\u066c\uff0e\u066b\uff05\u066a\uff0b\u2044", ",,..%%+/", strict=True)
+}
+_FRACTION = re.compile("[\u00bc-\u00be\u2150-\u215e\u2189]")  # one half and others in a character
+_BEFORE_FRACTION = re.compile(rf"(?<=\d)(?={_FRACTION.pattern})")
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 GROUPS = "'\u2019_\u00a0\u202f\u2009"  # what parts thousands and nothing else
 
@@ -28,6 +32,7 @@ def ascii_signs(text: str) -> str:
     """The text with the digits of ASCII, and its minus, comma and point in numbers."""
     if text.isascii():
         return text
+    text = _FRACTION.sub(lambda found: unicodedata.normalize("NFKC", found[0]), _BEFORE_FRACTION.sub(" ", text))
     text = text.translate(_MINUS | _SIGNS)
     return "".join(str(unicodedata.decimal(char)) if char.isdecimal() and not char.isascii() else char for char in text)
 
