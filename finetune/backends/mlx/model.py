@@ -58,10 +58,14 @@ def prove_functions(network: Any) -> None:
             say(f"Note: FineTune's functions for the CPU are not used, because {why}; MLX's own take longer.")
 
 
-def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
-    """The frozen network of ``folder``; its weights are read when they are first used. UserError if MLX cannot load it."""
+def load_network(folder: Path, dtype: Any = None) -> Any:
+    """The frozen network of ``folder``, in ``DTYPE`` unless it is given; its weights are read when they are first used.
+
+    UserError if MLX cannot load it.
+    """
     from mlx.utils import tree_map
 
+    dtype = DTYPE if dtype is None else dtype
     cpu_math.install()
     network = loading.load(folder).network
     with foreign(f"{folder}: MLX cannot load this model"):
@@ -197,6 +201,7 @@ class MlxModel:
 
 def memory_mb() -> dict[str, float]:
     """What MLX holds now, has held at once at most since the last reset, and keeps for reuse, in 10^6 bytes."""
+    mx.synchronize()  # a GPU gives memory back when it has finished what it was told to compute
     return {
         "active": mx.get_active_memory() / 1e6,
         "peak": mx.get_peak_memory() / 1e6,
@@ -211,5 +216,6 @@ def peak_memory_mb() -> float:
 
 def reset_peak_memory() -> None:
     """Forget the peak, and free what is kept for reuse."""
+    mx.synchronize()
     mx.clear_cache()
     mx.reset_peak_memory()
