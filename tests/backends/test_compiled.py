@@ -225,3 +225,37 @@ def test_memory_is_wired_as_far_as_macos_recommends(monkeypatch: pytest.MonkeyPa
     with wired.wired() as keep:
         keep(1)
     assert limits[-1] == 7
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_long_rows_in_blocks(monkeypatch: pytest.MonkeyPatch, half: bool) -> None:
+    """The same losses and gradients as in one piece, and a path that computes something else is left off."""
+    from mlx_lm.models import llama
+
+    from finetune.backends.mlx import cpu_attention, cpu_math, fast_paths, long_attention
+
+    cpu_math.remove()
+    monkeypatch.setattr(cpu_math, "install", lambda: None)
+    monkeypatch.setattr(fast_paths, "ON_CPU", False)
+    plain = llama.scaled_dot_product_attention
+    try:
+        trainer = new()
+        assert trainer.notes == [] and llama.scaled_dot_product_attention is not plain
+        if half:
+            trainer.network.set_dtype(mx.bfloat16)
+        monkeypatch.setattr(long_attention, "_ONE_PIECE", 40)
+        monkeypatch.setattr(cpu_attention, "_ONE_PIECE", 30)
+        monkeypatch.setattr(cpu_attention, "_BLOCK", 16)
+        (blocks, _), _ = trainer._plain.sums([example(90), example(33)]), long_attention.remove()
+        assert llama.scaled_dot_product_attention is plain
+        whole, _ = trainer._plain.sums([example(90), example(33)])
+        for name, array in whole.items():
+            apart = mx.linalg.norm((blocks[name] - array).astype(mx.float32)).item()
+            size = mx.linalg.norm(array.astype(mx.float32)).item()
+            assert apart <= (3e-2 if half else 1e-5) * size + 1e-6, name
+        wrong = cpu_attention.attention
+        monkeypatch.setattr(cpu_attention, "attention", lambda *given: 1.1 * wrong(*given))
+        (note,) = new().notes
+        assert note.startswith("blocks of attention for long rows are not used, because with this model")
+    finally:
+        long_attention.remove()
