@@ -5,7 +5,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from finetune.backends.mlx import adapters, shared_prompts
 from finetune.backends.mlx.distributed import Ranks
 from finetune.backends.mlx.fast_paths import FastPaths
 from finetune.backends.mlx.logprobs import collate
-from finetune.backends.mlx.model import peak_memory_mb
+from finetune.backends.mlx.memory import peak_memory_mb
 from finetune.backends.mlx.optimizers import optimizer
+from finetune.backends.mlx.position import Position
 from finetune.backends.mlx.runtime import Arrays, mx
 from finetune.errors import UserError
 from finetune.methods import Method
@@ -36,23 +37,10 @@ _LOGPROB_TOKENS = 2048  # whose log-probabilities are computed at once, without 
 _ADAPTERS, _OPTIMIZER, _GRADIENTS = "adapters.safetensors", "optimizer.safetensors", "gradients.safetensors"
 
 
-@dataclass
-class Position:
-    """How far a run has come: whole steps, and the batches of the step under way with the sums of their losses and weights."""
-
-    step: int = 0
-    batch: int = 0
-    loss: float = 0.0
-    weight: float = 0.0
-    tokens: int = 0
-    learned: int = 0
-    seconds: float = 0.0
-    metrics: dict[str, list[float]] = field(default_factory=dict)  # of each its sum and its count
-
-
 class Trainer:
     """A training run that can be saved between any two batches and resumed from there, to the same last bit."""
 
+    is_sound = True
     proves = True  # that the fast paths compute what mlx-lm does; without weights there is nothing to prove it on
 
     def __init__(
@@ -175,6 +163,7 @@ class Trainer:
         elif self.ranks.size > 1:
             sums |= {name: mx.zeros_like(array) for name, array in adapters.trainable(self.network).items()}
         sums = self.ranks.total(sums)
+        self.is_sound = False
         at.loss += sums.pop("loss").item()
         at.weight += sums.pop("weight").item()
         at.tokens += int(sums.pop("tokens").item())
@@ -182,6 +171,7 @@ class Trainer:
         self._sum = {name: self._sum[name] + array for name, array in sums.items()} if self._sum else sums
         mx.eval(self._sum)
         at.batch += 1
+        self.is_sound = True
 
     def _note(self, metrics: dict[str, tuple[Any, Any]]) -> None:
         """Add the metrics of a batch to those of the step."""
@@ -201,8 +191,10 @@ class Trainer:
         finite = math.isfinite(at.loss) and math.isfinite(norm.item())
         if finite:
             self._optimizer.learning_rate = rate
+            self.is_sound = False
             self._optimizer.update(self.network, tree_unflatten(list(gradients.items())))
             mx.eval(self.network.trainable_parameters(), self._optimizer.state)
+            self.is_sound = True
         return finite, rate
 
     def validation_loss(self, rows: Sequence[TrainingRow], stop: Stop = never) -> float | None:
@@ -291,9 +283,9 @@ class Trainer:
 
     def restore(self, folder: Path, position: Mapping[str, Any]) -> None:
         """Resume from what ``save`` wrote; UserError (exit 3) if a file is damaged."""
-        adapters.put(self.network, adapters.read(folder / _ADAPTERS)[0])
-        self._optimizer.state = tree_unflatten(list(adapters.read(folder / _OPTIMIZER)[0].items()))
-        self._sum = adapters.read(folder / _GRADIENTS)[0] if (folder / _GRADIENTS).exists() else {}
+        adapters.put(self.network, adapters.read_state(folder / _ADAPTERS))
+        self._optimizer.state = tree_unflatten(list(adapters.read_state(folder / _OPTIMIZER).items()))
+        self._sum = adapters.read_state(folder / _GRADIENTS) if (folder / _GRADIENTS).exists() else {}
         self.source.restore(position.get("source", {}))
         older = {"metrics": renamed_metrics(position.get("figures", {}))}
         kept = {name: value for name, value in position.items() if name not in ("source", "figures")}
