@@ -2,9 +2,9 @@
 
     python benchmarks/mac_sizes.py
 
-Computed, not measured on Macs: it is what ``python -m finetune doctor`` says of a machine of that size, from steps in bfloat16 on
-very small models, here on the CPU. What Metal may use is taken for two thirds of the memory up to 32 GiB and three quarters above;
-``doctor`` asks the Mac itself.
+Computed, not measured on Macs: it is what ``python -m finetune doctor`` says of a machine of that size, from steps in bfloat16
+on very small models, here on the CPU. What Metal may use is taken for two thirds of the memory up to 32 GiB, and three quarters
+above; ``doctor`` asks the Mac itself.
 """
 
 import sys
@@ -12,10 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from finetune.backends.mlx.runtime import mx  # noqa: E402  # isort: skip  before the rest of MLX
-from finetune.backends.interface import DeviceMemory  # noqa: E402
-from finetune.backends.mlx import memory_estimate  # noqa: E402
-from finetune.commands.doctor import capacity  # noqa: E402
+from finetune.backends.mlx.runtime import mx  # isort: skip  before the rest of MLX
+from finetune.backends.interface import DeviceMemory
+from finetune.backends.mlx import memory_estimate
+from finetune.commands.doctor import capacity
 
 _MACS = (8, 16, 24, 36, 64, 128)  # GiB
 _LARGE = 32  # GiB: above, a larger part may be used
@@ -30,7 +30,7 @@ def of_mac(gib: int) -> capacity.Device:
 
 
 def main() -> None:
-    memory_estimate.DTYPE = mx.bfloat16
+    setattr(memory_estimate, "DTYPE", mx.bfloat16)  # noqa: B010  as on Metal
     step = capacity.measured(memory_estimate.Probe())
     print(f"| Mac with | Metal may use | {' | '.join(capacity.KINDS)} |\n|{'---|' * (2 + len(capacity.KINDS))}")
     for gib in _MACS:

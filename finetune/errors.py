@@ -43,7 +43,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def stopped_by_gpu(error: BaseException) -> str | None:
-    """What helps, as a remedy in brackets has it, if an exception says that a Mac's system has ended work of its GPU; else None."""
+    """What helps, for the brackets of an error, if an exception says that macOS has ended work of the GPU; else None."""
     said = first_line(error).lower() if isinstance(error, RuntimeError) else ""
     return next((remedy for words, remedy in _STOPPED_BY_GPU.items() if words in said), None)
 
@@ -101,14 +101,14 @@ def visible(text: str) -> str:
 # how MLX on CPU, Metal and CUDA and PyTorch on CPU, MPS and CUDA say it, in lower case
 _OUT_OF_MEMORY = ("out of memory", "unable to allocate", "can't allocate memory", "insufficient memory", "buffer size")
 _WATCHDOG = (
-    "the display had to wait for it: let the display sleep, or log in by ssh, and continue with --resume; if that does not help,"
-    " begin anew with a smaller --batch-size"
+    "the display had to wait for it: let the display sleep, or log in by ssh, and continue with --resume; if that does"
+    " not help, begin anew with a smaller --batch-size"
 )
 _STOPPED_BY_GPU = {
     "impacting interactivity": _WATCHDOG,
     "impactinginteractivity": _WATCHDOG,
     "gpu timeout": _WATCHDOG,
-    "resource limit (": "more arrays than Metal holds at once: use a smaller --batch-size or --max-seq-length, or --grad-checkpoint",
+    "resource limit (": "Metal holds no more arrays: use a smaller --batch-size or --max-seq-length, or --grad-checkpoint",
 }
 
 

@@ -31,9 +31,7 @@ def found(tmp_path: Path):
     def found(system: str = "linux", machine: str = "arm64", mac: str = "", **pythons: tuple[int, int]) -> str:
         for name, version in pythons.items():
             path = programs / name.replace("_", ".")
-            path.write_text(
-                FAKE.format(real=sys.executable, version=version, system=system, machine=machine, mac=mac)
-            )
+            path.write_text(FAKE.format(real=sys.executable, version=version, system=system, machine=machine, mac=mac))
             path.chmod(0o755)
         command = [str(programs / "make"), "--no-print-directory", "found"]
         done = subprocess.run(

@@ -177,6 +177,10 @@ class Trainer(Policy, Protocol):
         """What is computed in a slower or larger way than usual with this model, and why: a sentence each."""
 
     @property
+    def is_sound(self) -> bool:
+        """Whether what ``save`` writes is whole, also right after an error of the device: False within a change."""
+
+    @property
     def trainable_parameters(self) -> int:
         """How many numbers are trained."""
 

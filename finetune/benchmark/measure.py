@@ -126,7 +126,9 @@ def estimated_peak(
     """The peak of a training step in MB as train.py --dry-run estimates it; None if it cannot, which is said: the measurements
     stand without it."""
     try:
-        return backend.estimate_memory(folder, method, config, batch, batch, backend.device_memory().free, new=new).peak_mb
+        return backend.estimate_memory(
+            folder, method, config, batch, batch, backend.device_memory().free, new=new
+        ).peak_mb
     except UserError as error:
         say(f"Note: no estimate of the training step: {error}")
         return None

@@ -55,7 +55,9 @@ def demanded(path: Path, taken: str) -> Iterator[None]:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise UserError(f"{path}: cannot be locked: {error.strerror}", exit_code=4) from None
-            say(f"Warning: {path.parent}: its file system has no locks: nothing keeps a second process from writing here too.")
+            say(
+                f"Warning: {path.parent}: its file system has no locks: nothing keeps a second process from writing here too."
+            )
             is_ours = True
         if not is_ours:
             raise UserError(taken.replace("{holder}", holder(path) or "unknown"))

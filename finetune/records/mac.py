@@ -12,7 +12,8 @@ _MODES = {"0": "automatic", "1": "low power", "2": "high power"}
 
 def system() -> str | None:
     """Name and version of the system."""
-    return f"macOS {version}" if sys.platform == "darwin" and (version := platform.mac_ver()[0]) else None
+    version = platform.mac_ver()[0] if sys.platform == "darwin" else ""
+    return f"macOS {version}" if version else None
 
 
 def chip() -> str | None:

@@ -1,4 +1,4 @@
-"""A Mac that nobody uses falls asleep, and a run stands still: macOS' caffeinate keeps it awake for as long as the run lasts."""
+"""A Mac that nobody uses falls asleep, and its run stands still: caffeinate keeps it awake for as long as the run lasts."""
 
 import os
 import subprocess

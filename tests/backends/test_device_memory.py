@@ -87,7 +87,7 @@ def test_what_mlx_keeps_for_reuse_is_part_of_the_plan(on_gpu: Any) -> None:
 
 def test_a_run_that_metal_has_no_room_for_is_refused_before_it_begins(on_gpu: Any) -> None:
     on_gpu(METAL)
-    with pytest.raises(UserError, match=r"12\.00 GB before the first step, and Metal may use 11\.00 GB"):
+    with pytest.raises(UserError, match=r"12\.0 GB before the first step, and Metal may use 11\.0 GB"):
         run._check_memory(12_000.0, mlx.device_memory())
     run._check_memory(10_000.0, mlx.device_memory())
 

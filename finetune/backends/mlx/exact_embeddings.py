@@ -1,11 +1,12 @@
 """Embeddings that are trained whole, of a model in half precision: the matrix is float32, and all around it stays as it is.
 
-A step of a usual learning rate is smaller than the distance of two neighbours in bfloat16, so that most weights would never move.
+A step of a usual learning rate is smaller than the distance of two neighbours in bfloat16: most weights would never move.
 If what is looked up were float32 too, all layers after it would compute in float32.
 """
 
 from typing import Any
 
+from finetune.backends.mlx.head import products
 from finetune.backends.mlx.runtime import mx
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -46,3 +47,9 @@ class ExactLinear(nn.Linear):
 
 
 EXACT = (ExactEmbedding, ExactLinear)
+
+
+def exact_logits(module: Any, hidden: Any) -> Any:
+    """hidden [..., size] -> logits [..., vocabulary] of such a module, not rounded."""
+    logits = products(hidden, module.weight.astype(module.computes_in))
+    return logits + module.bias.astype(mx.float32) if "bias" in module else logits

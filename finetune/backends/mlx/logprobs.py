@@ -12,6 +12,7 @@ from typing import Any
 from finetune.backends.mlx import shared_prompts
 from finetune.backends.mlx.cpu_math import exp
 from finetune.backends.mlx.embeddings import GROWN
+from finetune.backends.mlx.exact_embeddings import EXACT, exact_logits
 from finetune.backends.mlx.head import Head, at_most_0, products
 from finetune.backends.mlx.layout import PLAIN, layout_of, logits_of
 from finetune.backends.mlx.runtime import ON_CPU, mx, streams, with_gradient
@@ -129,7 +130,8 @@ def _of_head(network: Any, temperature: float) -> Callable[[Any, Any], Any] | No
         return _grown_logprobs(layout.trunk, module, temperature)
 
     def whole(hidden: Any, labels: Any) -> Any:
-        logits = logits_of(module, hidden).astype(mx.float32)
+        exact = isinstance(module, EXACT)
+        logits = exact_logits(module, hidden) if exact else logits_of(module, hidden).astype(mx.float32)
         if layout.cap is not None:
             logits = layout.cap * mx.tanh(logits / layout.cap)
         return _chosen(logits / temperature, labels)

@@ -21,9 +21,9 @@ def device_memory() -> DeviceMemory:
         total = min(machine.total, float(limit))
         free = min(machine.free + cached, total - held)
         return DeviceMemory(total, max(0.0, free), "Metal may use", float(CACHE_LIMIT), _GIVEN_BACK * total)
-    if total := about.get("total_memory"):  # CUDA: memory of its own
-        free = float(about.get("free_memory", total)) + cached
-        return DeviceMemory(float(total), free, "this GPU has", float(CACHE_LIMIT), float(total))
+    if own := about.get("total_memory"):  # CUDA: memory of its own
+        free = float(about.get("free_memory", own)) + cached
+        return DeviceMemory(float(own), free, "this GPU has", float(CACHE_LIMIT), float(own))
     return machine
 
 
@@ -38,7 +38,7 @@ def memory_mb() -> dict[str, float]:
 
 
 def peak_memory_mb() -> float:
-    """The most memory that MLX has had at once since the last reset, in 10^6 bytes: what it held, or what it holds and keeps."""
+    """The most memory that MLX has had at once since the last reset, in 10^6 bytes: held then, or held and kept now."""
     _wait()
     return max(float(mx.get_peak_memory()), float(mx.get_active_memory() + mx.get_cache_memory())) / 1e6
 

@@ -190,4 +190,3 @@ class MlxModel:
             if stops and int(token) in self.encoder.stop_tokens:
                 return
             yield int(token)
-

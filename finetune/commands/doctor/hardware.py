@@ -9,8 +9,8 @@ from pathlib import Path
 from finetune.backends import chosen_by_auto
 from finetune.commands.doctor import pytorch
 from finetune.commands.doctor.finding import Finding, Status
-from finetune.models.find import cache_dir
 from finetune.errors import UserError
+from finetune.models.find import cache_dir
 from finetune.records import mac, machine
 
 _SLOW = 15  # GFLOP/s a core in float32: reference BLAS gives about 5, OpenBLAS on a CPU with AVX2 or NEON 20 to 150
