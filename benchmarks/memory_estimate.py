@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from finetune.records import files, machine  # noqa: E402
+from finetune.records import files  # noqa: E402
 from finetune.settings import command_line  # noqa: E402
 from finetune.settings.config import TrainingConfig  # noqa: E402
 from finetune.settings.fields import option  # noqa: E402
@@ -99,7 +99,7 @@ def _measure(case: dict[str, Any]) -> dict[str, float]:
     config = TrainingConfig(batch_size=case["batch"], **case["settings"])
     if not case["whole"]:
         found = mlx.estimate_memory(
-            folder, METHODS["sft"], config, as_rows(rows), as_rows(rows), machine.memory_bytes()[1]
+            folder, METHODS["sft"], config, as_rows(rows), as_rows(rows), mlx.device_memory().free
         )
         return {"peak": found.peak_mb, "above": found.peak_mb - found.weights_mb}
     model = mlx.load(folder, ChatEncoder(folder))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune.backends.mlx.embeddings import GROWN
+from finetune.backends.mlx.exact_embeddings import EXACT
 from finetune.backends.mlx.proofs import UNFIT, in_half, largest
 from finetune.backends.mlx.runtime import mx
 
@@ -72,7 +73,7 @@ def text_network(network: Any) -> Any:
 def logits_of(module: Any, hidden: Any) -> Any:
     """hidden [..., size] -> logits [..., vocabulary], by the very operation of the network: in half precision another one
     would differ by its rounding."""
-    if isinstance(module, GROWN):
+    if isinstance(module, (*GROWN, *EXACT)):
         return module.logits(hidden)
     if type(module) in PLAIN:
         logits = hidden @ module.weight.T
@@ -117,7 +118,7 @@ def _found(network: Any, layers: list[Any], outside: Sequence[Any], key: tuple[o
     if logits is None:
         return Layout(layers, None, None, "it does not run without a cache", _key=key)
     trunks = _chain(network, layers)[1:]
-    heads = [module for module in outside if type(module) in (*PLAIN, *QUANTISED, *GROWN)]
+    heads = [module for module in outside if type(module) in (*PLAIN, *QUANTISED, *GROWN, *EXACT)]
     heads = [module for module in heads if module.weight.shape[0] == logits.shape[-1]]
     heads.sort(key=lambda module: hasattr(module, "as_linear"))  # tied embeddings only if there is no other head
     for head in heads:

@@ -13,10 +13,11 @@ from finetune.backends.length_batches import row_batches, split_by_learned
 from finetune.backends.mlx import adapters, compiled, proofs, shared_prompts
 from finetune.backends.mlx.distributed import Ranks
 from finetune.backends.mlx.fast_paths import FastPaths
-from finetune.backends.mlx.model import peak_memory_mb
+from finetune.backends.mlx.memory import peak_memory_mb
 from finetune.backends.mlx.optimizers import optimizer
+from finetune.backends.mlx.position import Position
 from finetune.backends.mlx.runtime import GPU_STEP, Arrays, mx
-from finetune.backends.mlx.steps import PlainSteps, Position, Steps
+from finetune.backends.mlx.steps import PlainSteps, Steps
 from finetune.backends.mlx.wired import wired
 from finetune.errors import UserError
 from finetune.methods import Method
@@ -39,6 +40,7 @@ _ADAPTERS, _OPTIMIZER, _GRADIENTS = "adapters.safetensors", "optimizer.safetenso
 class Trainer:
     """A training run that can be saved between any two batches and resumed from there, to the same last bit."""
 
+    is_sound = True
     proves = True  # that the fast paths compute what mlx-lm does; without weights there is nothing to prove it on
 
     def __init__(
@@ -117,15 +119,16 @@ class Trainer:
             if work is None:
                 return
             at.seconds += time.perf_counter() - started
-            while at.batch < len(work.batches):
+            with self._kept_sound():
+                while at.batch < len(work.batches):
+                    started = time.perf_counter()
+                    if at.batch and self.ranks.any(stop):
+                        return
+                    self._add(work.batches[at.batch])
+                    at.seconds += time.perf_counter() - started
                 started = time.perf_counter()
-                if at.batch and self.ranks.any(stop):
-                    return
-                self._add(work.batches[at.batch])
+                finite, rate = self._apply()
                 at.seconds += time.perf_counter() - started
-            started = time.perf_counter()
-            finite, rate = self._apply()
-            at.seconds += time.perf_counter() - started
             step = Step(
                 at.step + 1,
                 loss=at.loss / (at.weight or 1.0),
@@ -147,6 +150,18 @@ class Trainer:
             if not finite:
                 return
 
+    @contextmanager
+    def _kept_sound(self) -> Iterator[None]:
+        """If an error of the device ends the block: the state before the step, where that can be had. It may have been
+        computed ahead, so an error arrives late."""
+        undo = self._steps.undo()
+        try:
+            yield
+        except RuntimeError:
+            if undo():
+                self.position, self._sum, self._losses, self.is_sound = Position(self.position.step), {}, [], True
+            raise
+
     def _add(self, rows: Sequence[TrainingRow]) -> None:
         """Add the loss and the gradients of a batch to those of the step."""
         at, mine = self.position, examples_of(self.ranks.share(rows))
@@ -162,6 +177,7 @@ class Trainer:
         elif self.ranks.size > 1:
             sums |= {name: mx.zeros_like(array) for name, array in adapters.trainable(self.network).items()}
         sums = self.ranks.total(sums)
+        self.is_sound = False
         self._losses.append(sums.pop("loss"))
         at.weight += sums.pop("weight").item()
         at.tokens += int(sums.pop("tokens").item())
@@ -173,6 +189,7 @@ class Trainer:
         else:
             mx.async_eval(self._sum)
         at.batch += 1
+        self.is_sound = self._steps.waits
 
     def _settle(self) -> None:
         """Wait for the losses of batches that are still computed."""
@@ -193,11 +210,13 @@ class Trainer:
         if not self._sum:  # nothing in the step can be learned from
             self._settle()
             return True, rate
-        gradients, self._sum = self._sum, {}
+        self.is_sound, gradients, self._sum = False, self._sum, {}
         # in this order: a GPU has the update to compute while the loss is waited for
         finite = self._steps.apply(gradients, at.weight, [mx.array(at.loss), *self._losses], rate)
         self._settle()
-        return finite(), rate
+        found = finite()
+        self.is_sound = True
+        return found, rate
 
     def validation_loss(self, rows: Sequence[TrainingRow], stop: Stop = never) -> float | None:
         """The method's loss over all rows, a mean by its weight; None if ``stop`` interrupted it."""
@@ -225,7 +244,7 @@ class Trainer:
         self.network.eval()
         found: dict[int, list[float]] = {}
         with self._as_at_start() if at_start else nullcontext():
-            for indices in self._prompt_batches(examples):
+            for indices in shared_prompts.side_by_side(examples, _LOGPROB_TOKENS):
                 if stop():
                     return []
                 batch = [examples[index] for index in indices]
@@ -243,24 +262,6 @@ class Trainer:
             yield
         finally:
             adapters.put(self.network, now)
-
-    def _prompt_batches(self, examples: Sequence[Example]) -> Iterator[list[int]]:
-        """Indices of examples, those with the same prompt side by side, in batches of few enough tokens."""
-
-        def by_prompt(index: int) -> tuple[int, list[int]]:
-            length = shared_prompts.prompt_length(examples[index])
-            return length, examples[index].tokens[:length]
-
-        order = sorted(range(len(examples)), key=by_prompt)
-        while order:
-            count = longest = 0
-            while count < len(order):
-                longest = max(longest, len(examples[order[count]].tokens))
-                if count and (count + 1) * longest > _LOGPROB_TOKENS:
-                    break
-                count += 1
-            yield order[:count]
-            order = order[count:]
 
     def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Stop) -> list[Sample] | None:
         """One completion for each prompt, sampled with the settings of the run; None if ``stop`` interrupted it."""
@@ -286,9 +287,9 @@ class Trainer:
 
     def restore(self, folder: Path, position: Mapping[str, Any]) -> None:
         """Resume from what ``save`` wrote; UserError (exit 3) if a file is damaged."""
-        adapters.put(self.network, adapters.read(folder / _ADAPTERS)[0])
-        self._optimizer.state = tree_unflatten(list(adapters.read(folder / _OPTIMIZER)[0].items()))
-        self._sum = adapters.read(folder / _GRADIENTS)[0] if (folder / _GRADIENTS).exists() else {}
+        adapters.put(self.network, adapters.read_state(folder / _ADAPTERS))
+        self._optimizer.state = tree_unflatten(list(adapters.read_state(folder / _OPTIMIZER).items()))
+        self._sum = adapters.read_state(folder / _GRADIENTS) if (folder / _GRADIENTS).exists() else {}
         self.source.restore(position.get("source", {}))
         older = {"metrics": renamed_metrics(position.get("figures", {}))}
         kept = {name: value for name, value in position.items() if name not in ("source", "figures")}

@@ -9,8 +9,9 @@ from pathlib import Path
 from finetune.backends import chosen_by_auto
 from finetune.commands.doctor import pytorch
 from finetune.commands.doctor.finding import Finding, Status
+from finetune.errors import UserError
 from finetune.models.find import cache_dir
-from finetune.records import machine
+from finetune.records import mac, machine
 from finetune.settings import environment
 
 _EMULATES = ("Apple M1", "Apple M2")
@@ -61,11 +62,32 @@ def backend() -> Iterator[Finding]:
 
 def memory() -> Iterator[Finding]:
     total, available = machine.memory_bytes()
-    found = f"{total / 1e9:.1f} GB, {available / 1e9:.1f} free"
+    found = f"{total / 1e9:.1f} GB{_as_sold(total)}, {available / 1e9:.1f} free{_of_metal()}"
     if available < _NEED_MEMORY:
         yield Finding("memory", "warn", found, "close other programs, or use --batch-size 1 --grad-checkpoint")
     else:
         yield Finding("memory", "ok", found)
+
+
+def _as_sold(total: float) -> str:
+    """A Mac "with 16 GB" has 16 * 2^30 bytes."""
+    return f" ({total / 2**30:.0f} GiB)" if sys.platform == "darwin" else ""
+
+
+def _of_metal() -> str:
+    """What a Mac's GPU may use of it, and who has set that."""
+    if sys.platform != "darwin":
+        return ""
+    try:
+        from finetune.backends.mlx.memory import device_memory
+    except (ImportError, UserError, RuntimeError, ValueError):  # mlx is a check of its own
+        return ""
+    device = device_memory()
+    if not device.owner:
+        return ""
+    limit = mac.wired_limit_mb()
+    set_by = f"iogpu.wired_limit_mb={limit}" if limit else "for more: sudo sysctl iogpu.wired_limit_mb=MEGABYTES"
+    return f"; {device.owner} {device.total / 1e9:.1f} GB ({set_by})"
 
 
 def disk() -> Iterator[Finding]:
