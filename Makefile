@@ -49,7 +49,7 @@ OWN_VENV = if [ -L .venv ] || { [ -e .venv ] && [ ! -d .venv ]; } || \
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup setup-torch demo quick test test-torch test-faults test-models check format lock audit sbom clean distclean
+.PHONY: help setup setup-torch demo quick test test-torch test-gpu test-faults test-models first-mac check format lock audit sbom clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -106,12 +106,21 @@ test-torch: setup-torch ## run the tests that need PyTorch
 		tests/models/test_hub.py::test_a_repository_of_pickles_is_fetched_and_converted_once \
 		tests/commands/test_doctor.py::test_every_check_is_there_and_each_problem_has_a_remedy
 
+# Elsewhere the tests run on the CPU (tests/conftest.py): their tolerances are those of float32.
+test-gpu: setup ## run the tests for a GPU (Metal, CUDA) in bfloat16; FINETUNE_DEVICE=cpu runs the same on the CPU
+	@export FINETUNE_DEVICE=$${FINETUNE_DEVICE:-gpu}; \
+	PYTHONPATH=. $(RUN) tests/gpu_way.py || exit 0; $(RUN) -m pytest -q -m gpu tests/backends/test_gpu.py
+
 test-faults: setup ## run the fault-injection tests: killed processes, thousands of damaged files, full disks (half an hour)
 	@$(RUN) -m pytest -m faults -s
 
 # With PyTorch installed (make setup-torch) it fills the columns of PEFT, torch and transformers, too.
 test-models: setup ## run every model type of mlx-lm through training, answers and adapters: the table of docs/models.md (minutes)
 	@$(RUN) -m pytest -m models -s
+
+# Everything that only a machine with a GPU can tell, in one JSON file and one page to send back: docs/first-mac.md
+first-mac: setup ## a quarter of an hour of checks on a Mac; QUICK=--quick runs each once with a tiny model
+	@$(RUN) benchmarks/first_mac.py $(QUICK)
 
 check: setup ## everything a change must pass: format, lint, types, tests
 	$(RUN) -m ruff format --check

@@ -56,9 +56,9 @@ def main(config: EstimateConfig) -> None:
         for model in config.models.split(","):
             print(f"\n{model}\n{'':<46}{'estimate':>9}{'measured':>9}{'':>7}   above the weights")
             for length, batch, rank, more in _GRID:
-                case = {"model": _tiny(Path(scratch)) if model == "tiny" else model, "length": length, "batch": batch}
+                case = {"model": tiny(Path(scratch)) if model == "tiny" else model, "length": length, "batch": batch}
                 case |= {"settings": {"lora_rank": rank, **more}}
-                guess, real = _child({**case, "whole": False}), _child({**case, "whole": True})
+                guess, real = child({**case, "whole": False}), child({**case, "whole": True})
                 options = " ".join(f"{name}={value}" for name, value in more.items())
                 print(
                     f"{batch} x {length} tokens, rank {rank} {options:<22}"[:46].ljust(46)
@@ -73,7 +73,7 @@ def main(config: EstimateConfig) -> None:
         files.write_json(config.json, found)
 
 
-def _child(case: dict[str, Any]) -> dict[str, float]:
+def child(case: dict[str, Any]) -> dict[str, float]:
     done = subprocess.run([sys.executable, __file__, "--child", json.dumps(case)], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -111,7 +111,7 @@ def _measure(case: dict[str, Any]) -> dict[str, float]:
     return {"peak": peak, "above": peak - weights}
 
 
-def _tiny(scratch: Path) -> str:
+def tiny(scratch: Path) -> str:
     """The folder of a small model with the tokenizer of the builtin one."""
     from finetune.backends.mlx.runtime import mx
     from finetune.models.find import find_model

@@ -23,9 +23,12 @@ _NUMBERS = {  # whole numbers, and the smallest and largest that make sense
     "HF_HUB_DOWNLOAD_TIMEOUT": (0, _DAY),
     "HF_HUB_ETAG_TIMEOUT": (0, _DAY),
     "HF_DATASETS_IN_MEMORY_MAX_SIZE": (0, 2**63 - 1),
+    "FINETUNE_GPU_STEP": (0, 1),
     "MLX_BFS_MAX_WIDTH": (1, 2**31 - 1),  # with 0, also what MLX makes of a word, it waits for ever
     **dict.fromkeys(("MLX_RANK", "RANK", "LOCAL_RANK", "WORLD_SIZE"), (0, 2**31 - 1)),
 }
+DEVICE = "FINETUNE_DEVICE"
+_DEVICES = ("cpu", "gpu")
 _noted: set[str] = set()
 
 
@@ -52,6 +55,14 @@ def load() -> None:
         except RuntimeError:  # the client's cache would be in the home folder
             os.environ.setdefault("HF_HOME", str(Path(chosen, "huggingface").absolute()))
     _check()
+
+
+def device() -> str | None:
+    """Where a backend computes by FINETUNE_DEVICE: "cpu" or "gpu"; None if it says nothing. UserError for anything else."""
+    found = os.environ.get(DEVICE)
+    if found and found not in _DEVICES:
+        raise UserError(f"{DEVICE}: not {' or '.join(_DEVICES)} (change it, or unset it)")
+    return found or None
 
 
 def _dotenv() -> Mapping[str, str | None]:
@@ -81,6 +92,7 @@ def _dotenv() -> Mapping[str, str | None]:
 
 
 def _check() -> None:
+    device()
     for name, (least, most) in _NUMBERS.items():
         text = os.environ.get(name)
         if text is not None and not (

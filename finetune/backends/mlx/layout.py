@@ -14,7 +14,7 @@ from typing import Any
 
 from finetune.backends.mlx.embeddings import GROWN
 from finetune.backends.mlx.exact_embeddings import EXACT
-from finetune.backends.mlx.proofs import UNFIT, largest
+from finetune.backends.mlx.proofs import UNFIT, in_half, largest
 from finetune.backends.mlx.runtime import mx
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -150,14 +150,14 @@ def _proven(network: Any, head: Any, candidates: Sequence[Any]) -> tuple[Any, fl
         loud = _LOUD / peak if 0 < peak < _LOUD else 1.0
         logits = _loud(network, head, loud)
         # a model that reads the weight of its head, instead of calling it, is not loud
-        if _equal(raw * loud, logits) or _equal(raw, logits):
+        if _equal(network, raw * loud, logits) or _equal(network, raw, logits):
             return trunk, None
     for trunk, raw in found:
         peak = largest(raw)
         cap = largest(_loud(network, head, _DEAFENING / peak)) if peak > 0 else math.inf
         if 0 < cap < _DEAFENING / 10:
             loud = 2 * cap / peak
-            if _equal(cap * mx.tanh(raw * (loud / cap)), _loud(network, head, loud)):
+            if _equal(network, cap * mx.tanh(raw * (loud / cap)), _loud(network, head, loud)):
                 return trunk, cap
     return None
 
@@ -177,9 +177,9 @@ def _loud(network: Any, head: Any, factor: float) -> Any:
         return network(mx.array(_PROBE)).astype(mx.float32)
 
 
-def _equal(ours: Any, wanted: Any) -> bool:
+def _equal(network: Any, ours: Any, wanted: Any) -> bool:
     """To rounding, as seen from the largest logit: half precision rounds after each operation."""
-    tolerance = 2e-5 if mx.default_device().type == mx.cpu else 1e-2
+    tolerance = 1e-2 if in_half(network) else 2e-5
     peak = mx.abs(wanted).max()
     return bool((mx.abs(ours - wanted).max() <= tolerance * peak).item())
 

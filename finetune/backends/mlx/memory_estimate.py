@@ -101,9 +101,11 @@ class Probe:
                 config = lora_modules.for_first_layers(config, adaptable(network).places, layers)
             trainer = (Trainer if there else _Unproven)(model, method, source, config, STEPS, "")
             gc.collect()  # an earlier model that is freed meanwhile would count as memory that this one frees
+            mx.synchronize()
             held = mx.get_active_memory()
 
             def peak() -> float:
+                mx.synchronize()
                 found = mx.get_peak_memory() - held
                 mx.reset_peak_memory()
                 return float(found)

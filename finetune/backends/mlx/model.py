@@ -59,8 +59,12 @@ def prove_functions(network: Any) -> None:
             say(f"Note: FineTune's functions for the CPU are not used, because {why}; MLX's own take longer.")
 
 
-def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
-    """The frozen network of ``folder``; its weights are read when they are first used. UserError if MLX cannot load it."""
+def load_network(folder: Path, dtype: Any = None) -> Any:
+    """The frozen network of ``folder``, in ``DTYPE`` unless it is given; its weights are read when they are first used.
+
+    UserError if MLX cannot load it.
+    """
+    dtype = DTYPE if dtype is None else dtype
     cpu_math.install()
     network = loading.load(folder).network
     with foreign(f"{folder}: MLX cannot load this model"):

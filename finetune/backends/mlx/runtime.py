@@ -10,23 +10,26 @@ import platform
 import resource
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
 from finetune.backends.mlx import own_symbols
 from finetune.errors import UserError
+from finetune.settings import environment
 
 __all__ = [
     "BLAS",
     "CACHE_LIMIT",
     "DTYPE",
+    "GPU_STEP",
     "ON_CPU",
     "SLOW_BLAS_REMEDY",
     "Arrays",
     "cores",
     "describe",
+    "evaluate",
     "is_leader",
     "mx",
     "streams",
@@ -127,11 +130,29 @@ _keep_freed_memory()
 import mlx.core as mx  # noqa: E402  the BLAS above must be in the process first
 
 CACHE_LIMIT = 0  # bytes that MLX keeps for reuse at most; on the CPU it keeps none
+
+
+def _passed_over() -> bool:
+    """Let MLX compute where FINETUNE_DEVICE says, instead of on a GPU if there is one; whether one is left unused by that."""
+    wanted, has_gpu = environment.device(), mx.is_available(mx.gpu)
+    if wanted == "gpu" and not has_gpu:
+        raise UserError(f"{environment.DEVICE}=gpu: MLX has no GPU here (unset it, or set it to cpu)")
+    if wanted:
+        mx.set_default_device(mx.gpu if wanted == "gpu" else mx.cpu)
+    return wanted == "cpu" and has_gpu
+
+
+_PASSED_OVER = _passed_over()
 ON_CPU = mx.default_device().type == mx.cpu
 _look_ahead(on_cpu=ON_CPU)
-if ON_CPU:
+# Whether steps are compiled and evaluated ahead, as a GPU needs it. For measurements and tests FINETUNE_GPU_STEP=1 asks for it
+# on the CPU, where it needs g++ and is slower, and 0 leaves it off on a GPU.
+GPU_STEP = os.environ.get("FINETUNE_GPU_STEP") == "1" if os.environ.get("FINETUNE_GPU_STEP") else not ON_CPU
+if ON_CPU and not GPU_STEP:
     mx.disable_compile()  # on the CPU mx.compile runs the C++ compiler, which a machine may lack, for each new shape
-elif _memory := mx.device_info().get("memory_size") or mx.device_info().get("total_memory"):  # of Metal, of CUDA
+if not ON_CPU and (
+    _memory := mx.device_info().get("memory_size") or mx.device_info().get("total_memory")
+):  # of Metal, of CUDA
     # What is freed is kept for arrays of about the same size, and batches are of many sizes: without a limit, a run of 7 GB
     # came to hold more than 100 GB of a GPU, which other programs then lacked.
     CACHE_LIMIT = int(_memory) // _KEPT_SHARE
@@ -173,6 +194,15 @@ def streams(work: int) -> list[Any]:
     while len(_streams) < count:
         _streams.append(mx.new_stream(mx.default_device()))
     return _streams[:count] if count > 1 else [mx.default_stream(mx.default_device())]
+
+
+def evaluate(arrays: Sequence[Any]) -> None:
+    """Compute arrays of one graph: on the CPU by one scalar that needs all, see ``streams``. On a GPU that would be a chain of
+    two more kernels for each."""
+    if ON_CPU:
+        mx.eval(sum(array.sum() for array in arrays))
+    else:
+        mx.eval(*arrays)
 
 
 def with_gradient(backward: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -229,6 +259,8 @@ def describe() -> str:
     if not ON_CPU:
         return f"MLX {version('mlx')} on {_gpu()}, bfloat16"
     line = f"MLX {version('mlx')} on the CPU ({cores()} core{'s' if cores() > 1 else ''}), float32"
+    if _PASSED_OVER:
+        line += f" ({environment.DEVICE}=cpu: not on the GPU)"
     if not _LINUX:
         return line
     if BLAS is None:

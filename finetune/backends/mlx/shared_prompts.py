@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.backends.mlx.mending import has_long_rope
-from finetune.backends.mlx.proofs import UNFIT, largest
+from finetune.backends.mlx.proofs import UNFIT, in_half, largest
 from finetune.backends.mlx.runtime import mx
 from finetune.errors import first_line
 from finetune.models.loss_mask import Example
@@ -190,5 +190,5 @@ def why_not(network: Any) -> str | None:
         size = max(map(largest, wholes))
     except UNFIT as error:
         return f"it fails with a shared prompt ({first_line(error)})"
-    rounding = 1e-3 if mx.default_device().type == mx.cpu else 3e-2
+    rounding = 3e-2 if in_half(network) else 1e-3
     return None if worst <= rounding * max(1.0, size) else f"logits differ by {worst:.2g}"
