@@ -128,6 +128,7 @@ class Trainer:
                     at.seconds += time.perf_counter() - started
                 started = time.perf_counter()
                 finite, rate = self._apply()
+                peak = peak_memory_mb()  # waits for the update
                 at.seconds += time.perf_counter() - started
             step = Step(
                 at.step + 1,
@@ -139,7 +140,7 @@ class Trainer:
                 tokens=at.tokens,
                 learned=at.learned,
                 seconds=at.seconds,
-                peak_memory_mb=peak_memory_mb(),
+                peak_memory_mb=peak,
                 metrics=work.metrics | {name: total / count for name, (total, count) in at.metrics.items()},
             )
             if finite:
