@@ -121,7 +121,7 @@ def _say_plan(config: GpuConfig, models: list[str], works: list[str]) -> None:
         print(
             f"{name}: {(shape.linear + shape.head) / 1e6:,.0f} million parameters, {shape.weights_gb:.1f} GB of weights,"
         )
-        print(f"  {shape.lora(16) / 1e6:.1f} million trained; {', '.join(works)}")
+        print(f"  {shape.lora(16) / 1e6:.1f} million trained; {'; '.join(works)}")
     processes = 1 + len(models) * len(works)
     about = processes * _START + sum(work.startswith("train") for work in works) * len(models) * config.seconds
     print(f"{processes} processes, about {about / 60:.0f} minutes on a fast GPU\n\nThe same with a tiny model:")

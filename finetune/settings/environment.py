@@ -7,7 +7,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +29,8 @@ _NUMBERS = {  # whole numbers, and the smallest and largest that make sense
 }
 DEVICE = "FINETUNE_DEVICE"
 _DEVICES = ("cpu", "gpu")
+PRECISION = "FINETUNE_PRECISION"
+_PRECISIONS = ("bfloat16", "float16")
 _noted: set[str] = set()
 
 
@@ -59,9 +61,19 @@ def load() -> None:
 
 def device() -> str | None:
     """Where a backend computes by FINETUNE_DEVICE: "cpu" or "gpu"; None if it says nothing. UserError for anything else."""
-    found = os.environ.get(DEVICE)
-    if found and found not in _DEVICES:
-        raise UserError(f"{DEVICE}: not {' or '.join(_DEVICES)} (change it, or unset it)")
+    return _chosen(DEVICE, _DEVICES)
+
+
+def precision() -> str | None:
+    """What MLX answers in on a GPU by FINETUNE_PRECISION: "bfloat16" or "float16"; None if it says nothing. UserError for
+    anything else."""
+    return _chosen(PRECISION, _PRECISIONS)
+
+
+def _chosen(name: str, choices: Sequence[str]) -> str | None:
+    found = os.environ.get(name)
+    if found and found not in choices:
+        raise UserError(f"{name}: not {' or '.join(choices)} (change it, or unset it)")
     return found or None
 
 
@@ -93,6 +105,7 @@ def _dotenv() -> Mapping[str, str | None]:
 
 def _check() -> None:
     device()
+    precision()
     for name, (least, most) in _NUMBERS.items():
         text = os.environ.get(name)
         if text is not None and not (

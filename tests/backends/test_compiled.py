@@ -11,6 +11,7 @@ import pytest
 from benchmarks.true_shapes import SHAPES, network_of
 from finetune.backends import load_backend
 from finetune.backends.interface import OPTIMIZERS
+from finetune.errors import UserError
 from finetune.methods import METHODS, RowSource
 from finetune.models.examples import as_rows
 from finetune.models.loss_mask import Example
@@ -259,3 +260,22 @@ def test_long_rows_in_blocks(monkeypatch: pytest.MonkeyPatch, half: bool) -> Non
         assert note.startswith("blocks of attention for long rows are not used, because with this model")
     finally:
         long_attention.remove()
+
+
+def test_float16_is_for_answers_and_for_models_that_it_has_room_for() -> None:
+    network = network_of(SHAPES["tiny"])
+    prompts = [example(length).tokens for length in (9, 30, 12)]
+    wanted = {one.index: one.tokens for one in Decoder(network, frozenset(), 8).run(prompts)}
+    network.set_dtype(mx.float16)
+    found = {one.index: one.tokens for one in Decoder(network, frozenset(), 8).run(prompts)}
+    assert sum(found[index] == tokens for index, tokens in wanted.items()) >= 2
+    config = replace(CONFIG, iters=1)
+    model: Any = SimpleNamespace(network=network, encoder=SimpleNamespace(new_tokens=None))
+    with pytest.raises(UserError, match=r"^FINETUNE_PRECISION=float16: for answers alone.* \(unset it to train\)$"):
+        mlx.Trainer(model, METHODS["sft"], RowSource(METHODS["sft"], as_rows([example(9)]), config), config, 1, "base")
+    network.layers[0].mlp.down_proj.weight *= 1e4
+    network.layers[0].mlp.gate_proj.weight *= 1e4
+    with pytest.raises(UserError, match=r"^FINETUNE_PRECISION=float16: numbers of this model are too large"):
+        list(Decoder(network, frozenset(), 8).run(prompts))
+    network.set_dtype(mx.bfloat16)  # what the remedy says
+    assert len(list(Decoder(network, frozenset(), 8).run(prompts))) == 3

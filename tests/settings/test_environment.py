@@ -96,6 +96,7 @@ def test_a_folder_of_that_name_is_none_of_ours() -> None:
         "WORLD_SIZE=1e3",
         "FINETUNE_DEVICE=cuda",
         "FINETUNE_DEVICE=CPU",
+        "FINETUNE_PRECISION=float32",
     ],
 )
 def test_a_value_that_a_library_would_not_survive_is_one_line(variable: str) -> None:

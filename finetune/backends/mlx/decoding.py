@@ -11,9 +11,12 @@ from finetune.backends.mlx.batch_proof import way_of
 from finetune.backends.mlx.batches import extend, keep_rows, read, row_bytes
 from finetune.backends.mlx.cpu_math import exp
 from finetune.backends.mlx.mending import whole_texts
+from finetune.backends.mlx.proofs import has_float16
 from finetune.backends.mlx.runtime import GPU_STEP, evaluate, mx, streams
 from finetune.backends.mlx.wired import wired
+from finetune.errors import UserError
 from finetune.models.constraint import Constraint, Restrict, allowed_rows
+from finetune.settings import environment
 from finetune.signals import Stop, never
 
 _MOST_ROWS = 128  # at once: each step reads all weights, however many rows there are
@@ -125,6 +128,7 @@ class Decoder:
     ):
         self.network, self.stop_tokens, self.max_tokens = network, stop_tokens, max_tokens
         self.sampling, self.restrict = sampling, restrict
+        self._may_overflow = has_float16(network)
 
     def run(self, prompts: Sequence[Sequence[int]], stop: Stop = never) -> Iterator[Finished]:
         """The answer to each prompt, as soon as it is finished; none after ``stop`` has returned True.
@@ -201,6 +205,10 @@ class Decoder:
     def _note(self, rows: Sequence[_Row], tokens: Any, logprobs: Any) -> Iterator[Finished]:
         """Give each live row its next token; the answers that end with it."""
         chosen: Any = tokens.tolist()
+        if self._may_overflow and min(chosen) < 0:
+            raise UserError(
+                f"{environment.PRECISION}=float16: numbers of this model are too large for it (unset it: bfloat16 has room)"
+            )
         likely: Any = [None] * len(rows) if logprobs is None else logprobs.tolist()
         for row, token, logprob in zip(rows, chosen, likely, strict=True):
             if not row.live:
@@ -229,7 +237,10 @@ class Decoder:
             allowed = allowed_rows(open_rows, logits.shape[-1], self.stop_tokens)
             logits = mx.where(mx.array(allowed), logits, mx.array(-mx.inf, logits.dtype))
         if self.sampling is None:
-            return mx.argmax(logits, axis=-1), None
+            best = mx.argmax(logits, axis=-1)
+            if self._may_overflow:
+                best = mx.where(mx.isnan(logits.max(axis=-1)), -1, best.astype(mx.int32))
+            return best, None
         numbers = [row.generator.random() if row.generator else 0.0 for row in rows]
         return _sampled(logits.astype(mx.float32) / self.sampling.temperature, mx.array(numbers))
 

@@ -110,6 +110,11 @@ def in_half(network: Any) -> bool:
     return any(mx.issubdtype(array.dtype, mx.floating) and array.dtype.size == 2 for array in arrays)
 
 
+def has_float16(network: Any) -> bool:
+    """Whether some weights of a network are float16, whose largest number is 65,504."""
+    return any(array.dtype == mx.float16 for array in dict(tree_flatten(network.parameters())).values())
+
+
 def largest(array: Any) -> float:
     """The largest absolute value."""
     found: Any = mx.abs(array).max().item()

@@ -176,7 +176,16 @@ _import_mlx_lm_below_its_limit()
 _streams: list[Any] = []
 # matrix products on the CPU are fast in fp32 only; on a GPU weights are kept, and answers computed, in half precision
 Arrays = dict[str, Any]  # MLX arrays by name
-DTYPE = mx.float32 if ON_CPU else mx.bfloat16
+
+
+def _dtype() -> Any:
+    """float32 on the CPU; on a GPU bfloat16, which an M1 or M2 emulates, or float16 by FINETUNE_PRECISION, for answers."""
+    if ON_CPU and environment.precision():
+        raise UserError(f"{environment.PRECISION}: MLX computes in float32 on the CPU (unset it)")
+    return mx.float32 if ON_CPU else mx.float16 if environment.precision() == "float16" else mx.bfloat16
+
+
+DTYPE = _dtype()
 
 
 def streams(work: int) -> list[Any]:
@@ -257,7 +266,7 @@ def _gpu() -> str:
 def describe() -> str:
     """One line for the terminal: device, precision and BLAS; what to install if that is slow."""
     if not ON_CPU:
-        return f"MLX {version('mlx')} on {_gpu()}, bfloat16"
+        return f"MLX {version('mlx')} on {_gpu()}, {str(DTYPE).removeprefix('mlx.core.')}"
     line = f"MLX {version('mlx')} on the CPU ({cores()} core{'s' if cores() > 1 else ''}), float32"
     if _PASSED_OVER:
         line += f" ({environment.DEVICE}=cpu: not on the GPU)"

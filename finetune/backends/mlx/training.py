@@ -10,7 +10,7 @@ from typing import Any
 
 from finetune.backends.interface import Model, Sample, Step
 from finetune.backends.length_batches import row_batches, split_by_learned
-from finetune.backends.mlx import adapters, compiled, shared_prompts
+from finetune.backends.mlx import adapters, compiled, proofs, shared_prompts
 from finetune.backends.mlx.distributed import Ranks
 from finetune.backends.mlx.fast_paths import FastPaths
 from finetune.backends.mlx.memory import peak_memory_mb
@@ -25,6 +25,7 @@ from finetune.methods.schedules import SCHEDULES, learning_rate
 from finetune.models.examples import TrainingRow, examples_of
 from finetune.models.loss_mask import Example
 from finetune.records.run import renamed_metrics
+from finetune.settings import environment
 from finetune.settings.config import TrainingConfig
 from finetune.signals import Stop, never
 
@@ -54,6 +55,10 @@ class Trainer:
         """See ``Backend.Trainer``."""
         self.network, self.method, self.config, self.steps = model.network, method, config, steps
         self.source, self._model = source, model
+        if proofs.has_float16(self.network):
+            raise UserError(
+                f"{environment.PRECISION}=float16: for answers alone, gradients would vanish in it (unset it to train)"
+            )
         self.ranks = Ranks()
         if method.rollouts and self.ranks.size > 1:
             raise UserError(f"--method {method.name}: runs in one process only (start it without mlx.launch)")

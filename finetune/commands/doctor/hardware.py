@@ -12,7 +12,9 @@ from finetune.commands.doctor.finding import Finding, Status
 from finetune.errors import UserError
 from finetune.models.find import cache_dir
 from finetune.records import mac, machine
+from finetune.settings import environment
 
+_EMULATES = ("Apple M1", "Apple M2")
 _SLOW = 15  # GFLOP/s a core in float32: reference BLAS gives about 5, OpenBLAS on a CPU with AVX2 or NEON 20 to 150
 _NEED_MEMORY = 2e9  # bytes that training the builtin model takes, about
 _LITTLE_DISK, _NO_DISK = 5e9, 500e6
@@ -28,7 +30,14 @@ def mlx() -> Iterator[Finding]:
     rate = matmul_rate()
     found = describe().removesuffix(f" ({SLOW_BLAS_REMEDY})")
     if not ON_CPU:
-        yield Finding("mlx", "ok", f"{found}; {rate:,.0f} GFLOP/s")
+        found = f"{found}; {rate:,.0f} GFLOP/s"
+        chip = machine.describe().chip or ""
+        if chip.startswith(_EMULATES) and environment.precision() is None:
+            found += (
+                f". An {' '.join(chip.split()[:2])} emulates bfloat16: {environment.PRECISION}=float16 makes answers faster, by"
+                " a fifth to a third, and refuses a model whose numbers are too large for it; training stays in bfloat16"
+            )
+        yield Finding("mlx", "ok", found)
         return
     found = f"{found}; {rate:,.0f} GFLOP/s, {rate / cores():.0f} a core"
     if rate / cores() >= _SLOW:
