@@ -1,15 +1,34 @@
-# GNU make 3.81 (macOS) or later, POSIX sh, a Python >= 3.11. `make` alone lists the targets.
+# GNU make 3.81 (macOS) or later, POSIX sh, a Python from 3.11 to 3.14. `make` alone lists the targets.
 
 # The Pythons to try, in order: an existing .venv keeps its version.
-PYTHON ?= .venv/bin/python python3.11 python3.12 python3.13 python3
+PYTHON ?= .venv/bin/python python3.11 python3.12 python3.13 python3.14 python3
 RUN = .venv/bin/python
 
-# sh: sets $python and $version to the first Python that runs and is new enough, or exits with a message.
-FIND_PYTHON = for python in $(PYTHON) ""; do \
-		version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2]); sys.exit(sys.version_info < (3, 11))' \
-			2>/dev/null) && break; \
+# Prints the version of a Python that can be used, or why it cannot. It must run in any Python.
+define CHECK_PYTHON
+import platform, sys
+version, mac = sys.version_info[:2], platform.mac_ver()[0]
+found = "%d.%d" % version
+if version < (3, 11):
+    sys.exit("Python %s is too old" % found)
+if version > (3, 14):
+    sys.exit("Python %s is too new: the pinned packages have no wheels for it" % found)
+if sys.platform == "darwin" and platform.machine() != "arm64":
+    sys.exit("an Intel Python, and MLX needs a native one for Apple Silicon (arm64)")
+if sys.platform == "darwin" and mac and int(mac.split(".")[0]) < 14:
+    sys.exit("macOS %s is too old: MLX needs macOS 14 or later" % mac)
+print(found)
+endef
+export CHECK_PYTHON
+
+# sh: sets $python and $version to the first Python that can be used, or exits with a reason for each that was found.
+FIND_PYTHON = why=; for python in $(PYTHON) ""; do \
+		command -v "$$python" >/dev/null 2>&1 || continue; \
+		version=$$("$$python" -c "$$CHECK_PYTHON" 2>&1) && break; \
+		why=$$(printf '%s\n  %s: %s' "$$why" "$$python" "$$(echo "$$version" | tail -n 1)"); \
 	done; \
-	[ -n "$$python" ] || { echo "no Python >= 3.11 among: $(PYTHON) (install one, or name it: make PYTHON=...)" >&2; exit 2; }; \
+	[ -n "$$python" ] || { echo "error: no Python from 3.11 to 3.14 among: $(PYTHON)$$why" >&2; \
+		echo "  (install one, or name it: make PYTHON=...; on a Mac: brew install python@3.13)" >&2; exit 2; }; \
 	"$$python" -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$$python cannot make virtual environments (install the package python$$version-venv)" >&2; exit 2; }
 
@@ -30,7 +49,7 @@ OWN_VENV = if [ -L .venv ] || { [ -e .venv ] && [ ! -d .venv ]; } || \
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup setup-torch demo quick test test-torch test-faults test-models check format lock audit sbom clean distclean
+.PHONY: help setup setup-torch demo quick test test-torch test-gpu test-faults test-models first-mac check format lock audit sbom clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -87,6 +106,11 @@ test-torch: setup-torch ## run the tests that need PyTorch
 		tests/models/test_hub.py::test_a_repository_of_pickles_is_fetched_and_converted_once \
 		tests/commands/test_doctor.py::test_every_check_is_there_and_each_problem_has_a_remedy
 
+# Elsewhere the tests run on the CPU (tests/conftest.py): their tolerances are those of float32.
+test-gpu: setup ## run the tests for a GPU (Metal, CUDA) in bfloat16; FINETUNE_DEVICE=cpu runs the same on the CPU
+	@export FINETUNE_DEVICE=$${FINETUNE_DEVICE:-gpu}; \
+	PYTHONPATH=. $(RUN) tests/gpu_way.py || exit 0; $(RUN) -m pytest -q -m gpu tests/backends/test_gpu.py
+
 test-faults: setup ## run the fault-injection tests: killed processes, thousands of damaged files, full disks (half an hour)
 	@$(RUN) -m pytest -m faults -s
 
@@ -94,10 +118,15 @@ test-faults: setup ## run the fault-injection tests: killed processes, thousands
 test-models: setup ## run every model type of mlx-lm through training, answers and adapters: the table of docs/models.md (minutes)
 	@$(RUN) -m pytest -m models -s
 
+# Everything that only a machine with a GPU can tell, in one JSON file and one page to send back: docs/first-mac.md
+first-mac: setup ## a quarter of an hour of checks on a Mac; QUICK=--quick runs each once with a tiny model
+	@$(RUN) benchmarks/first_mac.py $(QUICK)
+
 check: setup ## everything a change must pass: format, lint, types, tests
 	$(RUN) -m ruff format --check
 	$(RUN) -m ruff check
-	$(RUN) -m mypy
+	$(RUN) -m mypy --platform linux
+	$(RUN) -m mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(RUN) -m pytest $(SIDE_BY_SIDE)
 
 format: setup ## format the code and apply ruff's fixes

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in which ru_maxrss counts
 sys.path.insert(0, str(ROOT))
 
 from finetune.records import files  # noqa: E402
@@ -50,7 +51,7 @@ def main(config: DataConfig) -> None:
         seconds = time.perf_counter() - started
         peaks = {
             "peak_mb": _peak_mb(),
-            "children_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6,
+            "children_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * _UNIT / 1e6,
         }
         print(json.dumps({"kept": kept, "seconds": seconds, "rows_per_second": config.rows / seconds, **peaks}))
         return
@@ -71,9 +72,11 @@ def main(config: DataConfig) -> None:
 
 
 def _peak_mb() -> float:
-    """The peak of this process; ru_maxrss would be that of the one that started it if that was larger."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+    """The peak of this process; on Linux ru_maxrss would be that of the one that started it if that was larger."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT / 1e6
+    return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def _make(path: Path, count: int) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from finetune.records import files, machine  # noqa: E402
+from finetune.records import files  # noqa: E402
 from finetune.settings import command_line  # noqa: E402
 from finetune.settings.config import TrainingConfig  # noqa: E402
 from finetune.settings.fields import option  # noqa: E402
@@ -56,9 +56,9 @@ def main(config: EstimateConfig) -> None:
         for model in config.models.split(","):
             print(f"\n{model}\n{'':<46}{'estimate':>9}{'measured':>9}{'':>7}   above the weights")
             for length, batch, rank, more in _GRID:
-                case = {"model": _tiny(Path(scratch)) if model == "tiny" else model, "length": length, "batch": batch}
+                case = {"model": tiny(Path(scratch)) if model == "tiny" else model, "length": length, "batch": batch}
                 case |= {"settings": {"lora_rank": rank, **more}}
-                guess, real = _child({**case, "whole": False}), _child({**case, "whole": True})
+                guess, real = child({**case, "whole": False}), child({**case, "whole": True})
                 options = " ".join(f"{name}={value}" for name, value in more.items())
                 print(
                     f"{batch} x {length} tokens, rank {rank} {options:<22}"[:46].ljust(46)
@@ -73,7 +73,7 @@ def main(config: EstimateConfig) -> None:
         files.write_json(config.json, found)
 
 
-def _child(case: dict[str, Any]) -> dict[str, float]:
+def child(case: dict[str, Any]) -> dict[str, float]:
     done = subprocess.run([sys.executable, __file__, "--child", json.dumps(case)], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -99,7 +99,7 @@ def _measure(case: dict[str, Any]) -> dict[str, float]:
     config = TrainingConfig(batch_size=case["batch"], **case["settings"])
     if not case["whole"]:
         found = mlx.estimate_memory(
-            folder, METHODS["sft"], config, as_rows(rows), as_rows(rows), machine.memory_bytes()[1]
+            folder, METHODS["sft"], config, as_rows(rows), as_rows(rows), mlx.device_memory().free
         )
         return {"peak": found.peak_mb, "above": found.peak_mb - found.weights_mb}
     model = mlx.load(folder, ChatEncoder(folder))
@@ -111,7 +111,7 @@ def _measure(case: dict[str, Any]) -> dict[str, float]:
     return {"peak": peak, "above": peak - weights}
 
 
-def _tiny(scratch: Path) -> str:
+def tiny(scratch: Path) -> str:
     """The folder of a small model with the tokenizer of the builtin one."""
     from finetune.backends.mlx.runtime import mx
     from finetune.models.find import find_model

@@ -42,6 +42,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return says_so or isinstance(error, MemoryError)
 
 
+def stopped_by_gpu(error: BaseException) -> str | None:
+    """What helps, for the brackets of an error, if an exception says that macOS has ended work of the GPU; else None."""
+    said = first_line(error).lower() if isinstance(error, RuntimeError) else ""
+    return next((remedy for words, remedy in _STOPPED_BY_GPU.items() if words in said), None)
+
+
 def without_secrets(text: str) -> str:
     """The text without the user names and passwords of addresses (//USER:PASSWORD@HOST), and without tokens of the Hub."""
     for token in filter(None, map(os.environ.get, TOKENS)):
@@ -94,6 +100,16 @@ def visible(text: str) -> str:
 
 # how MLX on CPU, Metal and CUDA and PyTorch on CPU, MPS and CUDA say it, in lower case
 _OUT_OF_MEMORY = ("out of memory", "unable to allocate", "can't allocate memory", "insufficient memory", "buffer size")
+_WATCHDOG = (
+    "the display had to wait for it: let the display sleep, or log in by ssh, and continue with --resume; if that does"
+    " not help, begin anew with a smaller --batch-size"
+)
+_STOPPED_BY_GPU = {
+    "impacting interactivity": _WATCHDOG,
+    "impactinginteractivity": _WATCHDOG,
+    "gpu timeout": _WATCHDOG,
+    "resource limit (": "Metal holds no more arrays: use a smaller --batch-size or --max-seq-length, or --grad-checkpoint",
+}
 
 
 def one_line(text: str) -> str:

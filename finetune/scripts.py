@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import finetune
 from finetune.backends import CHOICES as BACKEND_CHOICES
 from finetune.backends.interface import OPTIMIZERS
-from finetune.errors import UserError, first_line, is_out_of_memory, shell_command
+from finetune.errors import UserError, first_line, is_out_of_memory, shell_command, stopped_by_gpu
 from finetune.methods import METHODS
 from finetune.methods.schedules import SCHEDULES
 from finetune.settings import command_line, conflicts, environment, save
@@ -64,6 +64,8 @@ def _within_memory(main: Callable[[Any], None]) -> Callable[[Any], None]:
         try:
             main(config)
         except (RuntimeError, MemoryError) as error:
+            if remedy := stopped_by_gpu(error):
+                raise UserError(f"the system stopped the GPU: {first_line(error)} ({remedy})") from None
             if not is_out_of_memory(error):
                 raise
             what = ". ".join(first_line(error).split(". ")[:2])

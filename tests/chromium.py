@@ -11,7 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+NAMES = (
+    *("chromium", "chromium-browser", "google-chrome", "chrome"),
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",  # a Mac has them out of PATH
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
 _FLAGS = (
     "--headless --disable-gpu --no-first-run --disable-extensions --disable-background-networking "
     "--disable-component-update --disable-sync --mute-audio --remote-debugging-pipe"

@@ -11,6 +11,9 @@ import pytest
 
 HIDDEN, LAYERS = 64, 2
 
+# before anything imports MLX: tolerances are those of float32, in which it computes on the CPU; make test-gpu sets it otherwise
+os.environ.setdefault("FINETUNE_DEVICE", "cpu")
+
 # a shell's background job ignores it, and then so would every script that a test starts and interrupts
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -118,7 +118,7 @@ def test_flags_exist(page: Path) -> None:
     known = {flag(field.name) for config in configs for field in flags_of(config)}
     known |= {flag(f"no_{field.name}") for config in configs for field in flags_of(config)} | {"--help", "--version"}
     of_others = re.compile(
-        r"(pg_dump|mysqldump|mlx_lm\.\w+|accelerate|pip|git|mlx\.launch|python tests/[\w/]+\.py) [^`\n]*"
+        r"(pg_dump|mysqldump|xcode-select|mlx_lm\.\w+|accelerate|pip|git|mlx\.launch|python tests/[\w/]+\.py) [^`\n]*"
     )
     text = of_others.sub("", page.read_text(encoding="utf-8"))
     assert set(FLAG.findall(text)) <= known | OTHERS

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from finetune.backends.interface import Backend
 from finetune.errors import UserError
+from finetune.settings import environment
 from finetune.settings.config import TrainingConfig
 from finetune.settings.fields import flag
 
@@ -96,7 +97,7 @@ def _gpu_of_mlx() -> str | None:
 
 
 def _gpu_of_torch() -> str | None:
-    if version("torch").endswith("+cpu"):  # to import it takes a second
+    if environment.device() == "cpu" or version("torch").endswith("+cpu"):  # to import it takes a second
         return None
     import torch
 

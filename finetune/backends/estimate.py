@@ -1,6 +1,9 @@
 """What a plan says of memory and time, whichever backend found it out."""
 
+import math
 from dataclasses import dataclass
+
+from finetune.records import machine
 
 
 @dataclass(frozen=True)
@@ -32,3 +35,28 @@ class MemoryEstimate:
     def peak_mb(self) -> float:
         """The most memory that a step holds at once."""
         return self.static_mb + self.layers_mb + self.head_and_loss_mb
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """What a device lets this process have, in bytes; infinite if the system does not say."""
+
+    total: float
+    free: float
+    owner: str = ""  # whose it is, if not the whole machine's: "Metal may use"
+    most_kept: float = 0.0  # beside what is held, at most, for reuse
+    given_back_above: float = math.inf  # what is held and kept together: above, what is kept is freed
+
+    def kept(self, memory: MemoryEstimate) -> float:
+        """Bytes that stay with the process for reuse when a step has freed them."""
+        room = max(0.0, self.given_back_above - memory.peak_mb * 1e6)
+        return min(self.most_kept, room, (memory.layers_mb + memory.head_and_loss_mb) * 1e6)
+
+
+def of_machine() -> DeviceMemory:
+    """The memory of the machine, or of this process's control group."""
+    try:
+        total, available = machine.memory_bytes()
+    except OSError:
+        return DeviceMemory(math.inf, math.inf)
+    return DeviceMemory(float(total), float(available))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from finetune.backends.estimate import MemoryEstimate
+from finetune.backends.estimate import DeviceMemory, MemoryEstimate
 from finetune.methods import Method
 from finetune.methods.base import Sample
 from finetune.methods.batches import BatchSource, Policy
@@ -19,7 +19,18 @@ from finetune.records.run import renamed_metrics
 from finetune.settings.config import TrainingConfig
 from finetune.signals import Stop, never
 
-__all__ = ["AdapterFormat", "Answer", "Backend", "MemoryEstimate", "Model", "Position", "Sample", "Step", "Trainer"]
+__all__ = [
+    "AdapterFormat",
+    "Answer",
+    "Backend",
+    "DeviceMemory",
+    "MemoryEstimate",
+    "Model",
+    "Position",
+    "Sample",
+    "Step",
+    "Trainer",
+]
 
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "lion": "Lion", "adafactor": "Adafactor", "muon": "Muon"}
 MOST_COPIED_BYTES = 1e9  # of weights that are copied so that sampling is faster
@@ -166,6 +177,10 @@ class Trainer(Policy, Protocol):
         """What is computed in a slower or larger way than usual with this model, and why: a sentence each."""
 
     @property
+    def is_sound(self) -> bool:
+        """Whether what ``save`` writes is whole, also right after an error of the device: False within a change."""
+
+    @property
     def trainable_parameters(self) -> int:
         """How many numbers are trained."""
 
@@ -261,6 +276,9 @@ class Backend(Protocol):
 
     def static_mb(self, folder: Path, config: TrainingConfig, new: NewTokens | None = None) -> float:
         """Memory held between two steps, in 10^6 bytes. Loads no weights."""
+
+    def device_memory(self) -> DeviceMemory:
+        """Bytes that this process may have on the device that computes, and those of them that are free."""
 
     def memory_mb(self) -> dict[str, float]:
         """``active`` (held now), ``peak`` (the most since the last reset) and ``cache`` (kept for reuse), in 10^6 bytes."""

@@ -14,7 +14,7 @@ from finetune.methods import METHODS, Method, RowSource
 from finetune.models.conversation import Conversation
 from finetune.models.examples import TrainingRow, as_rows
 from finetune.models.new_tokens import NewTokens
-from finetune.records import files, machine
+from finetune.records import files
 from finetune.records.benchmark import Latency, Memory, PromptLength, Repeats
 from finetune.records.files import Row
 from finetune.settings.config import TrainingConfig
@@ -126,7 +126,9 @@ def estimated_peak(
     """The peak of a training step in MB as train.py --dry-run estimates it; None if it cannot, which is said: the measurements
     stand without it."""
     try:
-        return backend.estimate_memory(folder, method, config, batch, batch, machine.memory_bytes()[1], new=new).peak_mb
+        return backend.estimate_memory(
+            folder, method, config, batch, batch, backend.device_memory().free, new=new
+        ).peak_mb
     except UserError as error:
         say(f"Note: no estimate of the training step: {error}")
         return None

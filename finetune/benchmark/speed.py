@@ -2,7 +2,6 @@
 
 import os
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from finetune.backends.interface import Backend, Model
 from finetune.models.conversation import Conversation
+from finetune.records import mac
 from finetune.records.benchmark import Latency, PromptLength, Repeats
 
 TOKENS = 32  # of every answer that a rate is taken from, so that a model's answers do not change its own rates
@@ -113,9 +113,11 @@ def latency(values: Sequence[float]) -> Latency:
 
 
 def process_mb() -> float:
-    """Resident memory of this process now, in 10^6 bytes."""
+    """Memory of this process now, in 10^6 bytes: what is resident, and on a Mac what the Activity Monitor shows."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    shown = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, text=True).stdout
-    return int(shown.split()[0]) * 1024 / 1e6 if shown.split() else 0.0
+    if (found := mac.footprint(os.getpid())) is not None:
+        return found / 1e6
+    resident = mac.said("ps", "-o", "rss=", "-p", str(os.getpid())).split()
+    return int(resident[0]) * 1024 / 1e6 if resident else 0.0

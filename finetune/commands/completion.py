@@ -14,6 +14,8 @@ _PYTHON = {
     "zsh": "compdef _python_argcomplete_global python python3",
 }
 SHELLS = tuple(_PYTHON)
+# zsh has compdef only after compinit; a second one would take time, and ask about folders that others may write
+_COMPINIT = "(( $+functions[compdef] )) || { autoload -U compinit && compinit -i; }\n"
 
 
 def script(shell: str) -> str:
@@ -24,4 +26,4 @@ def script(shell: str) -> str:
     text = files("argcomplete").joinpath("bash_completion.d/_python-argcomplete").read_text(encoding="utf-8")
     # for python alone: the default completion of all other commands stays the user's own
     text = text.replace(_EVERY_COMMAND[shell], _PYTHON[shell])
-    return ("autoload -U +X compinit && compinit\n" if shell == "zsh" else "") + text
+    return (_COMPINIT if shell == "zsh" else "") + text

@@ -44,6 +44,7 @@ class Method:
     columns: tuple[str, ...] = ()  # fields that every row needs beside its messages
     pairs: bool = False  # a row is a chosen and a rejected answer; the loss is a mean over rows, not over tokens
     reference: bool = False  # the loss needs log-probabilities under the model as it starts
+    each_token: bool = False  # the loss is that of sft: each token's negative log-probability, summed
     rollouts: bool = False  # the model itself writes the completions that it learns from
 
     @property

@@ -13,4 +13,4 @@ def loss(xp: Any, logprobs: Any, examples: Sequence[Example], config: TrainingCo
     return BatchLoss(-logprobs.sum(), float(len(logprobs)))
 
 
-SFT = Method(name="sft", loss=loss)
+SFT = Method(name="sft", loss=loss, each_token=True)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from finetune.errors import UserError
 from finetune.records import leftovers
+from finetune.records.flushing import fsync as fsync  # the others say files.fsync
 
 SPLITS = ("train", "valid", "test")
 DATASET_RECORD = "dataset.json"
@@ -133,15 +134,6 @@ def atomic(path: Path) -> Iterator[Path]:
 def _create(path: Path) -> None:
     """Make an empty file; OSError if anything has the name: nobody's file is taken for ours, and no link is followed."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o666))
-
-
-def fsync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

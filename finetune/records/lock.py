@@ -9,7 +9,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from finetune.errors import UserError
+from finetune.terminal import say
 
+# how a file system says that it has no locks: some shares, and NFS without its lock daemon
+_NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS)
 _OURS = re.compile(rb"([0-9]{1,20}\n?)?")  # older versions wrote no line end
 
 
@@ -42,12 +45,20 @@ def held(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def demanded(path: Path, taken: str) -> Iterator[None]:
-    """Hold ``path`` during the block. UserError ``taken``, in which {holder} is a process, if another one holds it."""
+    """Hold ``path`` during the block. UserError ``taken``, in which {holder} is a process, if another one holds it.
+
+    Where the file system has no locks that is said, and the block runs without one.
+    """
     with ExitStack() as stack:
         try:
             is_ours = stack.enter_context(held(path))
         except OSError as error:
-            raise UserError(f"{path}: cannot be locked: {error.strerror}", exit_code=4) from None
+            if error.errno not in _NO_LOCKS:
+                raise UserError(f"{path}: cannot be locked: {error.strerror}", exit_code=4) from None
+            say(
+                f"Warning: {path.parent}: its file system has no locks: nothing keeps a second process from writing here too."
+            )
+            is_ours = True
         if not is_ours:
             raise UserError(taken.replace("{holder}", holder(path) or "unknown"))
         yield
@@ -101,6 +112,9 @@ def _take(path: Path, flags: int) -> int | None:
             os.close(descriptor)
             return None
         except OSError:
+            if flags & os.O_CREAT and not os.fstat(descriptor).st_size:  # made for nothing
+                with suppress(OSError):
+                    path.unlink()
             os.close(descriptor)
             raise
         if _is_at(descriptor, path):

@@ -2,19 +2,24 @@
 
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+from finetune.records import mac
 
 _PACKAGES = {
     "mlx.core": ("mlx", "mlx-lm"),
     "torch": ("torch", "accelerate", "peft", "trl"),
     "": ("transformers", "tokenizers"),
 }
+
+# not compared
+_PASSING: dict[str, Any] = dict.fromkeys(("power", "power_mode", "thermal", "system", "gpu_cores"))
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,16 @@ class Machine:
     chip: str | None = None  # name of the processor
     memory_gb: float | None = None  # memory of the machine, in 10^9 bytes
     power: str | None = None  # a Mac's power source, "AC Power" or "Battery Power": on battery it can be slower
+    system: str | None = None  # a Mac's version of macOS
+    gpu_cores: int | None = None  # of a Mac
+    power_mode: str | None = None  # of a Mac: automatic, low power or high power
+    thermal: str | None = None  # of a Mac at that moment: nominal, or how far heat slows it down
 
     def computes_as(self, other: "Machine | None") -> bool:
-        """Whether both give the same last digits, whatever the power source."""
-        return other is not None and replace(self, power=None) == replace(other, power=None)
+        """Whether both give the same last digits, whatever the power and the heat. Older records have no version of macOS."""
+        if other is None or (self.system and other.system and self.system != other.system):
+            return False
+        return replace(self, **_PASSING) == replace(other, **_PASSING)
 
 
 def describe() -> Machine:
@@ -42,6 +53,10 @@ def describe() -> Machine:
         chip=_chip(),
         memory_gb=_memory_gb(),
         power=_power(),
+        system=mac.system(),
+        gpu_cores=mac.gpu_cores(),
+        power_mode=mac.power_mode(),
+        thermal=mac.thermal_state(),
     )
 
 
@@ -60,11 +75,7 @@ def _chip() -> str | None:
     if cpuinfo.exists():
         lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
         return next((value.strip() for name, _, value in lines if name.strip() in ("model name", "Model")), None)
-    try:
-        command = ("sysctl", "-n", "machdep.cpu.brand_string")
-        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip() or None
-    except (OSError, subprocess.TimeoutExpired):
-        return None
+    return mac.chip()
 
 
 def _memory_gb() -> float | None:

@@ -7,7 +7,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,9 +23,14 @@ _NUMBERS = {  # whole numbers, and the smallest and largest that make sense
     "HF_HUB_DOWNLOAD_TIMEOUT": (0, _DAY),
     "HF_HUB_ETAG_TIMEOUT": (0, _DAY),
     "HF_DATASETS_IN_MEMORY_MAX_SIZE": (0, 2**63 - 1),
+    "FINETUNE_GPU_STEP": (0, 1),
     "MLX_BFS_MAX_WIDTH": (1, 2**31 - 1),  # with 0, also what MLX makes of a word, it waits for ever
     **dict.fromkeys(("MLX_RANK", "RANK", "LOCAL_RANK", "WORLD_SIZE"), (0, 2**31 - 1)),
 }
+DEVICE = "FINETUNE_DEVICE"
+_DEVICES = ("cpu", "gpu")
+PRECISION = "FINETUNE_PRECISION"
+_PRECISIONS = ("bfloat16", "float16")
 _noted: set[str] = set()
 
 
@@ -52,6 +57,24 @@ def load() -> None:
         except RuntimeError:  # the client's cache would be in the home folder
             os.environ.setdefault("HF_HOME", str(Path(chosen, "huggingface").absolute()))
     _check()
+
+
+def device() -> str | None:
+    """Where a backend computes by FINETUNE_DEVICE: "cpu" or "gpu"; None if it says nothing. UserError for anything else."""
+    return _chosen(DEVICE, _DEVICES)
+
+
+def precision() -> str | None:
+    """What MLX answers in on a GPU by FINETUNE_PRECISION: "bfloat16" or "float16"; None if it says nothing. UserError for
+    anything else."""
+    return _chosen(PRECISION, _PRECISIONS)
+
+
+def _chosen(name: str, choices: Sequence[str]) -> str | None:
+    found = os.environ.get(name)
+    if found and found not in choices:
+        raise UserError(f"{name}: not {' or '.join(choices)} (change it, or unset it)")
+    return found or None
 
 
 def _dotenv() -> Mapping[str, str | None]:
@@ -81,6 +104,8 @@ def _dotenv() -> Mapping[str, str | None]:
 
 
 def _check() -> None:
+    device()
+    precision()
     for name, (least, most) in _NUMBERS.items():
         text = os.environ.get(name)
         if text is not None and not (

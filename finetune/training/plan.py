@@ -1,17 +1,16 @@
 """What a training run would be: its work, its memory, its time, and what to change if it does not fit."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
-from finetune.backends.interface import Backend, MemoryEstimate
+from finetune.backends.interface import Backend, DeviceMemory, MemoryEstimate
 from finetune.methods import Method, RowSource, epoch_steps, total_steps
 from finetune.methods.dummies import dummy_rows
 from finetune.models.examples import TrainingRow, examples_of
 from finetune.models.fingerprint import fingerprint
-from finetune.records import files, machine
+from finetune.records import files
 from finetune.rollouts.probe import RewardProbe, probe_rewards
 from finetune.rollouts.rewards import open_judge
 from finetune.rollouts.source import packed
@@ -24,7 +23,7 @@ from finetune.tasks.own_scorer import check_scorer, with_scorer
 from finetune.terminal import say
 from finetune.training.inputs import Inputs, read_inputs
 
-_PROCESS_MB = 450  # Python, its packages, and what the allocator keeps for reuse, beside what the backend counts
+_PROCESS_MB = 450  # Python, its packages, and what the C library keeps for reuse, beside what the backend counts
 _SPARE = 1.1  # the estimate is one
 _LOOKED_AT = 3  # epochs in which the largest batch is looked for
 _FORWARD = 0.4  # what a token costs in a validation, of what it costs in a step
@@ -69,14 +68,22 @@ class Plan:
     model: str
     work: Work
     memory: MemoryEstimate
-    total_mb: float  # memory that this process may have; infinite if the system does not say
-    available_mb: float
+    device: DeviceMemory
     remedy: Remedy | None
     reward_probe: RewardProbe | None = None  # with --method grpo
 
     @property
+    def total_mb(self) -> float:
+        """Memory that this process may have; infinite if the system does not say."""
+        return self.device.total / 1e6
+
+    @property
+    def available_mb(self) -> float:
+        return self.device.free / 1e6
+
+    @property
     def needed_mb(self) -> float:
-        return needed_mb(self.memory)
+        return needed_mb(self.memory, self.device)
 
     @property
     def fits(self) -> bool:
@@ -125,18 +132,18 @@ def make(config: TrainingConfig, method: Method, backend: Backend) -> Plan | Non
     check_scorer(config.scorer, config.scorer_seconds, [row.fields for row in given.valid or given.train])
     if not config.probe:
         say("Measuring a step on some layers of the model ...")
-    total, available = _machine_memory()  # before anything is in it
-    estimate = partial(_estimated, backend, given, method, available)
+    device = backend.device_memory()  # before anything is in it
+    estimate = partial(_estimated, backend, given, method, device.free)
     memory = estimate(config, work.typical, work.largest)
-    result = Plan(config, given.folder.name, work, memory, total / 1e6, available / 1e6, None)
+    result = Plan(config, given.folder.name, work, memory, device, None)
     if result.fits:
         return result
 
     def measure(changed: TrainingConfig) -> float:
         other = describe(changed, method, given)
-        return needed_mb(estimate(replace(changed, probe=False), other.typical, other.largest))
+        return needed_mb(estimate(replace(changed, probe=False), other.typical, other.largest), device)
 
-    return replace(result, remedy=_remedy(config, given, memory, result.available_mb, measure))
+    return replace(result, remedy=_remedy(config, given, memory, device, measure))
 
 
 def _estimated(
@@ -153,20 +160,12 @@ def _estimated(
         return backend.estimate_memory(path, method, config, typical, largest, available, whole=config.probe, new=new)
 
 
-def _machine_memory() -> tuple[float, float]:
-    try:
-        total, available = machine.memory_bytes()
-    except OSError:
-        return math.inf, math.inf
-    return float(total), float(available)
-
-
 def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given: Inputs) -> Plan:
     """What a few groups of answers say, and a step on as many of the longest answers as are computed at once."""
     steps = total_steps(config, len(given.train))
     conflicts.check_warmup(config, steps)
     conflicts.check_validation(config, len(given.valid))
-    total, available = _machine_memory()
+    device = backend.device_memory()
     task = for_rows(TASKS[given.dataset.type], (row.fields for row in given.train))
     task = with_scorer(task, config.scorer, config.scorer_seconds)
     with open_judge(task, config) as judge:
@@ -189,7 +188,7 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given
     answers = config.batch_size * config.grad_accumulation * size
     say("Measuring a step on some layers of the model ...")
     one = replace(config, grad_accumulation=1)
-    memory = _estimated(backend, given, method, available, one, typical, largest)
+    memory = _estimated(backend, given, method, device.free, one, typical, largest)
     work = Work(
         rows=len(given.train),
         left_out=given.too_long,
@@ -205,7 +204,7 @@ def _of_rollouts(config: TrainingConfig, method: Method, backend: Backend, given
         largest=largest,
         batches_per_step=found.signal * answers / len(examples_of(typical)),
     )
-    return Plan(config, given.folder.name, work, memory, total / 1e6, available / 1e6, None, found)
+    return Plan(config, given.folder.name, work, memory, device, None, found)
 
 
 def describe(config: TrainingConfig, method: Method, given: Inputs) -> Work:
@@ -242,25 +241,26 @@ def _computed(batch: Sequence[TrainingRow]) -> int:
     return len(examples_of(batch)) * (max(row.tokens for row in batch) - 1)
 
 
-def needed_mb(memory: MemoryEstimate) -> float:
-    """With Python, and some room because it is an estimate."""
-    return _SPARE * memory.peak_mb + _PROCESS_MB
+def needed_mb(memory: MemoryEstimate, device: DeviceMemory) -> float:
+    """With Python, what the device keeps for reuse, and some room because it is an estimate."""
+    return _SPARE * memory.peak_mb + device.kept(memory) / 1e6 + _PROCESS_MB
 
 
 def _remedy(
     config: TrainingConfig,
     given: Inputs,
     memory: MemoryEstimate,
-    available: float,
+    device: DeviceMemory,
     measure: Callable[[TrainingConfig], float],
 ) -> Remedy | None:
     """The first of the changes, from the smallest on, with which the run fits; None if none is enough."""
+    available = device.free / 1e6
     if _SPARE * memory.static_mb + _PROCESS_MB < available:
         for change, changed in _changes(config, given):
             if (needed := measure(changed)) <= available:
                 return Remedy(change, needed)
     share = _QUANTISED_BITS * memory.parameters / 8e6 / memory.weights_mb
-    needed = needed_mb(replace(memory, weights_mb=share * memory.weights_mb))
+    needed = needed_mb(replace(memory, weights_mb=share * memory.weights_mb), device)
     if share < 1 and needed <= available:
         return Remedy(
             f"--model with a 4-bit version of this model (weights: {share:.0%}; on a CPU many times slower)", needed

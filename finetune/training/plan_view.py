@@ -98,13 +98,16 @@ def _memory(plan: Plan, bar: str) -> list[str]:
     if not found.layers_mb:
         parts["step"] = parts.pop("step, head and loss")
     parts = {name: size for name, size in parts.items() if size or not name.startswith(("embeddings", "step, in"))}
-    parts["margin and Python"] = plan.needed_mb - found.peak_mb
+    if kept := plan.device.kept(found) / 1e6:
+        parts["kept for reuse"] = kept
+    parts["margin and Python"] = plan.needed_mb - found.peak_mb - kept
     how = "measured" if not found.layers_mb else f"from {found.measured_layers[-1]} of {found.layers} layers"
     if math.isinf(plan.total_mb):
         free = "free memory unknown on this system"
     else:
         verdict = "it fits" if plan.fits else "it does NOT fit"
-        free = f"{_gb(plan.available_mb)} of {_gb(plan.total_mb)} free: {verdict}"
+        total = _gb(plan.total_mb) + (f" that {plan.device.owner}" if plan.device.owner else "")
+        free = f"{_gb(plan.available_mb)} of {total} free: {verdict}"
     lines = [
         f"{_gb(found.peak_mb)} peak with the longest batch ({how}), {_gb(plan.needed_mb)} with Python and"
         f" a margin; {free}"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from finetune import signals
 from finetune.backends import chosen_because, logits
-from finetune.backends.interface import Backend, Step, Trainer
-from finetune.errors import Stopped, UserError, shell_command
+from finetune.backends.interface import Backend, DeviceMemory, Step, Trainer
+from finetune.errors import Stopped, UserError, shell_command, stopped_by_gpu
 from finetune.methods import Method, RowSource, total_steps
 from finetune.methods.batches import BatchSource
 from finetune.models.examples import examples_of
 from finetune.models.find import ModelFolder
-from finetune.records import files, machine
+from finetune.records import files
 from finetune.records.run import RunRecord, read_run
 from finetune.rollouts.probe import probe_rewards
 from finetune.rollouts.rewards import Judge, open_judge
@@ -27,6 +27,7 @@ from finetune.tasks.mixed import for_rows
 from finetune.tasks.own_scorer import check_scorer, with_scorer
 from finetune.terminal import Console, format_bytes, say
 from finetune.training import checkpoints, folder, run_view, start
+from finetune.training.awake import awake
 from finetune.training.checkpoints import Checkpoint
 from finetune.training.inputs import Inputs, read_inputs
 from finetune.training.metrics import Metrics
@@ -76,7 +77,7 @@ def train(config: TrainingConfig, method: Method, backend: Backend) -> None:
         before = read_run(config.adapter_path).result if session.ended else None
         over = before is not None and before.steps == session.trainer.position.step
         if not over:  # else its records are complete, too
-            with stopping(stop):
+            with stopping(stop), awake():
                 fit(session, stop)
     if not begun.leader:
         return
@@ -97,7 +98,7 @@ def prepare(config: TrainingConfig, method: Method, backend: Backend) -> Start:
     conflicts.check_text(config, plain_text=inputs.dataset.pieces is not None)
     if backend.is_leader():
         check_scorer(config.scorer, config.scorer_seconds, [row.fields for row in inputs.valid or inputs.train])
-    _check_memory(backend.static_mb(inputs.folder.path, config, inputs.encoder.new_tokens))
+    _check_memory(backend.static_mb(inputs.folder.path, config, inputs.encoder.new_tokens), backend.device_memory())
     if config.backend == "mlx" and inputs.folder.source != "builtin" and backend.is_leader():
         _compare_logits(inputs.folder)
     record = start.describe_run(config, inputs.folder, inputs.encoder, inputs.dataset, backend.describe())
@@ -193,6 +194,9 @@ def fit(session: Session, stop: StopRequest) -> None:
             session.check_folder()
             session.record_result()
         except BaseException as error:
+            if stopped_by_gpu(error) and trainer.is_sound:
+                with suppress(UserError, OSError, RuntimeError):  # the GPU may refuse any more work
+                    session.save_state()
             with suppress(UserError, OSError):  # the first error is the one to tell
                 session.record_result()
             if isinstance(error, UserError) and error.exit_code == 4:  # perhaps the whole folder is gone
@@ -200,16 +204,12 @@ def fit(session: Session, stop: StopRequest) -> None:
             raise
 
 
-def _check_memory(static_mb: float) -> None:
+def _check_memory(static_mb: float, device: DeviceMemory) -> None:
     """UserError if the model cannot even be loaded: the system would kill the process later, without a message."""
-    try:
-        total = machine.memory_bytes()[0]
-    except OSError:  # the system does not say
-        return
-    if static_mb * 1e6 > total:
+    if static_mb * 1e6 > device.total:
         raise UserError(
-            f"the model takes {format_bytes(static_mb * 1e6)} before the first step, and this machine has"
-            f" {format_bytes(total)} (see what would fit: python train.py --dry-run)"
+            f"the model takes {format_bytes(static_mb * 1e6)} before the first step, and {device.owner or 'this machine has'}"
+            f" {format_bytes(device.total)} (see what would fit: python train.py --dry-run)"
         )
 
 

@@ -4,14 +4,17 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from finetune.backends import logits
+from finetune.backends.interface import DeviceMemory
 from finetune.backends.memory_estimate import Sizes
 from finetune.commands.doctor import capacity, hardware, pytorch, software, sources
 from finetune.commands.doctor.command import CHECKS
@@ -19,7 +22,7 @@ from finetune.errors import UserError
 from finetune.methods import METHODS
 from finetune.models import builtin, conversion
 from finetune.models.find import DEFAULT_MODEL
-from finetune.records import machine
+from finetune.records import mac, machine
 from loopback_hub import EXPIRED_TOKEN, GOOD_TOKEN, LoopbackHub
 
 ROOT = Path(__file__).parents[2]
@@ -342,28 +345,15 @@ def test_a_machine_with_little_memory_and_a_backend_that_does_less(monkeypatch: 
 
     step = capacity.StepMemory(layer=[4e4, 2e4, 0, 0, 0], rest=[0.0] * 5, head=(1e8, 2e8), update=4)
     monkeypatch.setattr(capacity, "measured", lambda probe: step)
-    roomy = capacity.Device("Less", Less(), "bfloat16", 2, 1e12)  # type: ignore[arg-type]
+    roomy = capacity.Device("Less", Less(), "bfloat16", DeviceMemory(1e12, 1e12))  # type: ignore[arg-type]
     finding = capacity.finding("fits", roomy)
     assert finding.status == "ok" and finding.details["largest"] == {"whole": None, "LoRA": "32B", "4-bit LoRA": None}
     assert "not supported by Less" in finding.more[0] and "(or more)" in finding.more[1]
     assert finding.details["too_slow"] == []
     assert capacity.finding("fits", replace(roomy, slow_quantised=True)).details["too_slow"] == ["4-bit LoRA"]
-    finding = capacity.finding("fits", replace(roomy, memory=1e9))
+    finding = capacity.finding("fits", replace(roomy, memory=DeviceMemory(1e9, 1e9)))
     assert (finding.status, finding.details["largest"]["LoRA"]) == ("warn", None)
     assert "--model builtin" in finding.remedy
-
-
-@pytest.mark.parametrize("about, wanted", [({}, 64e9), ({"max_recommended_working_set_size": 48 * 10**9}, 48e9)])
-def test_a_gpu_may_not_have_all_the_memory(
-    monkeypatch: pytest.MonkeyPatch, about: dict[str, int], wanted: float
-) -> None:
-    from finetune.backends.mlx import runtime
-
-    monkeypatch.setattr(machine, "memory_bytes", lambda: (64 * 10**9, 10**9))
-    monkeypatch.setattr(runtime, "ON_CPU", False)
-    monkeypatch.setattr(runtime.mx, "device_info", lambda: about)
-    device = capacity.of_mlx()
-    assert (device.memory, device.slow_quantised) == (wanted, False)
 
 
 def test_a_model_is_examined_by_itself(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,3 +390,25 @@ def test_a_model_is_examined_by_itself(tiny_model: Path, tmp_path: Path, monkeyp
 )
 def test_the_verdict_on_logits(difference: float | None, verdict: str) -> None:
     assert logits.Agreement(difference, "no PyTorch").verdict == verdict
+
+
+@pytest.mark.parametrize("limit, said", [(0, "for more: sudo sysctl iogpu"), (12000, "iogpu.wired_limit_mb=12000")])
+def test_a_mac_says_what_metal_may_use(monkeypatch: pytest.MonkeyPatch, limit: int, said: str) -> None:
+    from finetune.backends.mlx import memory
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(machine, "memory_bytes", lambda: (16 << 30, 9 * 10**9))
+    monkeypatch.setattr(memory, "device_memory", lambda: DeviceMemory(11e9, 9e9, "Metal may use"))
+    monkeypatch.setattr(mac, "wired_limit_mb", lambda: limit)
+    [finding] = hardware.memory()
+    assert finding.found.startswith(f"17.2 GB (16 GiB), 9.0 free; Metal may use 11.0 GB ({said}")
+
+
+def test_a_mac_whose_sqlite_counts_no_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(list(software.python())) == 1 and not software._has_unlimited_sqlite()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(software, "_has_unlimited_sqlite", lambda: True)
+    finding = list(software.python())[1]
+    assert (finding.name, finding.status) == ("sqlite", "warn") and "no memory limit" in finding.found
+    monkeypatch.setattr(sys, "__stdout__", SimpleNamespace(encoding="ascii"))
+    assert "set LANG=en_US.UTF-8" in next(software.terminal()).remedy

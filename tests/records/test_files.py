@@ -1,5 +1,8 @@
+import errno
+import fcntl
 import os
 import subprocess
+import stat
 from pathlib import Path
 
 import pytest
@@ -131,3 +134,36 @@ def test_git_ignores_a_folder_that_was_made_for_results_until_that_is_deleted(tm
     (tmp_path / "mine").mkdir()
     files.check_targets(tmp_path / "mine", ["evaluation.json"])
     assert not list((tmp_path / "mine").iterdir())  # nor into a folder that was there
+
+
+def test_a_folder_that_cannot_be_flushed_does_not_undo_what_is_written(tmp_path: Path, monkeypatch) -> None:
+    flush = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write_text(tmp_path / "a", "x")
+    assert (tmp_path / "a").read_text() == "x"
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(errno.EINVAL, "refused")))
+    with pytest.raises(UserError, match="cannot be written: refused"):
+        files.write_text(tmp_path / "b", "x")
+
+
+@pytest.mark.parametrize("refuses", [False, True], ids=["flushed by the drive", "refused by the volume"])
+def test_a_mac_flushes_its_drive_where_the_volume_can(tmp_path: Path, monkeypatch, *, refuses: bool) -> None:
+    calls = []
+
+    def flush_all(descriptor: int, command: int) -> int:
+        calls.append(command)
+        if refuses:
+            raise OSError(errno.ENOTSUP, "not supported")
+        return 0
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", flush_all)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append(0))
+    files.fsync(tmp_path)
+    assert calls == ([51, 0] if refuses else [51])

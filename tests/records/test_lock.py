@@ -1,5 +1,6 @@
 """One lock: held by one at a time, whatever happens to its file, and by nobody after a kill."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -98,5 +99,24 @@ def test_the_holder_is_named_also_in_a_folder_with_braces(tmp_path: Path) -> Non
         lock.held(path),
         pytest.raises(UserError, match=f"{{x}} is held by {os.getpid()}"),
         lock.demanded(path, "{x} is held by {holder}"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_told_of_and_the_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with lock.demanded(tmp_path / ".lock", "taken by {holder}"):
+        assert not list(tmp_path.iterdir())
+    assert "its file system has no locks" in capsys.readouterr().err
+    number = errno.EIO
+    with (
+        pytest.raises(UserError, match="cannot be locked: Input/output error"),
+        lock.demanded(tmp_path / ".lock", "taken"),
     ):
         pass

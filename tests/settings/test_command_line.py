@@ -154,6 +154,28 @@ def test_what_belongs_to_another_user_is_one_line(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
+    "said, remedy",
+    [
+        ("Impacting Interactivity (0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)", "--resume"),
+        ("Caused GPU Timeout Error (00000002:kIOGPUCommandBufferCallbackErrorTimeout)", "let the display sleep"),
+        ("[metal::malloc] Resource limit (499000) exceeded.", "use a smaller --batch-size"),
+    ],
+)
+def test_a_gpu_that_the_system_stops_is_one_line(
+    said: str, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(config: TrainingConfig) -> None:
+        raise RuntimeError(f"[METAL] Command buffer execution failed: {said}")
+
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    with pytest.raises(SystemExit) as ended:
+        scripts.run(main, TrainingConfig)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.startswith("error: the system stopped the GPU: ") and remedy in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     "error",
     [
         RuntimeError("cudaMallocAsync(&data, size, stream) failed: out of memory"),

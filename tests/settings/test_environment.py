@@ -94,6 +94,9 @@ def test_a_folder_of_that_name_is_none_of_ours() -> None:
         "MLX_RANK=abc",
         "MLX_BFS_MAX_WIDTH=0",
         "WORLD_SIZE=1e3",
+        "FINETUNE_DEVICE=cuda",
+        "FINETUNE_DEVICE=CPU",
+        "FINETUNE_PRECISION=float32",
     ],
 )
 def test_a_value_that_a_library_would_not_survive_is_one_line(variable: str) -> None:
@@ -111,6 +114,8 @@ def test_a_value_that_a_library_would_not_survive_is_one_line(variable: str) -> 
         "HF_ENDPOINT=http://[::1]:80",
         "HF_HUB_DOWNLOAD_TIMEOUT=60",
         "HF_HUB_ETAG_TIMEOUT=0",
+        "FINETUNE_DEVICE=",
+        "FINETUNE_DEVICE=gpu",
     ],
 )
 def test_a_value_that_works_is_left_alone(variable: str) -> None:

@@ -146,6 +146,21 @@ def test_a_record_that_cannot_be_completed_does_not_hide_why_the_run_ended(
     assert ended.value is first
 
 
+@pytest.mark.parametrize(("is_sound", "kept"), [(True, 1), (False, 0)])
+def test_the_state_before_an_error_of_the_gpu_is_saved_if_it_is_whole(
+    tmp_path: Path, *, is_sound: bool, kept: int
+) -> None:
+    def train(stop: object, on_step: object) -> None:
+        raise RuntimeError("[METAL] Command buffer execution failed: Impacting Interactivity (0000000e:kIOGPU)")
+
+    session = session_of(tmp_path, train)
+    trainer: Any = session.trainer
+    trainer.is_sound, trainer.save_adapters = is_sound, lambda path: path.write_bytes(b"")
+    with pytest.raises(RuntimeError, match="Impacting"):
+        run.fit(session, StopRequest())
+    assert len(list(tmp_path.glob(f"{files.STATE}/*/{files.STATE_RECORD}"))) == kept
+
+
 def session_of(folder: Path, train: Callable[..., None]) -> Session:
     """A session whose trainer does nothing but ``train``."""
     trainer = SimpleNamespace(

@@ -3,8 +3,9 @@
 from finetune.backends.mlx.runtime import describe  # isort: skip  the first import of MLX
 from finetune.backends.mlx.runtime import is_leader  # isort: skip  the first import of MLX
 from finetune.backends.mlx.adapters import FORMAT
+from finetune.backends.mlx.memory import device_memory, memory_mb, peak_memory_mb, reset_peak_memory
 from finetune.backends.mlx.memory_estimate import estimate_memory, static_mb
-from finetune.backends.mlx.model import MlxModel, load, memory_mb, peak_memory_mb, reset_peak_memory
+from finetune.backends.mlx.model import MlxModel, load
 from finetune.backends.mlx.training import Trainer
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "MlxModel",
     "Trainer",
     "describe",
+    "device_memory",
     "estimate_memory",
     "is_leader",
     "load",

@@ -22,10 +22,11 @@ from finetune.records.plain_path import plain_path
 from finetune.settings.config import FINE_TUNE_TYPES, TrainingConfig
 
 import mlx.nn as nn  # isort: skip  after the runtime
-from mlx.utils import tree_flatten, tree_unflatten  # isort: skip
+from mlx.utils import tree_flatten, tree_map, tree_unflatten  # isort: skip
 
 FORMAT = AdapterFormat(files.ADAPTERS, "model")
 _CHANGED = "_finetune_embeddings_changed"
+_HALF = (mx.float16, mx.bfloat16)
 
 
 def settings(network: Any, config: TrainingConfig) -> dict[str, object]:
@@ -66,10 +67,21 @@ def of_embeddings(settings: Mapping[str, Any]) -> embeddings.Trained | None:
 
 
 def begin(network: Any, settings: Mapping[str, Any], new: NewTokens | None) -> None:
-    """``attach`` for a run: new tokens begin as what they were before."""
+    """``attach`` for a run: new tokens begin as what they were before, and what is trained is float32."""
     attach(network, settings)
     if (wanted := of_embeddings(settings)) is not None:
         embeddings.initialise(network, wanted, new)
+    raise_trained(network)
+
+
+def raise_trained(network: Any) -> None:
+    """Make what is trained float32: in bfloat16 most steps of a usual learning rate round to no change of a weight at all."""
+    network.update(raised(network.trainable_parameters()))
+
+
+def raised(tree: Any) -> Any:
+    """A tree of arrays with those of half precision in float32, which holds the same values."""
+    return tree_map(lambda array: array.astype(mx.float32) if array.dtype in _HALF else array, tree)
 
 
 def trainable(network: Any) -> Arrays:
@@ -104,6 +116,11 @@ def read(path: Path) -> tuple[Arrays, dict[str, str]]:
     return arrays, metadata
 
 
+def read_state(path: Path) -> Arrays:
+    """``read`` for a training state: older versions trained whole layers in half precision on a GPU, and go on in float32."""
+    return dict(raised(read(path)[0]))
+
+
 def digest(arrays: Mapping[str, Any]) -> str:
     """SHA-256 over names, types, shapes and values."""
     content = hashlib.sha256()
@@ -127,7 +144,8 @@ def _read_fitting(path: Path, own: Arrays, base: str | None) -> Arrays:
     for name, array in arrays.items():
         if array.dtype not in (mx.float32, mx.float16, mx.bfloat16):
             raise UserError(f"{path}: {name} has the type {array.dtype}, not float32, float16 or bfloat16", exit_code=3)
-    return arrays
+    # half precision would be trained on in half precision
+    return {name: raised(array) if own[name].dtype == mx.float32 else array for name, array in arrays.items()}
 
 
 def _shapes(arrays: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

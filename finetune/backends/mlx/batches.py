@@ -21,7 +21,7 @@ from itertools import pairwise
 from typing import Any
 
 from finetune.backends.mlx.layout import layout_of, logits_of
-from finetune.backends.mlx.runtime import mx, streams
+from finetune.backends.mlx.runtime import evaluate, mx, streams
 from finetune.signals import Stop
 
 Prompt = Sequence[int]
@@ -193,7 +193,7 @@ def read(way: Single, last_logits: LastLogits, prompts: Sequence[Prompt], stop: 
                 inputs, cache = way.begin(part)
                 logits.append(last_logits(inputs, cache))
             caches.append(cache)
-        mx.eval(sum(part.sum() for part in logits[at:]))  # one scalar that needs all: see streams()
+        evaluate(logits[at:])
         mx.eval(logits[at:], [layer.state for cache in caches[at:] for layer in cache])
     streams(1)  # all BLAS threads for one batch from here on
     joined = way.join(caches)

@@ -1,4 +1,5 @@
-"""Attention on the CPU, in fp32, from few operations: short rows in one piece, long rows in blocks of queries.
+"""Attention from few operations: short rows in one piece, long rows in blocks of queries. For the CPU, and in training for long
+rows on a GPU (``long_attention``): weights are float32 there too, and the products in the precision of the values.
 
 The weights of a row are as many as the square of its length. In one piece they are kept for the backward pass; in blocks they
 are computed again there, so that the memory of a row grows with its length alone (arXiv 2205.14135, 2307.08691).
@@ -64,7 +65,7 @@ def _scores(queries: Any, keys: Any, mask: Any) -> Any:
 
 def _mixed(weights: Any, values: Any) -> Any:
     """weights [rows, key heads, group, length, context] @ values [rows, key heads, context, size]."""
-    return (_flat(weights) @ values).reshape(*weights.shape[:-1], -1)
+    return (_flat(weights).astype(values.dtype) @ values).reshape(*weights.shape[:-1], -1)
 
 
 def _flat(x: Any) -> Any:
@@ -84,13 +85,13 @@ def _gradients(
 ) -> tuple[Any, Any, Any]:
     """Of queries, keys and values, from the weights and the gradient ``d`` of ``mixed``; weights * scale sum to one."""
     d = d if scale is None else d * scale
-    along = (d * mixed).sum(axis=-1, keepdims=True)
+    along = (d.astype(mx.float32) * mixed).sum(axis=-1, keepdims=True)
     d_weights = (_flat(d) @ values.swapaxes(-1, -2)).reshape(weights.shape)
-    d_scores = _flat((d_weights - along) * weights)
+    d_scores = _flat((d_weights - along) * weights).astype(keys.dtype)
     return (
         ((d_scores @ keys) * LN2).reshape(queries.shape),
         (d_scores.swapaxes(-1, -2) @ _flat(queries)) * LN2,
-        _flat(weights).swapaxes(-1, -2) @ _flat(d),
+        _flat(weights).astype(values.dtype).swapaxes(-1, -2) @ _flat(d),
     )
 
 
@@ -119,7 +120,7 @@ def _blocks(queries: Any, keys: Any, mask: Any, *, causal: bool) -> Iterator[tup
 
 def _blocks_backward(primals: Any, cotangents: Any, outputs: Any, *, causal: bool) -> tuple[Any, Any, Any, Any]:
     (queries, keys, values, mask), (mixed, log_total), d = primals, outputs, cotangents[0]
-    d_queries, d_keys, d_values = [], mx.zeros_like(keys), mx.zeros_like(values)
+    d_queries, d_keys, d_values = [], mx.zeros(keys.shape), mx.zeros(values.shape)  # float32, for sums
     for block, seen, part in _blocks(queries, keys, mask, causal=causal):
         # one block after the other, or the weights of all would be in memory together
         q, before = mx.depends([queries[..., block, :], d[..., block, :]], [d_keys, d_values])
@@ -129,6 +130,7 @@ def _blocks_backward(primals: Any, cotangents: Any, outputs: Any, *, causal: boo
         d_queries.append(d_q)
         rest = [(0, 0), (0, 0), (0, keys.shape[-2] - seen), (0, 0)]
         d_keys, d_values = d_keys + mx.pad(d_k, rest), d_values + mx.pad(d_v, rest)
+    d_keys, d_values = d_keys.astype(keys.dtype), d_values.astype(values.dtype)
     return mx.concatenate(d_queries, axis=-2), d_keys, d_values, mx.zeros_like(mask)
 
 
@@ -145,7 +147,7 @@ def _blockwise(*, causal: bool) -> Callable[..., Any]:
             highest = scores.max(axis=-1, keepdims=True)
             weights = exp2(scores - highest, _LOWEST)
             total = weights.sum(axis=-1, keepdims=True)
-            mixed.append(_mixed(weights, values[..., :seen, :]) / total)
+            mixed.append((_mixed(weights, values[..., :seen, :]) / total).astype(values.dtype))
             log_total.append(highest + mx.log2(total))
         return mx.concatenate(mixed, axis=-2), mx.concatenate(log_total, axis=-2)
 

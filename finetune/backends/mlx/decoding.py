@@ -11,8 +11,12 @@ from finetune.backends.mlx.batch_proof import way_of
 from finetune.backends.mlx.batches import extend, keep_rows, read, row_bytes
 from finetune.backends.mlx.cpu_math import exp
 from finetune.backends.mlx.mending import whole_texts
-from finetune.backends.mlx.runtime import mx, streams
+from finetune.backends.mlx.proofs import has_float16
+from finetune.backends.mlx.runtime import GPU_STEP, evaluate, mx, streams
+from finetune.backends.mlx.wired import wired
+from finetune.errors import UserError
 from finetune.models.constraint import Constraint, Restrict, allowed_rows
+from finetune.settings import environment
 from finetune.signals import Stop, never
 
 _MOST_ROWS = 128  # at once: each step reads all weights, however many rows there are
@@ -58,23 +62,31 @@ class _Row:
 
 
 class _Batch:
-    """Rows that are decoded together: the last token [rows] of each and the caches of all layers."""
+    """Rows that are decoded together: the last token [rows] of each and the caches of all layers.
+
+    The tokens may still be computed: ``unread`` until each row has its own.
+    """
 
     def __init__(self) -> None:
         self.rows: list[_Row] = []
         self.tokens: Any = None
         self.logprobs: Any = None  # [rows] of the last tokens, if they are sampled
         self.cache: list[Any] = []
+        self.unread = False
 
     @property
     def live(self) -> int:
         return sum(row.live for row in self.rows)
 
+    def has_finished(self, share: float = _FINISHED) -> bool:
+        """Whether at least this share of the rows has, and one."""
+        return len(self.rows) - self.live >= max(1, share * len(self.rows))
+
     def drop_finished(self, share: float = _FINISHED) -> None:
         """If they are at least this share of the rows."""
-        live = [at for at, row in enumerate(self.rows) if row.live]
-        if len(self.rows) - len(live) < max(1, share * len(self.rows)):
+        if not self.has_finished(share):
             return
+        live = [at for at, row in enumerate(self.rows) if row.live]
         self.rows = [self.rows[at] for at in live]
         self.tokens = self.tokens[mx.array(live)] if live else None
         if live:
@@ -116,6 +128,7 @@ class Decoder:
     ):
         self.network, self.stop_tokens, self.max_tokens = network, stop_tokens, max_tokens
         self.sampling, self.restrict = sampling, restrict
+        self._may_overflow = has_float16(network)
 
     def run(self, prompts: Sequence[Sequence[int]], stop: Stop = never) -> Iterator[Finished]:
         """The answer to each prompt, as soon as it is finished; none after ``stop`` has returned True.
@@ -123,7 +136,7 @@ class Decoder:
         ``stop`` is called at every token, and between the batches of prompts that are read.
         """
         if prompts:
-            with whole_texts(self.network, max(map(len, prompts)) + self.max_tokens):
+            with wired(_CACHE_BYTES), whole_texts(self.network, max(map(len, prompts)) + self.max_tokens):
                 yield from self._run(prompts, stop)
 
     def _run(self, prompts: Sequence[Sequence[int]], stop: Stop) -> Iterator[Finished]:
@@ -131,15 +144,24 @@ class Decoder:
         waiting = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), prompts[index]))
         self._way, self._last_logits = way_of(self.network, prompts, self.max_tokens)
         at_once = min(self._read_shared(prompts), len(prompts))
+        # A GPU computes the next token of each row while the last one is read: that a row is finished is known one token late,
+        # which changes nothing. A grammar must have read the last one.
+        ahead = GPU_STEP and self.restrict is None
         # side by side, each on a core of its own
-        batches = [_Batch() for _ in streams(max(1, at_once // _STREAM_ROWS if self._way.joins else 1))]
+        side_by_side = 1 if ahead else max(1, at_once // _STREAM_ROWS if self._way.joins else 1)
+        batches = [_Batch() for _ in streams(side_by_side)]
         size = max(1, at_once // len(batches))
         while not stop() and (waiting or any(batch.rows for batch in batches)):
             if not waiting:
                 _join(batches)
             for batch in batches:
+                if batch.unread and (
+                    batch.has_finished() or (waiting and self._has_room(batch, size))
+                ):  # rows may change
+                    yield from self._note(batch.rows, batch.tokens, batch.logprobs)
+                    batch.unread = False
                 batch.drop_finished()
-                if waiting and (len(batch.rows) <= (1 - _FINISHED) * size if self._way.joins else not batch.rows):
+                if waiting and self._has_room(batch, size):
                     chosen = self._take(waiting, size - len(batch.rows), prompts)
                     rows = [self._row(index) for index in chosen]
                     found = read(self._way, self._last_logits, [prompts[index] for index in chosen], stop)
@@ -150,15 +172,27 @@ class Decoder:
                     yield from self._note(rows, tokens, logprobs)
                     batch.add(rows, tokens, cache)
             busy = [batch for batch in batches if batch.live]
-            for stream, batch in zip(streams(len(busy)) if busy else [], busy, strict=True):
-                with mx.stream(stream):
-                    batch.tokens, batch.logprobs = self._next(
-                        self._last_logits(batch.tokens[:, None], batch.cache), batch.rows
-                    )
-            if busy:
-                mx.eval(sum(batch.tokens.sum() for batch in busy))  # one scalar that needs all: see streams()
-            for batch in busy:
-                yield from self._note(batch.rows, batch.tokens, batch.logprobs)
+            yield from self._step(busy, ahead=ahead)
+
+    def _step(self, batches: Sequence[_Batch], *, ahead: bool) -> Iterator[Finished]:
+        """Give each row of the batches one more token; ``ahead``: of that the device computes, the last one is read."""
+        last = [(batch.rows, batch.tokens, batch.logprobs) for batch in batches if batch.unread]
+        for stream, batch in zip(streams(len(batches)) if batches else [], batches, strict=True):
+            with mx.stream(stream):
+                logits = self._last_logits(batch.tokens[:, None], batch.cache)
+                batch.tokens, batch.logprobs = self._next(logits, batch.rows)
+                batch.unread = ahead
+        if ahead:
+            mx.async_eval([(batch.tokens, batch.logprobs) for batch in batches])
+        elif batches:
+            evaluate([batch.tokens for batch in batches])
+            last = [(batch.rows, batch.tokens, batch.logprobs) for batch in batches]
+        for rows, tokens, logprobs in last:
+            yield from self._note(rows, tokens, logprobs)
+
+    def _has_room(self, batch: _Batch, size: int) -> bool:
+        """Whether prompts that wait can be put to the rows of a batch."""
+        return len(batch.rows) <= (1 - _FINISHED) * size if self._way.joins else not batch.rows
 
     def _take(self, waiting: list[int], most: int, prompts: Sequence[Sequence[int]]) -> list[int]:
         """Prompts that can be in one batch, taken out of those that wait."""
@@ -171,6 +205,10 @@ class Decoder:
     def _note(self, rows: Sequence[_Row], tokens: Any, logprobs: Any) -> Iterator[Finished]:
         """Give each live row its next token; the answers that end with it."""
         chosen: Any = tokens.tolist()
+        if self._may_overflow and min(chosen) < 0:
+            raise UserError(
+                f"{environment.PRECISION}=float16: numbers of this model are too large for it (unset it: bfloat16 has room)"
+            )
         likely: Any = [None] * len(rows) if logprobs is None else logprobs.tolist()
         for row, token, logprob in zip(rows, chosen, likely, strict=True):
             if not row.live:
@@ -199,7 +237,10 @@ class Decoder:
             allowed = allowed_rows(open_rows, logits.shape[-1], self.stop_tokens)
             logits = mx.where(mx.array(allowed), logits, mx.array(-mx.inf, logits.dtype))
         if self.sampling is None:
-            return mx.argmax(logits, axis=-1), None
+            best = mx.argmax(logits, axis=-1)
+            if self._may_overflow:
+                best = mx.where(mx.isnan(logits.max(axis=-1)), -1, best.astype(mx.int32))
+            return best, None
         numbers = [row.generator.random() if row.generator else 0.0 for row in rows]
         return _sampled(logits.astype(mx.float32) / self.sampling.temperature, mx.array(numbers))
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from finetune.backends.mlx.exact_embeddings import EXACT, kept_exact
 from finetune.backends.mlx.runtime import Arrays, mx
 from finetune.errors import UserError
 from finetune.models.new_tokens import NewTokens
@@ -99,7 +100,7 @@ def attach(network: Any, wanted: Trained) -> None:
             mean = weight.astype(mx.float32).mean(axis=0, keepdims=True).astype(weight.dtype)
             weight = mx.concatenate([weight, mx.broadcast_to(mean, (more, weight.shape[1]))])
         if wanted.whole:
-            changed[name] = plain(module, weight)
+            changed[name] = kept_exact(plain(module, weight))
             changed[name].unfreeze()
         else:
             changed[name] = _GROWN[type(module)](weight, wanted.first, wanted.count)
@@ -135,7 +136,8 @@ def modules_of(network: Any, wanted: Trained) -> Arrays:
 
 def settled(module: Any) -> Any:
     """A module that answers as a trained one does, frozen."""
-    found = plain(module, module.weight)
+    weight = module.weight.astype(module.computes_in) if isinstance(module, EXACT) else module.weight
+    found = plain(module, weight)
     found.freeze()
     return found
 

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from finetune.backends.mlx import cpu_attention, cpu_math, proofs, shared_prompts
+from finetune.backends.mlx import cpu_math, long_attention, proofs, shared_prompts
 from finetune.backends.mlx.batch_proof import refuse_otherwise
 from finetune.backends.mlx.gradient_checkpointing import checkpoint_gradients, keep_activations
 from finetune.backends.mlx.logprobs import Part, collate, logprob_function, why_full
 from finetune.backends.mlx.lora_gradients import make_plain, make_timely
 from finetune.backends.mlx.proofs import FastPath
-from finetune.backends.mlx.runtime import mx
+from finetune.backends.mlx.runtime import ON_CPU, mx
 from finetune.models.loss_mask import Example
 
 # one that attention computes in one piece in a proof, and one in blocks
-_PROBE = [Example([1, 2, 3], [False, True, True]), Example([4, 5, 6, 7, 8, 9, 1], [False, False, *[True] * 5])]
+PROBE = [Example([1, 2, 3], [False, True, True]), Example([4, 5, 6, 7, 8, 9, 1], [False, False, *[True] * 5])]
 
 
 class FastPaths:
@@ -37,10 +37,10 @@ class FastPaths:
         if why := why_full(network):
             self.notes.append(f"the logits of all tokens are computed, because {why}; that takes more memory")
         network.train()
-        with cpu_attention.short_pieces():
+        with long_attention.short_pieces():
             paths = self._paths(network, checkpoints=checkpoints)
             if proves:
-                self.notes += proofs.keep_proven(network, self.logprobs, collate(_PROBE), paths)
+                self.notes += proofs.keep_proven(network, self.logprobs, collate(PROBE), paths)
             else:
                 for path in paths:
                     path.on()
@@ -77,6 +77,13 @@ class FastPaths:
         if cpu_math.replaced():
             without = "MLX's own take longer"
             paths.append(FastPath("FineTune's functions for the CPU are", cpu_math.put_back, cpu_math.remove, without))
+        if not ON_CPU:
+            without = "they take memory with the square of their length"
+            paths.append(
+                FastPath(
+                    "blocks of attention for long rows are", long_attention.install, long_attention.remove, without
+                )
+            )
         if checkpoints:
             paths += [
                 FastPath(

@@ -38,7 +38,7 @@ def _recomputed(plain: Callable[..., Any]) -> Callable[..., Any]:
         if not layer.training:
             return plain(layer, *given, **named)
         stream = mx.default_stream(mx.default_device())
-        random = random_state() if _samples(layer) else None
+        random = random_state() if samples(layer) else None
         inputs: list[Any] = []
         rebuilt = _split([layer, given, named], inputs)
         built: list[_Built] = []
@@ -59,8 +59,9 @@ def _recomputed(plain: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _samples(layer: Any) -> bool:
-    return any(getattr(module, "_p_1", 1.0) < 1.0 for module in layer.modules())  # dropout
+def samples(layer: Any) -> bool:
+    """Whether a module, or one in it, has dropout."""
+    return any(getattr(module, "_p_1", 1.0) < 1.0 for module in layer.modules())
 
 
 def random_state() -> int:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune.backends.mlx.embeddings import GROWN
-from finetune.backends.mlx.proofs import UNFIT, largest
+from finetune.backends.mlx.exact_embeddings import EXACT
+from finetune.backends.mlx.proofs import UNFIT, in_half, largest
 from finetune.backends.mlx.runtime import mx
 
 import mlx.nn as nn  # isort: skip  after the runtime
@@ -72,7 +73,7 @@ def text_network(network: Any) -> Any:
 def logits_of(module: Any, hidden: Any) -> Any:
     """hidden [..., size] -> logits [..., vocabulary], by the very operation of the network: in half precision another one
     would differ by its rounding."""
-    if isinstance(module, GROWN):
+    if isinstance(module, (*GROWN, *EXACT)):
         return module.logits(hidden)
     if type(module) in PLAIN:
         logits = hidden @ module.weight.T
@@ -117,7 +118,7 @@ def _found(network: Any, layers: list[Any], outside: Sequence[Any], key: tuple[o
     if logits is None:
         return Layout(layers, None, None, "it does not run without a cache", _key=key)
     trunks = _chain(network, layers)[1:]
-    heads = [module for module in outside if type(module) in (*PLAIN, *QUANTISED, *GROWN)]
+    heads = [module for module in outside if type(module) in (*PLAIN, *QUANTISED, *GROWN, *EXACT)]
     heads = [module for module in heads if module.weight.shape[0] == logits.shape[-1]]
     heads.sort(key=lambda module: hasattr(module, "as_linear"))  # tied embeddings only if there is no other head
     for head in heads:
@@ -149,14 +150,14 @@ def _proven(network: Any, head: Any, candidates: Sequence[Any]) -> tuple[Any, fl
         loud = _LOUD / peak if 0 < peak < _LOUD else 1.0
         logits = _loud(network, head, loud)
         # a model that reads the weight of its head, instead of calling it, is not loud
-        if _equal(raw * loud, logits) or _equal(raw, logits):
+        if _equal(network, raw * loud, logits) or _equal(network, raw, logits):
             return trunk, None
     for trunk, raw in found:
         peak = largest(raw)
         cap = largest(_loud(network, head, _DEAFENING / peak)) if peak > 0 else math.inf
         if 0 < cap < _DEAFENING / 10:
             loud = 2 * cap / peak
-            if _equal(cap * mx.tanh(raw * (loud / cap)), _loud(network, head, loud)):
+            if _equal(network, cap * mx.tanh(raw * (loud / cap)), _loud(network, head, loud)):
                 return trunk, cap
     return None
 
@@ -176,9 +177,9 @@ def _loud(network: Any, head: Any, factor: float) -> Any:
         return network(mx.array(_PROBE)).astype(mx.float32)
 
 
-def _equal(ours: Any, wanted: Any) -> bool:
+def _equal(network: Any, ours: Any, wanted: Any) -> bool:
     """To rounding, as seen from the largest logit: half precision rounds after each operation."""
-    tolerance = 2e-5 if mx.default_device().type == mx.cpu else 1e-2
+    tolerance = 1e-2 if in_half(network) else 2e-5
     peak = mx.abs(wanted).max()
     return bool((mx.abs(ours - wanted).max() <= tolerance * peak).item())
 

@@ -12,6 +12,8 @@ from typing import Any
 from finetune.backends.mlx import shared_prompts
 from finetune.backends.mlx.cpu_math import exp
 from finetune.backends.mlx.embeddings import GROWN
+from finetune.backends.mlx.exact_embeddings import EXACT, exact_logits
+from finetune.backends.mlx.head import Head, at_most_0, products
 from finetune.backends.mlx.layout import PLAIN, layout_of, logits_of
 from finetune.backends.mlx.runtime import ON_CPU, mx, streams, with_gradient
 from finetune.backends.mlx.shared_prompts import SharedBatch
@@ -20,6 +22,7 @@ from finetune.models.loss_mask import Example
 _CHUNK_TOKENS = 256
 # logits in memory at once: many small operations cost more than what the cache saves
 _CHUNK_LOGITS = 2**21 if ON_CPU else 2**24
+_CHUNK_NUMBERS = 2**62 if ON_CPU else 2**24  # of the matrix in float32 at once; on the CPU it is float32 already
 
 
 @dataclass(frozen=True)
@@ -114,46 +117,6 @@ def logprob_function(network: Any, temperature: float = 1.0, *, full: bool = Fal
     return logprobs
 
 
-@dataclass(frozen=True)
-class Head:
-    """An output head whose logits are ``bent(hidden @ rows(slice(None)).T, slice(None))``."""
-
-    trunk: Any  # makes hidden [rows, length, size] of token ids [rows, length]
-    vocabulary: int
-    rows: Callable[[Any], Any]  # [n, size] float rows of the matrix, for a slice or an array of indices
-    bias: Any | None = None  # [vocabulary]
-    cap: float | None = None  # of cap * tanh(logits / cap)
-    temperature: float = 1.0  # by which the logits are divided
-
-    def logits(self, hidden: Any, piece: Any, index: slice) -> tuple[Any, Any]:
-        """Of hidden [tokens, size], the logits [tokens, n] of the rows ``piece`` at ``index``, float32, and their slopes: how
-        much they follow their products, None if wholly."""
-        products = (hidden @ piece.T).astype(mx.float32)
-        return self.bent(products, index) if self.is_bent else (products, None)
-
-    def of_labels(self, hidden: Any, labels: Any) -> tuple[Any, Any]:
-        """For each of hidden [tokens, size] the logit [tokens] of its label, and the logit's gradient [tokens, size]."""
-        rows = self.rows(labels).astype(mx.float32)
-        products = (hidden.astype(mx.float32) * rows).sum(axis=-1)
-        if not self.is_bent:
-            return products, rows
-        logits, slopes = self.bent(products, labels)
-        return logits, rows * slopes[:, None]
-
-    @property
-    def is_bent(self) -> bool:
-        """Whether the logits are more than the products; if not, their temperature is that of the hidden states."""
-        return self.bias is not None or self.cap is not None
-
-    def bent(self, products: Any, index: Any) -> tuple[Any, Any]:
-        if self.bias is not None:
-            products = products + self.bias[index].astype(mx.float32)
-        if self.cap is None:
-            return products / self.temperature, mx.full(products.shape, 1 / self.temperature)
-        part = mx.tanh(products / self.cap)
-        return part * (self.cap / self.temperature), (1.0 - part * part) / self.temperature
-
-
 def _of_head(network: Any, temperature: float) -> Callable[[Any, Any], Any] | None:
     """A function (hidden [tokens, size], labels [tokens]) -> log-probabilities [tokens] of the labels; None without a head
     that is a matrix."""
@@ -167,7 +130,8 @@ def _of_head(network: Any, temperature: float) -> Callable[[Any, Any], Any] | No
         return _grown_logprobs(layout.trunk, module, temperature)
 
     def whole(hidden: Any, labels: Any) -> Any:
-        logits = logits_of(module, hidden).astype(mx.float32)
+        exact = isinstance(module, EXACT)
+        logits = exact_logits(module, hidden) if exact else logits_of(module, hidden).astype(mx.float32)
         if layout.cap is not None:
             logits = layout.cap * mx.tanh(logits / layout.cap)
         return _chosen(logits / temperature, labels)
@@ -184,7 +148,7 @@ def _grown_logprobs(trunk: Any, module: Any, temperature: float) -> Callable[[An
         last = module.rows.astype(hidden.dtype)
         if module.after.shape[0]:
             last = mx.concatenate([last, module.after])
-        later = (hidden @ last.T).astype(mx.float32)
+        later = products(hidden, last)
         is_later, some = labels >= first, mx.zeros_like(labels)
         # of a label among the frozen rows, or of row 0 if it is none: both its logit and its log-probability are known
         label = mx.where(is_later, some, labels)
@@ -192,7 +156,7 @@ def _grown_logprobs(trunk: Any, module: Any, temperature: float) -> Callable[[An
         frozen = (hidden.astype(mx.float32) * rows).sum(axis=-1)
         total = mx.logaddexp(frozen - walk(hidden, label), mx.logsumexp(later, axis=-1))
         own = mx.take_along_axis(later, mx.where(is_later, labels - first, some)[:, None], axis=-1).squeeze(-1)
-        return mx.where(is_later, own, frozen) - total
+        return at_most_0(mx.where(is_later, own, frozen) - total, hidden)
 
     return logprobs
 
@@ -277,7 +241,7 @@ def _head_logprobs(head: Head) -> Callable[[Any, Any], Any]:
 
 
 def _walk(head: Head, hidden: Any, labels: Any) -> tuple[Any, Any]:
-    step = max(1, _CHUNK_LOGITS // labels.size)
+    step = max(1, min(_CHUNK_LOGITS // labels.size, _CHUNK_NUMBERS // hidden.shape[-1]))
     peak = mx.full((labels.size, 1), -mx.inf)
     total = mx.zeros((labels.size, 1))
     mean = mx.zeros(hidden.shape)  # of the matrix's rows under the softmax, times total
@@ -293,4 +257,5 @@ def _walk(head: Head, hidden: Any, labels: Any) -> tuple[Any, Any]:
         mean = mean * shrink + (weights.astype(piece.dtype) @ piece).astype(mx.float32)
         peak = higher
     wanted, gradient = head.of_labels(hidden, labels)
-    return wanted - (peak + mx.log(total)).squeeze(-1), gradient - mean / total
+    found = wanted - (peak + mx.log(total)).squeeze(-1)
+    return at_most_0(found, hidden, piece), gradient - mean / total

@@ -19,10 +19,11 @@ from finetune.backends.mlx import adapters, cpu_math, loading
 from finetune.backends.mlx.adaptable import adaptable
 from finetune.backends.mlx.adaptation import adaptation
 from finetune.backends.mlx.optimizers import optimizer
+from finetune.backends.mlx.precision import cast
 from finetune.backends.mlx.proofs import UNFIT
 from finetune.backends.mlx.runtime import DTYPE, mx
 from finetune.backends.mlx.training import Trainer
-from finetune.errors import UserError, first_line, is_out_of_memory
+from finetune.errors import UserError, first_line, is_out_of_memory, stopped_by_gpu
 from finetune.methods import Method
 from finetune.methods.batches import BatchSource
 from finetune.models.foreign import foreign
@@ -49,6 +50,9 @@ class Probe:
         parameters = sum(_count(module) for module in network.modules())
         adapted = adaptation(network, config, new)
         adapters.attach(network, adapted.settings)
+        before = _bytes(network.parameters())
+        adapters.raise_trained(network)
+        weights += _bytes(network.parameters()) - before
         _demand_trainable(folder, network)
         trainable = adapters.trainable(network)
         chosen = optimizer(config)
@@ -97,9 +101,11 @@ class Probe:
                 config = lora_modules.for_first_layers(config, adaptable(network).places, layers)
             trainer = (Trainer if there else _Unproven)(model, method, source, config, STEPS, "")
             gc.collect()  # an earlier model that is freed meanwhile would count as memory that this one frees
+            mx.synchronize()
             held = mx.get_active_memory()
 
             def peak() -> float:
+                mx.synchronize()
                 found = mx.get_peak_memory() - held
                 mx.reset_peak_memory()
                 return float(found)
@@ -113,7 +119,7 @@ class Probe:
                 one_at_a_time=lambda wanted: mx.set_memory_limit(0 if wanted else limit),
             )
         except UNFIT as error:  # sizes that contradict each other fail only when they meet
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or stopped_by_gpu(error):
                 raise
             raise UserError(f"{folder}: MLX cannot run this model: {first_line(error)}") from None
         finally:
@@ -214,9 +220,7 @@ def _network(folder: Path) -> Any:
     if (quantization := config.get("quantization")) and not there:
         _quantize(folder, network, quantization)
         network.freeze()
-    network.update(
-        tree_map(lambda a: a.astype(DTYPE) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
-    )
+    cast(network, DTYPE)
     return network
 
 

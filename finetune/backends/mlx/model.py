@@ -10,6 +10,7 @@ from finetune.backends.mlx import adapters, cpu_attention, cpu_math, loading, sh
 from finetune.backends.mlx.batch_proof import described
 from finetune.backends.mlx.decoding import Decoder, Sampling
 from finetune.backends.mlx.logprobs import collate, logprob_function
+from finetune.backends.mlx.precision import cast
 from finetune.backends.mlx.proofs import largest
 from finetune.backends.mlx.runtime import DTYPE, ON_CPU, is_leader, mx, streams
 from finetune.models.constraint import Restrict
@@ -58,18 +59,18 @@ def prove_functions(network: Any) -> None:
             say(f"Note: FineTune's functions for the CPU are not used, because {why}; MLX's own take longer.")
 
 
-def load_network(folder: Path, dtype: Any = DTYPE) -> Any:
-    """The frozen network of ``folder``; its weights are read when they are first used. UserError if MLX cannot load it."""
-    from mlx.utils import tree_map
+def load_network(folder: Path, dtype: Any = None) -> Any:
+    """The frozen network of ``folder``, in ``DTYPE`` unless it is given; its weights are read when they are first used.
 
+    UserError if MLX cannot load it.
+    """
+    dtype = DTYPE if dtype is None else dtype
     cpu_math.install()
     network = loading.load(folder).network
     with foreign(f"{folder}: MLX cannot load this model"):
         network(mx.array([[0, 0]]))  # computes nothing, but sizes that contradict each other meet
         network.freeze()
-    network.update(
-        tree_map(lambda a: a.astype(dtype) if mx.issubdtype(a.dtype, mx.floating) else a, network.parameters())
-    )
+    cast(network, dtype)
     return network
 
 
@@ -193,23 +194,3 @@ class MlxModel:
             if stops and int(token) in self.encoder.stop_tokens:
                 return
             yield int(token)
-
-
-def memory_mb() -> dict[str, float]:
-    """What MLX holds now, has held at once at most since the last reset, and keeps for reuse, in 10^6 bytes."""
-    return {
-        "active": mx.get_active_memory() / 1e6,
-        "peak": mx.get_peak_memory() / 1e6,
-        "cache": mx.get_cache_memory() / 1e6,
-    }
-
-
-def peak_memory_mb() -> float:
-    """Most memory that MLX has held at once since the last reset, in 10^6 bytes."""
-    return float(mx.get_peak_memory()) / 1e6
-
-
-def reset_peak_memory() -> None:
-    """Forget the peak, and free what is kept for reuse."""
-    mx.clear_cache()
-    mx.reset_peak_memory()

@@ -39,7 +39,7 @@ class _Loader(Loader):
 
     def exec_module(self, module: Any) -> None:
         before = sys.getdlopenflags()
-        sys.setdlopenflags(before | os.RTLD_DEEPBIND)
+        sys.setdlopenflags(before | (os.RTLD_DEEPBIND if sys.platform == "linux" else 0))
         try:
             self._loader.exec_module(module)
         finally:

@@ -39,6 +39,7 @@ class Computed:
     logprobs: Any
     gradients: Arrays  # the array itself, or the sums of its rows and of its columns: no second copy of a whole model
     norms: Arrays
+    half: bool  # whether the model computes in half precision
 
 
 def keep_proven(network: Any, logprobs: Logprobs, parts: Any, paths: Sequence[FastPath]) -> list[str]:
@@ -79,11 +80,17 @@ def computed(network: Any, logprobs: Logprobs, parts: Any) -> Computed:
 
     with random_from(0):
         (_, found), gradients = nn.value_and_grad(network, loss)(network)
-    arrays = {name: array.astype(mx.float32) for name, array in dict(tree_flatten(gradients)).items()}
+    return in_short(network, found, dict(tree_flatten(gradients)))
+
+
+def in_short(network: Any, found: Any, gradients: Arrays) -> Computed:
+    """What was computed: log-probabilities, and the gradients by their names."""
+    arrays = {name: array.astype(mx.float32) for name, array in gradients.items()}
     result = Computed(
         found,
         {name: _in_short(name, array) for name, array in arrays.items()},
         {name: mx.sqrt((array * array).sum()) for name, array in arrays.items()},
+        in_half(network),
     )
     del gradients, arrays  # of a model that is trained whole they are as large as it is
     mx.eval(result.logprobs, result.gradients, result.norms)
@@ -95,6 +102,20 @@ def _in_short(name: str, array: Any) -> Any:
         return array
     flat = array.reshape(-1, array.shape[-1])
     return mx.concatenate([flat.sum(axis=0), flat.sum(axis=1)])
+
+
+def in_half(network: Any) -> bool:
+    """Whether some weights of a network have 16 bits."""
+    arrays = dict(tree_flatten(network.parameters())).values()
+    return any(mx.issubdtype(array.dtype, mx.floating) and array.dtype.size == 2 for array in arrays)
+
+
+def has_float16(network: Any) -> bool:
+    """Whether a network computes in float16, whose largest number is 65,504; scales of quantised weights may always be."""
+    return any(
+        array.dtype == mx.float16 and not name.endswith((".scales", ".biases"))
+        for name, array in dict(tree_flatten(network.parameters())).items()
+    )
 
 
 def largest(array: Any) -> float:
@@ -111,7 +132,7 @@ def difference(plain: Computed, fast: Callable[[], Computed]) -> str | None:
         if is_out_of_memory(error):
             raise
         return f"it fails ({first_line(error)})"
-    rounding = 5e-3 if mx.default_device().type == mx.cpu else 0.1
+    rounding = 0.1 if plain.half else 5e-3
     apart = largest(found.logprobs - plain.logprobs)
     if not apart <= rounding * max(1.0, largest(plain.logprobs)):
         return f"log-probabilities differ by {apart:.2g}"

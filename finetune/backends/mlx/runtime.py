@@ -10,22 +10,26 @@ import platform
 import resource
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
 from finetune.backends.mlx import own_symbols
 from finetune.errors import UserError
+from finetune.settings import environment
 
 __all__ = [
     "BLAS",
+    "CACHE_LIMIT",
     "DTYPE",
+    "GPU_STEP",
     "ON_CPU",
     "SLOW_BLAS_REMEDY",
     "Arrays",
     "cores",
     "describe",
+    "evaluate",
     "is_leader",
     "mx",
     "streams",
@@ -82,7 +86,9 @@ def _load_bundled_blas() -> str | None:
 
 def cores() -> int:
     """The cores that this process may use; a container or taskset may leave it fewer than there are."""
-    return len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1
+    if sys.platform == "linux":  # by this name, so that mypy knows what other systems lack
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _has_avx512() -> bool:
@@ -105,24 +111,52 @@ def _keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def _look_ahead(*, on_cpu: bool) -> None:
+    """Set how widely MLX looks for operations to hand out, which it reads at its first evaluation.
+
+    On the CPU, with its own 20, a stream often waits while the other's operations are handed out one after another: a step
+    takes a twentieth longer. On a GPU, which has one stream, more of them would only hold more memory.
+    """
+    if on_cpu:
+        os.environ.setdefault("MLX_BFS_MAX_WIDTH", "400")
+
+
 _set_blas_threads: Callable[[int], None] | None = None
 BLAS = _load_blas()
 if BLAS is not None:
     own_symbols.install()
 _keep_freed_memory()
-# How widely MLX looks ahead for operations to hand out. With its own 20 a stream often waits while the other's operations
-# are handed out one after another: a step takes a twentieth longer.
-os.environ.setdefault("MLX_BFS_MAX_WIDTH", "400")
 
 import mlx.core as mx  # noqa: E402  the BLAS above must be in the process first
 
+CACHE_LIMIT = 0  # bytes that MLX keeps for reuse at most; on the CPU it keeps none
+
+
+def _passed_over() -> bool:
+    """Let MLX compute where FINETUNE_DEVICE says, instead of on a GPU if there is one; whether one is left unused by that."""
+    wanted, has_gpu = environment.device(), mx.is_available(mx.gpu)
+    if wanted == "gpu" and not has_gpu:
+        raise UserError(f"{environment.DEVICE}=gpu: MLX has no GPU here (unset it, or set it to cpu)")
+    if wanted:
+        mx.set_default_device(mx.gpu if wanted == "gpu" else mx.cpu)
+    return wanted == "cpu" and has_gpu
+
+
+_PASSED_OVER = _passed_over()
 ON_CPU = mx.default_device().type == mx.cpu
-if ON_CPU:
+_look_ahead(on_cpu=ON_CPU)
+# Whether steps are compiled and evaluated ahead, as a GPU needs it. For measurements and tests FINETUNE_GPU_STEP=1 asks for it
+# on the CPU, where it needs g++ and is slower, and 0 leaves it off on a GPU.
+GPU_STEP = os.environ.get("FINETUNE_GPU_STEP") == "1" if os.environ.get("FINETUNE_GPU_STEP") else not ON_CPU
+if ON_CPU and not GPU_STEP:
     mx.disable_compile()  # on the CPU mx.compile runs the C++ compiler, which a machine may lack, for each new shape
-elif _memory := mx.device_info().get("memory_size") or mx.device_info().get("total_memory"):  # of Metal, of CUDA
+if not ON_CPU and (
+    _memory := mx.device_info().get("memory_size") or mx.device_info().get("total_memory")
+):  # of Metal, of CUDA
     # What is freed is kept for arrays of about the same size, and batches are of many sizes: without a limit, a run of 7 GB
     # came to hold more than 100 GB of a GPU, which other programs then lacked.
-    mx.set_cache_limit(int(_memory) // _KEPT_SHARE)
+    CACHE_LIMIT = int(_memory) // _KEPT_SHARE
+    mx.set_cache_limit(CACHE_LIMIT)
 
 
 def _import_mlx_lm_below_its_limit() -> None:
@@ -140,9 +174,18 @@ def _import_mlx_lm_below_its_limit() -> None:
 
 _import_mlx_lm_below_its_limit()
 _streams: list[Any] = []
-# matrix products on the CPU are fast in fp32 only; Metal and CUDA keep the precision that the weights were trained in
+# matrix products on the CPU are fast in fp32 only; on a GPU weights are kept, and answers computed, in half precision
 Arrays = dict[str, Any]  # MLX arrays by name
-DTYPE = mx.float32 if ON_CPU else mx.bfloat16
+
+
+def _dtype() -> Any:
+    """float32 on the CPU; on a GPU bfloat16, which an M1 or M2 emulates, or float16 by FINETUNE_PRECISION, for answers."""
+    if ON_CPU and environment.precision():
+        raise UserError(f"{environment.PRECISION}: MLX computes in float32 on the CPU (unset it)")
+    return mx.float32 if ON_CPU else mx.float16 if environment.precision() == "float16" else mx.bfloat16
+
+
+DTYPE = _dtype()
 
 
 def streams(work: int) -> list[Any]:
@@ -160,6 +203,15 @@ def streams(work: int) -> list[Any]:
     while len(_streams) < count:
         _streams.append(mx.new_stream(mx.default_device()))
     return _streams[:count] if count > 1 else [mx.default_stream(mx.default_device())]
+
+
+def evaluate(arrays: Sequence[Any]) -> None:
+    """Compute arrays of one graph: on the CPU by one scalar that needs all, see ``streams``. On a GPU that would be a chain of
+    two more kernels for each."""
+    if ON_CPU:
+        mx.eval(sum(array.sum() for array in arrays))
+    else:
+        mx.eval(*arrays)
 
 
 def with_gradient(backward: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -191,16 +243,33 @@ def with_gradient(backward: Callable[..., Any]) -> Callable[[Callable[..., Any]]
     return decorate
 
 
+_MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")  # how Open MPI and MPICH tell a process how many there are
+
+
 def is_leader() -> bool:
-    """Whether this process is the one, of those that ``mlx.launch`` started, that writes files and prints."""
+    """Whether this process is the one, of those that ``mlx.launch`` started, that writes files and prints.
+
+    UserError if MPI has started several: each would take itself for the only one.
+    """
+    if "MLX_RANK" not in os.environ and any(os.environ.get(name, "1") not in ("", "0", "1") for name in _MPI):
+        raise UserError("mlx.launch --backend mpi: not supported (use --backend ring, or jaccl over Thunderbolt)")
     return int(os.environ.get("MLX_RANK", "0")) == 0
+
+
+def _gpu() -> str:
+    """The kind of the GPU with its name, "Metal (Apple M2 Pro)"."""
+    kind = "Metal" if sys.platform == "darwin" else "CUDA"
+    name = mx.device_info().get("device_name")
+    return f"{kind} ({name})" if name else kind
 
 
 def describe() -> str:
     """One line for the terminal: device, precision and BLAS; what to install if that is slow."""
     if not ON_CPU:
-        return f"MLX {version('mlx')} on {mx.default_device()}, bfloat16"
+        return f"MLX {version('mlx')} on {_gpu()}, {str(DTYPE).removeprefix('mlx.core.')}"
     line = f"MLX {version('mlx')} on the CPU ({cores()} core{'s' if cores() > 1 else ''}), float32"
+    if _PASSED_OVER:
+        line += f" ({environment.DEVICE}=cpu: not on the GPU)"
     if not _LINUX:
         return line
     if BLAS is None:

@@ -6,9 +6,24 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from finetune.backends.estimate import DeviceMemory, of_machine
 from finetune.backends.torch.runtime import device, torch
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def device_memory() -> DeviceMemory:
+    """Bytes that this process may have on the device that computes, and those of them that are free."""
+    kind, machine = device().type, of_machine()
+    if kind == "cuda":
+        free, total = torch.cuda.mem_get_info(device())
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return DeviceMemory(float(total), float(free + kept), "this GPU has")
+    if kind == "mps":
+        total = min(machine.total, float(torch.mps.recommended_max_memory()))
+        free = min(machine.free, total - torch.mps.current_allocated_memory())
+        return DeviceMemory(total, max(0.0, free), "Metal may use")
+    return machine
 
 
 def memory_mb() -> dict[str, float]:

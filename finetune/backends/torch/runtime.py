@@ -15,6 +15,9 @@ import accelerate
 import torch
 import transformers
 
+from finetune.errors import UserError
+from finetune.settings import environment
+
 Tensors = dict[str, Any]  # PyTorch tensors by name
 
 __all__ = ["Tensors", "describe", "device", "dtype", "is_leader", "processes", "quiet", "torch"]
@@ -29,8 +32,14 @@ def quiet() -> None:
 
 @cache
 def device() -> Any:
-    """CUDA before MPS before the CPU; of several processes that ``accelerate launch`` started, each has its own."""
-    state = accelerate.PartialState()
+    """CUDA before MPS before the CPU; of several processes that ``accelerate launch`` started, each has its own.
+
+    UserError if FINETUNE_DEVICE asks for a GPU and there is none.
+    """
+    wanted = environment.device()
+    state = accelerate.PartialState(cpu=wanted == "cpu")
+    if wanted == "gpu" and state.device.type == "cpu":
+        raise UserError(f"{environment.DEVICE}=gpu: PyTorch has no GPU here (unset it, or set it to cpu)")
     if state.num_processes > 1:  # else the threads of their connection, still at work, abort a process that ends first
         atexit.register(_leave)
     return state.device if state.num_processes > 1 or state.device.type != "cuda" else torch.device("cuda", 0)

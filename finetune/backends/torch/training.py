@@ -52,6 +52,8 @@ class Position:
 class Trainer:
     """A training run that can be saved after any step and resumed from there."""
 
+    is_sound = False  # TRL's loop does not say how far a step has come that an error has ended
+
     def __init__(
         self,
         model: Model,

@@ -5,20 +5,20 @@ it, but on very small models: each differs from the first in one size, and memor
 """
 
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from finetune.backends.interface import MemoryEstimate
+from finetune.backends.interface import DeviceMemory, MemoryEstimate
 from finetune.backends.memory_estimate import MeasuredSteps, Probe, StepEstimate, extrapolate
 from finetune.commands.doctor.finding import Finding
 from finetune.errors import UserError
 from finetune.methods import METHODS
 from finetune.models.examples import TrainingRow
 from finetune.models.loss_mask import Example
-from finetune.records import machine
 from finetune.settings.config import TrainingConfig
 from finetune.training import plan as planning
 
@@ -87,6 +87,7 @@ class Kind:
 
 KINDS = {"whole": Kind("full"), "LoRA": Kind("lora"), "4-bit LoRA": Kind("lora", 4)}
 _WIDTH = max(len(name) for name in KINDS)
+_TRAINED = 4  # bytes of a number that is trained: float32 on every device
 
 
 _SMALL = Shape(128, 3, 4, 2, 32, 384, 512, tied=True)
@@ -103,13 +104,12 @@ _LAYERS = (1, 3)  # of the models that are measured
 
 @dataclass(frozen=True)
 class Device:
-    """What computes, with which backend, and the bytes it may use."""
+    """What computes, with which backend, and the memory it may use."""
 
     name: str
     probe: Probe
     precision: str
-    itemsize: int  # bytes of a number in that precision
-    memory: float
+    memory: DeviceMemory
     slow_quantised: bool = False
 
 
@@ -148,14 +148,20 @@ def measured(probe: Probe) -> StepMemory:
     # so few tokens that the update is all
     config = replace(_config("full"), batch_size=1)
     whole = _step(probe, _SMALL, config, _rows(1, 8))
-    with _SMALL.folder() as folder:
-        trained = probe.weights(folder, _LAYERS[1]) - probe.weights(folder, _LAYERS[0])
     return StepMemory(
         layer=np.linalg.solve(sizes, [step.layers / _SMALL.layers for step in steps]).tolist(),
         rest=np.linalg.solve(sizes, [step.head_and_loss for step in steps]).tolist(),
         head=(less, more),
-        update=whole.layers / _SMALL.layers / (trained / (_LAYERS[1] - _LAYERS[0])),
+        update=whole.layers / _SMALL.layers / (_TRAINED * _numbers_of_a_layer(probe)),
     )
+
+
+def _numbers_of_a_layer(probe: Probe) -> float:
+    counts = []
+    for layers in _LAYERS:
+        with replace(_SMALL, layers=layers).folder() as folder:
+            counts.append(probe.sizes(folder, _config("lora")).parameters)
+    return (counts[1] - counts[0]) / (_LAYERS[1] - _LAYERS[0])
 
 
 def _step(
@@ -183,19 +189,19 @@ def finding(name: str, device: Device) -> Finding:
     step = measured(device.probe)
     needed = {kind: needed_gb(device, step, kind) for kind in KINDS}
     found = (
-        f"approximate largest models that can be trained in {device.memory / 1e9:.1f} GB on {device.name}"
+        f"approximate largest models that can be trained in {device.memory.total / 1e9:.1f} GB on {device.name}"
         f" in {device.precision};"
         f" in parentheses, what the next size would need (batch of {ROWS} rows of {TOKENS} tokens, LoRA rank {RANK}):"
     )
     largest, lines = {}, []
     for kind, sizes in needed.items():
-        fitting = [size for size, gb in sizes.items() if gb * 1e9 <= device.memory]
+        fitting = [size for size, gb in sizes.items() if gb * 1e9 <= device.memory.total]
         largest[kind] = fitting[-1] if fitting else None
         lines.append(f"{kind:<{_WIDTH}}  {_largest_text(device, kind, sizes, largest[kind])}")
     details = {
         "device": device.name,
         "precision": device.precision,
-        "memory_gb": round(device.memory / 1e9, 1),
+        "memory_gb": round(device.memory.total / 1e9, 1),
         "rows": ROWS,
         "tokens": TOKENS,
         "rank": RANK,
@@ -230,14 +236,14 @@ def needed_gb(device: Device, step: StepMemory, kind: str) -> dict[str, float]:
         estimates = {size: estimate(device, step, shape, KINDS[kind]) for size, shape in LADDER.items()}
     except UserError:
         return {}
-    return {size: round(planning.needed_mb(found) / 1e3, 1) for size, found in estimates.items()}
+    return {size: round(planning.needed_mb(found, device.memory) / 1e3, 1) for size, found in estimates.items()}
 
 
 def estimate(device: Device, step: StepMemory, shape: Shape, kind: Kind) -> MemoryEstimate:
     """Memory for a model of this shape. UserError if the backend does not train in this way."""
     with shape.folder(kind.bits) as folder:
         sizes = device.probe.sizes(folder, _config(kind.fine_tune_type))
-    found = step.of(shape, sizes.trainable * device.itemsize if kind.fine_tune_type == "full" else 0)
+    found = step.of(shape, sizes.trainable * _TRAINED if kind.fine_tune_type == "full" else 0)
     return MemoryEstimate(
         parameters=sizes.parameters,
         trainable=sizes.trainable,
@@ -254,32 +260,29 @@ def estimate(device: Device, step: StepMemory, shape: Shape, kind: Kind) -> Memo
 
 
 def of_mlx() -> Device:
+    from finetune.backends.mlx.memory import device_memory
     from finetune.backends.mlx.memory_estimate import Probe as MlxProbe
-    from finetune.backends.mlx.runtime import DTYPE, ON_CPU, mx
+    from finetune.backends.mlx.runtime import DTYPE, ON_CPU
 
-    memory = float(machine.memory_bytes()[0])
-    if not ON_CPU:  # macOS keeps some of it for itself; a GPU of its own says what it has
-        about = mx.device_info()
-        known = (about.get(name) for name in ("max_recommended_working_set_size", "memory_size", "total_memory"))
-        memory = min([memory, *(float(size) for size in known if size)])
+    if math.isinf((memory := device_memory()).total):
+        raise OSError("the system does not report its memory")
     return Device(
         name="MLX",
         probe=MlxProbe(),
         precision=str(DTYPE).removeprefix("mlx.core."),
-        itemsize=DTYPE.size,
         memory=memory,
         slow_quantised=ON_CPU,
     )
 
 
 def of_cuda() -> Device:
+    from finetune.backends.torch.memory import device_memory
     from finetune.backends.torch.memory_estimate import Probe as TorchProbe
-    from finetune.backends.torch.runtime import dtype, torch
+    from finetune.backends.torch.runtime import dtype
 
     return Device(
         name="PyTorch",
         probe=TorchProbe(),
         precision=str(dtype()).removeprefix("torch."),
-        itemsize=dtype().itemsize,
-        memory=float(torch.cuda.get_device_properties(0).total_memory),
+        memory=device_memory(),
     )

@@ -9,9 +9,12 @@ from pathlib import Path
 from finetune.backends import chosen_by_auto
 from finetune.commands.doctor import pytorch
 from finetune.commands.doctor.finding import Finding, Status
+from finetune.errors import UserError
 from finetune.models.find import cache_dir
-from finetune.records import machine
+from finetune.records import mac, machine
+from finetune.settings import environment
 
+_EMULATES = ("Apple M1", "Apple M2")
 _SLOW = 15  # GFLOP/s a core in float32: reference BLAS gives about 5, OpenBLAS on a CPU with AVX2 or NEON 20 to 150
 _NEED_MEMORY = 2e9  # bytes that training the builtin model takes, about
 _LITTLE_DISK, _NO_DISK = 5e9, 500e6
@@ -27,7 +30,14 @@ def mlx() -> Iterator[Finding]:
     rate = matmul_rate()
     found = describe().removesuffix(f" ({SLOW_BLAS_REMEDY})")
     if not ON_CPU:
-        yield Finding("mlx", "ok", f"{found}; {rate:,.0f} GFLOP/s")
+        found = f"{found}; {rate:,.0f} GFLOP/s"
+        chip = machine.describe().chip or ""
+        if chip.startswith(_EMULATES) and environment.precision() is None:
+            found += (
+                f". An {' '.join(chip.split()[:2])} emulates bfloat16: {environment.PRECISION}=float16 makes answers faster, by"
+                " a fifth to a third, and refuses a model whose numbers are too large for it; training stays in bfloat16"
+            )
+        yield Finding("mlx", "ok", found)
         return
     found = f"{found}; {rate:,.0f} GFLOP/s, {rate / cores():.0f} a core"
     if rate / cores() >= _SLOW:
@@ -52,11 +62,32 @@ def backend() -> Iterator[Finding]:
 
 def memory() -> Iterator[Finding]:
     total, available = machine.memory_bytes()
-    found = f"{total / 1e9:.1f} GB, {available / 1e9:.1f} free"
+    found = f"{total / 1e9:.1f} GB{_as_sold(total)}, {available / 1e9:.1f} free{_of_metal()}"
     if available < _NEED_MEMORY:
         yield Finding("memory", "warn", found, "close other programs, or use --batch-size 1 --grad-checkpoint")
     else:
         yield Finding("memory", "ok", found)
+
+
+def _as_sold(total: float) -> str:
+    """A Mac "with 16 GB" has 16 * 2^30 bytes."""
+    return f" ({total / 2**30:.0f} GiB)" if sys.platform == "darwin" else ""
+
+
+def _of_metal() -> str:
+    """What a Mac's GPU may use of it, and who has set that."""
+    if sys.platform != "darwin":
+        return ""
+    try:
+        from finetune.backends.mlx.memory import device_memory
+    except (ImportError, UserError, RuntimeError, ValueError):  # mlx is a check of its own
+        return ""
+    device = device_memory()
+    if not device.owner:
+        return ""
+    limit = mac.wired_limit_mb()
+    set_by = f"iogpu.wired_limit_mb={limit}" if limit else "for more: sudo sysctl iogpu.wired_limit_mb=MEGABYTES"
+    return f"; {device.owner} {device.total / 1e9:.1f} GB ({set_by})"
 
 
 def disk() -> Iterator[Finding]:

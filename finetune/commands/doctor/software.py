@@ -1,8 +1,10 @@
 """Python, the packages, and optional programs."""
 
 import platform
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +18,15 @@ _SHOWN = 6  # packages that are named
 def python() -> Iterator[Finding]:
     kind = "in a virtual environment" if sys.prefix != sys.base_prefix else "not in a virtual environment"
     yield Finding("python", "ok", f"{platform.python_version()}, {kind}: {sys.executable}")
+    if sys.platform == "darwin" and _has_unlimited_sqlite():
+        found = "the SQLite of this Python counts no memory (DEFAULT_MEMSTATUS=0): SQL that a model writes has no memory limit"
+        yield Finding("sqlite", "warn", found, "use a Python of Homebrew, python.org or uv, then make setup")
+
+
+def _has_unlimited_sqlite() -> bool:
+    """Whether SQLite's own limit of memory, the only one that macOS has for its process, has no effect: as Apple builds it."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        return ("DEFAULT_MEMSTATUS=0",) in connection.execute("PRAGMA compile_options").fetchall()
 
 
 @dataclass(frozen=True)
@@ -84,4 +95,5 @@ def terminal() -> Iterator[Finding]:
     encoding = getattr(sys.__stdout__, "encoding", None) or "none"
     if encoding.lower().replace("-", "") != "utf8":
         found = f"the encoding of standard output is {encoding}: other characters are shown as ?"
-        yield Finding("terminal", "warn", found, "set LANG=C.UTF-8 and unset PYTHONIOENCODING")
+        locale = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"  # a Mac has no C.UTF-8
+        yield Finding("terminal", "warn", found, f"set LANG={locale} and unset PYTHONIOENCODING")

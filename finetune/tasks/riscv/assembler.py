@@ -8,7 +8,15 @@ from functools import cache
 _COMMANDS = (
     ("riscv64-linux-gnu-as", "-march=rv64imafdc", "-o", "/dev/null", "-"),
     ("riscv64-unknown-elf-as", "-march=rv64imafdc", "-o", "/dev/null", "-"),
+    ("riscv64-elf-as", "-march=rv64imafdc", "-o", "/dev/null", "-"),  # Homebrew's riscv64-elf-binutils
     ("llvm-mc", "--triple=riscv64", "--mattr=+m,+a,+f,+d,+c", "--filetype=null", "-"),
+    (
+        "/opt/homebrew/opt/llvm/bin/llvm-mc",
+        "--triple=riscv64",
+        "--mattr=+m,+a,+f,+d,+c",
+        "--filetype=null",
+        "-",
+    ),  # Homebrew leaves it out of PATH
 )
 _SECONDS = 5
 

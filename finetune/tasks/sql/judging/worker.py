@@ -242,7 +242,7 @@ def limit_process() -> None:
     for name, value in limits.items():
         try:
             resource.setrlimit(getattr(resource, name), (value, value))
-        except (AttributeError, ValueError, OSError):  # macOS knows RLIMIT_AS and refuses to set it
+        except (AttributeError, ValueError, OSError):  # macOS refuses both limits of memory
             continue
 
 
