@@ -279,3 +279,30 @@ def test_float16_is_for_answers_and_for_models_that_it_has_room_for() -> None:
         list(Decoder(network, frozenset(), 8).run(prompts))
     network.set_dtype(mx.bfloat16)  # what the remedy says
     assert len(list(Decoder(network, frozenset(), 8).run(prompts))) == 3
+
+
+def test_an_error_of_the_device_leaves_the_state_before_the_step(compiling: None, tmp_path: Path) -> None:
+    """As when macOS stops a kernel: what was computed ahead is gone, and what is saved goes on to the same bits."""
+    config = replace(CONFIG, iters=4, grad_accumulation=2)
+    whole, stopped, again = (new(config) for _ in range(3))
+    losses(whole)
+    right = stopped._steps.apply
+
+    def fails(*given: Any) -> Any:
+        right(*given)
+        if stopped.position.step < 2:
+            return lambda: True
+
+        def finite() -> bool:
+            raise RuntimeError("[METAL] Command buffer execution failed: Impacting Interactivity")
+
+        return finite
+
+    stopped._steps.apply = fails
+    with pytest.raises(RuntimeError, match="Impacting"):
+        losses(stopped)
+    assert stopped.is_sound and (stopped.position.step, stopped.position.batch) == (2, 0)
+    again.restore(tmp_path, stopped.save(tmp_path))
+    losses(again)
+    digests = [adapters.digest(adapters.trainable(each.network)) for each in (whole, again)]
+    assert digests[0] == digests[1]

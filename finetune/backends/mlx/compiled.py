@@ -82,6 +82,22 @@ class CompiledSteps:
         mx.async_eval(finite, self.network.trainable_parameters(), self.optimizer.state)
         return lambda: bool(finite.item())
 
+    def undo(self) -> Callable[[], bool]:
+        if self.config.fine_tune_type == "full":  # to keep what is replaced would take as much memory as the model
+            return lambda: False
+        before, state = self.network.trainable_parameters(), tree_map(lambda array: array, self.optimizer.state)
+
+        def run() -> bool:
+            self.network.update(before)
+            self.optimizer._state = state
+            try:
+                mx.eval(before, state)
+            except RuntimeError:
+                return False
+            return True
+
+        return run
+
     def why_not(self, probe: Sequence[Example]) -> str | None:
         """Why the network may not be computed so, as a sentence; None if the gradients of the ``probe`` are those that it has
         operation by operation."""

@@ -111,8 +111,11 @@ def in_half(network: Any) -> bool:
 
 
 def has_float16(network: Any) -> bool:
-    """Whether some weights of a network are float16, whose largest number is 65,504."""
-    return any(array.dtype == mx.float16 for array in dict(tree_flatten(network.parameters())).values())
+    """Whether a network computes in float16, whose largest number is 65,504; scales of quantised weights may always be."""
+    return any(
+        array.dtype == mx.float16 and not name.endswith((".scales", ".biases"))
+        for name, array in dict(tree_flatten(network.parameters())).items()
+    )
 
 
 def largest(array: Any) -> float:

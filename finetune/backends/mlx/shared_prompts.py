@@ -80,6 +80,26 @@ def batches(examples: Sequence[Example], most: int) -> Iterator[list[int]]:
         yield list(range(at, len(examples)))
 
 
+def side_by_side(examples: Sequence[Example], most: int) -> Iterator[list[int]]:
+    """Indices of examples, those with the same prompt side by side, in batches of at most ``most`` tokens, padding included; a
+    longer example is a batch of its own."""
+
+    def by_prompt(index: int) -> tuple[int, list[int]]:
+        length = prompt_length(examples[index])
+        return length, examples[index].tokens[:length]
+
+    order = sorted(range(len(examples)), key=by_prompt)
+    while order:
+        count = longest = 0
+        while count < len(order):
+            longest = max(longest, len(examples[order[count]].tokens))
+            if count and (count + 1) * longest > most:
+                break
+            count += 1
+        yield order[:count]
+        order = order[count:]
+
+
 def worth_it(groups: Sequence[Sequence[Example]]) -> bool:
     """Whether sharing is less work than computing each conversation as a whole."""
     examples = [example for group in groups for example in group]

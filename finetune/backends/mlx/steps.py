@@ -1,9 +1,7 @@
-"""How far a run has come, and what a step of it computes: loss and gradients of a batch, and what the optimizer makes of
-their sums."""
+"""What a training step computes: loss and gradients of a batch, and what the optimizer makes of their sums."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from finetune.backends.mlx.logprobs import Part, collate
@@ -19,20 +17,6 @@ from mlx.utils import tree_flatten, tree_unflatten  # isort: skip
 Metrics = dict[str, tuple[Any, Any]]  # of each its sum and its count
 
 
-@dataclass
-class Position:
-    """How far a run has come: whole steps, and the batches of the step under way with the sums of their losses and weights."""
-
-    step: int = 0
-    batch: int = 0
-    loss: float = 0.0
-    weight: float = 0.0
-    tokens: int = 0
-    learned: int = 0
-    seconds: float = 0.0
-    metrics: dict[str, list[float]] = field(default_factory=dict)  # of each its sum and its count
-
-
 class Steps(Protocol):
     """One way to compute steps of a network."""
 
@@ -46,6 +30,9 @@ class Steps(Protocol):
 
         Returns a function that waits for the result: whether they were finite.
         """
+
+    def undo(self) -> Callable[[], bool]:
+        """A function that makes weights and optimizer what they are now, and returns whether it could."""
 
 
 class PlainSteps:
@@ -98,3 +85,7 @@ class PlainSteps:
             self.optimizer.update(self.network, tree_unflatten(list(gradients.items())))
             mx.eval(self.network.trainable_parameters(), self.optimizer.state)
         return lambda: finite
+
+    def undo(self) -> Callable[[], bool]:
+        """It cannot: to keep what is replaced would take memory."""
+        return lambda: False

@@ -15,8 +15,9 @@ from finetune.backends.mlx.distributed import Ranks
 from finetune.backends.mlx.fast_paths import FastPaths
 from finetune.backends.mlx.memory import peak_memory_mb
 from finetune.backends.mlx.optimizers import optimizer
+from finetune.backends.mlx.position import Position
 from finetune.backends.mlx.runtime import GPU_STEP, Arrays, mx
-from finetune.backends.mlx.steps import PlainSteps, Position, Steps
+from finetune.backends.mlx.steps import PlainSteps, Steps
 from finetune.backends.mlx.wired import wired
 from finetune.errors import UserError
 from finetune.methods import Method
@@ -118,15 +119,17 @@ class Trainer:
             if work is None:
                 return
             at.seconds += time.perf_counter() - started
-            while at.batch < len(work.batches):
+            with self._kept_sound():
+                while at.batch < len(work.batches):
+                    started = time.perf_counter()
+                    if at.batch and self.ranks.any(stop):
+                        return
+                    self._add(work.batches[at.batch])
+                    at.seconds += time.perf_counter() - started
                 started = time.perf_counter()
-                if at.batch and self.ranks.any(stop):
-                    return
-                self._add(work.batches[at.batch])
+                finite, rate = self._apply()
+                peak = peak_memory_mb()  # waits for the update
                 at.seconds += time.perf_counter() - started
-            started = time.perf_counter()
-            finite, rate = self._apply()
-            at.seconds += time.perf_counter() - started
             step = Step(
                 at.step + 1,
                 loss=at.loss / (at.weight or 1.0),
@@ -137,7 +140,7 @@ class Trainer:
                 tokens=at.tokens,
                 learned=at.learned,
                 seconds=at.seconds,
-                peak_memory_mb=peak_memory_mb(),
+                peak_memory_mb=peak,
                 metrics=work.metrics | {name: total / count for name, (total, count) in at.metrics.items()},
             )
             if finite:
@@ -147,6 +150,18 @@ class Trainer:
             yield step
             if not finite:
                 return
+
+    @contextmanager
+    def _kept_sound(self) -> Iterator[None]:
+        """If an error of the device ends the block: the state before the step, where that can be had. It may have been
+        computed ahead, so an error arrives late."""
+        undo = self._steps.undo()
+        try:
+            yield
+        except RuntimeError:
+            if undo():
+                self.position, self._sum, self._losses, self.is_sound = Position(self.position.step), {}, [], True
+            raise
 
     def _add(self, rows: Sequence[TrainingRow]) -> None:
         """Add the loss and the gradients of a batch to those of the step."""
@@ -196,12 +211,12 @@ class Trainer:
         if not self._sum:  # nothing in the step can be learned from
             self._settle()
             return True, rate
-        self.is_sound = False
-        gradients, self._sum = self._sum, {}
+        self.is_sound, gradients, self._sum = False, self._sum, {}
         # in this order: a GPU has the update to compute while the loss is waited for
         finite = self._steps.apply(gradients, at.weight, [mx.array(at.loss), *self._losses], rate)
         self._settle()
-        found, self.is_sound = finite(), self._steps.waits  # else the update is still computed
+        found = finite()
+        self.is_sound = True
         return found, rate
 
     def validation_loss(self, rows: Sequence[TrainingRow], stop: Stop = never) -> float | None:
@@ -230,7 +245,7 @@ class Trainer:
         self.network.eval()
         found: dict[int, list[float]] = {}
         with self._as_at_start() if at_start else nullcontext():
-            for indices in self._prompt_batches(examples):
+            for indices in shared_prompts.side_by_side(examples, _LOGPROB_TOKENS):
                 if stop():
                     return []
                 batch = [examples[index] for index in indices]
@@ -248,24 +263,6 @@ class Trainer:
             yield
         finally:
             adapters.put(self.network, now)
-
-    def _prompt_batches(self, examples: Sequence[Example]) -> Iterator[list[int]]:
-        """Indices of examples, those with the same prompt side by side, in batches of few enough tokens."""
-
-        def by_prompt(index: int) -> tuple[int, list[int]]:
-            length = shared_prompts.prompt_length(examples[index])
-            return length, examples[index].tokens[:length]
-
-        order = sorted(range(len(examples)), key=by_prompt)
-        while order:
-            count = longest = 0
-            while count < len(order):
-                longest = max(longest, len(examples[order[count]].tokens))
-                if count and (count + 1) * longest > _LOGPROB_TOKENS:
-                    break
-                count += 1
-            yield order[:count]
-            order = order[count:]
 
     def sample(self, prompts: Sequence[Sequence[int]], seed: str, stop: Stop) -> list[Sample] | None:
         """One completion for each prompt, sampled with the settings of the run; None if ``stop`` interrupted it."""
