@@ -16,6 +16,7 @@ from finetune.backends.mlx.runtime import mx  # isort: skip  before the rest of 
 from finetune.backends.interface import DeviceMemory
 from finetune.backends.mlx import memory_estimate
 from finetune.commands.doctor import capacity
+from finetune.training import plan
 
 _MACS = (8, 16, 24, 36, 64, 128)  # GiB
 _LARGE = 32  # GiB: above, a larger part may be used
