@@ -16,6 +16,7 @@ from finetune.backends.mlx.runtime import mx  # isort: skip  before the rest of 
 from finetune.backends.interface import DeviceMemory
 from finetune.backends.mlx import memory_estimate
 from finetune.commands.doctor import capacity
+from finetune.training import plan
 
 _MACS = (8, 16, 24, 36, 64, 128)  # GiB
 _LARGE = 32  # GiB: above, a larger part may be used
@@ -32,15 +33,19 @@ def of_mac(gib: int) -> capacity.Device:
 def main() -> None:
     setattr(memory_estimate, "DTYPE", mx.bfloat16)  # noqa: B010  as on Metal
     step = capacity.measured(memory_estimate.Probe())
-    print(f"| Mac with | Metal may use | {' | '.join(capacity.KINDS)} |\n|{'---|' * (2 + len(capacity.KINDS))}")
+    estimates = {
+        kind: {name: capacity.estimate(of_mac(8), step, shape, how) for name, shape in capacity.LADDER.items()}
+        for kind, how in capacity.KINDS.items()
+    }
+    print(f"| Mac with | Metal may use | {' | '.join(estimates)} |\n|{'---|' * (2 + len(estimates))}")
     for gib in _MACS:
-        device = of_mac(gib)
+        memory = of_mac(gib).memory
         cells = []
-        for kind in capacity.KINDS:
-            sizes = capacity.needed_gb(device, step, kind)
-            fitting = [f"{name} ({gb:.1f} GB)" for name, gb in sizes.items() if gb * 1e9 <= device.memory.total]
-            cells.append(fitting[-1] if fitting else "builtin, with smaller batches")
-        print(f"| {gib} GB | {device.memory.total / 1e9:.1f} GB | {' | '.join(cells)} |")
+        for sizes in estimates.values():
+            needed = {name: plan.needed_mb(found, memory) * 1e6 for name, found in sizes.items()}
+            fitting = [f"{name} ({size / 1e9:.1f} GB)" for name, size in needed.items() if size <= memory.total]
+            cells.append(fitting[-1] if fitting else "less than 0.4B")
+        print(f"| {gib} GB | {memory.total / 1e9:.1f} GB | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
