@@ -49,7 +49,8 @@ OWN_VENV = if [ -L .venv ] || { [ -e .venv ] && [ ! -d .venv ]; } || \
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup setup-torch demo quick test test-torch test-gpu test-faults test-models first-mac check format lock audit sbom clean distclean
+.PHONY: help setup setup-torch setup-gguf demo quick test test-torch test-gpu test-faults test-gguf test-models first-mac check format \
+	lock audit sbom clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -82,6 +83,14 @@ setup-torch: setup ## add PyTorch, TRL and PEFT for --backend torch; on Linux, T
 	echo "$$wanted" > .venv/.setup-torch; \
 	echo "Ready: --backend torch"
 
+# llama.cpp's own server in one wheel, for export --to gguf: 34 MB, and nothing else of the project needs it.
+setup-gguf: setup ## add llama.cpp, in which export --to gguf tries what it writes (34 MB)
+	@wanted="requirements $$(cat requirements-gguf.txt | cksum)"; \
+	[ "$$(cat .venv/.setup-gguf 2>/dev/null)" = "$$wanted" ] && exit; \
+	set -e; $(RUN) $(HASHED) -r requirements-gguf.txt; \
+	echo "$$wanted" > .venv/.setup-gguf; \
+	echo "Ready: python -m finetune export --to gguf"
+
 # In a folder of its own, so that it touches none of your rows and adapters.
 demo: setup ## prepare rows, train, compare base with tuned: builtin rows and model, no network (10 to 20 minutes)
 	$(RUN) dataset.py --type sql --dataset-name builtin --sample-size 4000 --valid-fraction 0.01 --test-fraction 0.025 \
@@ -113,6 +122,10 @@ test-gpu: setup ## run the tests for a GPU (Metal, CUDA) in bfloat16; FINETUNE_D
 
 test-faults: setup ## run the fault-injection tests: killed processes, thousands of damaged files, full disks (half an hour)
 	@$(RUN) -m pytest -m faults -s
+
+# With llama.cpp: each architecture, and every harmful change of a file.
+test-gguf: setup-gguf ## run the tests that need llama.cpp (a minute)
+	@$(RUN) -m pytest tests/export/test_llamacpp.py
 
 # With PyTorch installed (make setup-torch) it fills the columns of PEFT, torch and transformers, too.
 test-models: setup ## run every model type of mlx-lm through training, answers and adapters: the table of docs/models.md (minutes)

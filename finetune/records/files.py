@@ -39,6 +39,8 @@ HISTORY = "history"  # earlier benchmark.json files
 REPORT = "report.html"
 GIT_IGNORE = ".gitignore"
 _IGNORED = "# Written once by FineTune: git ignores this folder. To commit or upload it, delete this file.\n*\n"
+EXPORT_RECORD = "export.json"
+MODELFILE = "Modelfile"
 
 Row = dict[str, Any]  # a JSON object: a line of a JSON lines file, or a whole file
 
