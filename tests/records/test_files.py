@@ -1,8 +1,8 @@
 import errno
 import fcntl
 import os
-import subprocess
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
