@@ -24,6 +24,7 @@ _NUMERIC = re.compile(
 _ACTIVATION = re.compile(r".*?(hidden_act|hidden_activation|activation_function|activation)")
 _GELU = re.compile(r"gelu.*|quick_gelu")  # its forms differ by 1e-3
 _SEVERAL = re.compile(r"(top_k|experts_per_tok) > 1")  # weights are normalised for several experts alone
+_THETA_OF_A_PART = re.compile(r"""(\[|\.get\()["']rope_theta["']""")  # of a part of config.json
 _HALF = re.compile(r"head_dim \/\/ 2")  # RoPE on half of a head, whatever config.json says
 
 
@@ -38,8 +39,7 @@ def find_unread_rope(
     if kind not in PLAIN and not (reader.reads("rope_scaling") and _knows(reader, str(kind))):
         made.problems.append(f"RoPE is scaled ({kind!r}), and mlx-lm's {reader.name} does not support that")
     theta, partial = full.get("rope_theta"), full.get("partial_rotary_factor")
-    elsewhere = '["rope_theta"]' in reader.source  # in a part of config.json
-    reads_theta = elsewhere or reader.reads(*THETA, "rope_embedding_base")
+    reads_theta = bool(_THETA_OF_A_PART.search(reader.source)) or reader.reads(*THETA, "rope_embedding_base")
     if theta is not None and not reads_theta and theta != usual.get("rope_theta"):
         made.problems.append(f"rope_theta is {theta!r}, and {unread}")
     if partial not in (None, 1.0) and not (reader.reads(*PARTIAL, "rotary_dim") or _HALF.search(reader.source)):

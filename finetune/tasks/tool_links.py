@@ -5,14 +5,16 @@ from typing import Any
 
 from finetune.errors import shortened
 from finetune.models.conversation import Message, Tool
+from finetune.tasks import tool_texts
 
 
-def linked(messages: Sequence[Message]) -> list[Message]:
-    """The messages with an id in each call, and the id and the name of its call in each result."""
+def linked(messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[Message]:
+    """The messages with an id in each call, and the id and the name of its call in each result. Calls that are written in the
+    text of a row with results become calls."""
     found: list[Message] = []
     open_calls: list[tuple[str, str, bool]] = []  # id, name and whether the id was given, of the calls without a result
     count = 0
-    for message in messages:
+    for message in tool_texts.read(messages, tools):
         if message["role"] == "tool":
             found.append(_answering(message, open_calls))
             continue
@@ -46,7 +48,7 @@ def _answering(result: Message, open_calls: list[tuple[str, str, bool]]) -> Mess
 def checked(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
     """The messages linked, and each call one of a function that is among the tools, if there are any."""
     functions = {tool["function"]["name"]: tool["function"] for tool in tools}
-    found = linked(messages)
+    found = linked(messages, tools)
     for message in found:
         for call in message.get("tool_calls", ()):
             name, arguments = call["function"]["name"], call["function"]["arguments"]

@@ -36,6 +36,7 @@ _OF_CALLS = ("name", "function", "id", "type", "index", "call_id", "status")  # 
 _USED = {"assistant": ("tool_calls", "function_call"), "tool": ("tool_call_id", "name", "tool_name")}
 _MARK = "<tool_call>"
 _AS_TEXT = "calls of tools in texts, learned as text (as tool_calls, the model's template writes them)"
+_AS_CALLS = "calls of tools in texts, read as calls, since results follow them (the model's template writes them)"
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object"}
 
 
@@ -266,16 +267,17 @@ def uses(turn: Mapping[str, Any], name: str) -> bool:
 
 
 def told(row: Row, fields: Sequence[str]) -> Iterator[str]:
-    """Whether an answer holds calls in its text, where they are learned as text. Of ``fields`` the last one is the answer, or
-    all are lists of messages."""
+    """Whether an answer holds calls in its text, and whether they are learned as text or as calls. Of ``fields`` the last one
+    is the answer, or all are lists of messages."""
     for field in fields:
-        value = row.get(field)
+        value, has_results = row.get(field), False
         if is_listed(value):
             texts = [turn.get("content", turn.get("value")) for turn in listed(value) if speaker(turn) == "assistant"]
+            has_results = any(speaker(turn) == "tool" for turn in listed(value))
         else:
             texts = [value] if field == fields[-1] else []
         if any(isinstance(text, str) and _MARK in text for text in texts):
-            yield _AS_TEXT
+            yield _AS_CALLS if has_results else _AS_TEXT
             return
 
 

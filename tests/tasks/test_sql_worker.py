@@ -64,11 +64,29 @@ def test_answers_past_a_limit(judge: SqlJudge, answer: str, kinds: str) -> None:
         "INSERT INTO sqlite_master VALUES ('table', 'x', 'x', 0, 'CREATE TABLE x (a)');",
         f"INSERT INTO t {BOMB} SELECT i, 'x' FROM n;",
         "INSERT INTO t VALUES (4, zeroblob(900000));",
+        "ALTER TABLE t ADD COLUMN c; INSERT INTO t VALUES (4, printf('%.*c', 900000, 'x'), 1);",
+        "DROP TABLE t; CREATE TABLE t (a INT, b TEXT); DELETE FROM sqlite_master;",
+        "ALTER TABLE t ADD COLUMN c; PRAGMA quick_check(t); PRAGMA writable_schema = 1;",
     ],
 )
 def test_hostile_contexts(judge: SqlJudge, context: str) -> None:
     assert judge.judge(CONTEXT + context, GOLD, GOLD).kind == "gold_error"
     assert judge.judge(CONTEXT, GOLD, GOLD).right
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE t ADD COLUMN c TEXT DEFAULT 'a; b' CHECK (length(c) < 9);",
+        "BEGIN; ALTER TABLE t ADD COLUMN c INT REFERENCES t (a); COMMIT;",
+        "ALTER TABLE t RENAME COLUMN b TO d; ALTER TABLE t RENAME COLUMN d TO b;",
+        "CREATE TABLE u (a); CREATE INDEX i ON u (a); DROP INDEX i; DROP TABLE u; -- the end; really",
+        "ALTER TABLE t RENAME TO u; CREATE VIEW w AS SELECT * FROM u; DROP VIEW w; ALTER TABLE u RENAME TO t;",
+    ],
+)
+def test_a_context_that_changes_what_it_made(judge: SqlJudge, change: str) -> None:
+    assert judge.judge(CONTEXT + change, GOLD, GOLD).right
+    assert judge.judge(CONTEXT + change, GOLD, "ALTER TABLE t ADD COLUMN e").kind == "forbidden"
 
 
 @pytest.mark.parametrize(

@@ -459,3 +459,39 @@ def test_marks_and_other_fields_of_turns_of_tools_are_used_or_told(tmp_path: Pat
 def test_a_question_about_calls_is_no_call_as_text(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, {"prompt": "What does <tool_call> mean?", "completion": "A mark."})
     assert dataset.notes == []
+
+
+def shared(*turns: tuple[str, str]) -> dict[str, Any]:
+    return {"conversations": [{"from": speaker, "value": text} for speaker, text in turns]}
+
+
+def in_tags(*cities: str) -> str:
+    calls = [json.dumps({"name": "weather", "arguments": {"city": city}}) for city in cities]
+    return "\n".join(f"<tool_call>\n{call}\n</tool_call>" for call in calls)
+
+
+RESULT = "<tool_response>\n{}\n</tool_response>"
+
+
+def test_calls_in_texts_are_calls_where_results_follow() -> None:
+    row = shared(("human", "Oslo?"), ("gpt", in_tags("Oslo")), ("tool", RESULT.format("sun")), ("gpt", "Sun."))
+    assert CHAT.to_messages(row) == WANTED
+    both = [RESULT.format("sun") + "\n" + RESULT.format("rain")]
+    row = shared(
+        ("human", "?"), ("gpt", f"Wait.\n{in_tags('Oslo', 'Rome')}"), ("tool", *both), ("gpt", in_tags("Bern"))
+    )
+    found = CHAT.to_messages(row)
+    assert [message.get("content") for message in found] == ["?", "Wait.", "sun", "rain", ""]
+    assert [len(message.get("tool_calls", ())) for message in found] == [0, 2, 0, 0, 1]
+    assert found[3]["tool_call_id"] == found[1]["tool_calls"][1]["id"] != found[4]["tool_calls"][0]["id"]
+
+
+def test_calls_in_texts_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    broken = shared(("human", "?"), ("gpt", "<tool_call>\n{oops\n</tool_call>"), ("tool", "sun"), ("gpt", "Sun."))
+    with pytest.raises(ValueError, match=r"in the text of an answer cannot be read: not valid JSON"):
+        CHAT.to_messages(broken)
+    with pytest.raises(ValueError, match="without a call before it"):
+        CHAT.to_messages(shared(("human", "?"), ("gpt", "Just words."), ("tool", "sun"), ("gpt", "Sun.")))
+    rows = [shared(("human", f"{i}?"), ("gpt", in_tags("Oslo")), ("tool", "sun"), ("gpt", "Sun.")) for i in range(9)]
+    notes = prepared(tmp_path, *rows).notes
+    assert any("calls of tools in texts, read as calls" in note for note in notes), notes

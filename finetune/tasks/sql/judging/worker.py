@@ -1,7 +1,7 @@
 """Runs model-written SQL in a process of its own: ``python -I -S worker.py``, JSON lines on stdin and stdout.
 
-Every statement gets a fresh in-memory SQLite database, made by a script (CREATE and INSERT only) and
-committed before the statement runs. What the statement may do is decided by SQLite's authorizer, never by
+Every statement gets a fresh in-memory SQLite database, made by a script (CREATE, ALTER, DROP and
+INSERT only) and committed before the statement runs. What the statement may do is decided by SQLite's authorizer, never by
 looking at its text. ``execution.py`` starts this file and kills it if it is late. The first line, written before any
 request, says that it is ready. Standard library only; of ours it loads ``functions/register.py``, by its path, for statements
 that were translated from another dialect.
@@ -11,6 +11,7 @@ import json
 import sqlite3
 import sys
 import time
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -48,8 +49,9 @@ NOT_INTERNAL = "name NOT LIKE 'sqlite~_%' ESCAPE '~'"
 
 QUERY = {"SELECT", "READ", "FUNCTION", "RECURSIVE"}
 WRITE = QUERY | {"INSERT", "UPDATE", "DELETE"}
-SCRIPT = QUERY | {"INSERT", "CREATE_TABLE", "CREATE_INDEX", "CREATE_VIEW", "REINDEX", "TRANSACTION"}
-DENIED = "ATTACH DETACH PRAGMA ANALYZE SAVEPOINT ALTER_TABLE CREATE_TRIGGER CREATE_VTABLE".split()  # named in messages
+CHANGES = {"ALTER_TABLE", "DROP_TABLE", "DROP_INDEX", "DROP_VIEW"}
+SCRIPT = QUERY | CHANGES | {"INSERT", "CREATE_TABLE", "CREATE_INDEX", "CREATE_VIEW", "REINDEX", "TRANSACTION"}
+DENIED = "ATTACH DETACH PRAGMA ANALYZE SAVEPOINT CREATE_TRIGGER CREATE_VTABLE".split()  # named in messages
 ACTIONS = {getattr(sqlite3, f"SQLITE_{name}"): name for name in [*SCRIPT, *WRITE, *DENIED]}
 
 # They reach files, or make a value of any size out of a short text.
@@ -81,6 +83,7 @@ class Authorizer:
     def __init__(self) -> None:
         self.allowed = SCRIPT
         self.denied = ""
+        self.changing = False  # whether the statement alters or drops what the script made
         self.functions: set[str] = set()
         self.refused: list[str] = []  # what functions of other dialects said of their arguments
 
@@ -89,6 +92,8 @@ class Authorizer:
     ) -> int:
         action = ACTIONS.get(code, f"action {code}")
         allowed = action in self.allowed
+        if self.allowed is SCRIPT and action in CHANGES:
+            self.changing = True
         if action == "FUNCTION":
             action = (detail or "").lower()
             self.functions.add(action)
@@ -96,6 +101,8 @@ class Authorizer:
         elif action in ("INSERT", "UPDATE", "DELETE") and (name or "").lower().startswith("sqlite_"):
             # CREATE itself writes to sqlite_master; SQLite refuses it to a statement that asks for it
             action, allowed = "a change of the schema", self.allowed is SCRIPT
+        if self.changing and (action in ("printf", "DELETE") or (action, name) == ("PRAGMA", "quick_check")):
+            allowed = True  # what SQLite itself does for the change
         if not allowed:
             self.denied = self.denied or action
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
@@ -123,13 +130,29 @@ def open_database(script: str, authorizer: Authorizer, deadline: float, dialect:
         connection.set_authorizer(authorizer)
         if dialect != "sqlite":
             functions().register(connection, dialect, authorizer.refused)
-        connection.executescript(script)
+        if not any(verb in script.upper() for verb in ("ALTER", "DROP")):
+            connection.executescript(script)
+        else:  # one by one: a statement that changes what another has made is allowed more
+            for statement in statements(script):
+                authorizer.changing = False
+                connection.execute(statement)
         if connection.in_transaction:
             connection.commit()
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def statements(script: str) -> Iterator[str]:
+    """The script statement by statement, by SQLite's own rule of where one ends."""
+    begun = ""
+    for part in script.split(";"):
+        begun += f"{part};"
+        if sqlite3.complete_statement(begun):
+            yield begun
+            begun = ""
+    yield begun.removesuffix(";")
 
 
 def fetch(cursor: sqlite3.Cursor) -> list[list[Any]]:
