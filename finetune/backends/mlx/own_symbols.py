@@ -39,7 +39,8 @@ class _Loader(Loader):
 
     def exec_module(self, module: Any) -> None:
         before = sys.getdlopenflags()
-        sys.setdlopenflags(before | (os.RTLD_DEEPBIND if sys.platform == "linux" else 0))
+        if sys.platform == "linux":
+            sys.setdlopenflags(before | os.RTLD_DEEPBIND)
         try:
             self._loader.exec_module(module)
         finally:
