@@ -30,7 +30,7 @@ OWN_VENV = if [ -L .venv ] || { [ -e .venv ] && [ ! -d .venv ]; } || \
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup setup-torch demo quick test test-torch test-faults test-models check format lock audit sbom clean distclean
+.PHONY: help setup setup-torch setup-gguf demo quick test test-torch test-faults test-models check format lock audit sbom clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,14 @@ setup-torch: setup ## add PyTorch, TRL and PEFT for --backend torch; on Linux, T
 	$(RUN) $(HASHED) -r requirements-torch.txt; \
 	echo "$$wanted" > .venv/.setup-torch; \
 	echo "Ready: --backend torch"
+
+# llama.cpp's own server in one wheel, for export --to gguf: 34 MB, and nothing else of the project needs it.
+setup-gguf: setup ## add llama.cpp, in which export --to gguf tries what it writes (34 MB)
+	@wanted="requirements $$(cat requirements-gguf.txt | cksum)"; \
+	[ "$$(cat .venv/.setup-gguf 2>/dev/null)" = "$$wanted" ] && exit; \
+	set -e; $(RUN) $(HASHED) -r requirements-gguf.txt; \
+	echo "$$wanted" > .venv/.setup-gguf; \
+	echo "Ready: python -m finetune export --to gguf"
 
 # In a folder of its own, so that it touches none of your rows and adapters.
 demo: setup ## prepare rows, train, compare base with tuned: builtin rows and model, no network (10 to 20 minutes)

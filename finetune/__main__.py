@@ -4,7 +4,8 @@ python -m finetune init FILE          look at your rows, and write a run.yml for
 python -m finetune doctor             check this machine, and how to fix what is missing
 python -m finetune models             list the cached models; --remove NAME deletes one
 python -m finetune convert-adapter    convert adapters between MLX and PEFT
-python -m finetune fuse               add adapters into the weights of their model
+python -m finetune export             fuse adapters into a model folder or GGUF files, and prove it
+python -m finetune fuse               the same as export --to model
 python -m finetune completion bash    shell completion of all flags: eval "$(...)"; or zsh
 """
 
@@ -32,6 +33,7 @@ COMMANDS = {  # each has a main and a Config, and CHOICES where a flag takes a n
     "doctor": "finetune.commands.doctor.command",
     "models": "finetune.commands.models",
     "convert-adapter": "finetune.commands.convert_adapter",
+    "export": "finetune.commands.export",
     "fuse": "finetune.commands.fuse",
 }
 

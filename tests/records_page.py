@@ -20,6 +20,7 @@ from finetune.records.benchmark import BenchmarkRecord  # noqa: E402
 from finetune.records.blind import BlindRecord  # noqa: E402
 from finetune.records.dataset import DatasetRecord  # noqa: E402
 from finetune.records.evaluation import EvaluationRecord  # noqa: E402
+from finetune.records.export import ExportRecord  # noqa: E402
 from finetune.records.record import Record  # noqa: E402
 from finetune.records.run import RunRecord  # noqa: E402
 
@@ -30,6 +31,7 @@ RECORDS: dict[str, type[Record]] = {
     "results/evaluation.json": EvaluationRecord,
     "results/blind.json": BlindRecord,
     "results/benchmark.json": BenchmarkRecord,
+    "exported/export.json": ExportRecord,
 }
 HEAD = """# The keys of the JSON files
 

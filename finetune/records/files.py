@@ -36,6 +36,8 @@ BENCHMARK = "benchmark.json"
 BENCHMARK_TABLE = "benchmark.csv"
 HISTORY = "history"  # earlier benchmark.json files
 REPORT = "report.html"
+EXPORT_RECORD = "export.json"
+MODELFILE = "Modelfile"
 
 Row = dict[str, Any]  # a JSON object: a line of a JSON lines file, or a whole file
 

@@ -22,7 +22,6 @@ from finetune.backends.mlx.model import load_network  # noqa: E402
 from finetune.backends.mlx.runtime import mx  # noqa: E402
 from finetune.commands import fuse as fuse_command  # noqa: E402
 from finetune.evaluation.tuned_run import open_run  # noqa: E402
-from finetune.export.fuse import fuse  # noqa: E402
 from finetune.models.conversation import Conversation  # noqa: E402
 from finetune.models.encoder import ChatEncoder  # noqa: E402
 from finetune.records.run import read_run  # noqa: E402
@@ -191,7 +190,7 @@ def test_fused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert mx.abs(network(mx.array([tokens])) - wanted).max().item() < 1e-3
     assert json.loads((tmp_path / "fused/config.json").read_text())["vocab_size"] == 49155
     with pytest.raises(UserError, match="already exists"):
-        fuse(run, tmp_path / "fused")
+        fuse_command.main(fuse_command.Config(run, tmp_path / "fused"))
 
 
 def test_a_plan_counts_the_embeddings(given: Mapping[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,6 +264,6 @@ def test_the_builtin_model_writes_new_tokens_and_mlx_lm_too(
     assert tokens.count(49152) == tokens.count(49154) == 1 and tokens[0] == 49152
     (answer,) = tuned.answers([conversation], max_tokens=16)
     assert answer.text == "<order>31 lamps</order>" and answer.stopped
-    fuse(run, tmp_path / "fused")
+    fuse_command.main(fuse_command.Config(run, tmp_path / "fused"))
     network, tokenizer = load(str(tmp_path / "fused"))
     assert generate(network, tokenizer, prompt, max_tokens=16) == answer.text
