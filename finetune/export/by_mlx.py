@@ -3,6 +3,7 @@
 The whole network is in memory, in float32.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from finetune.export.source import Source
 from finetune.records.plain_path import plain_path
 
 
-def write(source: Source, folder: Path) -> tuple[dict[str, Any], int | None]:
+def write(source: Source, folder: Path) -> tuple[Mapping[str, Mapping[str, object]], int | None]:
     """Write the weights of the fused model. Returns the values of config.json that mlx-lm got otherwise than they stand
     there, by the part of config.json, and the rows of the embeddings if they grew.
 
@@ -35,10 +36,10 @@ def write(source: Source, folder: Path) -> tuple[dict[str, Any], int | None]:
             save_model(written, network)
         except RuntimeError as error:  # how MLX says that the disk is full
             raise OSError(str(error)) from None
-    return {part: dict(values) for part, values in plain.lifted.items()}, max(grown, default=None)
+    return plain.lifted, max(grown, default=None)
 
 
-def _kind(name: str, kinds: dict[str, Any], array: Any) -> Any:
+def _kind(name: str, kinds: Mapping[str, Any], array: Any) -> Any:
     """The type of a weight; of one that was quantised, that of its scales."""
     scales = kinds.get(f"{name.removesuffix('.weight')}.scales")
     return scales or kinds.get(name, array.dtype)

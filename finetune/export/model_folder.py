@@ -82,16 +82,14 @@ def _write(source: Source, folder: Path, output: Path, kind: str | None) -> int:
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 
 
-def _config(
-    model: Path, lifted: Mapping[str, Mapping[str, object]], found: FusedModel, kind: str | None
-) -> dict[str, Any]:
+def _config(model: Path, lifted: Mapping[str, Mapping[str, object]], found: FusedModel, kind: str | None) -> files.Row:
     """config.json of the model, with the rows that the embeddings have now, and the type of the weights."""
-    config: dict[str, Any] = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config: files.Row = json.loads((model / "config.json").read_text(encoding="utf-8"))
     for part, values in lifted.items():
         (config[part] if part else config).update(values)
     for name in _QUANTISATION:
         config.pop(name, None)
-    inner: dict[str, Any] = config.get("text_config") or {}
+    inner: files.Row = config.get("text_config") or {}
     text = inner if "vocab_size" in inner else config
     if found.vocabulary is not None and int(text.get("vocab_size") or 0) < found.vocabulary:
         text["vocab_size"] = found.vocabulary
@@ -152,7 +150,7 @@ def _checked(source: Source, folder: Path) -> Agreement:
     )
 
 
-def _kinds(folder: Path) -> dict[str, Any]:
+def _kinds(folder: Path) -> Mapping[str, Any]:
     """The type of each weight as mlx-lm reads them."""
     from finetune.backends.mlx import loading
 

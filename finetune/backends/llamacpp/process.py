@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def main() -> None:
     os._exit(0)  # the package's own ending waits for its threads
 
 
-def _of_package(asked: dict[str, Any]) -> str:
+def _of_package(asked: Mapping[str, Any]) -> str:
     """The address of xllamacpp's server. The numbers are those of the file: keys and values stay F32, no flash attention."""
     import xllamacpp
 
@@ -53,7 +54,7 @@ def _of_package(asked: dict[str, Any]) -> str:
     return str(server.listening_address)
 
 
-def _of_path(asked: dict[str, Any]) -> tuple[subprocess.Popen[bytes], str]:
+def _of_path(asked: Mapping[str, Any]) -> tuple[subprocess.Popen[bytes], str]:
     """The process and the address of a llama-server in PATH."""
     port, threads = _free_port(), str(asked["threads"])
     command = [

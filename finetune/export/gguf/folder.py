@@ -1,9 +1,8 @@
 """--to gguf: files for llama.cpp, a Modelfile for Ollama and export.json; what llama.cpp computes otherwise is not kept."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from finetune.backends.llamacpp import server
 from finetune.errors import UserError, shell_command, shortened
@@ -109,8 +108,13 @@ def _described(
     if type_ not in measured:
         return one
     found = measured[type_]
-    numbers: dict[str, Any] = {"kl": found.kl, "kept": check.kept(found, trial), "same_next": found.same_next}
-    return ExportedFile(**{**vars(one), **numbers, "kl_to_f16": check.between(measured[proof], found)})
+    return replace(
+        one,
+        kl=found.kl,
+        kl_to_f16=check.between(measured[proof], found),
+        kept=check.kept(found, trial),
+        same_next=found.same_next,
+    )
 
 
 def _record(
