@@ -30,7 +30,7 @@ OWN_VENV = if [ -L .venv ] || { [ -e .venv ] && [ ! -d .venv ]; } || \
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup setup-torch setup-gguf demo quick test test-torch test-faults test-models check format lock audit sbom clean distclean
+.PHONY: help setup setup-torch setup-gguf demo quick test test-torch test-faults test-gguf test-models check format lock audit sbom clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -97,6 +97,10 @@ test-torch: setup-torch ## run the tests that need PyTorch
 
 test-faults: setup ## run the fault-injection tests: killed processes, thousands of damaged files, full disks (half an hour)
 	@$(RUN) -m pytest -m faults -s
+
+# With llama.cpp: each architecture, and every harmful change of a file.
+test-gguf: setup-gguf ## run the tests that need llama.cpp (a minute)
+	@$(RUN) -m pytest tests/export/test_llamacpp.py
 
 # With PyTorch installed (make setup-torch) it fills the columns of PEFT, torch and transformers, too.
 test-models: setup ## run every model type of mlx-lm through training, answers and adapters: the table of docs/models.md (minutes)

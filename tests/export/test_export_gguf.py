@@ -17,7 +17,7 @@ from finetune.commands import export
 from finetune.errors import UserError
 from finetune.export.fused import fused_model
 from finetune.export.gguf import check, file, folder, keys, modelfile, tensors, trial, vocabulary
-from finetune.export.source import Source
+from finetune.export.source import Source, open_source
 from finetune.export.trained import Trained
 from finetune.models import gguf_file
 from finetune.models.conversation import Conversation
@@ -123,11 +123,14 @@ class Consumer:
 
     path: Path
     of: trial.Trial
+    encoder: ChatEncoder
     wrong: str = ""
 
     def tokens(self, text: str, *, whole_prompt: bool = False) -> list[int]:
         known = dict(self.of.texts) | {self.prompt(c): ids for c, ids in self.of.conversations}
         more = [7] if self.wrong == ("prompts" if whole_prompt else "tokens") else []
+        if text not in known and whole_prompt:  # as Ollama writes it
+            return next([*more, *ids] for _, ids in self.of.conversations if self.encoder.decode_all(ids) == text)
         return [*more, *known[text]]
 
     def prompt(self, conversation: Conversation) -> str:
@@ -151,22 +154,32 @@ class Consumer:
 def consumer(monkeypatch: pytest.MonkeyPatch) -> Any:
     """consumer("tokens"): llama.cpp is there, and is wrong in this."""
     tried: list[trial.Trial] = []
+    sources: list[Source] = []
     made = trial.trial_of
 
     def keep(source: Source, *, numbers: bool) -> trial.Trial:
+        sources.append(source)
         tried.append(made(source, numbers=numbers))
         return tried[-1]
 
-    def be(wrong: str) -> None:
+    def be(wrong: str, of: tuple[Source, trial.Trial] | None = None) -> None:
         @contextmanager
         def serving(path: Path, *, context: int) -> Iterator[Consumer]:
-            yield Consumer(path, tried[-1], wrong)
+            asked, compared = of or (sources[-1], tried[-1])
+            yield Consumer(path, compared, asked.encoder, wrong)
 
         monkeypatch.setattr(check, "serving", serving)
 
     monkeypatch.setattr(folder, "trial_of", keep)
     monkeypatch.setattr(server, "found", lambda: "a llama.cpp of the tests")
     return be
+
+
+@pytest.fixture(scope="module")
+def tried(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Source, trial.Trial]:
+    adapter = mlx_adapter(tiny_model, tmp_path_factory.mktemp("tried") / "source", lora_layers=1)
+    source = open_source(adapter, None, print)
+    return source, trial.trial_of(source, numbers=True)
 
 
 def run(source: Path, output: Path, **flags: Any) -> ExportRecord:
@@ -205,12 +218,25 @@ def test_what_is_right_is_kept_and_shown(
         ("numbers", "computes something else than the adapters in MLX"),
     ],
 )
-def test_what_is_wrong_is_not_kept(tiny_model: Path, tmp_path: Path, consumer: Any, wrong: str, said: str) -> None:
-    source = mlx_adapter(tiny_model, tmp_path / "source", lora_layers=1)
-    consumer(wrong)
+def test_what_is_wrong_is_refused(tried: tuple[Source, trial.Trial], consumer: Any, wrong: str, said: str) -> None:
+    source, made = tried
+    consumer(wrong, tried)
     with pytest.raises(UserError, match=said) as refusal:
+        check.prove(Path("tiny-F16.gguf"), source, made)
+    assert refusal.value.exit_code == 3
+
+
+def test_what_is_refused_leaves_nothing(
+    tiny_model: Path, tmp_path: Path, consumer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UserError("computes something else", exit_code=3)
+
+    source = mlx_adapter(tiny_model, tmp_path / "source", lora_layers=1)
+    monkeypatch.setattr(check, "prove", refuse)
+    with pytest.raises(UserError, match="computes something else"):
         run(source, tmp_path / "out")
-    assert refusal.value.exit_code == 3 and [path.name for path in tmp_path.iterdir()] == ["source"]
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_without_llama_cpp_it_is_refused_and_unverified_files_say_so(

@@ -7,6 +7,7 @@ from pathlib import Path
 from finetune.backends.llamacpp.server import Server, serving
 from finetune.errors import UserError, shortened
 from finetune.export.gguf.trial import Trial, divergence
+from finetune.export.gguf.vocabulary import prompt_text
 from finetune.export.source import Source
 from finetune.terminal import counted
 
@@ -103,12 +104,26 @@ def _prompts(server: Server, source: Source, trial: Trial) -> None:
                 f" {_difference(source, ids, found)}. Nothing was written",
                 exit_code=3,
             )
+        if number < _COUNTED:
+            _demand_same_begin(server, source, ids)
         if conversation.messages and number < _COUNTED and (count := server.prompt_count(conversation)) != len(ids):
             raise UserError(
                 f"{server.path.name}: the chat endpoint of llama.cpp counts {count} tokens of a prompt that has {len(ids)} in"
                 " the run. Nothing was written",
                 exit_code=3,
             )
+
+
+def _demand_same_begin(server: Server, source: Source, ids: list[int]) -> None:
+    """UserError if a prompt that Ollama writes, or a person, begins otherwise: with a beginning-of-sequence token too many."""
+    backend, text = source.encoder.tokenizer.backend_tokenizer, prompt_text(source, ids)
+    inner = backend.encode(text, add_special_tokens=False).ids
+    if ids[len(ids) - len(inner) :] == inner and (found := server.tokens(text, whole_prompt=True)) != ids:
+        raise UserError(
+            f"{server.path.name}: llama.cpp begins a prompt otherwise than the run did:"
+            f" {_difference(source, ids, found)}. Nothing was written",
+            exit_code=3,
+        )
 
 
 def _end(server: Server, source: Source, trial: Trial) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from finetune.export.gguf.chat_template import folds_system
 from finetune.export.gguf.trial import Trial
-from finetune.export.gguf.vocabulary import begins_with_bos
+from finetune.export.gguf.vocabulary import prompt_text
 from finetune.export.source import Source
 from finetune.models.conversation import Conversation, Message
 
@@ -80,7 +80,7 @@ def go_template(source: Source, trial: Trial) -> tuple[GoTemplate | None, str]:
         return None, str(why)
     others = 0
     for conversation, ids in trial.conversations:
-        wanted = _text(source, ids)
+        wanted = prompt_text(source, ids)
         if conversation.uses_tools:
             return None, "its prompts have tools"
         if found.rendered(conversation.messages) == wanted:
@@ -93,19 +93,12 @@ def go_template(source: Source, trial: Trial) -> tuple[GoTemplate | None, str]:
     return found, note if others else ""
 
 
-def _text(source: Source, ids: Sequence[int]) -> str:
-    """The prompt as text, without what llama.cpp puts before it."""
-    bos = source.encoder.tokenizer.bos_token_id
-    ids = ids[1:] if begins_with_bos(source) and ids[:1] == [bos] else ids
-    return source.encoder.decode_all(ids)
-
-
 def _probed(source: Source) -> GoTemplate:
     """What stands around each turn, from prompts of short texts. ValueError if it cannot be taken apart."""
 
     def prompt(*turns: tuple[str, str]) -> str:
         messages = [{"role": role, "content": content} for role, content in turns]
-        return _text(source, source.encoder.prompt(Conversation(messages)))  # type: ignore[arg-type]
+        return prompt_text(source, source.encoder.prompt(Conversation(messages)))  # type: ignore[arg-type]
 
     turns = (("user", _USER), ("assistant", _ANSWER), ("user", _AGAIN))
     folds = folds_system(source)

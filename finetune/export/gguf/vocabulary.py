@@ -120,6 +120,13 @@ def begins_with_bos(source: Source) -> bool:
     return bos is not None and prompt[:1] == [bos] and not _is_turn(encoder)
 
 
+def prompt_text(source: Source, ids: Sequence[int]) -> str:
+    """A prompt as text, without the token that llama.cpp puts before it: what Ollama's template makes."""
+    bos = source.encoder.tokenizer.bos_token_id
+    begins = begins_with_bos(source) and list(ids[:1]) == [bos]
+    return source.encoder.decode_all(ids[1:] if begins else ids)
+
+
 def _is_turn(encoder: Any) -> bool:
     """Whether the token that begins a text also begins every turn, as <|im_start|> of SmolLM2: then it belongs to the turns."""
     bos = encoder.tokenizer.bos_token_id
