@@ -249,6 +249,7 @@ def test_without_llama_cpp_it_is_refused_and_unverified_files_say_so(
     record = run(source, tmp_path / "out", check="none")
     assert record.consumer is None and [one.kind for one in record.files] == ["q8_0"]
     assert "NOT VERIFIED" in capsys.readouterr().out
+    assert "Not verified" in (tmp_path / "out" / files.MODELFILE).read_text()
     with pytest.raises(UserError, match="already exists"):
         run(source, tmp_path / "out", check="none")
 

@@ -163,6 +163,8 @@ def _write_modelfile(
     elif note:
         say(f"Note: {note}.")
     text = modelfile.modelfile(source, recommended(record).name, template, record.context or 0)
+    if record.consumer is None:
+        text = f"# Not verified (--check none): nothing has run this file.\n{text}"
     files.write_text(folder / files.MODELFILE, text)
 
 
