@@ -88,11 +88,6 @@ def spoken(message: Message) -> str:
     return "\n".join([*filter(None, [message["content"]]), *map(in_hermes_form, calls_of(message))])
 
 
-def has_marks(text: str) -> bool:
-    """Whether a text holds the marks of a call."""
-    return any(pattern.search(text) for pattern in (_MARKED, _TAGGED))
-
-
 def message_of(answer: str, tools: Sequence[Tool] = ()) -> Message:
     """An answer as a message: the calls that stand in it become its ``tool_calls``; a broken one stays text."""
     found = read_calls(answer, tools)

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from finetune.errors import shortened
-from finetune.models.call_text import has_marks, message_of, read_calls
+from finetune.models.call_text import message_of, read_calls
 from finetune.models.conversation import Message, Tool
 
+_MARKS = ("<tool_call>", "<function=", "[TOOL_CALLS]")
 _RESULT = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.DOTALL)
 
 
@@ -30,7 +31,8 @@ def _read(messages: Sequence[Message], tools: Sequence[Tool]) -> Iterator[Messag
             yield from _results(message)
         elif message["role"] == "assistant" and not message.get("tool_calls"):
             is_called = at + 1 < len(messages) and messages[at + 1]["role"] == "tool"
-            yield _calling(message, tools) if is_called or has_marks(message["content"]) else message
+            has_marks = any(mark in message["content"] for mark in _MARKS)
+            yield _calling(message, tools) if is_called or has_marks else message
         else:
             yield message
 

@@ -1,4 +1,4 @@
-"""Starts llama.cpp's server on a GGUF file, and asks it for tokens, prompts, answers and log-probabilities."""
+"""Starts llama.cpp's server on a GGUF file, and asks it for tokens, prompts and log-probabilities."""
 
 import json
 import os
@@ -102,15 +102,6 @@ def _reason(log: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What it wrote. ``by_end`` is True if a token that ends an answer stopped it."""
-
-    text: str
-    tokens: list[int]
-    by_end: bool
-
-
-@dataclass(frozen=True)
 class Server:
     """llama.cpp, asked over HTTP. Every question raises UserError (exit 3) if it is not answered."""
 
@@ -148,13 +139,6 @@ class Server:
                 values[one["id"]] = one["logprob"]
         values[~np.isfinite(values)] = min(values[np.isfinite(values)], default=0.0)
         return values
-
-    def answer(self, ids: Sequence[int], max_tokens: int) -> Answered:
-        """The greedy answer after the ids of a prompt."""
-        reply = self._ask(
-            "/completion", {"prompt": list(ids), **_GREEDY, "n_predict": max_tokens, "return_tokens": True}
-        )
-        return Answered(reply["content"], list(reply.get("tokens", [])), reply.get("stop_type") == "eos")
 
     def ends_at(self, ids: Sequence[int], token: int) -> bool:
         """Whether an answer ends where ``token`` is chosen after ``ids``."""
