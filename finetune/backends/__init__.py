@@ -1,4 +1,4 @@
-"""--backend: mlx, torch, and the interface that both fill.
+"""--backend: mlx, torch, and the interface that both fill; llama.cpp, which checks what is exported.
 
 A backend loads a model, trains it and generates answers. It is imported only when it is chosen.
 """

@@ -1,4 +1,4 @@
-"""python -m finetune: init, doctor, models, fuse, convert-adapter, completion.
+"""python -m finetune: init, doctor, models, export, convert-adapter, completion.
 
 One module, or one folder, per command.
 """

@@ -21,6 +21,9 @@ from finetune.tasks.row_fields import ignoring, unused_fields, without_other_too
 _OWN_TYPE = "source_type"
 _FIELDS = 1000  # names that are remembered for an error
 _PLAIN = f"text without the marks of a chat, learned as an answer to '{PLAIN_TEXT}' (--type text: learned as it is)"
+_EARLIER_CALLS = (
+    "calls of tools before the last turn: learned; but later the last turn alone is judged (end rows at their call)"
+)
 _MARKED = "texts with the marks of a chat, learned as conversations"
 
 
@@ -192,13 +195,15 @@ def _candidate(
     # a text without a prompt of its own is told from others by itself
     text = messages[-1]["content"] if messages[0]["content"] == PLAIN_TEXT else ""
     messages = systems.added(messages, None if task.writes_system else config.system, found.recognised)
-    found.without_system += not systems.has_one(messages)
     messages = preflight.checked(messages, lambda reason: findings.mend(reason, place), config.learn)
     apart = _apart(sourced, row, config)
     likeness = preflight.likeness(messages) + text
     kept = as_read if task.scored_as else row  # of a pair the answers are kept, as they were read
     kept = without_other_tools(kept, task, ignored, lambda what: findings.note(what, place))
     row = {**task.kept(kept), "messages": messages}
+    found.without_system += not (systems.has_one(messages) or row.get("tools"))  # tools are written there
+    if any(m.get("tool_calls") for m in messages[:-1]) and not messages[-1].get("tool_calls"):
+        found.recognised.update([_EARLIER_CALLS])
     row = _typed(row, task, config, found, lambda what: findings.mend(what, place))
     if "rejected" in row and task.scored_as:
         row = thinking.paired(row, config.thinking)

@@ -221,7 +221,7 @@ def _pairs(rows: Rows) -> Iterator[Guess]:
             yield Guess("chat", "chat", f"{fields[0]} and {fields[1]}: prompts with their answers")
             break
     else:
-        texts = rows.texts()
+        texts = [name for name in rows.texts() if not _is_date_or_number(rows, name)]
         answer = rows.named(_ANSWERS, texts)
         asked = rows.named(_QUESTIONS, [name for name in texts if name != answer])
         if answer is None and asked and len(texts) == 2:

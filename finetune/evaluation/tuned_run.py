@@ -14,7 +14,7 @@ from finetune.models.encoder import ChatEncoder
 from finetune.models.examples import last_answer
 from finetune.models.find import cache_to_avoid, check_folder
 from finetune.models.fingerprint import fingerprint
-from finetune.records import files
+from finetune.records import files, lock
 from finetune.records.dataset import read_dataset_record, read_split
 from finetune.records.files import Row
 from finetune.records.record import Record
@@ -78,6 +78,10 @@ def open_run(adapter_path: Path) -> TunedRun:
     if name not in BACKENDS:
         raise UserError(f"{path}: unknown backend {shortened(name)!r} (run again: {record.made_by(path.parent)})")
     backend = load_backend(name)
+    if lock.is_held(adapter_path / ".lock"):
+        say(
+            f"Warning: a run is still training in {adapter_path}: these are its best adapters so far, not its last ones."
+        )
     for name in (backend.FORMAT.file, files.ADAPTER_CONFIG):
         if not (adapter_path / name).is_file():
             raise UserError(f"{adapter_path / name}: not found (run: {record.made_by(adapter_path)})")

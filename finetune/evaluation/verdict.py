@@ -35,7 +35,11 @@ def judge(base: Sequence[bool], tuned: Sequence[bool]) -> Verdict:
     p = mcnemar_p(fixed, broken)
     word: Word = "no evidence" if p >= _SIGNIFICANT else "better" if fixed > broken else "worse"
     needed = mcnemar_rows(fixed, broken, len(base)) if word == "no evidence" else None
-    few = f"; {counted(len(base), 'row')} are too few to compare" if len(base) < FEWEST_JUDGED else ""
+    few = (
+        f"; {counted(len(base), 'row')} {'is' if len(base) == 1 else 'are'} too few to compare"
+        if len(base) < FEWEST_JUDGED
+        else ""
+    )
     explanation = f"{counted(fixed, 'answer')} fixed, {broken} broken; exact McNemar test: p = {p:.2g}{few}"
     return Verdict(word, explanation + _to_settle(needed), p, fixed, broken, needed)
 

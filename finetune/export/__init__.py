@@ -1,1 +1,1 @@
-"""Stage 5: adapters converted for other libraries, and checked."""
+"""Stage 5: adapters converted, fused or written as GGUF, and checked by running them."""

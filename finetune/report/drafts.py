@@ -67,7 +67,8 @@ def _doubtful(name: str, side: SideDrafts, found: Drafts) -> Iterator[str]:
         facts = [fact for fact in side.doubtful if fact.origin == origin]
         if not facts:
             if origin == "invented":
-                yield f"{name}: no invented facts found in {counted(found.n, 'answer')}."
+                what = "no invented facts found, names apart," if found.no_names else "no invented facts found"
+                yield f"{name}: {what} in {counted(found.n, 'answer')}."
             continue
         kinds = ", ".join(
             counted_kind(count, kind) for kind, count in Counter(fact.kind for fact in facts).most_common()

@@ -9,6 +9,7 @@ from finetune.report.texts import Cell, fixed, percent
 
 _NAMED = 8  # labels in a sentence
 _FEW = 5  # rows of a label, too few for a figure
+_FEWEST_ANSWERED = 20  # rows above the threshold, for a share of right answers
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,25 @@ def warnings(classes: Classes) -> list[str]:
     """What the overall figure hides, a sentence each: labels that are never right, and those that got worse."""
     tuned, base = classes.tuned.labels, classes.base.labels if classes.base else {}
     found = []
+    share = _share_right(classes)
+    if classes.majority and share is not None and share <= classes.majority_share:
+        found.append(
+            f"No better than always answering “{classes.majority}”, which is right in {percent(classes.majority_share)} of the"
+            " rows."
+        )
     if never := classes.never_right:
         found.append(f"Never right: {_named([f'{label} ({_of_none(label, classes)})' for label in never])}.")
     if worse := [label for label in classes.worse if label not in never]:
         changes = [f"{label} ({base[label].right} → {tuned[label].right} of {tuned[label].n})" for label in worse]
         found.append(f"Clearly worse than before: {_named(changes)}.")
     return found
+
+
+def _share_right(classes: Classes) -> float | None:
+    """The share of rows whose one label is right; None if rows can have several, or if there are none."""
+    scores = classes.tuned.labels.values()
+    rows = sum(score.n for score in scores)
+    return None if classes.several or not rows else sum(score.right for score in scores) / rows
 
 
 def _of_none(label: str, classes: Classes) -> str:
@@ -123,10 +137,13 @@ def confidence(classes: Classes) -> list[str]:
     least = fixed(found.threshold, 2)
     if found.precision is None or found.coverage is None:
         return [*lines, f"No answer has the confidence of {least}, at which 95 % of the validation rows are right."]
+    rows = sum(score.n for score in classes.tuned.labels.values())
+    answered = round(found.coverage * rows)
+    few = "" if answered >= _FEWEST_ANSWERED else " These are too few rows to rely on."
     return [
         *lines,
         f"With a confidence of at least {least} (95 % of the validation rows are right there), {percent(found.coverage, 0)} of"
-        f" the rows are answered, {percent(found.precision)} of them right.",
+        f" the rows ({answered} of {rows}) are answered, {percent(found.precision)} of them right.{few}",
     ]
 
 

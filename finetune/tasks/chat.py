@@ -63,7 +63,7 @@ def score(row: Row, answer: str) -> Score:
 
 def _measure(row: Row) -> str:
     if Conversation.of(row).uses_tools:
-        return "the right calls"
+        return tool_score.CALLS
     return "the right number" if wanted_number(row) is not None else "exact match"
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from finetune.records.files import Row
 from finetune.signals import Stop
-from finetune.tasks import TASKS
+from finetune.tasks import TASKS, tool_score
 from finetune.tasks.base import RowKind, Score, Scorer, Task
 
 TYPE = "type"
@@ -36,7 +36,7 @@ def for_rows(task: Task, rows: Iterable[Row]) -> Task:
     for row in rows:
         one = task_of(row, task)
         tasks[one.name] = one
-    tasks = {name: _knowing_labels(one, task, rows) for name, one in tasks.items()}
+    tasks = {name: _knowing_labels(_of_calls(one, task, rows), task, rows) for name, one in tasks.items()}
     if len(tasks) == 1:
         return tasks[task.name]
     metrics = {one.metric for one in tasks.values()}
@@ -55,6 +55,16 @@ def for_rows(task: Task, rows: Iterable[Row]) -> Task:
         summarised=None,
         labels=(),
     )
+
+
+def _of_calls(one: Task, task: Task, rows: Iterable[Row]) -> Task:
+    """One of the tasks; named by its calls if those are what is right in its rows."""
+    if (
+        not one.calls_tools
+        or one.measures(row for row in rows if task_of(row, task).name == one.name) != tool_score.CALLS
+    ):
+        return one
+    return replace(one, metric="right calls")
 
 
 def _knowing_labels(one: Task, task: Task, rows: Iterable[Row]) -> Task:

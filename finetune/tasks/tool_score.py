@@ -16,6 +16,7 @@ from finetune.records.files import Row
 from finetune.tasks.base import Score
 from finetune.tasks.tool_links import can_be_null
 
+CALLS = "the right calls"  # what is right in rows with tools
 VALID, FUNCTION, ARGUMENTS, NONE = "valid call", "right function", "right arguments", "no unwanted call"
 PARTIAL = {"wrong_function": 0.1, "missing_call": 0.3, "extra_call": 0.3, "wrong_arguments": 0.3}  # kind -> reward
 KIND_WORDS = {

@@ -314,3 +314,14 @@ def test_many_problems_that_differ_in_values_are_one_line(here: Path) -> None:
     assert not refused.value.details
     assert "rows.jsonl:1: a message has the role 'bot0'" in str(refused.value)
     assert "(and 29 more rows like it, such as :2, :3)" in str(refused.value)
+
+
+def test_a_date_is_no_answer() -> None:
+    seen = looking.Look()
+    import random
+
+    for n in range(40):
+        seen.see(
+            {"message": f"My kettle number {n} is broken", "opened_at": f"2026-01-01 10:{n:02d}"}, random.Random(0)
+        )
+    assert not [one for one in recognition.guesses(seen, "rows") if one.parts.get("completion") == "opened_at"]

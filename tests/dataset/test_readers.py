@@ -520,3 +520,23 @@ def test_short_reads_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(parts, "_Guarded", short)
     for name in ("a.jsonl", "b.csv", "c.json", "d.jsonl.gz"):
         assert rows(tmp_path / name) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("heading", "is_one"),
+    [
+        ("Ticket no.,message,Queue", True),
+        ("prompt,Qty.,Tel.,completion,day", True),
+        ("Good day.,Bonjour.", False),
+        ("I have a question about it.,Refund,x", False),
+        ("What is it?,Refund,x,y,z", False),
+        ("17,Refund,x", False),
+    ],
+)
+def test_an_abbreviation_in_a_heading_is_no_sentence(tmp_path: Path, heading: str, *, is_one: bool) -> None:
+    (tmp_path / "rows.csv").write_text(heading + "\n" + ",".join("abcde"[: heading.count(",") + 1]) + "\n")
+    if is_one:
+        assert list(read(tmp_path / "rows.csv")[0].row or {}) == heading.split(",")
+    else:
+        with pytest.raises(UserError, match="its first line does not name the columns"):
+            read(tmp_path / "rows.csv")

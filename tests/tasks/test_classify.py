@@ -1,8 +1,13 @@
 """Answers that are labels: which are right, what is invented, and what they say of each label."""
 
+from dataclasses import replace
+
 import pytest
 
+from finetune.records.classes import Confidence
 from finetune.records.files import Row
+from finetune.report import labels
+from finetune.report.texts import plain
 from finetune.signals import never
 from finetune.tasks import TASKS
 from finetune.tasks.base import Score
@@ -143,3 +148,18 @@ def test_the_prompt_says_how_to_answer() -> None:
     ]
     assert "each on its own line" in prompt_of(["A"], listed=False, multi=True)
     assert labels_of({"messages": [{"role": "assistant", "content": "A\nB"}]}) == ["A", "B"]
+
+
+def test_an_overall_figure_is_held_against_the_most_frequent_label_and_few_rows_are_called_few() -> None:
+    rows = [row("Billing") for _ in range(3)] + [row("Late delivery") for _ in range(2)]
+    task = knowing(LABELS)
+    assert task.summarised
+    always = task.summarised(rows, {"tuned": ["Billing"] * 5})
+    assert plain(labels.warnings(always)[0]) == (
+        "No better than always answering \u201cBilling\u201d, which is right in 60.0 % of the rows."
+    )
+    better = task.summarised(rows, {"tuned": ["Billing"] * 3 + ["Late delivery", "Billing"]})
+    assert not [one for one in labels.warnings(better) if "always" in one]
+    sure = Confidence(1.0, 40, 0.1, 0.1, threshold=0.4, coverage=0.2, precision=1.0)
+    said = plain(labels.confidence(replace(better, confidence=sure))[-1])
+    assert "20 % of the rows (1 of 5) are answered, 100.0 % of them right. These are too few rows" in said

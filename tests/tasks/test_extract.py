@@ -444,3 +444,21 @@ def test_the_record_is_read_again(tmp_path: Path) -> None:
     record.write(tmp_path / "dataset.json")
     again = DatasetRecord.read(tmp_path / "dataset.json")
     assert again.fields == record.fields and again.json_schema == record.json_schema and again.system == record.system
+
+
+def test_lists_and_objects_in_the_cells_of_a_table_are_lists_and_objects(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    cells = ['"[{""code"": ""A1"", ""count"": 2}]"', "[]", "\"[{'code': 'B2', 'count': 1}]\""]
+    some = ['"{""a"": 1}"', "{oops", '"{""a"": 2}"']
+    lines = [f"Note {number},{cell},{other}" for number, (cell, other) in enumerate(zip(cells, some, strict=True))]
+    path.write_text("\n".join(["note,items,odd", *lines]))
+    dataset = prepared(path, column="text=note", fields="items,odd")
+    found = [json.loads(answer) for answer in answers(dataset)]
+    assert {"items": [{"code": "A1", "count": 2}], "odd": '{"a": 1}'} in found
+    assert {"items": [{"code": "B2", "count": 1}], "odd": '{"a": 2}'} in found
+    assert "'items': lists and objects written as text are read as lists and objects" in dataset.notes
+    assert "'odd' stays text: 1 of 3 values are no list and no object" in dataset.notes
+    lines = [f"Note {number} of the day,ABC,{number},x,y,z,7" for number in range(3)]
+    path.write_text("\n".join(["note,code,count,d,e,f,g", *lines]))
+    with pytest.raises(UserError, match=r"--column text=note --fields code,count,d,e,f,\.\.\."):
+        prepared(path)

@@ -378,7 +378,9 @@ def test_what_is_dropped_or_repaired_is_counted(tmp_path: Path) -> None:
         "consecutive turns of the same role joined": 1,
     }
     assert dataset.notes == [
-        "calls of tools in texts, learned as text (as tool_calls, the model's template writes them) (1 row)"
+        "calls of tools before the last turn: learned; but later the last turn alone is judged (end rows at their call)"
+        " (2 rows)",
+        "calls of tools in texts, learned as text (as tool_calls, the model's template writes them) (1 row)",
     ]
     learned = {json.dumps(row["messages"][1:3]) for row in dataset.splits["train"]}
     assert json.dumps([two, result("sun", "a")]) in learned

@@ -111,8 +111,11 @@ def _is_row(names: Sequence[str]) -> bool:
     """Whether a first line is a row: it has sentences or numbers. Tables without names that pandas wrote count them."""
     if names == [str(number) for number in range(len(names))]:
         return False
-    return any(
-        len(name) > 60 or len(name.split()) > 5 or re.fullmatch(r"-?[\d.,]+|.*\w[.?!;]", name, re.DOTALL)
+    stops = [name for name in names if re.fullmatch(r".*\w\.", name, re.DOTALL)]
+    if 2 * len(stops) < len(names):  # "Ticket no." among others that have no full stop
+        stops = [name for name in stops if len(name.split()) > 3]
+    return bool(stops) or any(
+        len(name) > 60 or len(name.split()) > 5 or re.fullmatch(r"-?[\d.,]+|.*\w[?!;]", name, re.DOTALL)
         for name in names
     )
 

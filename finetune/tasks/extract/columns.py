@@ -9,6 +9,7 @@ from typing import Any
 from finetune.errors import shortened
 from finetune.records.files import Row
 from finetune.tasks.extract.schema import Node, is_of
+from finetune.tasks.values import parsed
 
 # 12E4 is the code of an article more often than a number
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?")
@@ -31,11 +32,23 @@ def number_of(text: str) -> int | float | None:
         return None
 
 
+def structure_of(text: str) -> list[Any] | dict[str, Any] | None:
+    """The list or object that a text is in JSON, or as Python writes it; None if it is none."""
+    if not text.strip().startswith(("[", "{")):
+        return None
+    try:
+        found = parsed(text, "a cell", python=True)
+    except ValueError:
+        return None
+    return found if isinstance(found, list | dict) else None
+
+
 @dataclass
 class _Column:
     texts: int = 0  # values that are text, but for empty ones
     numbers: int = 0
     words: int = 0  # true or false
+    structures: int = 0  # lists and objects
     others: int = 0  # values that are no text
     commas: int = 0  # numbers with a decimal comma
     odd: str = ""  # the first text that is no number, with its place
@@ -44,6 +57,8 @@ class _Column:
     def kind(self) -> str:
         if self.texts and self.numbers == self.texts:
             return "number"
+        if self.texts and self.structures == self.texts:
+            return "structure"
         return "boolean" if self.texts and self.words == self.texts else ""
 
 
@@ -62,6 +77,7 @@ class ColumnTypes:
             elif value.strip():
                 column.texts += 1
                 column.words += value.strip().lower() in _WORDS
+                column.structures += structure_of(value) is not None
                 is_number = number_of(value) is not None
                 column.numbers += is_number
                 column.commas += _COMMA.fullmatch(value.strip()) is not None
@@ -69,8 +85,13 @@ class ColumnTypes:
                     column.odd = f"{shortened(value, 20)!r} at {place}"
 
     def told(self) -> Iterator[str]:
-        """The columns of which most values are numbers, and not all."""
+        """The columns of which most values are numbers, and not all; and those of lists and objects."""
         for name, column in self.columns.items():
+            if column.kind == "structure":
+                yield f"'{shortened(name)}': lists and objects written as text are read as lists and objects"
+            elif column.structures > column.texts / 2:
+                wrong = column.texts - column.structures
+                yield f"'{shortened(name)}' stays text: {wrong} of {column.texts} values are no list and no object"
             if column.commas and column.commas + column.numbers == column.texts:
                 what = f"its numbers have decimal commas ({column.odd}); write points to have them learned as numbers"
                 yield f"'{shortened(name)}' stays text: {what}"
@@ -96,6 +117,9 @@ def _read(value: str, types: tuple[str, ...], kind: str) -> Any:
         return None
     if "string" in types or (not types and not kind):
         return value
+    if kind == "structure" or {"array", "object"} & {*types}:
+        found = structure_of(text)
+        return value if found is None else found
     if kind == "boolean" or "boolean" in types:
         return _WORDS.get(text.lower(), value)
     number = number_of(text)

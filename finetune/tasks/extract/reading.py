@@ -50,6 +50,7 @@ class Roles:
     objects: Counter[str] = field(default_factory=Counter)
     lists: Counter[str] = field(default_factory=Counter)
     texts: Counter[str] = field(default_factory=Counter)
+    characters: Counter[str] = field(default_factory=Counter)  # of the texts of each field
     names: dict[str, None] = field(default_factory=dict)
 
     def see(self, row: Row) -> None:
@@ -61,6 +62,7 @@ class Roles:
                 self.objects[name] += 1
             elif isinstance(value, str) and value.strip():
                 self.texts[name] += 1
+                self.characters[name] += len(value)
             self.lists[name] += isinstance(value, list)
 
     def json(self) -> str | None:
@@ -93,8 +95,13 @@ class Roles:
         )
 
     def _example(self) -> str:
-        others = [name for name in self.names if name not in (TEXT, *TEXTS, *SYSTEM) and "," not in name]
-        return shell_command("--fields", ",".join(others[:_NAMED]) or "FIELD,FIELD")
+        text = next((name for name in (TEXT, *TEXTS) if name in self.names), None)
+        if text is None and self.characters:  # the longest texts, which the object is made of
+            text = max(self.characters, key=lambda name: self.characters[name])
+        others = [name for name in self.names if name not in (text, TEXT, *TEXTS, *SYSTEM) and "," not in name]
+        more = [*others[:_NAMED], *(["..."] if len(others) > _NAMED else [])]
+        column = f"{_column(TEXT, text)} " if text and text not in (TEXT, *TEXTS) else ""
+        return column + shell_command("--fields", ",".join(more) or "FIELD,FIELD")
 
     def text(self, json: str | None) -> str:
         """The field of the text. UserError if it cannot be told."""
