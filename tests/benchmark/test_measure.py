@@ -17,6 +17,7 @@ def test_a_plan_that_fails_does_not_end_the_benchmark(capsys: pytest.CaptureFixt
         raise UserError("folder: only 1 GB is free")
 
     def peak(backend: Any) -> float | None:
+        backend.device_memory = lambda: SimpleNamespace(free=1)
         return estimated_peak(backend, Path("folder"), METHODS["sft"], TrainingConfig(), [])
 
     assert peak(SimpleNamespace(estimate_memory=refuses)) is None

@@ -239,7 +239,7 @@ def test_models_of_the_hub(tmp_path: Path, run_python: Any) -> None:
 def test_empty_caches_and_commands_that_are_not(run_python: Any) -> None:
     assert models(run_python) == "No models in the caches.\n"
     assert run_python("-m", "finetune", "model", code=2).stderr == (
-        "error: unknown command 'model' (choose from init, doctor, models, convert-adapter, fuse, completion)\n"
+        "error: unknown command 'model' (choose from init, doctor, models, convert-adapter, export, fuse, completion)\n"
     )
     assert "--remove" in models(run_python, "--help")
 

@@ -265,8 +265,8 @@ def test_prose_is_not_taken_for_code(prose: str) -> None:
 )  # fmt: skip
 def test_any_text_is_an_answer_in_little_time(answer: str) -> None:
     answer = answer[:25_000]  # more than is read of it
-    started = time.perf_counter()
+    started = time.process_time()
     assert score({"output": answer}, answer).value == 1.0
     for reference in ("5 kg", INVOICE, ADD, "Use `ls -la` 3 times"):
         assert score({"output": reference}, answer).value == 0.0
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

@@ -93,7 +93,7 @@ def test_wrong(judge: SqlJudge, gold: str, answer: str, kind: str) -> None:
     [
         (STAFF, "SELECT nothing FROM staff", "gold_error"),
         ("CREATE TABLE (", "SELECT 1", "gold_error"),
-        (STAFF + "DROP TABLE staff;", "SELECT * FROM team", "gold_error"),
+        (STAFF + "DROP TABLE staff;", "SELECT * FROM staff", "gold_error"),
         (STAFF, "SELECT name FROM staff WHERE pay > 99", "unscorable"),
         (STAFF, "SELECT SUM(pay) FROM staff WHERE pay > 99", "unscorable"),
         (STAFF, "SELECT name FROM staff WHERE 1 = 1", "unscorable"),
