@@ -47,7 +47,7 @@ class Candidates:
 
     read: int = 0
     usable: int = 0  # rows that can be trained on
-    without_system: int = 0  # rows without a system message
+    without_system: Counter[bool] = field(default_factory=Counter)  # rows without a system message; True: with tools
     documents: int = 0  # those that were cut into pieces; then rows are pieces
     recognised: Counter[str] = field(default_factory=Counter)  # fields read under other names -> rows
     ignored: dict[str, bool] = field(default_factory=dict)  # fields of --ignore, and whether a row has them unused
@@ -201,7 +201,8 @@ def _candidate(
     kept = as_read if task.scored_as else row  # of a pair the answers are kept, as they were read
     kept = without_other_tools(kept, task, ignored, lambda what: findings.note(what, place))
     row = {**task.kept(kept), "messages": messages}
-    found.without_system += not (systems.has_one(messages) or row.get("tools"))  # tools are written there
+    if not systems.has_one(messages):
+        found.without_system[bool(row.get("tools"))] += 1
     if any(m.get("tool_calls") for m in messages[:-1]) and not messages[-1].get("tool_calls"):
         found.recognised.update([_EARLIER_CALLS])
     row = _typed(row, task, config, found, lambda what: findings.mend(what, place))

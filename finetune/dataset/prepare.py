@@ -160,7 +160,7 @@ def _notes(
     yield from (f"{what} ({counted(count, 'row')})" for what, count in found.recognised.most_common())
     yield from of_no_use(config, found)
     if encoder and not pieces:
-        yield from systems.of_template(encoder, found.without_system)
+        yield from systems.of_template(encoder, found.without_system[False], found.without_system[True])
     if encoder:  # what the chat template does not show of the rows, and how it is written
         thinks = any(thinking.TOLD[mode] in found.recognised for mode in ("learn", "keep"))
         yield from filter(None, (*(() if pieces else encoder.notes), told(encoder.thinking_way) if thinks else ""))

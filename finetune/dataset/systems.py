@@ -68,9 +68,10 @@ def added(messages: list[Message], text: str | None, told: Counter[str]) -> list
     return [{"role": "system", "content": text}, *messages]
 
 
-def of_template(encoder: ChatEncoder, rows: int) -> Iterator[str]:
-    """What the chat template writes into ``rows`` that have no system message."""
-    if rows and (text := encoder.default_system):
+def of_template(encoder: ChatEncoder, plain: int, with_tools: int) -> Iterator[str]:
+    """What the chat template writes into so many rows that have no system message, without and with tools."""
+    rows = plain + (with_tools if with_tools and encoder.default_system(tools=True) else 0)
+    if rows and (text := encoder.default_system()):
         what = (
             f"{counted(rows, 'row')} without a system message, where the chat template of {encoder.name} writes its own"
         )

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,7 @@ def export_model(source: Source, output: Path, kind: str | None) -> ExportRecord
         dequantised = _write(source, folder, output, KINDS[kind] if kind else None)
         agreement = _checked(source, folder)
         written = sorted(folder.glob("model*.safetensors"))
-        record = ExportRecord(
-            source=str(source.folder.resolve()),
-            model=source.name,
-            base=source.base,
-            adapters=str(source.trained),
-            adapters_sha256=files.file_hash(source.trained.path),
-            template_sha256=files.text_hash(source.chat_template),
-            to="model",
-            files=tuple(_described(path) for path in written),
-            agreement=agreement,
-            dequantised=dequantised,
-        )
+        record = replace(source.record("model", [*map(_described, written)], dequantised), agreement=agreement)
         record.write(folder / files.EXPORT_RECORD)
     return record
 

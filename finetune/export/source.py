@@ -1,6 +1,6 @@
 """What is exported: the adapters in a folder, whoever made them, with the model and the chat template that they belong to."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from finetune.models.encoder import ChatEncoder
 from finetune.models.find import find_model
 from finetune.models.fingerprint import fingerprint
 from finetune.records import files
+from finetune.records.export import ExportedFile, ExportRecord
 
 _TEMPLATE = "chat_template.jinja"
 
@@ -46,6 +47,20 @@ class Source:
         """The Jinja text of the training's template; "" if it trained on texts without one."""
         found = self.encoder.tokenizer.chat_template
         return str(found["default"] if isinstance(found, Mapping) else found or "")
+
+    def record(self, to: str, found: Sequence[ExportedFile], dequantised: int) -> ExportRecord:
+        """What is known of every export: its source, the files ``found`` and how many matrices were ``dequantised``."""
+        return ExportRecord(
+            source=str(self.folder.resolve()),
+            model=self.name,
+            base=self.base,
+            adapters=str(self.trained),
+            adapters_sha256=files.file_hash(self.trained.path),
+            template_sha256=files.text_hash(self.chat_template),
+            to=to,
+            files=tuple(found),
+            dequantised=dequantised,
+        )
 
 
 def open_source(folder: Path, model: str | None, say: Callable[[str], None]) -> Source:

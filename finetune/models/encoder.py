@@ -135,10 +135,9 @@ class ChatEncoder:
         asked = f"the chat template asks for thinking with {named}: it is trained and asked so (do the same elsewhere)"
         return [*filter(None, [self.tool_note, self.end.note if self.template else "", asked if named else ""])]
 
-    @property
-    def default_system(self) -> str:
-        """The system message that the template writes where a conversation has none; "" if it writes none."""
-        return self._renderer.default_system
+    def default_system(self, *, tools: bool = False) -> str:
+        """The system message that the template writes where a conversation has none, with or without ``tools``; "" if none."""
+        return self._renderer.default_system if not tools or self._renderer.is_default_beside_tools else ""
 
     @property
     def frozen_date(self) -> str:

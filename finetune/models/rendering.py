@@ -13,6 +13,10 @@ from finetune.models.tool_style import ToolStyle
 
 NO_TEMPLATE = "the model has no chat template (choose one with --template, such as chatml)"
 
+_TOOL: Tool = {
+    "type": "function",
+    "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {}}},
+}
 _ASKED, _SAID = "What is asked here?", "What the system says here."
 
 
@@ -57,6 +61,17 @@ class Renderer:
         ):
             return ""
         return without[len(before) : len(without) - len(after)].strip()
+
+    @cached_property
+    def is_default_beside_tools(self) -> bool:
+        """Whether the template writes ``default_system`` in a conversation with tools too, and not the tools in its place."""
+        if not self.default_system:
+            return False
+        try:
+            text = self.text(Conversation([{"role": "user", "content": _ASKED}], [_TOOL]), prompt=True)
+        except ValueError:
+            return False
+        return self.default_system in text
 
     def texts(self) -> list[str]:
         """The template; if the model has several by name, such as one for tools, all of them."""

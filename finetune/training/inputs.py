@@ -131,12 +131,11 @@ def tokens_added(config: TrainingConfig) -> dict[str, str]:
 def _tell_default_system(encoder: ChatEncoder, rows: Rows) -> None:
     """Say what the template writes into rows without a system message."""
     own = [row for of_split in rows.values() for _, row in of_split]
-    conversations = [found for row in own if not (found := Conversation.of(row)).tools]  # tools are written there
-    without = sum(one.messages[0]["role"] != "system" for one in conversations)
-    if without and encoder.default_system:
+    conversations = [found for row in own if (found := Conversation.of(row)).messages[0]["role"] != "system"]
+    if without := sum(bool(encoder.default_system(tools=bool(one.tools))) for one in conversations):
         say(
             f"Note: {without} of {counted(len(own), 'row')} have no system message, and the chat template writes"
-            f" {shortened(encoder.default_system, 80)!r} there; so it does later (dataset.py --system TEXT gives another)."
+            f" {shortened(encoder.default_system(), 80)!r} there; so it does later (dataset.py --system TEXT gives another)."
         )
 
 

@@ -12,6 +12,7 @@ from finetune.models.encoder import ChatEncoder
 from finetune.records.files import Row
 from finetune.settings.config import DatasetConfig
 from finetune.tasks import ROW_KINDS
+from tool_templates import TEMPLATES
 
 TEXT = "You are Northwind's support."
 
@@ -103,10 +104,10 @@ def test_a_message_that_cannot_be_read_is_refused(
 
 def test_what_the_template_writes_by_itself_is_found_and_told(tiny_model: Path, tiny_gemma: Path) -> None:
     encoder = ChatEncoder(tiny_model, name="builtin")
-    assert encoder.default_system == "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
-    (told,) = systems.of_template(encoder, 3)
+    assert encoder.default_system() == "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    (told,) = systems.of_template(encoder, 3, 4)  # with tools it writes these in the place of its own
     assert "3 rows without a system message" in told and "SmolLM" in told and "--system" in told
-    assert not [*systems.of_template(encoder, 0)]
+    assert not [*systems.of_template(encoder, 0, 4)]
 
 
 _QWEN = (
@@ -127,4 +128,15 @@ _NO_ROLE = "{%- if messages[0].role == 'system' %}{{ raise_exception('no system 
     ("template", "text"), [(_QWEN, "You are Qwen, created by Alibaba Cloud."), (_WITHOUT, ""), (_NO_ROLE, "")]
 )
 def test_templates_with_and_without_a_system_message_of_their_own(tiny_model: Path, template: str, text: str) -> None:
-    assert ChatEncoder(tiny_model, template, name="builtin").default_system == text
+    encoder = ChatEncoder(tiny_model, template, name="builtin")
+    assert encoder.default_system() == text
+
+
+def test_a_template_that_writes_its_own_beside_tools_is_told_for_rows_with_tools_too(tiny_model: Path) -> None:
+    own = "You are Qwen, created by Alibaba Cloud."
+    begin = f"{{% if messages[0].role != 'system' %}}{{{{ '<|im_start|>system\\n{own}<|im_end|>\\n' }}}}{{% endif %}}"
+    template = begin + TEMPLATES["hermes"]
+    encoder = ChatEncoder(tiny_model, template, name="builtin")
+    assert (encoder.default_system(), encoder.default_system(tools=True)) == (own, own)
+    (told,) = systems.of_template(encoder, 3, 4)
+    assert "7 rows without a system message" in told

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from finetune.backends.mlx.runtime import mx  # isort: skip  before any other import of MLX
+import made_adapters
 from finetune.backends import peft_settings
 from finetune.backends.mlx import adapters
 from finetune.backends.mlx.model import load_network
@@ -33,18 +34,7 @@ TOKENS = [[5, 17, 300, 42, 7, 7, 1999, 23, 11, 4, 900, 31]]
 
 def mlx_adapter(model: Path, folder: Path, step: float = 0.05, **changed: Any) -> Path:
     """What train.py would write, with random numbers for what it learns."""
-    network = load_network(model)
-    settings = adapters.settings(network, TrainingConfig(**{"lora_rank": 4, "lora_dropout": 0.1, **changed}))
-    adapters.attach(network, settings)
-    mx.random.seed(1)
-    arrays = {
-        name: array if name.endswith("lora_a") else array + step * mx.random.normal(array.shape)
-        for name, array in adapters.trainable(network).items()
-    }
-    folder.mkdir()
-    files.write_json(folder / files.ADAPTER_CONFIG, {**settings, "model": str(model)})
-    adapters.save(arrays, folder / files.ADAPTERS, {"base": fingerprint(model)})
-    return folder
+    return made_adapters.mlx_adapter(model, folder, step, **{"lora_dropout": 0.1, **changed})
 
 
 def torch_model(model: Path) -> Any:

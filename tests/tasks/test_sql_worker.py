@@ -86,7 +86,12 @@ def test_hostile_contexts(judge: SqlJudge, context: str) -> None:
 )
 def test_a_context_that_changes_what_it_made(judge: SqlJudge, change: str) -> None:
     assert judge.judge(CONTEXT + change, GOLD, GOLD).right
-    assert judge.judge(CONTEXT + change, GOLD, "ALTER TABLE t ADD COLUMN e").kind == "forbidden"
+    for answer in (
+        "ALTER TABLE t ADD COLUMN e",
+        "WITH u AS (SELECT 1) DELETE FROM t",
+        f"{GOLD} AND printf('%d', 1) = '1'",
+    ):
+        assert judge.judge(CONTEXT + change, GOLD, answer).kind == "forbidden"  # it may not do what the script may
 
 
 @pytest.mark.parametrize(

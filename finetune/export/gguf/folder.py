@@ -130,19 +130,11 @@ def _record(
             effect=trial.effect,
             ends=int(source.encoder.end.token is not None),
         )
-    return ExportRecord(
-        source=str(source.folder.resolve()),
-        model=source.name,
-        base=source.base,
-        adapters=str(source.trained),
-        adapters_sha256=files.file_hash(source.trained.path),
-        template_sha256=files.text_hash(source.chat_template),
-        to="gguf",
-        files=tuple(found),
+    return replace(
+        source.record("gguf", found, content.dequantised),
         consumer=made,
         pre=content.vocabulary.pre,
         context=modelfile.context_of(source, trial, content.about.context),
-        dequantised=content.dequantised,
     )
 
 

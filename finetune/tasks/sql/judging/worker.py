@@ -1,10 +1,10 @@
 """Runs model-written SQL in a process of its own: ``python -I -S worker.py``, JSON lines on stdin and stdout.
 
-Every statement gets a fresh in-memory SQLite database, made by a script (CREATE, ALTER, DROP and
-INSERT only) and committed before the statement runs. What the statement may do is decided by SQLite's authorizer, never by
-looking at its text. ``execution.py`` starts this file and kills it if it is late. The first line, written before any
-request, says that it is ready. Standard library only; of ours it loads ``functions/register.py``, by its path, for statements
-that were translated from another dialect.
+Every statement gets a fresh in-memory SQLite database, made by a script (CREATE, ALTER, DROP and INSERT only) and committed
+before the statement runs. What the statement may do is decided by SQLite's authorizer, never by looking at its text.
+``execution.py`` starts this file and kills it if it is late. The first line, written before any request, says that it is
+ready. Standard library only; of ours it loads ``functions/register.py``, by its path, for statements that were translated from
+another dialect.
 """
 
 import json
@@ -136,6 +136,7 @@ def open_database(script: str, authorizer: Authorizer, deadline: float, dialect:
             for statement in statements(script):
                 authorizer.changing = False
                 connection.execute(statement)
+            authorizer.changing = False  # what comes after the script may change nothing
         if connection.in_transaction:
             connection.commit()
     except BaseException:
@@ -152,7 +153,8 @@ def statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(begun):
             yield begun
             begun = ""
-    yield begun.removesuffix(";")
+    if begun := begun.removesuffix(";"):
+        yield begun
 
 
 def fetch(cursor: sqlite3.Cursor) -> list[list[Any]]:
