@@ -34,7 +34,7 @@ _RESULTS = ("tool", "function", "observation", "ipython", "tool_response", "tool
 _USED_OF_ITEMS = ("type", "call_id", "name", "arguments", "output", "id", "status")
 _OF_CALLS = ("name", "function", "id", "type", "index", "call_id", "status")  # known beside the arguments
 _USED = {"assistant": ("tool_calls", "function_call"), "tool": ("tool_call_id", "name", "tool_name")}
-_MARK = "<tool_call>"
+_MARK, _END = "<tool_call>", "</tool_call>"  # as Hermes' rows have them
 _AS_TEXT = "calls of tools in texts, learned as text (as tool_calls, the model's template writes them)"
 _AS_CALLS = "calls of tools in texts, read as calls, since results follow them (the model's template writes them)"
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object"}
@@ -126,7 +126,8 @@ def turns_of(turn: Mapping[str, Any], role: object, content: Any) -> list[Messag
     if _plain(role) in _RESULTS:
         return [_result(content, turn)]
     if _plain(role) in _CALLS:
-        return [_calling("", _listed(parsed(content, "a function call")))]
+        bare = content.strip().removeprefix(_MARK).removesuffix(_END) if isinstance(content, str) else content
+        return [_calling("", _listed(parsed(bare, "a function call")))]
     if isinstance(content, list) and any(_part(part) in ("tool_use", "tool_result") for part in content):
         return list(_of_parts(content, role_of(role)))
     calls = turn.get("tool_calls") or turn.get("function_call")

@@ -11,7 +11,7 @@ from finetune.errors import shortened
 from finetune.models.call_text import message_of, read_calls
 from finetune.models.conversation import Message, Tool
 
-_MARKS = ("<tool_call>", "<function=", "[TOOL_CALLS]")
+_MARKED = re.compile(r"<tool_call>.*</tool_call>|<function=.*</function>|\A\s*\[TOOL_CALLS\]", re.DOTALL)
 _RESULT = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.DOTALL)
 
 
@@ -31,8 +31,8 @@ def _read(messages: Sequence[Message], tools: Sequence[Tool]) -> Iterator[Messag
             yield from _results(message)
         elif message["role"] == "assistant" and not message.get("tool_calls"):
             is_called = at + 1 < len(messages) and messages[at + 1]["role"] == "tool"
-            has_marks = any(mark in message["content"] for mark in _MARKS)
-            yield _calling(message, tools) if is_called or has_marks else message
+            # a mark alone can be what the text is about
+            yield _calling(message, tools) if is_called or _MARKED.search(message["content"]) else message
         else:
             yield message
 

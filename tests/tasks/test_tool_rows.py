@@ -478,6 +478,8 @@ RESULT = "<tool_response>\n{}\n</tool_response>"
 def test_calls_in_texts_are_calls_where_results_follow() -> None:
     row = shared(("human", "Oslo?"), ("gpt", in_tags("Oslo")), ("tool", RESULT.format("sun")), ("gpt", "Sun."))
     assert CHAT.to_messages(row) == WANTED
+    row = shared(("human", "Oslo?"), ("function_call", in_tags("Oslo")), ("tool", "sun"), ("gpt", "Sun."))
+    assert CHAT.to_messages(row) == WANTED
     both = [RESULT.format("sun") + "\n" + RESULT.format("rain")]
     row = shared(
         ("human", "?"), ("gpt", f"Wait.\n{in_tags('Oslo', 'Rome')}"), ("tool", *both), ("gpt", in_tags("Bern"))
@@ -494,6 +496,8 @@ def test_calls_in_texts_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         CHAT.to_messages(broken)
     with pytest.raises(ValueError, match="without a call before it"):
         CHAT.to_messages(shared(("human", "?"), ("gpt", "Just words."), ("tool", "sun"), ("gpt", "Sun.")))
+    about = shared(("human", "?"), ("gpt", in_tags("Oslo")), ("tool", "sun"), ("gpt", "It was in <tool_call> tags."))
+    assert CHAT.to_messages(about)[-1] == {"role": "assistant", "content": "It was in <tool_call> tags."}
     rows = [shared(("human", f"{i}?"), ("gpt", in_tags("Oslo")), ("tool", "sun"), ("gpt", "Sun.")) for i in range(9)]
     notes = prepared(tmp_path, *rows).notes
     assert any("calls of tools in texts, read as calls" in note for note in notes), notes
