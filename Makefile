@@ -92,7 +92,7 @@ setup-gguf: setup ## add llama.cpp, in which export --to gguf tries what it writ
 	echo "Ready: python -m finetune export --to gguf"
 
 # In a folder of its own, so that it touches none of your rows and adapters.
-demo: setup ## prepare rows, train, compare base with tuned: builtin rows and model, no network (10 to 20 minutes)
+demo: setup ## prepare rows, train, compare base with tuned: builtin rows and model, no network (20 minutes)
 	$(RUN) dataset.py --type sql --dataset-name builtin --sample-size 4000 --valid-fraction 0.01 --test-fraction 0.025 \
 		--output-dir demo/data
 	$(RUN) train.py --model builtin --data-dir demo/data --adapter-path demo/checkpoints \
